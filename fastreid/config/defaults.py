@@ -1,0 +1,214 @@
+"""Every setting there is: one line a key, with its default, its unit and what it means.
+
+`docs/configs.md` is made from this file. The names and defaults are those that users of fast-reid's patent
+configs know; keys marked (ours) are new here. A key marked (accepted) belongs to a part of fast-reid that this
+project leaves out: it is known so that old config files load, and any value but the default is refused.
+"""
+
+from yacs.config import CfgNode as Node
+
+_C = Node()
+_C.SEED = 0  # integer; every random draw of a run follows from it (ours)
+_C.OUTPUT_DIR = "logs/"  # folder for checkpoints, logs, pictures and results
+_C.CUDNN_BENCHMARK = False  # let cuDNN try its convolution kernels and keep the fastest
+
+_C.MODEL = Node()
+_C.MODEL.DEVICE = "cuda"  # cuda, cuda:N or cpu; never switched in silence
+_C.MODEL.META_ARCHITECTURE = "Baseline"  # the whole network; see META_ARCHITECTURES in fastreid/modeling/build.py
+_C.MODEL.FREEZE_LAYERS = []  # top-level children (such as backbone) that stay fixed for SOLVER.FREEZE_ITERS
+_C.MODEL.QUEUE_SIZE = 8192  # length of the MoCo queue (accepted)
+_C.MODEL.WEIGHTS = ""  # checkpoint to start from or to test: .pth or .safetensors
+_C.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]  # per channel, grey levels 0..255, taken off inside the model
+_C.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]  # per channel, grey levels 0..255, divided by inside the model
+
+_C.MODEL.BACKBONE = Node()
+_C.MODEL.BACKBONE.NAME = "build_resnet_backbone"  # see BACKBONES in fastreid/modeling/build.py
+_C.MODEL.BACKBONE.DEPTH = "50x"  # ResNet: 18x, 34x, 50x or 101x
+_C.MODEL.BACKBONE.TIMM_NAME = ""  # model name for build_timm_backbone, needs the [timm] extra (ours)
+_C.MODEL.BACKBONE.LAST_STRIDE = 1  # stride of the last stage: 1 keeps a map twice as fine as 2
+_C.MODEL.BACKBONE.FEAT_DIM = 2048  # channels the backbone gives: 512 for 18x and 34x
+_C.MODEL.BACKBONE.NORM = "BN"  # BN, syncBN, FrozenBN, GhostBN or GN
+_C.MODEL.BACKBONE.WITH_IBN = False  # half instance, half batch normalisation in stages 1 to 3
+_C.MODEL.BACKBONE.WITH_SE = False  # squeeze-and-excitation after the last norm of a block
+_C.MODEL.BACKBONE.WITH_NL = False  # non-local blocks at the end of stages 2 and 3 (50x and 101x)
+_C.MODEL.BACKBONE.NL_WIDE = False  # inner width C/2 in non-local blocks, not 1 as in fast-reid's weights (ours)
+_C.MODEL.BACKBONE.PRETRAIN = False  # start the backbone from ImageNet weights when training from the beginning
+_C.MODEL.BACKBONE.PRETRAIN_PATH = ""  # file with those weights; empty: downloaded once and kept
+_C.MODEL.BACKBONE.SIE_COE = 3.0  # vision transformer (accepted)
+_C.MODEL.BACKBONE.STRIDE_SIZE = (16, 16)  # vision transformer (accepted)
+_C.MODEL.BACKBONE.DROP_PATH_RATIO = 0.1  # vision transformer (accepted)
+_C.MODEL.BACKBONE.DROP_RATIO = 0.0  # vision transformer (accepted)
+_C.MODEL.BACKBONE.ATT_DROP_RATE = 0.0  # vision transformer (accepted)
+
+_C.MODEL.HEADS = Node()
+_C.MODEL.HEADS.NAME = "EmbeddingHead"  # see HEADS in fastreid/modeling/build.py
+_C.MODEL.HEADS.NORM = "BN"  # norm of the neck: as BACKBONE.NORM
+_C.MODEL.HEADS.NUM_CLASSES = 0  # patents to classify; 0: counted from the training list
+_C.MODEL.HEADS.EMBEDDING_DIM = 0  # floats a drawing; 0: FEAT_DIM, without a reducing layer
+_C.MODEL.HEADS.WITH_BNNECK = False  # batch norm with fixed bias between pooled and classified feature
+_C.MODEL.HEADS.NECK_FEAT = "before"  # before or after: which side of the neck the metric losses see
+_C.MODEL.HEADS.POOL_LAYER = "GlobalAvgPool"  # see POOLING in fastreid/modeling/build.py
+_C.MODEL.HEADS.CLS_LAYER = "Linear"  # Linear, CosSoftmax, ArcSoftmax or CircleSoftmax
+_C.MODEL.HEADS.MARGIN = 0.0  # margin of the classifier: cosine, or radians for ArcSoftmax
+_C.MODEL.HEADS.SCALE = 1  # factor on the classifier's cosines
+
+_C.MODEL.LOSSES = Node()
+_C.MODEL.LOSSES.NAME = ("CrossEntropyLoss",)  # which losses are summed; see LOSSES in fastreid/modeling/build.py
+_C.MODEL.LOSSES.CE = Node()
+_C.MODEL.LOSSES.CE.EPSILON = 0.0  # label smoothing 0..1; -1: adapted to each drawing with ALPHA
+_C.MODEL.LOSSES.CE.ALPHA = 0.2  # strength of the adapted smoothing
+_C.MODEL.LOSSES.CE.SCALE = 1.0  # weight in the sum
+_C.MODEL.LOSSES.FL = Node()
+_C.MODEL.LOSSES.FL.ALPHA = 0.25  # focal loss: weight 0..1
+_C.MODEL.LOSSES.FL.GAMMA = 2  # focal loss: exponent, 0 is cross entropy
+_C.MODEL.LOSSES.FL.SCALE = 1.0  # weight in the sum
+_C.MODEL.LOSSES.TRI = Node()
+_C.MODEL.LOSSES.TRI.MARGIN = 0.3  # distance; 0: soft margin, log(1 + exp(positive - negative))
+_C.MODEL.LOSSES.TRI.NORM_FEAT = False  # measure 2 - 2 cos rather than the Euclidean distance
+_C.MODEL.LOSSES.TRI.HARD_MINING = False  # hardest pair of each drawing; off: softmax-weighted pairs
+_C.MODEL.LOSSES.TRI.SCALE = 1.0  # weight in the sum
+_C.MODEL.LOSSES.CIRCLE = Node()
+_C.MODEL.LOSSES.CIRCLE.MARGIN = 0.25  # pairwise circle loss: cosine margin
+_C.MODEL.LOSSES.CIRCLE.GAMMA = 128  # pairwise circle loss: factor on the cosines
+_C.MODEL.LOSSES.CIRCLE.SCALE = 1.0  # weight in the sum
+_C.MODEL.LOSSES.COSFACE = Node()
+_C.MODEL.LOSSES.COSFACE.MARGIN = 0.25  # pairwise cosface loss: cosine margin
+_C.MODEL.LOSSES.COSFACE.GAMMA = 128  # pairwise cosface loss: factor on the cosines
+_C.MODEL.LOSSES.COSFACE.SCALE = 1.0  # weight in the sum
+
+_C.KD = Node()
+_C.KD.MODEL_CONFIG = []  # distillation (accepted)
+_C.KD.MODEL_WEIGHTS = []  # distillation (accepted)
+_C.KD.EMA = Node()
+_C.KD.EMA.ENABLED = False  # distillation (accepted)
+_C.KD.EMA.MOMENTUM = 0.999  # distillation (accepted)
+
+_C.INPUT = Node()
+_C.INPUT.SIZE_TRAIN = [256, 128]  # px, height and width; one number: the short side
+_C.INPUT.SIZE_TEST = [256, 128]  # px, height and width; one number: the short side
+_C.INPUT.FILL = 255  # grey level 0..255 outside the page for padding, rotation, shear: 0 is fast-reid's black (ours)
+_C.INPUT.MAX_PIXELS = 64_000_000  # px; an image whose header says more is refused (ours)
+_C.INPUT.CROP = Node()
+_C.INPUT.CROP.ENABLED = False  # random crop in training, centre crop in the test
+_C.INPUT.CROP.SIZE = [224, 224]  # px, height and width after the crop
+_C.INPUT.CROP.SCALE = [0.16, 1]  # share of the area that is kept, least and most
+_C.INPUT.CROP.RATIO = [0.75, 1.3333]  # width over height, least and most
+_C.INPUT.FLIP = Node()
+_C.INPUT.FLIP.ENABLED = False  # mirror left and right in training
+_C.INPUT.FLIP.PROB = 0.5  # probability 0..1
+_C.INPUT.PADDING = Node()
+_C.INPUT.PADDING.ENABLED = False  # pad each side, then crop back at random
+_C.INPUT.PADDING.MODE = "constant"  # constant (INPUT.FILL), edge, reflect or symmetric
+_C.INPUT.PADDING.SIZE = 10  # px on each side
+_C.INPUT.CJ = Node()
+_C.INPUT.CJ.ENABLED = False  # colour jitter
+_C.INPUT.CJ.PROB = 0.5  # probability 0..1
+_C.INPUT.CJ.BRIGHTNESS = 0.15  # largest relative change
+_C.INPUT.CJ.CONTRAST = 0.15  # largest relative change
+_C.INPUT.CJ.SATURATION = 0.1  # largest relative change; grey pages have none to change
+_C.INPUT.CJ.HUE = 0.1  # largest turn of the colour circle; grey pages have none to change
+_C.INPUT.AFFINE = Node()
+_C.INPUT.AFFINE.ENABLED = False  # rotate by 10 degrees, scale .9 to 1.1, shear .1 degrees at most
+_C.INPUT.AUTOAUG = Node()
+_C.INPUT.AUTOAUG.ENABLED = False  # the 25 published AutoAugment policies for ImageNet
+_C.INPUT.AUTOAUG.PROB = 0.0  # probability 0..1
+_C.INPUT.AUGMIX = Node()
+_C.INPUT.AUGMIX.ENABLED = False  # mix of three augmented copies
+_C.INPUT.AUGMIX.PROB = 0.0  # probability 0..1
+_C.INPUT.REA = Node()
+_C.INPUT.REA.ENABLED = False  # random erasing
+_C.INPUT.REA.PROB = 0.5  # probability 0..1
+_C.INPUT.REA.VALUE = [123.675, 116.28, 103.53]  # grey levels the rectangle is filled with: the mean, 0 once normalised
+_C.INPUT.RPT = Node()
+_C.INPUT.RPT.ENABLED = False  # random patch: paste a piece of an earlier drawing
+_C.INPUT.RPT.PROB = 0.5  # probability 0..1
+
+_C.DATASETS = Node()
+_C.DATASETS.NAMES = ("Market1501",)  # training sets, joined; see DATASETS in fastreid/data/build.py
+_C.DATASETS.TESTS = ("Market1501",)  # test sets, each scored by itself
+_C.DATASETS.ROOT = ""  # folder of all data; empty: $FASTREID_DATASETS, else datasets (ours)
+_C.DATASETS.COMBINEALL = False  # train on the queries and database too
+_C.DATASETS.ALLOW_OVERLAP = False  # let a drawing stand in training and test; the result then says so (ours)
+_C.DATASETS.FOLDER = Node()
+_C.DATASETS.FOLDER.PATH = ""  # Folder: one sub-folder a patent (ours)
+_C.DATASETS.FOLDER.TEST_FRACTION = 0.2  # Folder: share of the patents kept for the test, 0..1 (ours)
+_C.DATASETS.FOLDER.NUM_QUERIES = 2  # Folder: query drawings a test patent; the rest is the database (ours)
+_C.DATASETS.LIST = Node()
+_C.DATASETS.LIST.IMAGES = ""  # List: folder the paths start from (ours)
+_C.DATASETS.LIST.TRAIN = ""  # List: .txt (path and id a line) or .csv (columns path, id) (ours)
+_C.DATASETS.LIST.QUERY = ""  # List: the same for queries (ours)
+_C.DATASETS.LIST.DATABASE = ""  # List: the same for the database (ours)
+_C.DATASETS.GENERATED = Node()
+_C.DATASETS.GENERATED.SEED = 0  # Generated: integer that fixes every drawing (ours)
+_C.DATASETS.GENERATED.NUM_TRAIN_PATENTS = 200  # Generated: patents to train on (ours)
+_C.DATASETS.GENERATED.NUM_TEST_PATENTS = 50  # Generated: patents to test on (ours)
+_C.DATASETS.GENERATED.SIZE_PX = 320  # Generated: px, longest side of a sheet (ours)
+
+_C.DATALOADER = Node()
+_C.DATALOADER.SAMPLER_TRAIN = "TrainingSampler"  # see SAMPLERS in fastreid/data/build.py
+_C.DATALOADER.NUM_INSTANCE = 4  # drawings of one patent in a batch of an identity sampler
+_C.DATALOADER.NUM_WORKERS = 8  # processes that load drawings; 0: the main process
+_C.DATALOADER.TIMEOUT_S = 300  # s until a worker that gives nothing counts as stuck; 0: never (ours)
+_C.DATALOADER.SET_WEIGHT = []  # weights of SetReWeightSampler (accepted)
+
+_C.SOLVER = Node()
+_C.SOLVER.OPT = "Adam"  # SGD or any class of torch.optim
+_C.SOLVER.OPT_ARGS = Node(new_allowed=True)  # further arguments of that class by name, such as betas (ours)
+_C.SOLVER.MAX_EPOCH = 120  # epochs; one is training drawings // IMS_PER_BATCH iterations
+_C.SOLVER.IMS_PER_BATCH = 64  # drawings a step, over all devices
+_C.SOLVER.BASE_LR = 3e-4  # learning rate after warm-up
+_C.SOLVER.HEADS_LR_FACTOR = 1.0  # times BASE_LR for the head
+_C.SOLVER.BIAS_LR_FACTOR = 1.0  # times BASE_LR for biases
+_C.SOLVER.MOMENTUM = 0.9  # of SGD
+_C.SOLVER.NESTEROV = False  # of SGD
+_C.SOLVER.WEIGHT_DECAY = 5e-4  # L2 on weights
+_C.SOLVER.WEIGHT_DECAY_NORM = 5e-4  # L2 on the weights of norm layers
+_C.SOLVER.WEIGHT_DECAY_BIAS = 5e-4  # L2 on biases
+_C.SOLVER.SCHED = "MultiStepLR"  # MultiStepLR or CosineAnnealingLR
+_C.SOLVER.DELAY_EPOCHS = 0  # epochs before the schedule starts
+_C.SOLVER.STEPS = [30, 55]  # MultiStepLR: scheduled epochs (after warm-up and delay) at which GAMMA applies
+_C.SOLVER.GAMMA = 0.1  # MultiStepLR: factor
+_C.SOLVER.ETA_MIN_LR = 1e-7  # CosineAnnealingLR: learning rate at the end
+_C.SOLVER.WARMUP_ITERS = 1000  # iterations of warm-up
+_C.SOLVER.WARMUP_FACTOR = 0.1  # share of BASE_LR at the first iteration
+_C.SOLVER.WARMUP_METHOD = "linear"  # linear, constant or exp
+_C.SOLVER.FREEZE_ITERS = 0  # iterations for which MODEL.FREEZE_LAYERS stay fixed
+_C.SOLVER.CHECKPOINT_PERIOD = 20  # epochs between checkpoints
+_C.SOLVER.LOG_PERIOD = 200  # iterations between lines of console, metrics.json and TensorBoard (ours)
+_C.SOLVER.AMP = Node()
+_C.SOLVER.AMP.ENABLED = False  # mixed precision on a GPU: float16 with loss scaling; losses stay float32
+_C.SOLVER.CLIP_GRADIENTS = Node()
+_C.SOLVER.CLIP_GRADIENTS.ENABLED = False  # clip gradients before the step
+_C.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "norm"  # norm (of all gradients together) or value (of each number)
+_C.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 5.0  # largest norm or value
+_C.SOLVER.CLIP_GRADIENTS.NORM_TYPE = 2.0  # p of the norm
+
+_C.TEST = Node()
+_C.TEST.EVAL_PERIOD = 20  # epochs between evaluations; 0: only at the end
+_C.TEST.IMS_PER_BATCH = 64  # drawings a batch of feature extraction
+_C.TEST.METRIC = "cosine"  # cosine (one minus the cosine) or euclidean (squared distance)
+_C.TEST.SELECT_BY = "mAP@10"  # the score that chooses model_best (ours)
+_C.TEST.TOP_K = 10  # columns of result.npy (ours)
+_C.TEST.SHEET_QUERIES = 12  # rows of ranks.png; 0: no picture (ours)
+_C.TEST.MEMORY_MB = 1024  # MiB a search may hold beside the features (ours)
+_C.TEST.ENGINE = "torch"  # torch or faiss: who multiplies; the answer is the same (ours)
+_C.TEST.FLIP = Node()
+_C.TEST.FLIP.ENABLED = False  # mean of the features of a drawing and its mirror image
+_C.TEST.AQE = Node()
+_C.TEST.AQE.ENABLED = False  # query expansion by the nearest neighbours
+_C.TEST.AQE.ALPHA = 3.0  # power of the cosine that weighs a neighbour
+_C.TEST.AQE.QE_TIME = 1  # how often
+_C.TEST.AQE.QE_K = 5  # neighbours, the drawing itself among them
+_C.TEST.AQE.QUERIES = True  # expand the queries (AQE) (ours)
+_C.TEST.AQE.DATABASE = True  # expand the database (DBA) (ours)
+_C.TEST.RERANK = Node()
+_C.TEST.RERANK.ENABLED = False  # re-ranking by k-reciprocal neighbours
+_C.TEST.RERANK.K1 = 20  # neighbours that must see each other, the drawing itself among them
+_C.TEST.RERANK.K2 = 6  # neighbours whose sets are averaged
+_C.TEST.RERANK.LAMBDA = 0.3  # share of the first distance in the last, 0..1
+_C.TEST.ROC = Node()
+_C.TEST.ROC.ENABLED = False  # also report the true accept rate at false accept rates
+_C.TEST.PRECISE_BN = Node()
+_C.TEST.PRECISE_BN.ENABLED = False  # measure batch-norm statistics afresh before the last evaluation
+_C.TEST.PRECISE_BN.DATASET = "Market1501"  # whose drawings to use; here the training set (accepted)
+_C.TEST.PRECISE_BN.NUM_ITER = 300  # batches to measure over

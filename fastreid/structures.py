@@ -1,0 +1,115 @@
+"""The words that travel between the floors. Each checks itself when it is made and does not change after."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastreid.utils.errors import InputError, NumbersError
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One drawing of a list: where its file lies and which patent it shows.
+
+    Args:
+        path: the file, absolute or from the working folder.
+        name: the path as the list has it, with forward slashes; unique within a list.
+        patent: the patent's id as a word; drawings with the same word show the same object.
+        camera: the viewpoint number some lists know; -1 where it is not known, as for patents.
+        source: where the drawing was named, such as "train_patent_trn.txt:12", for messages.
+    """
+
+    path: str
+    name: str
+    patent: str
+    camera: int = -1
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Drawings ready for the network.
+
+    Args:
+        images: float32 (B, 3, H, W), RGB, 0..255.
+        targets: int64 (B,), class numbers when training, patent numbers when testing.
+        rows: int64 (B,), positions in the list the loader was made from.
+    """
+
+    images: Tensor
+    targets: Tensor
+    rows: Tensor
+
+    def __post_init__(self) -> None:
+        num = len(self.images)
+        if self.images.ndim != 4 or self.images.shape[1] != 3 or self.images.dtype != torch.float32:
+            raise InputError(
+                f"a batch holds float32 images (B, 3, H, W), not {self.images.dtype} {tuple(self.images.shape)}"
+            )
+        for label, values in (("targets", self.targets), ("rows", self.rows)):
+            if values.shape != (num,) or values.dtype != torch.int64:
+                raise InputError(
+                    f"{label} of {num} images are int64 ({num},), not {values.dtype} {tuple(values.shape)}"
+                )
+
+    def to(self, device: torch.device | str) -> "Batch":
+        move = {"device": device, "non_blocking": True}
+        return Batch(self.images.to(**move), self.targets.to(**move), self.rows)
+
+    def pin_memory(self) -> "Batch":
+        return Batch(self.images.pin_memory(), self.targets.pin_memory(), self.rows)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Features of a list of drawings, one row each, in the list's order.
+
+    Args:
+        features: float32 (N, D), finite, no row all zero.
+        patents: the N patents' ids as words.
+        names: the N drawings' names.
+    """
+
+    features: Tensor
+    patents: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or self.features.dtype != torch.float32:
+            raise InputError(f"features are float32 (N, D), not {self.features.dtype} {tuple(self.features.shape)}")
+        if not len(self.features) == len(self.patents) == len(self.names):
+            raise InputError(
+                f"{len(self.features)} features, {len(self.patents)} patents and {len(self.names)} names must be as many"
+            )
+        bad = ~torch.isfinite(self.features).all(dim=1) | (self.features == 0).all(dim=1)
+        if bad.any():
+            named = ", ".join(self.names[row] for row in bad.nonzero().flatten().tolist()[:20])
+            raise NumbersError(
+                f"{int(bad.sum())} of {len(bad)} features are NaN, Inf or zero: {named}; check weights and images"
+            )
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """For each query the rows of its nearest drawings, nearest first.
+
+    Args:
+        indices: int64 (Q, k), rows of the database; no row twice for one query.
+        distances: float32 (Q, k), ascending along a row; equal distances stand in order of their rows.
+    """
+
+    indices: Tensor
+    distances: Tensor
+
+    def __post_init__(self) -> None:
+        if self.indices.ndim != 2 or self.indices.dtype != torch.int64:
+            raise InputError(
+                f"a ranking's indices are int64 (Q, k), not {self.indices.dtype} {tuple(self.indices.shape)}"
+            )
+        if self.distances.shape != self.indices.shape or self.distances.dtype != torch.float32:
+            raise InputError(
+                f"a ranking's distances are float32 {tuple(self.indices.shape)}, not {self.distances.dtype} {tuple(self.distances.shape)}"
+            )
+        if torch.isnan(self.distances).any():
+            raise NumbersError("a ranking's distances hold NaN; check the features")

@@ -1,0 +1,1 @@
+"""What more than one floor needs and what knows nothing of retrieval."""
