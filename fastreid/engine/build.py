@@ -1,0 +1,293 @@
+"""The room where the siblings meet: from a config to a run that trains, resumes, tests or predicts."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.utils import make_grid
+
+from fastreid.config import CfgNode
+from fastreid.data.build import (
+    build_datasets,
+    build_test_datasets,
+    build_test_loader,
+    build_test_transforms,
+    build_train_loader,
+)
+from fastreid.data.datasets.base import RetrievalData
+from fastreid.data.image import read_image
+from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.hooks import (
+    CheckWeightsMove,
+    Evaluate,
+    FreezeLayers,
+    PreciseBatchNorm,
+    SaveCheckpoints,
+    SetLearningRate,
+    ShowInputs,
+    StopOnSignal,
+    WriteMetrics,
+    write_bad_step,
+)
+from fastreid.engine.predictor import Predictor
+from fastreid.engine.setup import device_of, load_config
+from fastreid.engine.step import BadStep, Clip, TrainStep
+from fastreid.engine.tester import Tester
+from fastreid.engine.train_loop import Hook, TrainLoop
+from fastreid.engine.writers import ConsoleWriter, JSONWriter, TensorboardWriter, Writer
+from fastreid.evaluation.build import build_evaluator
+from fastreid.evaluation.evaluator import Evaluation
+from fastreid.modeling import build_model
+from fastreid.modeling.backbones.pretrained import load_pretrained
+from fastreid.modeling.weights import load_state, model_state, read_weights
+from fastreid.solver.build import build_optimizer, build_schedule
+from fastreid.structures import Batch
+from fastreid.utils import comm
+from fastreid.utils.errors import InputError
+from fastreid.utils.logger import get_logger
+
+CLASSIFIER = "heads.weight"  # the one tensor that belongs to the training patents and not to the network
+
+
+class DefaultTrainer:
+    """A training run as a config describes it.
+
+    Args:
+        cfg: frozen settings.
+
+    Raises:
+        FastreidError: anything that can be known to be wrong before the first step.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        self.cfg = cfg
+        self.device = device_of(cfg)
+        self.drawings, tests = build_datasets(cfg)
+        self.loader = build_train_loader(cfg, self.drawings, rank=comm.rank(), world_size=comm.world_size())
+        self.testers = build_testers(cfg, tests)
+        self.model = build_model(cfg, num_classes=self.loader.num_classes).to(self.device)
+        self.step = TrainStep(
+            self.model,
+            build_optimizer(cfg, self.model),
+            device=self.device,
+            amp=cfg.SOLVER.AMP.ENABLED,
+            clip=_clip(cfg),
+        )
+        self.progress = Progress()
+        self.checkpointer = Checkpointer(
+            cfg.OUTPUT_DIR, self.step, iters_per_epoch=self.loader.iters_per_epoch, config=cfg.dump()
+        )
+        get_logger().info(
+            f"{len(self.drawings)} drawings of {self.loader.num_classes} patents, "
+            f"{self.loader.iters_per_epoch} steps an epoch, {cfg.SOLVER.MAX_EPOCH} epochs; "
+            f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M weights"
+        )
+
+    def resume_or_load(self, resume: bool = False) -> None:
+        """Go on from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS, or from ImageNet weights."""
+        last = self.checkpointer.last() if resume else None
+        if last is not None:
+            self.progress = self.checkpointer.resume(last)
+            get_logger().info(f"going on from {last} after step {self.progress.iteration}")
+        elif self.cfg.MODEL.WEIGHTS:
+            state = model_state(read_weights(self.cfg.MODEL.WEIGHTS))
+            report = load_state(self.model, state, may_differ=(CLASSIFIER,))
+            get_logger().info(f"{self.cfg.MODEL.WEIGHTS}: {report}")
+        elif self.cfg.MODEL.BACKBONE.PRETRAIN:
+            self._load_pretrained()
+        elif resume:
+            get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR} yet; training from the beginning")
+
+    def train(self) -> dict[str, float]:
+        """Train to the end; returns the best score by the name of TEST.SELECT_BY."""
+        loop = self._loop()
+        if loop.iteration >= loop.max_iterations:
+            get_logger().info(f"the run is finished: all {loop.max_epochs} epochs are done")
+            return {self.cfg.TEST.SELECT_BY: self.progress.best}
+        try:
+            loop.run()
+        except BadStep as bad:
+            names = [self.drawings[row].name for row in bad.batch.rows.tolist()]
+            record = write_bad_step(self.cfg.OUTPUT_DIR, loop, names, bad.values)
+            raise BadStep(f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values)
+        finally:
+            self.loader.close()
+        get_logger().info(
+            f"done: best {self.cfg.TEST.SELECT_BY} {self.progress.best:.2f} after epoch {self.progress.best_epoch + 1}, "
+            f"in {Path(self.cfg.OUTPUT_DIR) / 'model_best.pth'}"
+        )
+        return {self.cfg.TEST.SELECT_BY: self.progress.best}
+
+    def _loop(self) -> TrainLoop:
+        if self.progress.iteration:
+            self.loader = self._loader_from(self.progress.iteration)
+        return TrainLoop(
+            self.step,
+            self.loader,
+            hooks=self._hooks(),
+            iters_per_epoch=self.loader.iters_per_epoch,
+            max_epochs=self.cfg.SOLVER.MAX_EPOCH,
+            iteration=self.progress.iteration,
+        )
+
+    def _hooks(self) -> list[Hook]:
+        cfg, progress = self.cfg, self.progress
+        metrics = WriteMetrics(self._writers(), progress, period=cfg.SOLVER.LOG_PERIOD)
+        evaluate = Evaluate(
+            self.testers,
+            progress,
+            period=cfg.TEST.EVAL_PERIOD,
+            select_by=cfg.TEST.SELECT_BY,
+            checkpointer=self.checkpointer,
+            metrics=metrics,
+        )
+        precise = [PreciseBatchNorm(self._measuring_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
+        return [
+            SetLearningRate(build_schedule(cfg, self.loader.iters_per_epoch)),
+            FreezeLayers(cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS),
+            CheckWeightsMove(),
+            ShowInputs(metrics, input_sheet),
+            *(precise if cfg.TEST.PRECISE_BN.ENABLED else []),
+            evaluate,
+            metrics,
+            SaveCheckpoints(self.checkpointer, progress, period=cfg.SOLVER.CHECKPOINT_PERIOD),
+            StopOnSignal(self.checkpointer, progress),
+        ]
+
+    def _writers(self) -> list[Writer]:
+        if not comm.is_main():
+            return []
+        folder, iteration = self.cfg.OUTPUT_DIR, self.progress.iteration
+        max_iterations = self.cfg.SOLVER.MAX_EPOCH * self.loader.iters_per_epoch
+        return [
+            ConsoleWriter(max_iterations, self.loader.iters_per_epoch),
+            JSONWriter(folder, iteration=iteration),
+            TensorboardWriter(folder, iteration=iteration),
+        ]
+
+    def _measuring_batches(self, num_batches: int) -> Iterator[Batch]:
+        loader = self._loader_from(self.cfg.SOLVER.MAX_EPOCH * self.loader.iters_per_epoch)
+        try:
+            yield from islice(loader, num_batches)
+        finally:
+            loader.close()
+
+    def _loader_from(self, iteration: int):
+        return build_train_loader(
+            self.cfg, self.drawings, start_iteration=iteration, rank=comm.rank(), world_size=comm.world_size()
+        )
+
+    def _load_pretrained(self) -> None:
+        backbone = self.cfg.MODEL.BACKBONE
+        for turn in range(comm.world_size()):  # process 0 downloads, the others then find the file
+            if turn == comm.rank():
+                report = load_pretrained(
+                    self.model,
+                    depth=backbone.DEPTH,
+                    with_ibn=backbone.WITH_IBN,
+                    with_se=backbone.WITH_SE,
+                    path=backbone.PRETRAIN_PATH,
+                )
+                get_logger().info(f"ImageNet weights: {report}")
+            comm.gather(None)
+
+
+def build_testers(cfg: CfgNode, tests: dict[str, RetrievalData]) -> list[Tester]:
+    """One tester for each test set, in the order of DATASETS.TESTS."""
+
+    def load(drawings):
+        return build_test_loader(cfg, drawings, rank=comm.rank(), world_size=comm.world_size())
+
+    return [
+        Tester(
+            name,
+            data.queries,
+            gallery=data.gallery,
+            load=load,
+            read=reader(cfg),
+            evaluator=build_evaluator(cfg),
+            device=device_of(cfg),
+            flip=cfg.TEST.FLIP.ENABLED,
+            sheet_queries=cfg.TEST.SHEET_QUERIES,
+        )
+        for name, data in tests.items()
+    ]
+
+
+def reader(cfg: CfgNode):
+    """Path to page, uint8 (H, W), as all of a run reads drawings."""
+
+    def read(path: str) -> np.ndarray:
+        return read_image(path, max_pixels=cfg.INPUT.MAX_PIXELS)
+
+    return read
+
+
+def build_tested_model(cfg: CfgNode, *, random_weights: bool = False) -> nn.Module:
+    """The network of a config with MODEL.WEIGHTS in it, on its device.
+
+    Raises:
+        InputError: no weights are named; `random_weights` insists on an untrained network.
+        WeightsError: the weights do not fit.
+    """
+    if random_weights:
+        return build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1).to(device_of(cfg))
+    if not cfg.MODEL.WEIGHTS:
+        raise InputError(
+            "a test needs weights: add MODEL.WEIGHTS path/to/model_best.pth, or --random-weights for an untrained network"
+        )
+    state = model_state(read_weights(cfg.MODEL.WEIGHTS))
+    num_classes = len(state[CLASSIFIER]) if CLASSIFIER in state else cfg.MODEL.HEADS.NUM_CLASSES or 1
+    model = build_model(cfg, num_classes=num_classes)
+    report = load_state(model, state, may_differ=() if CLASSIFIER in state else (CLASSIFIER,))
+    get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
+    return model.to(device_of(cfg))
+
+
+def run_test(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Evaluation]:
+    """Test MODEL.WEIGHTS on every set of DATASETS.TESTS.
+
+    `result.npy`, `result.zip` and `ranks.png` go to OUTPUT_DIR for the first set and to a folder of its own below for
+    each further one.
+    """
+    testers = build_testers(cfg, build_test_datasets(cfg))
+    model = build_tested_model(cfg, random_weights=random_weights)
+    evaluations = {}
+    for number, tester in enumerate(testers):
+        evaluation = evaluations[tester.name] = tester.test(model)
+        if comm.is_main():
+            tester.tell(evaluation)
+            folder = Path(cfg.OUTPUT_DIR)
+            tester.write(evaluation, folder if number == 0 else folder / tester.name)
+    return evaluations
+
+
+def build_predictor(
+    config_file: str | Path, *, weights: str | Path | None = None, opts: Sequence[str] = ()
+) -> Predictor:
+    """The predictor of a config file; `Predictor.from_config` is the name to call."""
+    more = [] if weights is None else ["MODEL.WEIGHTS", str(weights)]
+    cfg = load_config(config_file, [*opts, *more])
+    return Predictor(
+        build_tested_model(cfg),
+        build_test_transforms(cfg),
+        read=reader(cfg),
+        device=device_of(cfg),
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        flip=cfg.TEST.FLIP.ENABLED,
+    )
+
+
+def input_sheet(batch: Batch, num_images: int = 32) -> Image.Image:
+    """The first drawings of a batch as the network sees them, eight a row."""
+    grid = make_grid(batch.images[:num_images].cpu(), nrow=8, padding=2, pad_value=128)
+    return Image.fromarray(grid.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+
+
+def _clip(cfg: CfgNode) -> Clip | None:
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    return Clip(clip.CLIP_TYPE, clip.CLIP_VALUE, norm_type=clip.NORM_TYPE) if clip.ENABLED else None

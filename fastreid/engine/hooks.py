@@ -1,0 +1,296 @@
+"""What happens around the steps: rates, freezing, checks, scores, lines, checkpoints."""
+
+import json
+import signal
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+import torch
+from PIL import Image
+from torch import nn
+
+from fastreid.engine.checkpoint import BEST, FINAL, STOPPED, Checkpointer, Progress
+from fastreid.engine.tester import Tester
+from fastreid.engine.train_loop import Hook, TrainLoop
+from fastreid.engine.writers import Writer
+from fastreid.solver.schedule import Schedule
+from fastreid.structures import Batch
+from fastreid.utils import comm
+from fastreid.utils.errors import InputError, NumbersError, suggest
+from fastreid.utils.exits import Stopped
+from fastreid.utils.files import write_text
+from fastreid.utils.logger import get_logger
+
+
+class SetLearningRate(Hook):
+    """Gives every group of the optimizer its rate before each step."""
+
+    def __init__(self, schedule: Schedule):
+        self.schedule = schedule
+
+    def before_step(self, loop: TrainLoop) -> None:
+        for group in loop.step.optimizer.param_groups:
+            group["lr"] = self.schedule.lr(group["base_lr"], loop.iteration)
+
+
+class FreezeLayers(Hook):
+    """Keeps top-level children of the model fixed while fewer than `iterations` steps of the run are done."""
+
+    def __init__(self, children: Sequence[str], iterations: int):
+        self.children = tuple(children)
+        self.iterations = iterations
+
+    def before_train(self, loop: TrainLoop) -> None:
+        known = [name for name, _ in loop.step.model.named_children()]
+        for child in self.children:
+            if child not in known:
+                raise InputError(f"MODEL.FREEZE_LAYERS: the model has no child '{child}'.{suggest(child, known)}")
+
+    def before_step(self, loop: TrainLoop) -> None:
+        frozen = loop.iteration < self.iterations
+        if loop.iteration == self.iterations and loop.step.frozen:
+            get_logger().info(f"step {loop.iteration}: {', '.join(self.children)} train from here")
+        loop.step.freeze(self.children if frozen else ())
+
+
+class CheckWeightsMove(Hook):
+    """Stops a run whose weights do not follow the optimizer.
+
+    Compares every parameter that should train before the first step and after `num_steps` steps that were not skipped.
+    """
+
+    def __init__(self, num_steps: int = 10):
+        self.num_steps = num_steps
+        self._before: dict[str, torch.Tensor] = {}
+        self._left = 0
+
+    def after_step(self, loop: TrainLoop) -> None:
+        if self._left > 0 and loop.result is not None and not loop.result.skipped:
+            self._left -= 1
+            if self._left == 0:
+                self._compare(loop.step.model)
+                self._before = {}
+
+    def before_step(self, loop: TrainLoop) -> None:
+        if not self._before and self._left == 0 and loop.iteration == 0:
+            self._before = {n: p.detach().clone() for n, p in self._trained(loop.step.model)}
+            self._left = self.num_steps
+
+    def _compare(self, model: nn.Module) -> None:
+        still = [n for n, p in self._trained(model) if n in self._before and torch.equal(p.detach(), self._before[n])]
+        if still and len(still) == len(self._before):
+            raise NumbersError(
+                f"no weight moved in {self.num_steps} steps: check SOLVER.BASE_LR, SOLVER.OPT and MODEL.FREEZE_LAYERS"
+            )
+        if still:
+            get_logger().warning(f"{len(still)} weights did not move in {self.num_steps} steps: {', '.join(still[:5])}")
+
+    @staticmethod
+    def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+        return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+class WriteMetrics(Hook):
+    """Collects every step's values and writes their medians each `period` steps and at each epoch's end."""
+
+    def __init__(self, writers: Sequence[Writer], progress: Progress, *, period: int):
+        self.writers = tuple(writers)
+        self.progress = progress
+        self.period = period
+        self.scores: dict[str, float] = {}
+
+    def after_step(self, loop: TrainLoop) -> None:
+        if loop.result is None:
+            return
+        lr = max(group["lr"] for group in loop.step.optimizer.param_groups)
+        values = {**loop.result.values, "lr": lr, "time": loop.step_s, "data_time": loop.data_s}
+        for name, value in values.items():
+            self.progress.window.setdefault(name, []).append(value)
+        if loop.iteration % self.period == 0 and loop.iteration % loop.iters_per_epoch:
+            self.flush(loop)
+
+    def after_epoch(self, loop: TrainLoop) -> None:
+        self.flush(loop)
+
+    def after_train(self, loop: TrainLoop) -> None:
+        for writer in self.writers:
+            writer.close()
+
+    def flush(self, loop: TrainLoop) -> None:
+        """Write the medians of what was collected, and the scores of an evaluation if there was one."""
+        values = {name: statistics.median(numbers) for name, numbers in self.progress.window.items()}
+        values["lr"] = self.progress.window["lr"][-1]
+        values["eta_seconds"] = values["time"] * (loop.max_iterations - loop.iteration)
+        for writer in self.writers:
+            writer.write(loop.iteration, {**values, **self.scores})
+        self.progress.window.clear()
+        self.scores = {}
+
+    def picture(self, loop: TrainLoop, name: str, image: Image.Image) -> None:
+        for writer in self.writers:
+            writer.picture(loop.iteration, name, image)
+
+
+class ShowInputs(Hook):
+    """Sends a sheet of the first batch, as the network sees it, to the writers."""
+
+    def __init__(self, metrics: WriteMetrics, draw: Callable[[Batch], Image.Image]):
+        self.metrics = metrics
+        self.draw = draw
+        self._shown = False
+
+    def after_step(self, loop: TrainLoop) -> None:
+        if not self._shown and loop.result is not None:
+            self.metrics.picture(loop, "inputs", self.draw(loop.result.batch))
+            self._shown = True
+
+
+class Evaluate(Hook):
+    """Scores the model every `period` epochs and at the end, and keeps the weights that scored best.
+
+    `model_best.pth` is written at once, so the weights in it are those that earned the score.
+    """
+
+    def __init__(
+        self,
+        testers: Sequence[Tester],
+        progress: Progress,
+        *,
+        period: int,
+        select_by: str,
+        checkpointer: Checkpointer,
+        metrics: WriteMetrics,
+    ):
+        self.testers = tuple(testers)
+        self.progress = progress
+        self.period = period
+        self.select_by = select_by
+        self.checkpointer = checkpointer
+        self.metrics = metrics
+
+    def after_epoch(self, loop: TrainLoop) -> None:
+        is_last = loop.epoch == loop.max_epochs
+        if not is_last and (self.period == 0 or loop.epoch % self.period):
+            return
+        for number, tester in enumerate(self.testers):
+            evaluation = tester.test(loop.step.model)
+            if number == 0:
+                self._select(evaluation.scores, loop)
+            if comm.is_main():
+                tester.tell(evaluation)
+                prefix = "" if len(self.testers) == 1 else f"{tester.name}/"
+                self.metrics.scores |= {f"{prefix}{name}": value for name, value in evaluation.scores.items()}
+                sheet = tester.sheet(evaluation)
+                if sheet is not None:
+                    self.metrics.picture(loop, f"{prefix}ranks", sheet)
+
+    def _select(self, scores: Mapping[str, float], loop: TrainLoop) -> None:
+        if self.select_by not in scores:
+            raise InputError(f"TEST.SELECT_BY: there is no score '{self.select_by}'.{suggest(self.select_by, scores)}")
+        self.progress.metric = scores[self.select_by]
+        if self.progress.metric > self.progress.best:
+            self.progress.best = self.progress.metric
+            self.progress.best_epoch = loop.epoch - 1
+            self.progress.iteration = loop.iteration
+            if comm.is_main():
+                self.checkpointer.save(BEST, self.progress, is_last=False)
+                get_logger().info(f"best so far: {self.select_by} {self.progress.best:.2f}, kept as {BEST}")
+
+
+class SaveCheckpoints(Hook):
+    """Writes `model_XXXX.pth` (0-based epoch) every `period` epochs and `model_final.pth` at the end."""
+
+    def __init__(self, checkpointer: Checkpointer, progress: Progress, *, period: int):
+        self.checkpointer = checkpointer
+        self.progress = progress
+        self.period = period
+
+    def after_epoch(self, loop: TrainLoop) -> None:
+        self.progress.iteration = loop.iteration
+        if not comm.is_main():
+            return
+        if loop.epoch == loop.max_epochs:
+            self.checkpointer.save(FINAL, self.progress)
+        elif loop.epoch % self.period == 0:
+            self.checkpointer.save(f"model_{loop.epoch - 1:04d}.pth", self.progress)
+
+
+class StopOnSignal(Hook):
+    """On SIGTERM or SIGINT the step ends, a checkpoint is saved and the run leaves; a second signal leaves at once."""
+
+    ASK_STEPS = 10  # several processes must agree to stop, which costs a round of messages
+
+    def __init__(self, checkpointer: Checkpointer, progress: Progress):
+        self.checkpointer = checkpointer
+        self.progress = progress
+        self._asked: int | None = None
+
+    def before_train(self, loop: TrainLoop) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def after_step(self, loop: TrainLoop) -> None:
+        at_epoch_end = loop.iteration % loop.iters_per_epoch == 0
+        if not at_epoch_end:  # at an epoch's end its scores and its line come first
+            self._leave_if_asked(loop)
+
+    def after_epoch(self, loop: TrainLoop) -> None:
+        self._leave_if_asked(loop)
+
+    def after_train(self, loop: TrainLoop) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+
+    def _leave_if_asked(self, loop: TrainLoop) -> None:
+        if comm.world_size() > 1 and loop.iteration % self.ASK_STEPS:
+            return
+        asked = [number for number in comm.gather(self._asked) if number is not None]
+        if not asked or loop.iteration == loop.max_iterations:
+            return
+        self.progress.iteration = loop.iteration
+        if comm.is_main():
+            self.checkpointer.save(STOPPED, self.progress)
+        raise Stopped(asked[0], str(self.checkpointer.folder / STOPPED))
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked is not None:
+            raise SystemExit(128 + number)
+        self._asked = number
+
+
+class PreciseBatchNorm(Hook):
+    """After the last epoch measures the batch-norm statistics afresh as plain means over `num_batches` batches.
+
+    Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021, section 3.
+    """
+
+    def __init__(self, batches: Callable[[int], Iterable], num_batches: int):
+        self.batches = batches
+        self.num_batches = num_batches
+
+    def after_epoch(self, loop: TrainLoop) -> None:
+        if loop.epoch != loop.max_epochs:
+            return
+        norms = [m for m in loop.step.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # torch then keeps the plain mean of all batches
+        loop.step.model.train()
+        with torch.no_grad():
+            for batch in self.batches(self.num_batches):
+                batch = batch.to(loop.step.device)
+                loop.step.model(batch.images, batch.targets)
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
+        get_logger().info(f"batch-norm statistics measured afresh over {self.num_batches} batches")
+
+
+def write_bad_step(folder: str | Path, loop: TrainLoop, names: Sequence[str], values: Mapping[str, float]) -> Path:
+    """Leave a record of a step that was not a number: its drawings and losses, as `bad_step.json`."""
+    path = Path(folder) / "bad_step.json"
+    numbers = {name: repr(value) for name, value in values.items()}
+    write_text(path, json.dumps({"iteration": loop.iteration, "values": numbers, "drawings": list(names)}, indent=1))
+    return path

@@ -1,0 +1,75 @@
+"""Features of drawings: fixed batches, one row each, whatever the number of processes."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fastreid.structures import Batch, Drawing, Embeddings
+from fastreid.utils import comm
+from fastreid.utils.errors import EnvironmentFault
+from fastreid.utils.logger import get_logger
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in evaluation mode without gradients; after, every module is in the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def extract(
+    model: nn.Module, batches: Iterable[Batch], drawings: Sequence[Drawing], *, device: torch.device, flip: bool = False
+) -> Embeddings:
+    """The features of all drawings, in every process.
+
+    Args:
+        model: gives (B, D) features in evaluation mode.
+        batches: this process's share of the drawings, `rows` telling which.
+        drawings: the whole list.
+        device: where the model is.
+        flip: take the mean of the features of a drawing and of its mirror image.
+
+    Raises:
+        NumbersError: features are NaN, Inf or zero; the drawings are named.
+    """
+    rows, parts = [], []
+    with evaluating(model):
+        for batch in batches:
+            rows.append(batch.rows)
+            parts.append(features_of(model, batch.to(device).images, flip=flip))
+    shares = comm.gather((torch.cat(rows), torch.cat(parts)) if rows else None)
+    given = [share for share in shares if share is not None]
+    features = torch.empty(len(drawings), given[0][1].shape[1])
+    for share_rows, share_features in given:
+        features[share_rows] = share_features
+    return Embeddings(
+        features, tuple(drawing.patent for drawing in drawings), tuple(drawing.name for drawing in drawings)
+    )
+
+
+def features_of(model: nn.Module, images: Tensor, *, flip: bool = False) -> Tensor:
+    """Features float32 (B, D) on the CPU of images (B, 3, H, W), the mean with their mirror images when `flip`.
+
+    A batch that does not fit in GPU memory is halved until it does.
+
+    Raises:
+        EnvironmentFault: one drawing alone does not fit.
+    """
+    try:
+        features = model(images)
+        return ((features + model(images.flip(3))) / 2 if flip else features).float().cpu()
+    except torch.cuda.OutOfMemoryError:
+        if len(images) == 1:
+            raise EnvironmentFault("one drawing does not fit in GPU memory; use a smaller INPUT.SIZE_TEST")
+    half = (len(images) + 1) // 2
+    get_logger().warning(f"{len(images)} drawings do not fit in GPU memory; going on with {half} at a time")
+    torch.cuda.empty_cache()
+    return torch.cat([features_of(model, part, flip=flip) for part in images.split(half)])

@@ -1,0 +1,96 @@
+"""One process or many: started here, or by torchrun."""
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from fastreid.utils.errors import EnvironmentFault, InputError
+
+TIMEOUT = timedelta(minutes=30)  # the longest one process may wait for another, an evaluation included
+
+
+def launch(
+    main: Callable[..., Any],
+    num_gpus: int = 1,
+    *,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+    device: str = "cuda",
+    args: tuple = (),
+) -> Any:
+    """Call `main(*args)` in one process per GPU (or per CPU process, when `device` is cpu) and wait for all.
+
+    Under torchrun (RANK and WORLD_SIZE set) the processes exist already and this one joins them.
+
+    Args:
+        main: what to run; returns what a single process should give back.
+        num_gpus: processes on this machine.
+        num_machines: machines in all.
+        machine_rank: this machine's number.
+        dist_url: where process 0 listens, such as tcp://10.0.0.1:29500; "auto" finds a port on this machine.
+        device: cuda or cpu.
+        args: handed to `main`.
+
+    Raises:
+        EnvironmentFault: there are not as many GPUs.
+        InputError: several machines without a common `dist_url`.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return _under_torchrun(main, args, device)
+    _check(num_gpus, num_machines, dist_url, device)
+    world_size = num_gpus * num_machines
+    if world_size == 1:
+        return main(*args)
+    url = f"tcp://127.0.0.1:{_free_port()}" if dist_url == "auto" else dist_url
+    mp.spawn(
+        _worker, args=(main, args, num_gpus, world_size, machine_rank, url, device), nprocs=num_gpus, start_method="spawn"
+    )
+    return 0
+
+
+def _check(num_gpus: int, num_machines: int, dist_url: str, device: str) -> None:
+    if num_gpus < 1 or num_machines < 1:
+        raise InputError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both are at least 1")
+    if num_machines > 1 and dist_url == "auto":
+        raise InputError("--num-machines needs --dist-url tcp://FIRST_MACHINE:PORT, the same on every machine")
+    if device.startswith("cuda") and num_gpus > 1 and torch.cuda.device_count() < num_gpus:
+        raise EnvironmentFault(f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()}; ask for fewer")
+
+
+def _worker(
+    local_rank: int, main: Callable, args: tuple, num_local: int, world_size: int, machine: int, url: str, device: str
+) -> None:
+    rank = machine * num_local + local_rank
+    _join(device, local_rank, init_method=url, rank=rank, world_size=world_size)
+    try:
+        main(*args)
+    finally:
+        dist.destroy_process_group()
+
+
+def _under_torchrun(main: Callable, args: tuple, device: str) -> Any:
+    _join(device, int(os.environ["LOCAL_RANK"]), init_method="env://")
+    try:
+        return main(*args)
+    finally:
+        dist.destroy_process_group()
+
+
+def _join(device: str, local_rank: int, **where: Any) -> None:
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT, **where)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,111 @@
+"""What every command does first: arguments, config, output folder, log, seeds."""
+
+import argparse
+import fcntl
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torchvision
+
+from fastreid import __version__
+from fastreid.config import CfgNode, get_cfg
+from fastreid.utils import comm
+from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.files import remove_stale, write_text
+from fastreid.utils.logger import setup_logger
+from fastreid.utils.seeding import key
+
+
+def default_argument_parser(description: str = "") -> argparse.ArgumentParser:
+    """The arguments users of fast-reid know, then `KEY VALUE` pairs that change settings."""
+    parser = argparse.ArgumentParser(description=description, epilog="--debug prints the traceback of a fault.")
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML settings, such as configs/demo/stage1.yml")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR")
+    parser.add_argument("--eval-only", action="store_true", help="test MODEL.WEIGHTS, do not train")
+    parser.add_argument("--random-weights", action="store_true", help="test a network that has not learnt anything")
+    parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine, one a GPU")
+    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines in all")
+    parser.add_argument("--machine-rank", type=int, default=0, metavar="N", help="number of this machine, from 0")
+    parser.add_argument("--dist-url", default="auto", metavar="URL", help="where machine 0 listens; auto: a free port here")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings that win over the file")
+    return parser
+
+
+def load_config(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
+    """The frozen settings of a file and `KEY VALUE` pairs over it."""
+    cfg = get_cfg()
+    cfg.merge_from_file(config_file)
+    cfg.merge_from_list(list(opts))
+    cfg.freeze()
+    return cfg
+
+
+def device_of(cfg: CfgNode) -> torch.device:
+    """The device to run on.
+
+    Raises:
+        EnvironmentFault: MODEL.DEVICE asks for a GPU and there is none; it is never switched in silence.
+        InputError: MODEL.DEVICE is no device.
+    """
+    name = cfg.MODEL.DEVICE
+    if name.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise EnvironmentFault(f"MODEL.DEVICE is {name} but torch sees no GPU; add MODEL.DEVICE cpu to run without one")
+        index = torch.cuda.current_device() if name == "cuda" else int(name.partition(":")[2])
+        if index >= torch.cuda.device_count():
+            raise EnvironmentFault(f"MODEL.DEVICE is {name} but there are {torch.cuda.device_count()} GPUs, counted from 0")
+        return torch.device("cuda", index)
+    if name != "cpu":
+        raise InputError(f"MODEL.DEVICE is '{name}'; it is cuda, cuda:N or cpu")
+    return torch.device("cpu")
+
+
+def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Check the device, take the output folder, open the log, write `config.yaml`, seed torch.
+
+    Raises:
+        EnvironmentFault: no such device, the folder cannot be written, or another run holds it.
+    """
+    device = device_of(cfg)
+    folder = Path(cfg.OUTPUT_DIR)
+    if comm.is_main():
+        _take(folder)
+        stale = remove_stale(folder)
+        write_text(folder / "config.yaml", cfg.dump())
+    comm.gather(None)  # the others wait until the folder is there
+    logger = setup_logger(folder, rank=comm.rank())
+    if comm.is_main() and stale:
+        logger.info(f"removed what a killed run left: {', '.join(stale)}")
+    logger.debug(f"arguments: {args}")
+    logger.info(_versions(device))
+    logger.debug(f"settings:\n{cfg.dump()}")
+    torch.manual_seed(key(cfg.SEED, "torch"))
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def _take(folder: Path) -> None:
+    """Make the folder ours until this process ends: the lock is held by the open file, which the system closes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise EnvironmentFault(f"OUTPUT_DIR {folder} cannot be written ({error.strerror}); choose another with OUTPUT_DIR")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.read(handle, 100).decode(errors="replace").strip()
+        os.close(handle)
+        raise EnvironmentFault(f"OUTPUT_DIR {folder} is in use by process {owner}; wait for it or choose another OUTPUT_DIR")
+    os.ftruncate(handle, 0)
+    os.write(handle, str(os.getpid()).encode())
+
+
+def _versions(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return (
+        f"fastreid {__version__}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
+        f"Python {platform.python_version()}, {name}, {comm.world_size()} process(es)"
+    )

@@ -1,0 +1,163 @@
+"""One training step: losses, gradients, a check that they are numbers, the optimizer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fastreid.structures import Batch
+from fastreid.utils import comm
+from fastreid.utils.errors import NumbersError
+from fastreid.utils.logger import get_logger
+
+MAX_SKIPPED_STEPS = 20  # float16 overflows in a row after which the loss scale will not recover
+
+
+@dataclass(frozen=True)
+class Clip:
+    """How gradients are held back: `kind` norm (of all together) or value (of each number)."""
+
+    kind: str
+    limit: float
+    norm_type: float = 2.0
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step tells: `values` are floats by name, `batch` is what it saw, `skipped` a float16 overflow."""
+
+    values: dict[str, float]
+    batch: Batch
+    skipped: bool = False
+
+
+class BadStep(NumbersError):
+    """A loss or gradient is not a number; the weights are those of the step before.
+
+    Args:
+        message: one line.
+        batch: the drawings of the step.
+        values: losses and norms by name.
+    """
+
+    def __init__(self, message: str, batch: Batch, values: dict[str, float]):
+        super().__init__(message)
+        self.batch = batch
+        self.values = values
+
+
+class TrainStep:
+    """Forward, backward, check, clip, move.
+
+    Args:
+        model: gives losses for (images, targets); already on its device.
+        optimizer: moves its parameters.
+        device: where batches go.
+        amp: float16 autocast with loss scaling; for CUDA devices.
+        clip: limit on the gradients.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        device: torch.device,
+        amp: bool = False,
+        clip: Clip | None = None,
+    ):
+        self.model = model
+        self.optimizer = optimizer
+        self.device = device
+        self.clip = clip
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp and device.type == "cuda")
+        self.frozen: tuple[str, ...] = ()
+        self._skipped_in_a_row = 0
+        self._wrapped = self._wrap()
+        if amp and device.type != "cuda":
+            get_logger().info("SOLVER.AMP is for CUDA devices; on this one the run is in float32")
+
+    def freeze(self, children: tuple[str, ...]) -> None:
+        """Keep these top-level children of the model fixed (weights and batch-norm statistics); () frees all."""
+        if children == self.frozen:
+            return
+        for name in set(children) ^ set(self.frozen):
+            for parameter in self._held(name):
+                parameter.requires_grad_(name not in children)
+        self.frozen = children
+        self._wrapped = self._wrap()  # DistributedDataParallel fixes at birth which gradients it waits for
+
+    def __call__(self, batch: Batch) -> StepResult:
+        """Do one step.
+
+        Raises:
+            BadStep: a loss or gradient is NaN or Inf; nothing was moved.
+        """
+        self._train_mode()
+        batch = batch.to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.scaler.is_enabled()):
+            losses, stats = self._wrapped(batch.images, batch.targets, with_stats=True)
+        total = torch.stack(list(losses.values())).sum()
+        values = _floats({"total_loss": total, **losses, **stats})
+        if not all(torch.isfinite(torch.tensor(value)) for value in values.values()):
+            raise BadStep(_explosion(values), batch, values)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(total).backward()
+        self.scaler.unscale_(self.optimizer)
+        values["grad_norm"] = float(self._clip())
+        return StepResult(values, batch, skipped=self._move(batch, values))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+    def _wrap(self) -> nn.Module:
+        if comm.world_size() == 1:
+            return self.model
+        return DistributedDataParallel(self.model, device_ids=[self.device] if self.device.type == "cuda" else None)
+
+    def _held(self, child: str) -> list[nn.Parameter]:
+        trained = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        return [p for p in self.model.get_submodule(child).parameters() if id(p) in trained]
+
+    def _train_mode(self) -> None:
+        self.model.train()
+        for name in self.frozen:
+            self.model.get_submodule(name).eval()
+
+    def _clip(self) -> Tensor:
+        gradients = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in gradients if p.grad is not None])
+        if self.clip is not None and self.clip.kind == "norm":
+            nn.utils.clip_grad_norm_(gradients, self.clip.limit, norm_type=self.clip.norm_type)
+        elif self.clip is not None:
+            nn.utils.clip_grad_value_(gradients, self.clip.limit)
+        return norm
+
+    def _move(self, batch: Batch, values: dict[str, float]) -> bool:
+        finite = torch.isfinite(torch.tensor(values["grad_norm"])).item()
+        if not finite and not self.scaler.is_enabled():
+            raise BadStep(_explosion(values), batch, values)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
+        if self._skipped_in_a_row >= MAX_SKIPPED_STEPS:
+            raise BadStep(f"{MAX_SKIPPED_STEPS} steps in a row overflowed float16; " + _explosion(values), batch, values)
+        return not finite
+
+
+def _floats(tensors: dict[str, Tensor]) -> dict[str, float]:
+    return dict(zip(tensors, torch.stack([tensor.detach().float() for tensor in tensors.values()]).tolist()))
+
+
+def _explosion(values: dict[str, float]) -> str:
+    parts = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return (
+        f"the step is not a number ({parts}); the weights are those of the step before. "
+        "Try a lower SOLVER.BASE_LR, a longer SOLVER.WARMUP_ITERS or SOLVER.CLIP_GRADIENTS.ENABLED True"
+    )

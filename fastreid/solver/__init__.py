@@ -1,0 +1,1 @@
+"""How the weights move: the optimizer and the learning rate."""

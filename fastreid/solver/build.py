@@ -1,0 +1,65 @@
+"""The door of the solver room: optimizer and schedule from the config."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastreid.solver.parameters import ParameterRates, parameter_groups
+from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Schedule, Warmup
+from fastreid.utils.errors import InputError, suggest
+from fastreid.utils.registry import Registry
+
+SCHEDULES: Registry[Callable[..., Schedule]] = Registry(
+    "learning-rate schedule",
+    {
+        "CosineAnnealingLR": lambda cfg, **common: CosineSchedule(eta_min=cfg.SOLVER.ETA_MIN_LR, **common),
+        "MultiStepLR": lambda cfg, **common: MultiStepSchedule(
+            steps=tuple(cfg.SOLVER.STEPS), gamma=cfg.SOLVER.GAMMA, **common
+        ),
+    },
+)
+
+
+def build_schedule(cfg, iters_per_epoch: int) -> Schedule:
+    """The learning rate of a run with so many iterations an epoch."""
+    warmup = Warmup(cfg.SOLVER.WARMUP_ITERS, factor=cfg.SOLVER.WARMUP_FACTOR, method=cfg.SOLVER.WARMUP_METHOD)
+    return SCHEDULES.get(cfg.SOLVER.SCHED)(
+        cfg,
+        iters_per_epoch=iters_per_epoch,
+        max_epochs=cfg.SOLVER.MAX_EPOCH,
+        warmup=warmup,
+        delay_epochs=cfg.SOLVER.DELAY_EPOCHS,
+    )
+
+
+def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
+    """SGD with its momentum, or any class of torch.optim, with `SOLVER.OPT_ARGS` as further arguments."""
+    rates = ParameterRates(
+        base_lr=cfg.SOLVER.BASE_LR,
+        heads_factor=cfg.SOLVER.HEADS_LR_FACTOR,
+        bias_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+        norm_decay=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        bias_decay=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+    )
+    arguments = dict(cfg.SOLVER.OPT_ARGS)
+    if cfg.SOLVER.OPT == "SGD":
+        arguments = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV, **arguments}
+    return make_optimizer(cfg.SOLVER.OPT, parameter_groups(model, rates), arguments)
+
+
+def make_optimizer(name: str, groups: Iterable[dict], arguments: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Any class of torch.optim by name; an argument the class does not take is refused."""
+    known = {
+        key: value
+        for key, value in vars(torch.optim).items()
+        if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+    }
+    if name not in known:
+        raise InputError(f"SOLVER.OPT: torch.optim has no optimizer '{name}'.{suggest(name, known)}")
+    try:
+        return known[name](groups, **arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"SOLVER.OPT_ARGS: {name} refuses {dict(arguments)}: {error}")

@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""Test a network and write result.npy: tools/test.py --config-file FILE --eval-only MODEL.WEIGHTS FILE ..."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastreid.engine import default_argument_parser, default_setup, launch
+from fastreid.engine.build import run_test
+from fastreid.engine.setup import load_config
+from fastreid.utils import comm
+from fastreid.utils.exits import run_tool
+from fastreid.utils.files import atomic_write
+
+
+def run(args: argparse.Namespace) -> None:
+    """What each process of the run does."""
+    cfg = load_config(args.config_file, args.opts)
+    default_setup(cfg, args)
+    run_test(cfg, random_weights=args.random_weights)
+    if comm.is_main():
+        found = Path(cfg.OUTPUT_DIR, "result.npy")
+        if found.resolve() != Path("result.npy").resolve():
+            with found.open("rb") as source, atomic_write("result.npy") as target:
+                shutil.copyfileobj(source, target)
+        print(f"ranked drawings: result.npy and {found}; to submit: {found.with_suffix('.zip')}")
+        if cfg.TEST.SHEET_QUERIES:
+            print(f"to look at: {found.with_name('ranks.png')}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = default_argument_parser("Rank the database for every query and write result.npy.").parse_args(argv)
+    device = load_config(args.config_file, args.opts).MODEL.DEVICE
+    launch(
+        run,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        device=device,
+        args=(args,),
+    )
+    return 0
+
+
+def cli() -> int:
+    return run_tool(main)
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

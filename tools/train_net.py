@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Train a network: tools/train_net.py --config-file FILE [--resume] [--eval-only] KEY VALUE ..."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from fastreid.engine import DefaultTrainer, default_argument_parser, default_setup, launch
+from fastreid.engine.build import run_test
+from fastreid.engine.setup import load_config
+from fastreid.utils.exits import run_tool
+
+
+def run(args: argparse.Namespace) -> None:
+    """What each process of the run does."""
+    cfg = load_config(args.config_file, args.opts)
+    default_setup(cfg, args)
+    if args.eval_only:
+        run_test(cfg, random_weights=args.random_weights)
+        return
+    trainer = DefaultTrainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    trainer.train()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = default_argument_parser("Train a network on patent drawings.").parse_args(argv)
+    device = load_config(args.config_file, args.opts).MODEL.DEVICE
+    launch(
+        run,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        device=device,
+        args=(args,),
+    )
+    return 0
+
+
+def cli() -> int:
+    return run_tool(main)
+
+
+if __name__ == "__main__":
+    sys.exit(cli())
