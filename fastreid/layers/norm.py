@@ -1,0 +1,108 @@
+"""Normalisation layers by the names the config uses."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastreid.utils.errors import InputError
+from fastreid.utils.registry import Registry
+
+NormMaker = Callable[[int], nn.Module]
+
+GROUPS = 32  # of group normalisation
+GHOST_BATCH = 32  # drawings that share statistics in ghost batch normalisation
+
+
+class FrozenBN(nn.BatchNorm2d):
+    """Batch normalisation that keeps its statistics, scale and shift as they were loaded, in training too."""
+
+    def __init__(self, num_channels: int):
+        super().__init__(num_channels)
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "FrozenBN":
+        return super().train(False)
+
+
+class GhostBN(nn.BatchNorm2d):
+    """Batch normalisation over groups of at most `ghost_batch` drawings, as if the batch were smaller.
+
+    Hoffer, Hubara, Soudry: Train longer, generalize better (2017). The running statistics move by the mean of the
+    groups'. When not training it is plain batch normalisation.
+
+    Raises:
+        InputError: a group of less than 2 drawings.
+    """
+
+    def __init__(self, num_channels: int, *, ghost_batch: int = GHOST_BATCH):
+        super().__init__(num_channels)
+        if ghost_batch < 2:
+            raise InputError(f"ghost batch normalisation needs groups of 2 drawings at least, not {ghost_batch}")
+        self.ghost_batch = ghost_batch
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or len(input) <= self.ghost_batch:
+            return super().forward(input)
+        groups = input.tensor_split(-(-len(input) // self.ghost_batch))
+        return torch.cat([self._normalise(group, 1 / len(groups)) for group in groups])
+
+    def _normalise(self, group: Tensor, share: float) -> Tensor:
+        moved_mean, moved_var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        output = F.batch_norm(group, moved_mean, moved_var, self.weight, self.bias, True, 1.0, self.eps)
+        with torch.no_grad():
+            self.running_mean.lerp_(moved_mean, self.momentum * share)
+            self.running_var.lerp_(moved_var, self.momentum * share)
+        return output
+
+
+class IBN(nn.Module):
+    """Instance normalisation for the first half of the channels, the named norm for the rest (IBN-a).
+
+    Pan, Luo, Shi, Tang: Two at once, enhancing learning and generalization capacities via IBN-Net (2018).
+
+    Args:
+        num_channels: C; the first int(C / 2) are normalised drawing by drawing.
+        norm: maker of the norm for the others.
+    """
+
+    def __init__(self, num_channels: int, norm: NormMaker = nn.BatchNorm2d):
+        super().__init__()
+        self.half = num_channels // 2
+        self.IN = nn.InstanceNorm2d(self.half, affine=True)
+        self.BN = norm(num_channels - self.half)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.cat([self.IN(maps[:, : self.half]), self.BN(maps[:, self.half :])], dim=1)
+
+
+def group_norm(num_channels: int) -> nn.GroupNorm:
+    """Group normalisation with 32 groups; refuses a width that 32 does not divide."""
+    if num_channels % GROUPS:
+        raise InputError(f"group normalisation needs a multiple of {GROUPS} channels, not {num_channels}; choose BN")
+    return nn.GroupNorm(GROUPS, num_channels)
+
+
+def freeze_bias(norm: nn.Module) -> nn.Module:
+    """Keep a norm's shift at its value: it stays in the checkpoint and does not train. Returns the norm."""
+    if isinstance(norm.bias, nn.Parameter):
+        norm.bias.requires_grad_(False)
+    return norm
+
+
+NORMS: Registry[NormMaker] = Registry(
+    "norm",
+    {
+        "BN": nn.BatchNorm2d,
+        "syncBN": nn.SyncBatchNorm,
+        "FrozenBN": FrozenBN,
+        "GhostBN": GhostBN,
+        "GN": group_norm,
+    },
+)
+
+
+def get_norm(name: str, num_channels: int) -> nn.Module:
+    """The norm of that name for that many channels; an unknown name is refused with the nearest known one."""
+    return NORMS.get(name)(num_channels)
