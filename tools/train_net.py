@@ -5,8 +5,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fastreid.engine import DefaultTrainer, default_argument_parser, default_setup, launch
+from fastreid.engine import DefaultTrainer, default_setup
 from fastreid.engine.build import run_test
+from fastreid.engine.command import start
 from fastreid.engine.setup import load_config
 from fastreid.utils.exits import run_tool
 
@@ -24,18 +25,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = default_argument_parser("Train a network on patent drawings.").parse_args(argv)
-    device = load_config(args.config_file, args.opts).MODEL.DEVICE
-    launch(
-        run,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        device=device,
-        args=(args,),
-    )
-    return 0
+    return start(run, "Train a network on patent drawings.", argv=argv)
 
 
 def cli() -> int:

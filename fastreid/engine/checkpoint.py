@@ -113,5 +113,7 @@ class Checkpointer:
         try:
             self.step.load_state_dict(state)
         except (ValueError, KeyError) as error:
-            raise WeightsError(f"{path}: the optimizer inside does not fit this config ({error}); keep SOLVER as it was")
+            raise WeightsError(
+                f"{path}: the optimizer inside does not fit this config ({error}); keep SOLVER as it was"
+            )
         torch.set_rng_state(state["generator"])

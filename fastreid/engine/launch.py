@@ -50,7 +50,10 @@ def launch(
         return main(*args)
     url = f"tcp://127.0.0.1:{_free_port()}" if dist_url == "auto" else dist_url
     mp.spawn(
-        _worker, args=(main, args, num_gpus, world_size, machine_rank, url, device), nprocs=num_gpus, start_method="spawn"
+        _worker,
+        args=(main, args, num_gpus, world_size, machine_rank, url, device),
+        nprocs=num_gpus,
+        start_method="spawn",
     )
     return 0
 

@@ -43,7 +43,9 @@ class Predictor:
         self.flip = flip
 
     @classmethod
-    def from_config(cls, config_file: str | Path, weights: str | Path | None = None, opts: Sequence[str] = ()) -> "Predictor":
+    def from_config(
+        cls, config_file: str | Path, weights: str | Path | None = None, opts: Sequence[str] = ()
+    ) -> "Predictor":
         """The predictor of a config file and a checkpoint (MODEL.WEIGHTS of the config when None).
 
         Raises:
@@ -62,7 +64,9 @@ class Predictor:
         parts = []
         with evaluating(self.model):
             for start in range(0, len(pages), self.batch_size):
-                images = torch.stack([self.transform(self._page(page)) for page in pages[start : start + self.batch_size]])
+                images = torch.stack(
+                    [self.transform(self._page(page)) for page in pages[start : start + self.batch_size]]
+                )
                 parts.append(features_of(self.model, images.to(self.device), flip=self.flip))
         return torch.cat(parts).clone()
 

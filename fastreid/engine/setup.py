@@ -22,14 +22,18 @@ from fastreid.utils.seeding import key
 def default_argument_parser(description: str = "") -> argparse.ArgumentParser:
     """The arguments users of fast-reid know, then `KEY VALUE` pairs that change settings."""
     parser = argparse.ArgumentParser(description=description, epilog="--debug prints the traceback of a fault.")
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML settings, such as configs/demo/stage1.yml")
+    parser.add_argument(
+        "--config-file", required=True, metavar="FILE", help="YAML settings, such as configs/demo/stage1.yml"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR")
     parser.add_argument("--eval-only", action="store_true", help="test MODEL.WEIGHTS, do not train")
     parser.add_argument("--random-weights", action="store_true", help="test a network that has not learnt anything")
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine, one a GPU")
     parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines in all")
     parser.add_argument("--machine-rank", type=int, default=0, metavar="N", help="number of this machine, from 0")
-    parser.add_argument("--dist-url", default="auto", metavar="URL", help="where machine 0 listens; auto: a free port here")
+    parser.add_argument(
+        "--dist-url", default="auto", metavar="URL", help="where machine 0 listens; auto: a free port here"
+    )
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings that win over the file")
     return parser
 
@@ -53,10 +57,14 @@ def device_of(cfg: CfgNode) -> torch.device:
     name = cfg.MODEL.DEVICE
     if name.startswith("cuda"):
         if not torch.cuda.is_available():
-            raise EnvironmentFault(f"MODEL.DEVICE is {name} but torch sees no GPU; add MODEL.DEVICE cpu to run without one")
+            raise EnvironmentFault(
+                f"MODEL.DEVICE is {name} but torch sees no GPU; add MODEL.DEVICE cpu to run without one"
+            )
         index = torch.cuda.current_device() if name == "cuda" else int(name.partition(":")[2])
         if index >= torch.cuda.device_count():
-            raise EnvironmentFault(f"MODEL.DEVICE is {name} but there are {torch.cuda.device_count()} GPUs, counted from 0")
+            raise EnvironmentFault(
+                f"MODEL.DEVICE is {name} but there are {torch.cuda.device_count()} GPUs, counted from 0"
+            )
         return torch.device("cuda", index)
     if name != "cpu":
         raise InputError(f"MODEL.DEVICE is '{name}'; it is cuda, cuda:N or cpu")
@@ -92,13 +100,17 @@ def _take(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise EnvironmentFault(f"OUTPUT_DIR {folder} cannot be written ({error.strerror}); choose another with OUTPUT_DIR")
+        raise EnvironmentFault(
+            f"OUTPUT_DIR {folder} cannot be written ({error.strerror}); choose another with OUTPUT_DIR"
+        )
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         owner = os.read(handle, 100).decode(errors="replace").strip()
         os.close(handle)
-        raise EnvironmentFault(f"OUTPUT_DIR {folder} is in use by process {owner}; wait for it or choose another OUTPUT_DIR")
+        raise EnvironmentFault(
+            f"OUTPUT_DIR {folder} is in use by process {owner}; wait for it or choose another OUTPUT_DIR"
+        )
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
 

@@ -147,7 +147,9 @@ class TrainStep:
         self.scaler.update()
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
         if self._skipped_in_a_row >= MAX_SKIPPED_STEPS:
-            raise BadStep(f"{MAX_SKIPPED_STEPS} steps in a row overflowed float16; " + _explosion(values), batch, values)
+            raise BadStep(
+                f"{MAX_SKIPPED_STEPS} steps in a row overflowed float16; " + _explosion(values), batch, values
+            )
         return not finite
 
 

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""The whole of training on one page, without hooks: tools/plain_train_net.py --config-file FILE KEY VALUE ...
+
+The same run as tools/train_net.py on one process in float32, for reading, for changing, and as a check: a test holds
+both to the same losses. It leaves out what a long run needs: resuming, freezing, clipping, mixed precision, pictures.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from fastreid.data.build import build_datasets, build_train_loader
+from fastreid.engine import default_setup
+from fastreid.engine.build import build_testers
+from fastreid.engine.command import start
+from fastreid.engine.setup import device_of, load_config
+from fastreid.modeling import build_model
+from fastreid.solver.build import build_optimizer, build_schedule
+from fastreid.utils.errors import InputError
+from fastreid.utils.exits import run_tool
+from fastreid.utils.files import atomic_write, write_text
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = load_config(args.config_file, args.opts)
+    if cfg.SOLVER.AMP.ENABLED or cfg.SOLVER.FREEZE_ITERS or cfg.SOLVER.CLIP_GRADIENTS.ENABLED or args.num_gpus > 1:
+        raise InputError(
+            "the plain run has no SOLVER.AMP, FREEZE_ITERS, CLIP_GRADIENTS or --num-gpus; use tools/train_net.py"
+        )
+    default_setup(cfg, args)
+    device = device_of(cfg)
+
+    drawings, tests = build_datasets(cfg)
+    loader = build_train_loader(cfg, drawings)
+    model = build_model(cfg, num_classes=loader.num_classes).to(device)
+    optimizer = build_optimizer(cfg, model)
+    schedule = build_schedule(cfg, loader.iters_per_epoch)
+
+    lines = []
+    max_iterations = cfg.SOLVER.MAX_EPOCH * loader.iters_per_epoch
+    for iteration, batch in enumerate(islice(loader, max_iterations)):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.lr(group["base_lr"], iteration)
+        model.train()
+        batch = batch.to(device)
+        losses = model(batch.images, batch.targets)
+        total = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        lines.append(
+            {"iteration": iteration + 1, "total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
+        )
+        if (iteration + 1) % cfg.SOLVER.LOG_PERIOD == 0:
+            print(f"step {iteration + 1}/{max_iterations}  total_loss {total.item():.4g}")
+    loader.close()
+
+    folder = Path(cfg.OUTPUT_DIR)
+    write_text(folder / "plain_metrics.json", "".join(json.dumps(line) + "\n" for line in lines))
+    with atomic_write(folder / "model_final.pth") as file:
+        torch.save({"model": model.state_dict()}, file)
+    for tester in build_testers(cfg, tests):
+        tester.tell(tester.test(model))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return start(run, "Train on one page of code.", argv=argv)
+
+
+def cli() -> int:
+    return run_tool(main)
+
+
+if __name__ == "__main__":
+    sys.exit(cli())
