@@ -108,6 +108,8 @@ def _take(folder: Path) -> None:
     except OSError:
         owner = os.read(handle, 100).decode(errors="replace").strip()
         os.close(handle)
+        if owner == str(os.getpid()):  # an earlier run of this very process, as in a notebook, has ended
+            return
         raise EnvironmentFault(
             f"OUTPUT_DIR {folder} is in use by process {owner}; wait for it or choose another OUTPUT_DIR"
         )

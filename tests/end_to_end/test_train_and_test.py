@@ -1,0 +1,148 @@
+"""Generated drawings, from the shell: train, resume, test."""
+
+import json
+import signal
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, run, start
+
+from fastreid.engine import Predictor
+from fastreid.structures import Ranking
+
+TIMED = {"time", "data_time", "eta_seconds"}
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def same_bits(first, second):
+    one, other = weights(first), weights(second)
+    return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def metrics(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in TIMED} for line in lines]
+
+
+def test_a_run_leaves_the_files_users_know(trained):
+    names = {path.name for path in trained.iterdir()}
+    wanted = {"config.yaml", "log.txt", "metrics.json", "last_checkpoint", "model_best.pth", "model_final.pth"}
+    assert wanted | {"model_0000.pth", "model_0001.pth"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+
+
+def test_the_best_model_is_the_one_that_earned_the_best_score(trained):
+    scored = [line["mAP@10"] for line in metrics(trained) if "mAP@10" in line]
+    best = torch.load(trained / "model_best.pth", weights_only=True)
+    assert len(scored) == 3
+    assert best["best"] == best["metric"] == max(scored)
+    assert best["epoch"] == scored.index(max(scored))
+
+
+def test_a_run_killed_and_resumed_ends_with_the_same_bits(drawings, trained, tmp_path):
+    arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
+    process = start("train_net.py", *arguments, "DATALOADER.NUM_WORKERS", 2, folder=tmp_path)
+    while not (tmp_path / "run" / "last_checkpoint").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "run" / "model_final.pth").exists()
+    code, output, errors = run("train_net.py", *arguments, folder=tmp_path)
+    assert code == 0, errors
+    assert "going on from" in output
+    assert same_bits(tmp_path / "run" / "model_final.pth", trained / "model_final.pth")
+    assert same_bits(tmp_path / "run" / "model_best.pth", trained / "model_best.pth")
+    assert metrics(tmp_path / "run") == metrics(trained)
+
+
+def test_a_finished_run_resumed_says_so_and_changes_nothing(drawings, trained):
+    before = (trained / "model_final.pth").read_bytes(), (trained / "metrics.json").read_text()
+    arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", trained]
+    code, output, _ = run("train_net.py", *arguments, folder=trained)
+    assert code == 0
+    assert "the run is finished" in output
+    assert before == ((trained / "model_final.pth").read_bytes(), (trained / "metrics.json").read_text())
+
+
+def test_the_page_without_hooks_has_the_same_losses(drawings, trained, tmp_path):
+    arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path]
+    code, _, errors = run("plain_train_net.py", *arguments, folder=tmp_path)
+    assert code == 0, errors
+    plain = [json.loads(line) for line in (tmp_path / "plain_metrics.json").read_text().splitlines()]
+    hooked = [{name: line[name] for name in plain[0]} for line in metrics(trained)]
+    assert plain == hooked
+    assert same_bits(tmp_path / "model_final.pth", trained / "model_final.pth")
+
+
+@pytest.fixture(scope="module")
+def tested(drawings, trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tested")
+    arguments = ["--config-file", TINY, "--eval-only", "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out"]
+    code, output, errors = run(
+        "test.py", *arguments, "MODEL.WEIGHTS", trained / "model_best.pth", "TEST.AQE.ENABLED", True, folder=folder
+    )
+    assert code == 0, errors
+    assert "mAP@10" in output
+    return folder
+
+
+def lists(drawings, name):
+    (path,) = drawings.glob(f"generated-*/train_data/{name}")
+    return path.read_text().splitlines()
+
+
+def test_the_result_is_as_the_challenge_asks(drawings, tested):
+    result = np.load(tested / "result.npy")
+    num_queries = len(lists(drawings, "val_query_patent.txt"))
+    assert result.dtype == np.int64
+    assert result.shape == (num_queries, 10)
+    assert all(len(set(row)) == 10 for row in result.tolist())
+    assert result.min() >= 0
+    assert result.max() < len(lists(drawings, "val_db_patent.txt"))
+    with zipfile.ZipFile(tested / "out" / "result.zip") as archive:
+        assert archive.namelist() == ["result.npy"]
+        assert archive.read("result.npy") == (tested / "result.npy").read_bytes()
+
+
+def test_the_picture_of_ranks_is_there(tested):
+    assert (tested / "out" / "ranks.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_processes_score_and_rank_as_one(drawings, trained, tested, tmp_path):
+    arguments = ["--config-file", TINY, "--num-gpus", 2, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out"]
+    more = ["MODEL.WEIGHTS", trained / "model_best.pth", "TEST.AQE.ENABLED", True]
+    code, _, errors = run("test.py", *arguments, *more, folder=tmp_path)
+    assert code == 0, errors
+    assert (tmp_path / "result.npy").read_bytes() == (tested / "result.npy").read_bytes()
+
+
+def test_the_predictor_gives_the_features_that_were_ranked(drawings, trained, tmp_path):
+    options = ["DATASETS.ROOT", str(drawings), "MODEL.DEVICE", "cpu"]
+    predictor = Predictor.from_config(TINY, trained / "model_best.pth", options)
+    (images,) = drawings.glob("generated-*/train_data/patent_data")
+    paths = [images / line.rsplit(" ", 1)[0] for line in lists(drawings, "val_db_patent.txt")]
+    queries = [images / line.rsplit(" ", 1)[0] for line in lists(drawings, "val_query_patent.txt")]
+    from fastreid.evaluation import nearest
+
+    ranking = nearest(predictor(queries), predictor(paths), 10)
+    code, _, errors = run(
+        "test.py",
+        "--config-file",
+        TINY,
+        *options,
+        "OUTPUT_DIR",
+        "out",
+        "MODEL.WEIGHTS",
+        trained / "model_best.pth",
+        folder=tmp_path,
+    )
+    assert code == 0, errors
+    assert isinstance(ranking, Ranking)
+    assert np.array_equal(ranking.indices.numpy(), np.load(tmp_path / "result.npy"))
