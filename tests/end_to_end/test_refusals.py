@@ -4,7 +4,7 @@ import fcntl
 import os
 
 import pytest
-from conftest import TINY, run
+from commands import TINY, run
 
 from fastreid.utils.files import write_text
 

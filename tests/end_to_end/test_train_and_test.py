@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, run, start
+from commands import TINY, run, start
 
 from fastreid.engine import Predictor
 from fastreid.structures import Ranking
