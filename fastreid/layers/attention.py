@@ -56,9 +56,10 @@ class NonLocal(nn.Module):
         if not 1 <= width <= num_channels:
             raise InputError(f"a non-local block of {num_channels} channels is 1 to {num_channels} wide, not {width}")
         self.g = nn.Conv2d(num_channels, width, 1)
-        self.W = nn.Sequential(nn.Conv2d(width, num_channels, 1), norm(num_channels))
-        nn.init.zeros_(self.W[1].weight)
-        nn.init.zeros_(self.W[1].bias)
+        last = norm(num_channels)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.W = nn.Sequential(nn.Conv2d(width, num_channels, 1), last)
         self.theta = nn.Conv2d(num_channels, width, 1)
         self.phi = nn.Conv2d(num_channels, width, 1)
 

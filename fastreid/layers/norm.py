@@ -12,6 +12,7 @@ from fastreid.utils.registry import Registry
 NormMaker = Callable[[int], nn.Module]
 
 GROUPS = 32  # of group normalisation
+MOMENTUM = 0.1  # share of a batch in the running statistics
 GHOST_BATCH = 32  # drawings that share statistics in ghost batch normalisation
 
 
@@ -36,8 +37,12 @@ class GhostBN(nn.BatchNorm2d):
         InputError: a group of less than 2 drawings.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def __init__(self, num_channels: int, *, ghost_batch: int = GHOST_BATCH):
-        super().__init__(num_channels)
+        super().__init__(num_channels, momentum=MOMENTUM)
         if ghost_batch < 2:
             raise InputError(f"ghost batch normalisation needs groups of 2 drawings at least, not {ghost_batch}")
         self.ghost_batch = ghost_batch
@@ -46,15 +51,19 @@ class GhostBN(nn.BatchNorm2d):
         if not self.training or len(input) <= self.ghost_batch:
             return super().forward(input)
         groups = input.tensor_split(-(-len(input) // self.ghost_batch))
-        return torch.cat([self._normalise(group, 1 / len(groups)) for group in groups])
+        means, variances = torch.zeros(2, len(groups), self.num_features, dtype=self.weight.dtype, device=input.device)
+        outputs = [
+            F.batch_norm(group, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
+            for group, mean, variance in zip(groups, means, variances, strict=True)
+        ]
+        self._move(means.mean(dim=0), variances.mean(dim=0))
+        return torch.cat(outputs)
 
-    def _normalise(self, group: Tensor, share: float) -> Tensor:
-        moved_mean, moved_var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
-        output = F.batch_norm(group, moved_mean, moved_var, self.weight, self.bias, True, 1.0, self.eps)
-        with torch.no_grad():
-            self.running_mean.lerp_(moved_mean, self.momentum * share)
-            self.running_var.lerp_(moved_var, self.momentum * share)
-        return output
+    @torch.no_grad()
+    def _move(self, mean: Tensor, variance: Tensor) -> None:
+        self.running_mean.lerp_(mean, MOMENTUM)
+        self.running_var.lerp_(variance, MOMENTUM)
+        self.num_batches_tracked.add_(1)
 
 
 class IBN(nn.Module):
@@ -69,12 +78,13 @@ class IBN(nn.Module):
 
     def __init__(self, num_channels: int, norm: NormMaker = nn.BatchNorm2d):
         super().__init__()
-        self.half = num_channels // 2
-        self.IN = nn.InstanceNorm2d(self.half, affine=True)
-        self.BN = norm(num_channels - self.half)
+        self.num_instance = num_channels // 2
+        self.IN = nn.InstanceNorm2d(self.num_instance, affine=True)
+        self.BN = norm(num_channels - self.num_instance)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return torch.cat([self.IN(maps[:, : self.half]), self.BN(maps[:, self.half :])], dim=1)
+        split = self.num_instance
+        return torch.cat([self.IN(maps[:, :split]), self.BN(maps[:, split:])], dim=1)
 
 
 def group_norm(num_channels: int) -> nn.GroupNorm:

@@ -1,0 +1,108 @@
+"""One file from the net, with its digest known beforehand or not at all."""
+
+import hashlib
+import importlib
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO, Any
+
+from fastreid.utils.errors import EnvironmentFault, InputError, StorageError, WeightsError
+from fastreid.utils.files import atomic_write, sha256_of
+
+FULL_SHA256 = re.compile(r"[0-9a-f]{64}")
+DRIVE_HOSTS = ("drive.google.com", "docs.google.com")
+TIMEOUT_S = 60  # without a byte
+MAX_BYTES = 2 << 30  # a server that never ends must not fill the disk
+
+
+def fetch(url: str, path: Path, *, sha256: str, plain_http_hosts: Collection[str] = ()) -> Path:
+    """Bring a file to `path`, unless the very same is there already.
+
+    Args:
+        url: https, or a Google Drive link, which goes through gdown.
+        path: where it is kept; it appears there only when it is complete and right.
+        sha256: all 64 digits of it.
+        plain_http_hosts: hosts that may be asked without encryption, for tests on this machine.
+
+    Returns:
+        `path`.
+
+    Raises:
+        InputError: the url is not https, or the digest is not 64 hexadecimal digits.
+        EnvironmentFault: a Drive link, and gdown is not installed.
+        StorageError: the net or the disk failed.
+        WeightsError: what came is not the file the digest names; nothing is kept.
+    """
+    if not FULL_SHA256.fullmatch(sha256):
+        raise InputError(f"{url}: no download without all 64 digits of its sha256, not '{sha256}'")
+    _check_scheme(url, plain_http_hosts)
+    if path.is_file() and sha256_of(path) == sha256:
+        return path
+    with atomic_write(path) as file:
+        checked = _Checked(file)
+        try:
+            _copy(url, checked, plain_http_hosts)
+        except (OSError, urllib.error.URLError) as error:
+            raise StorageError(f"{url}: download failed ({error}); try again, or fetch it by hand") from error
+        if checked.digest.hexdigest() != sha256:
+            raise WeightsError(
+                f"{url}: the file that came has sha256 {checked.digest.hexdigest()}, expected {sha256}; "
+                "it was changed on the way or at its source, do not use it"
+            )
+    return path
+
+
+class _Checked:
+    """A file that takes the digest of what is written to it, and refuses to grow without end."""
+
+    def __init__(self, file: IO[Any]):
+        self._file = file
+        self._num_bytes = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, block: bytes) -> int:
+        self._num_bytes += len(block)
+        if self._num_bytes > MAX_BYTES:
+            raise OSError(f"more than {MAX_BYTES} bytes")
+        self.digest.update(block)
+        return self._file.write(block)
+
+
+class _NoDowngrade(urllib.request.HTTPRedirectHandler):
+    def __init__(self, plain_http_hosts: Collection[str]):
+        self.plain_http_hosts = plain_http_hosts
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _check_scheme(newurl, self.plain_http_hosts)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _copy(url: str, target: _Checked, plain_http_hosts: Collection[str]) -> None:
+    if urllib.parse.urlsplit(url).hostname in DRIVE_HOSTS:
+        _copy_from_drive(url, target)
+        return
+    opener = urllib.request.build_opener(_NoDowngrade(plain_http_hosts))
+    with opener.open(url, timeout=TIMEOUT_S) as answer:
+        while block := answer.read(1 << 20):
+            target.write(block)
+
+
+def _copy_from_drive(url: str, target: _Checked) -> None:
+    try:
+        gdown = importlib.import_module("gdown")
+    except ImportError as error:
+        raise EnvironmentFault(f"{url}: Drive links need gdown: pip install gdown") from error
+    try:
+        gdown.download(url, target, quiet=True, use_cookies=False, timeout=TIMEOUT_S)
+    except (gdown.exceptions.FileURLRetrievalError, gdown.exceptions.DownloadError) as error:
+        raise OSError(str(error).strip().splitlines()[0]) from error
+
+
+def _check_scheme(url: str, plain_http_hosts: Collection[str]) -> None:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in plain_http_hosts):
+        raise InputError(f"{url}: only https links are followed")

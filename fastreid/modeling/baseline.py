@@ -1,0 +1,105 @@
+"""The whole network: backbone, head, losses."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fastreid.modeling.heads import HeadOutput
+from fastreid.modeling.losses.term import LossTerm
+from fastreid.utils.errors import InputError
+
+Losses = dict[str, Tensor]
+Stats = dict[str, Tensor]
+
+
+class Baseline(nn.Module):
+    """Backbone and head; features when testing, losses when training.
+
+    Args:
+        backbone: images (B, 3, H, W) -> map (B, C, H', W').
+        heads: map -> features (B, D); map and classes -> `HeadOutput`.
+        losses: the summands, each with its own key.
+        pixel_mean: per channel, grey levels 0..255, taken off.
+        pixel_std: per channel, grey levels 0..255, divided by; above 0.
+
+    Raises:
+        InputError: no loss, two with one key, or statistics that are not three numbers a channel.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        heads: nn.Module,
+        losses: Sequence[LossTerm],
+        *,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ):
+        super().__init__()
+        keys = [term.key for term in losses]
+        if not keys or len(set(keys)) < len(keys):
+            raise InputError(f"a network trains on one loss or more, each named once, not {keys}")
+        if len(pixel_mean) != 3 or len(pixel_std) != 3 or min(pixel_std) <= 0:
+            raise InputError(
+                "MODEL.PIXEL_MEAN and PIXEL_STD are three numbers each, the latter above 0, "
+                f"not {list(pixel_mean)} and {list(pixel_std)}"
+            )
+        self.backbone = backbone
+        self.heads = heads
+        self.losses = tuple(losses)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(
+        self, images: Tensor, targets: Tensor | None = None, *, with_stats: bool = False
+    ) -> Tensor | Losses | tuple[Losses, Stats]:
+        """Features of images, or in training the losses.
+
+        Args:
+            images: float32 (B, 3, H, W), RGB, 0..255; they stay as they were.
+            targets: int64 (B,), class numbers; needed in training and only there.
+            with_stats: in training, give the stats as well.
+
+        Returns:
+            Testing: features (B, D), not normalised to length 1. Training: the losses by key, each times its scale;
+            with stats, a pair of those and {"cls_accuracy": 0..1, "feature_norm": mean length of the features},
+            without gradient and left on the device.
+
+        Raises:
+            InputError: images or targets of another shape, or targets missing or not wanted.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise InputError(f"images are float32 (B, 3, H, W), RGB, 0..255, not {tuple(images.shape)}")
+        if self.training:
+            targets = _checked(targets, images)
+            output = self.heads(self._maps(images), targets)
+            losses = {term.key: term.scale * term.function(getattr(output, term.sees), targets) for term in self.losses}
+            return (losses, stats(output, targets)) if with_stats else losses
+        if targets is not None or with_stats:
+            raise InputError("targets and stats belong to training; call model.train() first or leave them out")
+        return self.heads(self._maps(images))
+
+    def _maps(self, images: Tensor) -> Tensor:
+        return self.backbone((images - self.pixel_mean) / self.pixel_std)
+
+
+def _checked(targets: Tensor | None, images: Tensor) -> Tensor:
+    if targets is None or targets.shape != (len(images),) or targets.dtype != torch.int64:
+        came = "none" if targets is None else f"{targets.dtype} {tuple(targets.shape)}"
+        raise InputError(f"training needs the class of each image, int64 ({len(images)},), not {came}")
+    if len(images) < 2:
+        raise InputError("training needs 2 images a batch at least: batch norm and pairs mean nothing for one")
+    return targets
+
+
+@torch.no_grad()
+def stats(output: HeadOutput, targets: Tensor) -> Stats:
+    """How the training goes: the share of drawings whose best class is right, and the features' mean length."""
+    return {
+        "cls_accuracy": (output.plain_logits.argmax(dim=1) == targets).float().mean(),
+        "feature_norm": output.neck.norm(dim=1).mean(),
+    }

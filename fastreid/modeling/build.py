@@ -1,0 +1,192 @@
+"""Every name a config may use for the network, and the door at which the config stops."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from yacs.config import CfgNode
+
+from fastreid.layers import margin, pooling
+from fastreid.layers.norm import NORMS
+from fastreid.modeling.backbones.pretrained import load_backbone, load_pretrained
+from fastreid.modeling.backbones.resnet import ResNet
+from fastreid.modeling.backbones.timm import TimmBackbone
+from fastreid.modeling.baseline import Baseline
+from fastreid.modeling.heads import EmbeddingHead
+from fastreid.modeling.losses.circle import PairCircle, PairCosface
+from fastreid.modeling.losses.cross_entropy import CrossEntropy
+from fastreid.modeling.losses.focal import Focal
+from fastreid.modeling.losses.term import LossTerm
+from fastreid.modeling.losses.triplet import Triplet
+from fastreid.modeling.weights import LoadReport
+from fastreid.utils.errors import InputError
+from fastreid.utils.registry import Registry
+
+
+def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
+    """The network a config describes, on the CPU, with fresh weights drawn from torch's generator.
+
+    Nothing is downloaded or loaded: see `load_start_weights` and `fastreid.modeling.weights`.
+
+    Args:
+        cfg: all settings; those under MODEL are read.
+        num_classes: patents the head tells apart.
+
+    Raises:
+        InputError: fewer than one class, an unknown name, or settings that do not go together.
+    """
+    if num_classes < 1:
+        raise InputError(
+            f"a network needs one class to tell apart at least, not {num_classes}; check the training list"
+        )
+    return META_ARCHITECTURES.get(cfg.MODEL.META_ARCHITECTURE)(cfg, num_classes)
+
+
+def load_start_weights(cfg: CfgNode, model: nn.Module) -> LoadReport:
+    """Fill the backbone with the ImageNet weights of MODEL.BACKBONE.PRETRAIN_PATH or the published ones.
+
+    Raises:
+        InputError: no such file, no published file with a full digest, or a timm backbone without a path.
+        StorageError: the download failed.
+        WeightsError: the weights are damaged or of another network.
+    """
+    backbone = cfg.MODEL.BACKBONE
+    if backbone.NAME == "build_resnet_backbone":
+        return load_pretrained(
+            model,
+            depth=backbone.DEPTH,
+            with_ibn=backbone.WITH_IBN,
+            with_se=backbone.WITH_SE,
+            path=backbone.PRETRAIN_PATH,
+        )
+    if not backbone.PRETRAIN_PATH:
+        raise InputError(f"{backbone.NAME} has no published weights here; set MODEL.BACKBONE.PRETRAIN_PATH to a file")
+    part = model.get_submodule("backbone")
+    return load_backbone(part.body if isinstance(part, TimmBackbone) else part, backbone.PRETRAIN_PATH)
+
+
+def _baseline(cfg: CfgNode, num_classes: int) -> Baseline:
+    backbone = BACKBONES.get(cfg.MODEL.BACKBONE.NAME)(cfg)
+    if backbone.feature_dim != cfg.MODEL.BACKBONE.FEAT_DIM:
+        raise InputError(
+            f"MODEL.BACKBONE.FEAT_DIM is {cfg.MODEL.BACKBONE.FEAT_DIM} and the backbone gives {backbone.feature_dim} "
+            f"channels; set FEAT_DIM {backbone.feature_dim}"
+        )
+    return Baseline(
+        backbone,
+        HEADS.get(cfg.MODEL.HEADS.NAME)(cfg, num_classes),
+        build_losses(cfg),
+        pixel_mean=cfg.MODEL.PIXEL_MEAN,
+        pixel_std=cfg.MODEL.PIXEL_STD,
+    )
+
+
+def build_losses(cfg: CfgNode) -> list[LossTerm]:
+    """The summands of the training loss, in the order of MODEL.LOSSES.NAME; unknown names are refused."""
+    names = cfg.MODEL.LOSSES.NAME
+    return [LOSSES.get(name)(cfg) for name in ((names,) if isinstance(names, str) else names)]
+
+
+def _resnet(cfg: CfgNode) -> ResNet:
+    backbone = cfg.MODEL.BACKBONE
+    return ResNet(
+        backbone.DEPTH,
+        last_stride=backbone.LAST_STRIDE,
+        norm=NORMS.get(backbone.NORM),
+        with_ibn=backbone.WITH_IBN,
+        with_se=backbone.WITH_SE,
+        with_nl=backbone.WITH_NL,
+        nl_wide=backbone.NL_WIDE,
+    )
+
+
+def _timm(cfg: CfgNode) -> TimmBackbone:
+    return TimmBackbone(cfg.MODEL.BACKBONE.TIMM_NAME)
+
+
+def _embedding_head(cfg: CfgNode, num_classes: int) -> EmbeddingHead:
+    heads = cfg.MODEL.HEADS
+    return EmbeddingHead(
+        cfg.MODEL.BACKBONE.FEAT_DIM,
+        num_classes,
+        pool=POOLING.get(heads.POOL_LAYER)(),
+        margin=MARGINS.get(heads.CLS_LAYER)(scale=heads.SCALE, margin=heads.MARGIN),
+        embedding_dim=heads.EMBEDDING_DIM,
+        norm=NORMS.get(heads.NORM) if heads.WITH_BNNECK else None,
+        neck_feat=heads.NECK_FEAT,
+    )
+
+
+def _cross_entropy(cfg: CfgNode) -> LossTerm:
+    loss = cfg.MODEL.LOSSES.CE
+    return LossTerm("loss_cls", CrossEntropy(loss.EPSILON, loss.ALPHA), "logits", loss.SCALE)
+
+
+def _focal(cfg: CfgNode) -> LossTerm:
+    loss = cfg.MODEL.LOSSES.FL
+    return LossTerm("loss_focal", Focal(loss.ALPHA, loss.GAMMA), "logits", loss.SCALE)
+
+
+def _triplet(cfg: CfgNode) -> LossTerm:
+    loss = cfg.MODEL.LOSSES.TRI
+    function = Triplet(loss.MARGIN, norm_feat=loss.NORM_FEAT, hard_mining=loss.HARD_MINING)
+    return LossTerm("loss_triplet", function, "features", loss.SCALE)
+
+
+def _circle(cfg: CfgNode) -> LossTerm:
+    loss = cfg.MODEL.LOSSES.CIRCLE
+    return LossTerm("loss_circle", PairCircle(loss.MARGIN, loss.GAMMA), "features", loss.SCALE)
+
+
+def _cosface(cfg: CfgNode) -> LossTerm:
+    loss = cfg.MODEL.LOSSES.COSFACE
+    return LossTerm("loss_cosface", PairCosface(loss.MARGIN, loss.GAMMA), "features", loss.SCALE)
+
+
+META_ARCHITECTURES: Registry[Callable[[CfgNode, int], nn.Module]] = Registry("network", {"Baseline": _baseline})
+
+BACKBONES: Registry[Callable[[CfgNode], Any]] = Registry(
+    "backbone",
+    {
+        "build_resnet_backbone": _resnet,
+        "build_timm_backbone": _timm,
+    },
+)
+
+HEADS: Registry[Callable[[CfgNode, int], nn.Module]] = Registry("head", {"EmbeddingHead": _embedding_head})
+
+POOLING: Registry[Callable[[], nn.Module]] = Registry(
+    "pooling layer",
+    {
+        "GlobalAvgPool": pooling.GlobalAvgPool,
+        "FastGlobalAvgPool": pooling.GlobalAvgPool,
+        "GlobalMaxPool": pooling.GlobalMaxPool,
+        "AdaptiveAvgMaxPool": pooling.AdaptiveAvgMaxPool,
+        "ClipGlobalAvgPool": pooling.ClipGlobalAvgPool,
+        "GeneralizedMeanPooling": pooling.GeneralizedMeanPooling,
+        "GeneralizedMeanPoolingP": pooling.GeneralizedMeanPoolingP,
+        "Identity": pooling.Identity,
+        "Flatten": pooling.Flatten,
+    },
+)
+
+MARGINS: Registry[Callable[..., margin.Margin]] = Registry(
+    "classifier",
+    {
+        "Linear": margin.Linear,
+        "CosSoftmax": margin.CosSoftmax,
+        "ArcSoftmax": margin.ArcSoftmax,
+        "CircleSoftmax": margin.CircleSoftmax,
+    },
+)
+
+LOSSES: Registry[Callable[[CfgNode], LossTerm]] = Registry(
+    "loss",
+    {
+        "CrossEntropyLoss": _cross_entropy,
+        "TripletLoss": _triplet,
+        "CircleLoss": _circle,
+        "Cosface": _cosface,
+        "FocalLoss": _focal,
+    },
+)

@@ -1,0 +1,35 @@
+"""A loss as the network uses it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from fastreid.utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One summand of the training loss.
+
+    Args:
+        key: its name in the loss dict, such as "loss_cls".
+        function: (B, .) scores or features and (B,) int64 classes -> a scalar.
+        sees: "logits" (class scores with margin) or "features" (as NECK_FEAT says).
+        scale: its weight in the sum, above 0.
+
+    Raises:
+        InputError: a scale that is not above 0.
+    """
+
+    key: str
+    function: Callable[[Tensor, Tensor], Tensor]
+    sees: Literal["logits", "features"]
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise InputError(
+                f"the SCALE of {self.key} is above 0, not {self.scale}; leave the loss out of NAME instead"
+            )

@@ -1,0 +1,173 @@
+"""Weights from a file into a model: read safely, checked against the model, and told in one line.
+
+Nothing here runs code from a file: `.pth` is read with `weights_only=True`, always, and `.safetensors` holds none.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from fastreid.utils.errors import InputError, WeightsError
+
+NUM_SHOWN = 20  # faults a message lists before it only counts
+MADE_BY_MODEL = ("pixel_mean", "pixel_std")  # older checkpoints hold them; here the config says them
+WRAPPERS = ("model", "state_dict")  # keys under which a checkpoint keeps its tensors
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded and what was not; `str(report)` is the line for the log.
+
+    Args:
+        num_loaded: tensors taken from the file.
+        num_total: tensors the model has.
+        anew: name -> how it differs, for the tensors that keep their fresh values.
+        left_out: names in the file that the model has no use for.
+    """
+
+    num_loaded: int
+    num_total: int
+    anew: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"loaded {self.num_loaded}/{self.num_total} tensors"]
+        if self.anew:
+            shown = [f"{name} made anew ({how})" for name, how in list(self.anew.items())[:3]]
+            parts += shown + [f"and {len(self.anew) - 3} more"] * (len(self.anew) > 3)
+        if self.left_out:
+            more = ", ..." if len(self.left_out) > 3 else ""
+            parts.append(f"left out {len(self.left_out)}: {', '.join(self.left_out[:3])}{more}")
+        return "; ".join(parts)
+
+
+def read_weights(path: str | Path) -> dict[str, Any]:
+    """The content of a `.safetensors` file or of a file `torch.save` wrote, on the CPU.
+
+    Raises:
+        InputError: there is no such file.
+        WeightsError: it cannot be read, or holds more than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such weights file; check the path")
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read ({_first_line(error)}); fetch or save it again") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path}: holds a {type(content).__name__}, not a dict of tensors; save a state dict")
+    return content
+
+
+def model_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The model's tensors of a checkpoint, under the names this project uses.
+
+    Takes `{"model": ...}`, `{"state_dict": ...}` or the bare state dict; takes a leading "module." off; leaves out the
+    pixel statistics; gives `heads.classifier.weight` and `heads.bnneck.*` of older files their present names.
+
+    Raises:
+        WeightsError: there are other things than tensors, or no tensor at all.
+    """
+    for key in WRAPPERS:
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    wrong = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if wrong or not content:
+        came = f"other things too: {_shown(wrong)}" if wrong else "none"
+        raise WeightsError(f'weights are tensors by name, and this file holds {came}; save {{"model": state dict}}')
+    plain = {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    neck = 1 if "heads.bottleneck.0.weight" in plain and plain["heads.bottleneck.0.weight"].ndim == 4 else 0
+    return {_present_name(name, neck): tensor for name, tensor in plain.items() if name not in MADE_BY_MODEL}
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], *, may_differ: Collection[str] = ()) -> LoadReport:
+    """Put tensors into a model, all or none.
+
+    Args:
+        model: what they go into, on any device.
+        state: name -> tensor, as `model_state` gives them.
+        may_differ: names that may be missing or of another shape; they keep the model's own values.
+
+    Raises:
+        WeightsError: a tensor is missing, unknown, of another shape or kind, or holds NaN or Inf; nothing is loaded.
+    """
+    wanted = model.state_dict()
+    faults: list[str] = []
+    anew: dict[str, str] = {}
+    for name, tensor in wanted.items():
+        difference = _difference(tensor, state.get(name))
+        if difference and name in may_differ:
+            anew[name] = difference
+        elif difference:
+            faults.append(f"{name}: {difference}")
+    faults += [f"{name}: unknown to the model" for name in state if name not in wanted]
+    if faults:
+        raise WeightsError(
+            f"weights do not fit the model, {len(faults)} of {len(wanted)} tensors differ: {_shown(faults)}; "
+            "check DEPTH, WITH_IBN, WITH_SE, WITH_NL, EMBEDDING_DIM and POOL_LAYER"
+        )
+    chosen = {name: state[name] for name in wanted if name not in anew}
+    check_finite(chosen)
+    model.load_state_dict(chosen, strict=False)
+    return LoadReport(len(chosen), len(wanted), anew)
+
+
+def check_finite(state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors with NaN or Inf in them, by name."""
+    bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+    if bad:
+        raise WeightsError(f"weights hold NaN or Inf in {len(bad)} tensors: {_shown(bad)}; use an earlier checkpoint")
+
+
+def _difference(wanted: Tensor, found: Tensor | None) -> str:
+    if found is None:
+        return "absent"
+    if wanted.is_floating_point() != found.is_floating_point() or found.is_complex():
+        return f"{_kind(found)} -> {_kind(wanted)}"
+    if wanted.shape == found.shape:
+        return ""
+    if wanted.ndim == found.ndim == 2 and wanted.shape[1] == found.shape[1]:
+        return f"{found.shape[0]} -> {wanted.shape[0]} classes"
+    return f"{_size(found)} -> {_size(wanted)}"
+
+
+def _present_name(name: str, neck: int) -> str:
+    if name == "heads.classifier.weight":
+        return "heads.weight"
+    return re.sub(r"^heads\.bnneck\.", f"heads.bottleneck.{neck}.", name)
+
+
+def _load_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files raise whatever their bytes lead to
+        raise WeightsError(
+            f"{path}: not a file of tensors and plain values ({_first_line(error)}); "
+            'save it as torch.save({"model": model.state_dict()}, path) where it was made'
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0][:160]
+
+
+def _shown(names: list[str]) -> str:
+    rest = f", ... ({len(names)} in all)" if len(names) > NUM_SHOWN else ""
+    return ", ".join(names[:NUM_SHOWN]) + rest
+
+
+def _size(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one number"
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
