@@ -1,0 +1,75 @@
+"""What search, expansion and re-ranking ask of features before they work on them."""
+
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastreid.utils.errors import InputError, NumbersError
+
+_NAMED = 20
+
+
+def as_features(features: Tensor | np.ndarray, what: str) -> Tensor:
+    """Features as a float32 tensor (N, D); other floating types are rounded to float32, float32 is not copied.
+
+    Args:
+        features: (N, D), a tensor or an array (also memory-mapped), N and D at least 1.
+        what: the trade's word for them, for messages, such as "queries".
+
+    Raises:
+        InputError: not a matrix of floats, or nothing in it.
+    """
+    if not isinstance(features, Tensor):
+        features = _tensor_of(np.asarray(features), what)
+    if not features.is_floating_point():
+        raise InputError(f"{what} are floats (N, D), not {features.dtype} {tuple(features.shape)}; convert them")
+    if features.ndim != 2 or 0 in features.shape:
+        raise InputError(f"{what} are floats (N, D) with N and D at least 1, not {tuple(features.shape)}")
+    return features.detach().to(torch.float32)
+
+
+def row_norms(features: Tensor, what: str) -> Tensor:
+    """The Euclidean length of each row, float64 (N,).
+
+    Raises:
+        NumbersError: a row is NaN, Inf or all zero; the first 20 are named.
+    """
+    step = max(1, (1 << 20) // features.shape[1])
+    norms = torch.cat([block.double().square_().sum(1).sqrt_() for block in features.split(step)])
+    bad = ~torch.isfinite(norms) | (norms == 0)
+    if bad.any():
+        rows = bad.nonzero().flatten().tolist()
+        named = ", ".join(map(str, rows[:_NAMED])) + (", ..." if len(rows) > _NAMED else "")
+        raise NumbersError(
+            f"{len(rows)} of {len(bad)} rows of {what} are NaN, Inf or zero: rows {named}; check weights and images"
+        )
+    return norms
+
+
+def check_fit(queries: Tensor, gallery: Tensor) -> None:
+    """Refuse two sets of features that cannot be compared: of other widths or on other devices."""
+    if queries.shape[1] != gallery.shape[1]:
+        raise InputError(
+            f"queries have {queries.shape[1]} floats a row and the gallery {gallery.shape[1]}; take both from one model"
+        )
+    if queries.device != gallery.device:
+        raise InputError(f"queries lie on {queries.device} and the gallery on {gallery.device}; move one to the other")
+
+
+def check_count(name: str, value: int, *, least: int = 1) -> int:
+    """The value, if it is an integer of at least `least`; else refused by its name."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InputError(f"{name} is an integer of at least {least}, not {value!r}")
+    return int(value)
+
+
+def _tensor_of(array: np.ndarray, what: str) -> Tensor:
+    if array.dtype.kind != "f":
+        raise InputError(f"{what} are floats (N, D), not {array.dtype} {array.shape}; convert them")
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    with warnings.catch_warnings():
+        # torch knows no read-only memory, such as a mapped file, and warns; nothing here writes into features.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(array)
