@@ -43,7 +43,9 @@ def backbone_of(loop):
 def test_every_group_has_the_rate_of_the_schedule_at_each_step(toy_loop):
     seen = []
     schedule = CosineSchedule(4, 3, warmup=Warmup(4))
-    loop = toy_loop([SetLearningRate(schedule), At(2, lambda loop: seen.append(loop.step.optimizer.param_groups[0]["lr"]))])
+    loop = toy_loop(
+        [SetLearningRate(schedule), At(2, lambda loop: seen.append(loop.step.optimizer.param_groups[0]["lr"]))]
+    )
     loop.run()
     assert seen == [schedule.lr(0.01, 1)]
 
@@ -96,7 +98,9 @@ def lines_of(folder):
 def test_a_line_is_written_each_period_and_at_each_epoch_s_end(toy_loop, tmp_path):
     toy_loop([metrics_hook(tmp_path, Progress())]).run()
     assert [line["iteration"] for line in lines_of(tmp_path)] == [3, 4, 6, 8, 9, 12]
-    assert {"total_loss", "loss_cls", "cls_accuracy", "lr", "time", "data_time", "eta_seconds"} <= set(lines_of(tmp_path)[0])
+    assert {"total_loss", "loss_cls", "cls_accuracy", "lr", "time", "data_time", "eta_seconds"} <= set(
+        lines_of(tmp_path)[0]
+    )
 
 
 def test_a_run_that_goes_on_takes_out_the_lines_after_its_checkpoint_and_a_torn_one(tmp_path):
@@ -154,4 +158,8 @@ def test_precise_batch_norm_is_the_mean_over_the_batches_it_was_given(toy_loop):
 
 def test_the_record_of_a_bad_step_names_its_drawings(toy_loop, tmp_path):
     record = write_bad_step(tmp_path, toy_loop(), ["a.png", "b.png"], {"loss_cls": float("nan")})
-    assert json.loads(record.read_text()) == {"iteration": 0, "values": {"loss_cls": "nan"}, "drawings": ["a.png", "b.png"]}
+    assert json.loads(record.read_text()) == {
+        "iteration": 0,
+        "values": {"loss_cls": "nan"},
+        "drawings": ["a.png", "b.png"],
+    }
