@@ -128,13 +128,17 @@ def score_ranking(ranking: Ranking, truth: Truth, *, top_k: int = 10, roc: bool 
     check_count("top_k", top_k)
     rows = ranking.indices.cpu().numpy()
     if len(rows) != truth.num_queries:
-        raise InputError(f"a ranking of {len(rows)} queries was given {truth.num_queries} query ids; give one id a query")
-    if rows.size and not (0 <= rows.min() and rows.max() < truth.num_gallery):
+        raise InputError(
+            f"a ranking of {len(rows)} queries was given {truth.num_queries} query ids; give one id a query"
+        )
+    if rows.size and not (rows.min() >= 0 and rows.max() < truth.num_gallery):
         raise InputError(f"a ranking holds row {rows.max()}, but the gallery has {truth.num_gallery} ids")
     whole = rows.shape[1] == truth.num_gallery
     if roc:
         if not whole:
-            raise InputError(f"accept rates need all {truth.num_gallery} columns, not {rows.shape[1]}; score the features")
+            raise InputError(
+                f"accept rates need all {truth.num_gallery} columns, not {rows.shape[1]}; score the features"
+            )
         distances = torch.empty_like(ranking.distances).scatter_(1, ranking.indices, ranking.distances)
         return score_blocks([(torch.arange(len(rows)), distances)], truth, top_k=top_k, roc=True)
     tally = _Tally(truth.num_queries, top_k)

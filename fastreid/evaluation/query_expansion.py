@@ -1,6 +1,7 @@
 """Expansion: a drawing's feature moves towards those of its nearest drawings (AQE for queries, DBA for a database)."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,25 @@ from fastreid.evaluation.space import CosineSpace
 from fastreid.utils.errors import InputError
 
 _ROWS_AT_A_TIME = 1024
+
+
+@dataclass(frozen=True)
+class ExpansionSettings:
+    """The choices of `expand`, refused when they are made and not hours later."""
+
+    k: int
+    alpha: float
+    times: int = 1
+    queries_too: bool = True
+    gallery_too: bool = True
+
+    def __post_init__(self) -> None:
+        check_count("k", self.k)
+        check_count("times", self.times)
+        if not (isinstance(self.alpha, (int, float)) and math.isfinite(self.alpha) and self.alpha >= 0):
+            raise InputError(f"alpha is a number of at least 0, not {self.alpha!r}")
+        if not (self.queries_too or self.gallery_too):
+            raise InputError("nothing to expand: set queries_too, gallery_too or both")
 
 
 def expand(
@@ -57,12 +77,7 @@ def expand(
     """
     queries, gallery = as_features(queries, "queries"), as_features(gallery, "the gallery")
     check_fit(queries, gallery)
-    check_count("k", k)
-    check_count("times", times)
-    if not (isinstance(alpha, (int, float)) and math.isfinite(alpha) and alpha >= 0):
-        raise InputError(f"alpha is a number of at least 0, not {alpha!r}")
-    if not (queries_too or gallery_too):
-        raise InputError("nothing to expand: set queries_too, gallery_too or both")
+    ExpansionSettings(k=k, alpha=alpha, times=times, queries_too=queries_too, gallery_too=gallery_too)
     num_queries = len(queries)
     start, stop = 0 if queries_too else num_queries, num_queries + len(gallery) if gallery_too else num_queries
     rows = torch.cat([queries, gallery])

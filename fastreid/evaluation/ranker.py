@@ -33,7 +33,7 @@ def places_by_numpy(distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def choose_ranker() -> Ranker:
     """The Cython ranker if `setup.py` built it, else the numpy one: the same places either way."""
     try:
-        from fastreid.evaluation.rank_cy import places  # type: ignore[import-not-found]
+        from fastreid.evaluation.rank_cy import places
     except ImportError:
         get_logger().debug("the Cython ranker is not built; scoring with numpy, the numbers are the same")
         return places_by_numpy

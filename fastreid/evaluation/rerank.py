@@ -1,6 +1,7 @@
 """Re-ranking by k-reciprocal neighbours on sparse rows: time and memory grow with drawings times neighbours."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +16,22 @@ from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError
 
 _ROWS_AT_A_TIME = 4096
+
+
+@dataclass(frozen=True)
+class RerankSettings:
+    """The choices of `k_reciprocal`, refused when they are made and not hours later."""
+
+    k1: int
+    k2: int
+    lambda_value: float
+
+    def __post_init__(self) -> None:
+        check_count("k1", self.k1)
+        if check_count("k2", self.k2) > self.k1:
+            raise InputError(f"k2 is at most k1 ({self.k1}), not {self.k2}")
+        if not (isinstance(self.lambda_value, (int, float)) and 0 <= self.lambda_value <= 1):
+            raise InputError(f"lambda_value is a share 0..1, not {self.lambda_value!r}")
 
 
 def k_reciprocal(
@@ -56,27 +73,21 @@ def k_reciprocal(
     num_gallery = len(space.gallery)
     k = num_gallery if k is None else min(check_count("k", k), num_gallery)
     columns = torch.arange(num_gallery, device=space.gallery.device)
-    blocks = k_reciprocal_blocks(space, k1=k1, k2=k2, lambda_value=lambda_value, memory_mb=memory_mb)
+    settings = RerankSettings(k1=k1, k2=k2, lambda_value=lambda_value)
+    blocks = k_reciprocal_blocks(space, settings, memory_mb=memory_mb)
     parts = [order.first(distances, columns, k) for _, distances in blocks]
     return Ranking(torch.cat([part[1] for part in parts]), torch.cat([part[0] for part in parts]))
 
 
-def k_reciprocal_blocks(
-    space: Space, *, k1: int, k2: int, lambda_value: float, memory_mb: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def k_reciprocal_blocks(space: Space, settings: RerankSettings, *, memory_mb: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The distances `k_reciprocal` ranks by, some queries at a time: rows int64 (B,), distances float32 (B, G)."""
-    check_count("k1", k1)
-    if check_count("k2", k2) > k1:
-        raise InputError(f"k2 is at most k1 ({k1}), not {k2}")
-    if not (isinstance(lambda_value, (int, float)) and 0 <= lambda_value <= 1):
-        raise InputError(f"lambda_value is a share 0..1, not {lambda_value!r}")
     rows = torch.cat([space.queries, space.gallery])
-    weights = _weights(type(space)(rows, rows), k1=k1, k2=k2, memory_mb=memory_mb)
+    weights = _weights(type(space)(rows, rows), k1=settings.k1, k2=settings.k2, memory_mb=memory_mb)
     num_queries = len(space.queries)
     mine, theirs = weights[:num_queries], weights[num_queries:].tocsc()
     for part, distances in distance_blocks(space, memory_mb=memory_mb):
         jaccard = torch.from_numpy(np.stack([_jaccard(mine, theirs, row) for row in part.tolist()])).to(distances)
-        yield part, distances.mul_(lambda_value).add_(jaccard, alpha=1 - lambda_value)
+        yield part, distances.mul_(settings.lambda_value).add_(jaccard, alpha=1 - settings.lambda_value)
 
 
 def _weights(space: Space, *, k1: int, k2: int, memory_mb: int) -> sparse.csr_array:

@@ -39,7 +39,9 @@ class Truth:
     ):
         queries, gallery = _ids(query_ids, "query ids"), _ids(gallery_ids, "gallery ids")
         if queries.dtype.kind != gallery.dtype.kind:
-            raise InputError(f"query ids are {queries.dtype} and gallery ids {gallery.dtype}; make both words or integers")
+            raise InputError(
+                f"query ids are {queries.dtype} and gallery ids {gallery.dtype}; make both words or integers"
+            )
         if (query_cameras is None) != (gallery_cameras is None):
             raise InputError("cameras of only one side were given; give query_cameras and gallery_cameras, or neither")
         self.num_queries, self.num_gallery = len(queries), len(gallery)
