@@ -30,7 +30,7 @@ def atomic_write(path: str | os.PathLike, *, text: bool = False) -> Iterator[IO[
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f"{path.name}{TEMPORARY_MARK}", dir=path.parent)
         os.fchmod(handle, 0o644)
-        with os.fdopen(handle, "w" if text else "wb", **({"encoding": "utf-8"} if text else {})) as file:
+        with os.fdopen(handle, "w", encoding="utf-8") if text else os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
