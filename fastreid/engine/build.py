@@ -42,7 +42,7 @@ from fastreid.engine.writers import ConsoleWriter, JSONWriter, TensorboardWriter
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.evaluator import Evaluation
 from fastreid.modeling import build_model
-from fastreid.modeling.backbones.pretrained import load_pretrained
+from fastreid.modeling.build import load_start_weights
 from fastreid.modeling.weights import load_state, model_state, read_weights
 from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.structures import Batch
@@ -182,16 +182,9 @@ class DefaultTrainer:
         )
 
     def _load_pretrained(self) -> None:
-        backbone = self.cfg.MODEL.BACKBONE
         for turn in range(comm.world_size()):  # process 0 downloads, the others then find the file
             if turn == comm.rank():
-                report = load_pretrained(
-                    self.model,
-                    depth=backbone.DEPTH,
-                    with_ibn=backbone.WITH_IBN,
-                    with_se=backbone.WITH_SE,
-                    path=backbone.PRETRAIN_PATH,
-                )
+                report = load_start_weights(self.cfg, self.model)
                 get_logger().info(f"ImageNet weights: {report}")
             comm.gather(None)
 

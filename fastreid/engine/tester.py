@@ -74,5 +74,4 @@ class Tester:
         if not evaluation.scores:
             get_logger().info(f"{self.name}: {sizes}; the patents are not told, so there are no scores")
             return
-        for step, scores in evaluation.steps:
-            get_logger().info(f"{self.name}: {sizes}, {step}\n{scores_table(scores)}")
+        get_logger().info(f"{self.name}: {sizes}\n{scores_table(evaluation.steps)}")
