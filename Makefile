@@ -13,7 +13,7 @@ $(READY): setup.py pyproject.toml constraints.txt $(RANKER)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	@echo "Installing into .venv; the first time fetches torch and takes some minutes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 	@echo "Installed."
 
