@@ -28,7 +28,8 @@ def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Argumen
     @functools.wraps(function)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         device = next((value.device.type for value in args if isinstance(value, Tensor)), "cpu")
-        with torch.autocast(device, enabled=False):
+        known = torch.amp.is_autocast_available(device)
+        with torch.autocast(device if known else "cpu", enabled=False):
             return function(
                 *(widened(value) for value in args),
                 **{name: widened(value) for name, value in kwargs.items()},

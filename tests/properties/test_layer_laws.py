@@ -1,0 +1,110 @@
+"""What holds for any map and any batch."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastreid.layers import GeneralizedMeanPooling, GlobalAvgPool, cosine_distance, euclidean_distance
+from fastreid.layers.attention import gather_places
+from fastreid.modeling.losses.circle import PairCircle, PairCosface
+from fastreid.modeling.losses.cross_entropy import CrossEntropy
+from fastreid.modeling.losses.focal import Focal
+from fastreid.modeling.losses.triplet import Triplet
+
+SEEDS = st.integers(0, 2**31)
+LOSSES = [
+    CrossEntropy(0.1),
+    CrossEntropy(-1.0),
+    Focal(),
+    Triplet(0.0),
+    Triplet(0.3, hard_mining=True),
+    Triplet(0.0, norm_feat=True),
+    PairCircle(),
+    PairCosface(),
+]
+quick = settings(max_examples=25, deadline=None)
+
+
+def numbers(seed, *shape):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@quick
+@given(SEEDS, st.integers(1, 6), st.integers(1, 6))
+def test_a_generalised_mean_of_power_one_is_the_mean(seed, height, width):
+    maps = numbers(seed, 2, 3, height, width).abs() + 1e-6
+    assert torch.allclose(GeneralizedMeanPooling(power=1.0).double()(maps), GlobalAvgPool()(maps), rtol=1e-12)
+
+
+@quick
+@given(SEEDS, st.floats(0.5, 30), st.floats(0.01, 100))
+def test_a_generalised_mean_lies_between_the_ends_grows_with_the_power_and_scales(seed, power, factor):
+    maps = numbers(seed, 1, 4, 3, 3).abs() + 0.01
+    mean = GeneralizedMeanPooling(power=power).double()(maps)
+    assert (mean <= maps.amax(dim=(2, 3), keepdim=True) * (1 + 1e-9)).all()
+    assert (mean >= maps.amin(dim=(2, 3), keepdim=True) * (1 - 1e-9)).all()
+    assert (GeneralizedMeanPooling(power=power + 1).double()(maps) >= mean * (1 - 1e-9)).all()
+    assert torch.allclose(GeneralizedMeanPooling(power=power).double()(maps * factor), mean * factor, rtol=1e-9)
+
+
+@quick
+@given(SEEDS, st.integers(1, 5), st.integers(1, 5), st.integers(1, 4))
+def test_the_linear_non_local_form_equals_the_quadratic_one(seed, height, width, channels):
+    theta, phi, g = numbers(seed, 3, 2, channels, height, width)
+    likeness = theta.flatten(2).transpose(1, 2) @ phi.flatten(2) / (height * width)
+    quadratic = (likeness @ g.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(theta.shape)
+    assert torch.allclose(gather_places(theta, phi, g), quadratic, atol=1e-10)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@quick
+@given(SEEDS)
+def test_the_order_of_a_batch_does_not_matter(loss, seed):
+    x, targets = numbers(seed, 8, 12), torch.arange(4).repeat_interleave(2)
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(seed))
+    assert torch.allclose(loss(x, targets), loss(x[order], targets[order]), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@quick
+@given(SEEDS, st.floats(1e-3, 1e3))
+def test_losses_are_numbers_from_zero_up_with_gradients_that_are_numbers(loss, seed, size):
+    x = (numbers(seed, 8, 12).float() * size).requires_grad_()
+    value = loss(x, torch.arange(4).repeat_interleave(2))
+    value.backward()
+    assert value >= -1e-6
+    assert torch.isfinite(value)
+    assert torch.isfinite(x.grad).all()
+
+
+@quick
+@given(SEEDS, st.floats(0.1, 10))
+def test_focal_loss_with_gamma_zero_is_cross_entropy_in_value_and_gradient(seed, alpha):
+    x, y = numbers(seed, 2, 6, 5).unbind()
+    x, y = x.requires_grad_(), x.detach().clone().requires_grad_()
+    targets = torch.randint(5, (6,), generator=torch.Generator().manual_seed(seed))
+    Focal(alpha=alpha, gamma=0.0)(x, targets).backward()
+    (alpha * CrossEntropy()(y, targets)).backward()
+    assert torch.allclose(x.grad, y.grad, atol=1e-12)
+
+
+@quick
+@given(SEEDS, st.integers(2, 20), st.floats(0, 0.9))
+def test_cross_entropy_is_torchs_with_its_smoothing_times_c_over_c_less_one(seed, num_classes, epsilon):
+    logits = numbers(seed, 6, num_classes)
+    targets = torch.randint(num_classes, (6,), generator=torch.Generator().manual_seed(seed))
+    smoothing = min(1.0, epsilon * num_classes / (num_classes - 1))
+    if smoothing < 1:
+        torchs = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+        assert torch.allclose(CrossEntropy(epsilon)(logits, targets), torchs, rtol=1e-9)
+
+
+@quick
+@given(SEEDS)
+def test_distances_are_symmetric_and_follow_the_triangle(seed):
+    x = numbers(seed, 6, 5)
+    distance = euclidean_distance(x, x)
+    assert torch.allclose(distance, distance.T, atol=1e-6)
+    assert (distance[:, :, None] <= distance[:, None, :] + distance.T[None] + 1e-5).all()
+    assert torch.allclose(cosine_distance(x * 3, x), cosine_distance(x, x), atol=1e-12)

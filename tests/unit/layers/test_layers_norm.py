@@ -1,0 +1,79 @@
+import pytest
+import torch
+from torch import nn
+
+from fastreid.layers import IBN, FrozenBN, GhostBN, freeze_bias, get_norm
+from fastreid.layers.norm import NORMS
+from fastreid.utils.errors import InputError
+
+
+def maps(num, seed=0):
+    return torch.randn(num, 64, 3, 3, generator=torch.Generator().manual_seed(seed)) * 2 + 1
+
+
+@pytest.mark.parametrize("name", NORMS.names())
+def test_every_norm_is_built_by_name_and_trains_on_one_process(name):
+    out = get_norm(name, 64).train()(maps(4))
+    assert out.shape == (4, 64, 3, 3)
+
+
+def test_an_unknown_norm_is_refused_with_the_nearest_name():
+    with pytest.raises(InputError, match="Did you mean 'syncBN'"):
+        get_norm("SyncBN", 64)
+
+
+def test_all_batch_norms_have_the_same_names_in_a_checkpoint():
+    plain = list(nn.BatchNorm2d(4).state_dict())
+    assert all(list(get_norm(name, 4).state_dict()) == plain for name in ("syncBN", "FrozenBN", "GhostBN"))
+
+
+def test_a_frozen_norm_keeps_its_statistics_and_scale_while_training():
+    norm = FrozenBN(64).train()
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    norm(maps(4))
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in norm.parameters())
+
+
+def test_a_ghost_norm_treats_each_group_as_a_batch_of_its_own():
+    ghost, plain, x = GhostBN(64, ghost_batch=4).train(), nn.BatchNorm2d(64).train(), maps(8)
+    assert torch.allclose(ghost(x), torch.cat([plain(x[:4]), plain(x[4:])]), atol=1e-6)
+    first, second = nn.BatchNorm2d(64).train(), nn.BatchNorm2d(64).train()
+    first(x[:4]), second(x[4:])
+    assert torch.allclose(ghost.running_var, (first.running_var + second.running_var) / 2, atol=1e-6)
+    assert torch.allclose(ghost.running_mean, (first.running_mean + second.running_mean) / 2, atol=1e-6)
+    assert ghost.num_batches_tracked == 1
+
+
+def test_a_ghost_norm_is_batch_norm_for_small_batches_and_when_testing():
+    ghost, plain = GhostBN(64, ghost_batch=8), nn.BatchNorm2d(64)
+    assert torch.equal(ghost.train()(maps(4)), plain.train()(maps(4)))
+    assert torch.equal(ghost.eval()(maps(20)), plain.eval()(maps(20)))
+
+
+def test_ibn_normalises_the_first_half_of_the_channels_drawing_by_drawing():
+    out = IBN(64).train()(maps(4))
+    assert torch.allclose(out[:, :32].mean(dim=(2, 3)), torch.zeros(4, 32), atol=1e-5)
+    assert out[:, 32:].mean(dim=(2, 3)).abs().max() > 0.05
+
+
+def test_a_network_with_ibn_can_be_halved():
+    assert next(IBN(8).half().parameters()).dtype == torch.float16
+
+
+def test_a_frozen_bias_stays_in_the_checkpoint_and_does_not_train():
+    norm = freeze_bias(nn.BatchNorm2d(4))
+    assert "bias" in norm.state_dict()
+    assert [name for name, value in norm.named_parameters() if value.requires_grad] == ["weight"]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: get_norm("GN", 48), "multiple of 32 channels, not 48"),
+        (lambda: GhostBN(4, ghost_batch=1), "groups of 2"),
+    ],
+)
+def test_impossible_norms_are_refused(make, words):
+    with pytest.raises(InputError, match=words):
+        make()
