@@ -1,0 +1,16 @@
+"""Patents drawn from a seed: objects built by rule, seen from several sides, hidden lines removed, on 1-bit sheets."""
+
+from fastreid.data.generated.patent import Patent, draw_patent, make_patent, num_drawings
+from fastreid.data.generated.sheet import contact_sheet, png_bytes
+from fastreid.data.generated.write import RULES_VERSION, write_patents
+
+__all__ = [
+    "RULES_VERSION",
+    "Patent",
+    "contact_sheet",
+    "draw_patent",
+    "make_patent",
+    "num_drawings",
+    "png_bytes",
+    "write_patents",
+]

@@ -1,0 +1,92 @@
+"""Closed curves in the plane, the cross-sections parts are made from: float64 (N, 2), counter-clockwise, centred on 0."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+
+SIDES = 48  # corners of a round outline: 7.5 degrees each, well below the angle that counts as a crease
+SMOOTH_TURN = 0.3  # radians, the most a wavy outline turns from one chord to the next
+CORNER_SIDES = 5  # chords of a rounded corner, 18 degrees each
+
+
+def ellipse(width: float, depth: float, *, num_sides: int = SIDES) -> Points:
+    """An ellipse of that full width (x) and depth (y)."""
+    angles = np.arange(num_sides) * (2 * np.pi / num_sides)
+    return np.stack([np.cos(angles) * width / 2, np.sin(angles) * depth / 2], axis=1)
+
+
+def circle(radius: float = 1.0, *, num_sides: int = SIDES) -> Points:
+    """A circle."""
+    return ellipse(2 * radius, 2 * radius, num_sides=num_sides)
+
+
+def polygon(num_sides: int, *, radius: float = 1.0) -> Points:
+    """A regular polygon that stands on a flat side; `radius` reaches the corners."""
+    angles = np.arange(num_sides) * (2 * np.pi / num_sides) - np.pi / 2 + np.pi / num_sides
+    return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def rounded_rectangle(width: float, depth: float, *, radius: float) -> Points:
+    """A rectangle with quarter-circle corners; always 4 * (CORNER_SIDES + 1) points, so two of them can be lofted."""
+    radius = min(max(radius, 1e-4), 0.499 * min(width, depth))
+    turns = np.arange(CORNER_SIDES + 1) * (np.pi / 2 / CORNER_SIDES)
+    arc = radius * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    right, far = width / 2 - radius, depth / 2 - radius
+    corners = [(right, far), (-right, far), (-right, -far), (right, -far)]
+    pieces = []
+    for quarter, corner in enumerate(corners):
+        cos, sin = np.cos(quarter * np.pi / 2), np.sin(quarter * np.pi / 2)
+        pieces.append(np.stack([cos * arc[:, 0] - sin * arc[:, 1], sin * arc[:, 0] + cos * arc[:, 1]], axis=1) + corner)
+    return np.concatenate(pieces)
+
+
+def squircle(*, power: float, num_sides: int = SIDES) -> Points:
+    """A superellipse |x|^power + |y|^power = 1: 2 is a circle, 5 nearly a square."""
+    angles = np.arange(num_sides) * (2 * np.pi / num_sides)
+    cos, sin = np.cos(angles), np.sin(angles)
+    radius = (np.abs(cos) ** power + np.abs(sin) ** power) ** (-1 / power)
+    return np.stack([radius * cos, radius * sin], axis=1)
+
+
+def lobed(num_lobes: int, *, depth: float) -> Points:
+    """A circle of radius 1 with soft waves of that depth, as on a fluted bottle or a flower."""
+    num_sides = max(SIDES, int(np.ceil(2 * np.pi * (1 + depth / 2 * num_lobes**2) / SMOOTH_TURN)))
+    angles = np.arange(num_sides) * (2 * np.pi / num_sides)
+    radius = 1 - depth * (0.5 - 0.5 * np.cos(num_lobes * angles))
+    return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1)
+
+
+def toothed(num_teeth: int, *, depth: float, share: float = 0.5, slope: float = 0.2) -> Points:
+    """A circle of radius 1 with straight teeth, as on a cog or a screw cap.
+
+    Args:
+        num_teeth: teeth around.
+        depth: how far the gaps go in.
+        share: part of a tooth's turn that stands out, 0..1.
+        slope: part of a tooth's turn that each flank takes.
+    """
+    steps = np.array([0.0, share - slope, share, 1.0 - slope])
+    angles = ((np.arange(num_teeth)[:, None] + steps) * (2 * np.pi / num_teeth)).ravel()
+    radius = np.tile([1.0, 1.0, 1 - depth, 1 - depth], num_teeth)
+    return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1)
+
+
+def star(num_points: int, *, depth: float) -> Points:
+    """A star of radius 1 whose inner corners lie `depth` further in."""
+    angles = np.arange(2 * num_points) * (np.pi / num_points) + np.pi / 2
+    radius = np.where(np.arange(2 * num_points) % 2 == 0, 1.0, 1 - depth)
+    return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1)
+
+
+def curve(knots: object, *, per_span: int = 8) -> Points:
+    """A smooth open curve through knots (K, D), Catmull-Rom, with `per_span` chords between two knots."""
+    through = np.asarray(knots, dtype=np.float64)
+    padded = np.concatenate([2 * through[:1] - through[1:2], through, 2 * through[-1:] - through[-2:-1]])
+    t = (np.arange(per_span) / per_span)[:, None]
+    spans = []
+    for before, start, end, after in zip(padded, padded[1:], padded[2:], padded[3:]):
+        linear, square = end - before, 2 * before - 5 * start + 4 * end - after
+        cube = 3 * start - before - 3 * end + after
+        spans.append(start + 0.5 * t * (linear + t * (square + t * cube)))
+    return np.concatenate([*spans, through[-1:]])

@@ -1,0 +1,211 @@
+"""Parts of an object as triangle meshes: extruded, turned, swept and boxed. Up is z, the front looks along -y."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastreid.data.generated.outlines import Points, circle, rounded_rectangle
+
+Faces = NDArray[np.int64]
+
+LONGEST_MITRE = 2.5  # a sharp bend stretches the section of a bar by no more than this
+
+
+def _no_faces() -> Faces:
+    return np.zeros((0, 3), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """One part of an object.
+
+    Args:
+        vertices: float64 (V, 3).
+        faces: int64 (F, 3), all turned the same way round; lines are drawn along their creases, silhouettes and borders.
+        fill: int64 (G, 3), flat faces that hide what is behind them and have no lines of their own: a face with holes
+            is cut into such pieces, and its lines are the borders of the walls around it.
+    """
+
+    vertices: Points
+    faces: Faces
+    fill: Faces = field(default_factory=_no_faces)
+
+    def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Mesh":
+        return Mesh(self.vertices + np.array([x, y, z]), self.faces, self.fill)
+
+    def scaled(self, x: float, y: float | None = None, z: float | None = None) -> "Mesh":
+        """Stretched along the axes; one number stretches all three, a negative one mirrors."""
+        return Mesh(self.vertices * np.array([x, x if y is None else y, x if z is None else z]), self.faces, self.fill)
+
+    def turned(self, axis: str, degrees: float) -> "Mesh":
+        """Turned about the x, y or z axis, counter-clockwise for a viewer the axis points at."""
+        first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
+        cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        vertices = self.vertices.copy()
+        vertices[:, first] = cos * self.vertices[:, first] - sin * self.vertices[:, second]
+        vertices[:, second] = sin * self.vertices[:, first] + cos * self.vertices[:, second]
+        return Mesh(vertices, self.faces, self.fill)
+
+
+def around(part: Mesh, num: int, *, start: float = 0.0) -> list[Mesh]:
+    """Copies of a part at even angles about the z axis, the first at `start` degrees."""
+    return [part.turned("z", start + 360.0 * i / num) for i in range(num)]
+
+
+def loft(rings: Points, *, closed: bool = False, capped: bool = True) -> Mesh:
+    """The skin over rings of points, float64 (K, N, 3).
+
+    Args:
+        closed: the last ring joins the first, as in a torus.
+        capped: the first and last ring are filled from their middle; they must be star-shaped about it.
+    """
+    num_rings, num_sides, _ = rings.shape
+    index = np.arange(num_rings * num_sides).reshape(num_rings, num_sides)
+    low, high = (index, np.roll(index, -1, axis=0)) if closed else (index[:-1], index[1:])
+    low_next, high_next = np.roll(low, -1, axis=1), np.roll(high, -1, axis=1)
+    faces = [
+        np.stack([low, low_next, high_next], axis=-1).reshape(-1, 3),
+        np.stack([low, high_next, high], axis=-1).reshape(-1, 3),
+    ]
+    vertices = [rings.reshape(-1, 3)]
+    if capped and not closed:
+        vertices.append(np.stack([rings[0].mean(axis=0), rings[-1].mean(axis=0)]))
+        bottom, top = num_rings * num_sides, num_rings * num_sides + 1
+        first, last = index[0], index[-1]
+        faces.append(np.stack([np.full(num_sides, bottom), np.roll(first, -1), first], axis=-1))
+        faces.append(np.stack([np.full(num_sides, top), last, np.roll(last, -1)], axis=-1))
+    return Mesh(np.concatenate(vertices), np.concatenate(faces))
+
+
+def turn(profile: object, outline: Points | None = None, *, closed: bool = False) -> Mesh:
+    """A part turned about z: at each (radius, height) of the profile stands the outline, stretched by the radius.
+
+    Args:
+        profile: (K, 2) radii and heights, from the bottom of the outside on; a radius of 0 closes the part.
+        outline: cross-section of about radius 1; a circle where it is left out.
+        closed: the profile's end joins its start, as in a ring.
+    """
+    steps = np.asarray(profile, dtype=np.float64)
+    section = circle() if outline is None else outline
+    flat = steps[:, None, :1] * section
+    heights = np.broadcast_to(steps[:, None, 1:], (*flat.shape[:2], 1))
+    return loft(np.concatenate([flat, heights], axis=2), closed=closed)
+
+
+def ring(radius: float, width: float, height: float, *, z: float = 0.0, outline: Points | None = None) -> Mesh:
+    """A square-edged band: inner radius, how far it stands out, how high; its middle at height z."""
+    profile = [(radius, -height / 2), (radius + width, -height / 2), (radius + width, height / 2), (radius, height / 2)]
+    return turn(profile, outline, closed=True).moved(z=z)
+
+
+def torus(radius: float, thickness: float, *, z: float = 0.0, outline: Points | None = None) -> Mesh:
+    """A round ring: radius of its middle line, thickness of its bar."""
+    return turn(circle(thickness / 2, num_sides=16) + [radius, 0], outline, closed=True).moved(z=z)
+
+
+def slab(width: float, depth: float, height: float, *, radius: float = 0.0, bevel: float = 0.0) -> Mesh:
+    """A box standing on z = 0, its upright edges rounded, its upper and lower rims cut by a bevel."""
+    levels = (
+        [(bevel, 0.0), (0.0, bevel), (0.0, height - bevel), (bevel, height)] if bevel else [(0.0, 0.0), (0.0, height)]
+    )
+    rings = []
+    for inset, z in levels:
+        flat = rounded_rectangle(width - 2 * inset, depth - 2 * inset, radius=max(radius - inset, 0.3 * radius))
+        rings.append(np.concatenate([flat, np.full((len(flat), 1), z)], axis=1))
+    return loft(np.stack(rings))
+
+
+def box(width: float, depth: float, height: float) -> Mesh:
+    """A sharp box standing on z = 0, its middle over the origin."""
+    corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]) * [width, depth]
+    return extrude(corners, height)
+
+
+def extrude(outline: Points, height: float, *, holes: Sequence[Points] = ()) -> Mesh:
+    """A plate of that outline from z = 0 up, with holes through it; no outline may touch another."""
+    vertices, faces, start = [], [], 0
+    for loop in (outline, *holes):
+        num = len(loop)
+        for z in (0.0, height):
+            vertices.append(np.concatenate([loop, np.full((num, 1), z)], axis=1))
+        low = start + np.arange(num)
+        low_next = np.roll(low, -1)
+        faces += [np.stack([low, low_next, low_next + num], axis=1), np.stack([low, low_next + num, low + num], axis=1)]
+        start += 2 * num
+    flat = _flat_pieces([outline, *holes])
+    for z in (0.0, height):
+        vertices.append(np.concatenate([flat, np.full((len(flat), 1), z)], axis=1))
+    fill = start + np.arange(2 * len(flat)).reshape(-1, 3)
+    return Mesh(np.concatenate(vertices), np.concatenate(faces), fill)
+
+
+def _flat_pieces(loops: Sequence[Points]) -> Points:
+    """Triangles (3 * T, 2) that cover what lies inside an odd number of loops.
+
+    The plane is cut into strips at the height of every corner; within a strip the sides do not cross, so sorted from
+    left to right each odd gap between them is a trapezoid.
+    """
+    starts = np.round(np.concatenate(loops), 9)
+    ends = np.round(np.concatenate([np.roll(loop, -1, axis=0) for loop in loops]), 9)
+    levels = np.unique(starts[:, 1])
+    low, high = levels[:-1], levels[1:]
+    bottom, top = np.minimum(starts[:, 1], ends[:, 1]), np.maximum(starts[:, 1], ends[:, 1])
+    strip, side = np.nonzero((bottom[None] <= low[:, None]) & (top[None] >= high[:, None]) & (bottom < top)[None])
+    rise = ends[side, 1] - starts[side, 1]
+    slope = (ends[side, 0] - starts[side, 0]) / rise
+    x_low = starts[side, 0] + slope * (low[strip] - starts[side, 1])
+    x_high = starts[side, 0] + slope * (high[strip] - starts[side, 1])
+    order = np.lexsort((x_low + x_high, strip))
+    left, right = order[0::2], order[1::2]
+    a, b = np.stack([x_low[left], low[strip[left]]], 1), np.stack([x_low[right], low[strip[left]]], 1)
+    c, d = np.stack([x_high[right], high[strip[left]]], 1), np.stack([x_high[left], high[strip[left]]], 1)
+    return np.stack([a, b, c, a, c, d], axis=1).reshape(-1, 2)
+
+
+def sweep(path: object, outline: Points, *, scale: object = 1.0, closed: bool = False) -> Mesh:
+    """A bar of that cross-section along a path, as a handle, a leg or a cord.
+
+    The section is carried along without spinning: at each step it takes the smallest turn that keeps it square to the
+    path (parallel transport).
+
+    Args:
+        path: (K, 3) points, no two neighbours the same.
+        outline: cross-section (N, 2); its y axis starts nearest to the world's up.
+        scale: one factor, or K of them, for a bar that tapers.
+        closed: the path's end joins its start; only for paths in a plane.
+    """
+    way = np.asarray(path, dtype=np.float64)
+    ahead = _unit(np.roll(way, -1, axis=0) - way)
+    behind = np.roll(ahead, 1, axis=0)
+    if not closed:
+        ahead[-1], behind[0] = behind[-1], ahead[0]
+    tangents = _unit(ahead + behind)
+    upright = np.array([0.0, 0.0, 1.0]) if abs(tangents[0, 2]) < 0.9 else np.array([0.0, 1.0, 0.0])
+    up = _unit(upright - tangents[0] * np.dot(upright, tangents[0]))
+    rings = []
+    for i, factor in enumerate(np.broadcast_to(np.asarray(scale, dtype=np.float64), len(way))):
+        up = _carried(up, tangents[max(i - 1, 0)], tangents[i])
+        offsets = outline[:, :1] * np.cross(up, tangents[i]) + outline[:, 1:] * up
+        rings.append(way[i] + factor * _mitred(offsets, behind[i], ahead[i]))
+    return loft(np.stack(rings), closed=closed)
+
+
+def _carried(up: Points, old: Points, new: Points) -> Points:
+    """A vector square to the unit vector `old`, after the smallest turn that takes `old` to `new`."""
+    return up - (old + new) * np.dot(new, up) / (1 + np.dot(old, new))
+
+
+def _mitred(offsets: Points, behind: Points, ahead: Points) -> Points:
+    """Stretch a section at a bend, so that the bar on both sides keeps its thickness."""
+    bend = ahead - behind
+    size = np.linalg.norm(bend)
+    if size < 1e-6:
+        return offsets
+    stretch = min(2.0 / float(np.linalg.norm(ahead + behind)), LONGEST_MITRE)
+    return offsets + (stretch - 1) * (offsets @ (bend / size))[:, None] * (bend / size)
+
+
+def _unit(vectors: Points) -> Points:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
