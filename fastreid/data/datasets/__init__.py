@@ -1,0 +1,1 @@
+"""Where drawings lie and which patent each shows."""

@@ -1,0 +1,76 @@
+"""Drawings made from a seed, so that a first run needs no download."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastreid.data.datasets.deeppatent import Patent
+from fastreid.data.generated import RULES_VERSION, write_patents
+from fastreid.structures import Drawing
+from fastreid.utils.errors import InputError, StorageError
+
+
+class Generated:
+    """Patents drawn once into `root/generated-<digest of the settings>/` in the DeepPatent layout, then read from there.
+
+    The folder appears under its name only when it is whole; of two runs that make it at once, one wins and both read
+    the same bytes.
+
+    Args:
+        root: the folder of all data.
+        seed: fixes every drawing.
+        num_train_patents: patents to train on.
+        num_test_patents: patents to test on, two queries each.
+        size_px: longest side of a sheet.
+        num_workers: processes that draw; the drawings do not depend on it.
+    """
+
+    def __init__(
+        self, root: Path, *, seed: int, num_train_patents: int, num_test_patents: int, size_px: int, num_workers: int
+    ):
+        settings: dict[str, Any] = {
+            "seed": seed,
+            "num_train_patents": num_train_patents,
+            "num_test_patents": num_test_patents,
+            "size_px": size_px,
+        }
+        self.write = partial(write_patents, num_workers=num_workers, **settings)
+        digest = hashlib.blake2b(repr((RULES_VERSION, settings)).encode(), digest_size=4).hexdigest()
+        self.folder = root / f"generated-{digest}"
+
+    def train(self) -> tuple[Drawing, ...]:
+        return self._patents().train()
+
+    def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
+        return self._patents().test()
+
+    def _patents(self) -> Patent:
+        if not self.folder.exists():
+            self._draw()
+        if not (self.folder / "train_data").is_dir():
+            raise InputError(f"{self.folder}: holds no train_data; remove the folder and its drawings are made anew")
+        return Patent(self.folder)
+
+    def _draw(self) -> None:
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}.unfinished-", dir=self.folder.parent))
+        except OSError as error:
+            raise StorageError(
+                f"{self.folder.parent}: cannot be written ({error.strerror}); choose another DATASETS.ROOT"
+            )
+        try:
+            self.write(unfinished)
+            unfinished.chmod(0o755)
+            os.rename(unfinished, self.folder)
+        except OSError as error:
+            if not self.folder.is_dir():  # else another run was first, with the same bytes
+                raise StorageError(
+                    f"{self.folder}: cannot be written ({error.strerror}); free space or choose another root"
+                )
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,142 @@
+"""The one decoder: the same page whatever file it came in."""
+
+import os
+import stat
+import warnings
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, TiffTags
+
+from fastreid.structures import Drawing
+from fastreid.utils.errors import InputError
+
+FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP")
+MAX_PIXELS = 64_000_000
+
+_ORIENTATION = 0x0112  # EXIF tag: how the camera or scanner was held, 1 to 8
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
+_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+_DEEP_MODES = ("I", "F")
+
+
+def read_image(path: str | os.PathLike, *, color: bool = False, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The page an image file shows: uint8 (H, W), 0 ink to 255 paper, or (H, W, 3) RGB when asked for colour.
+
+    The format is told by the content, not the name. EXIF orientation is applied; what is transparent is white; of
+    several pictures in one file the first counts. 16-bit levels are scaled to 8; in 32-bit integer and float files the
+    largest level on the page tells the range (1, 255, 65,535 or full), since paper is white. For PNG every checksum is
+    checked, because a flipped bit in the pixels goes unseen otherwise.
+
+    Raises:
+        InputError: the file is missing, no image of a known format, larger than `max_pixels`, cut short or corrupt.
+    """
+    try:
+        with open(path, "rb", opener=_open_regular) as file:
+            pixels, orientation = _decode(file, os.fspath(path), color=color, max_pixels=max_pixels)
+    except OSError as error:
+        raise InputError(
+            f"{os.fspath(path)}: cannot be read ({error.strerror or error}); check the path and its rights"
+        )
+    except ValueError as error:
+        raise InputError(f"{os.fspath(path)!r}: cannot be read ({error}); check the path")
+    return np.ascontiguousarray(_upright(pixels, orientation))
+
+
+def read_drawing(drawing: Drawing, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The page of a drawing, uint8 (H, W); an image that cannot be read is told with the list's line."""
+    try:
+        return read_image(drawing.path, max_pixels=max_pixels)
+    except InputError as error:
+        raise InputError(f"{drawing.source}: {error}" if drawing.source else str(error))
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open without waiting: a pipe or device in place of a file would block for ever."""
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError("not a regular file")
+    return handle
+
+
+def _decode(file: BinaryIO, path: str, *, color: bool, max_pixels: int) -> tuple[np.ndarray, int]:
+    # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on bad bytes, and warn of damaged
+    # tags; whatever they raise here means that this file is not a sound image.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=FORMATS) as image:
+                width, height = image.size
+                if width * height <= max_pixels:
+                    if image.format == "PNG":
+                        image.verify()
+                        file.seek(0)
+                        image = Image.open(file, formats=FORMATS)
+                    image.load()  # turns a TIFF upright by itself and takes the tag away
+                    return _page(image, color=color), image.getexif().get(_ORIENTATION, 1)
+    except InputError as error:
+        raise InputError(f"{path}: {error}")
+    except Image.UnidentifiedImageError:
+        raise InputError(
+            f"{path}: not an image; allowed are {', '.join(FORMATS)}; replace the file or take it off the list"
+        )
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: a corrupt image ({reason}); replace the file or take it off the list")
+    raise InputError(
+        f"{path}: {width} x {height} px is more than the {max_pixels} allowed; make it smaller or raise INPUT.MAX_PIXELS"
+    )
+
+
+def _page(image: Image.Image, *, color: bool) -> np.ndarray:
+    """The pixels of a loaded image on white paper, before its orientation is applied."""
+    if image.mode.startswith("I;16") or image.mode in _DEEP_MODES:
+        grey = _deep_levels(image)
+        return np.repeat(grey[..., None], 3, axis=2) if color else grey
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image.convert("RGBA"))
+        image = paper
+    if image.mode not in ("1", "L"):
+        image = image.convert("RGB")
+    return np.asarray(image.convert("RGB" if color else "L"))
+
+
+def _deep_levels(image: Image.Image) -> np.ndarray:
+    """Grey levels 0..255 of a page with one channel of more than 8 bits."""
+    levels = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    if image.mode.startswith("I;16"):
+        top = float(2 ** tags.get(_BITS, (16,))[0] - 1)
+    else:
+        if image.mode == "I" and tags.get(_SAMPLE_FORMAT, (2,))[0] == 1:
+            levels = levels.view(np.uint32)
+        top = _range_top(levels)
+    scaled = np.rint(levels.astype(np.float64) * (255.0 / top)).clip(0, 255).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == TiffTags.TAGS_V2[_PHOTOMETRIC].enum["WhiteIsZero"]:
+        scaled = 255 - scaled
+    transparent = image.info.get("transparency")
+    return np.where(levels == transparent, np.uint8(255), scaled) if isinstance(transparent, int) else scaled
+
+
+def _range_top(levels: np.ndarray) -> float:
+    """The level that means white in a 32-bit page, judged by its largest."""
+    if not np.isfinite(levels).all() or levels.min() < 0:
+        raise InputError("grey levels below 0, NaN or Inf; save the page with 8 bits")
+    largest = levels.max()
+    for top in (1.0, 255.0, 65535.0):
+        if largest <= top:
+            return top
+    return float(np.iinfo(levels.dtype).max) if levels.dtype.kind in "iu" else float(largest)
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo how the page was held, by the eight cases of EXIF 2.32, table 6; other numbers mean upright."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels

@@ -1,0 +1,313 @@
+"""Loaders: drawings read, changed and stacked to batches, in this process or in others.
+
+A loader's processes are forked on Linux. That is safe here although torch has threads by then: torch gives each worker
+one thread of computation, so no thread pool of the parent is used; a worker touches Pillow, numpy and CPU tensors,
+never CUDA; and it starts in a second without importing anything again. Elsewhere the platform's own way is taken.
+"""
+
+import signal
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from fastreid.data.datasets.base import class_numbers
+from fastreid.data.image import MAX_PIXELS, read_drawing
+from fastreid.data.samplers.stream import InferenceSampler
+from fastreid.structures import Batch, Drawing
+from fastreid.utils.errors import EnvironmentFault, FastreidError, InputError
+from fastreid.utils.seeding import keyed_torch
+
+Transform = Callable[[np.ndarray], Tensor]
+Item = tuple[int, int]  # (draw, row): the how-manieth drawing of the run, and its place in the list
+Sample = tuple[Tensor, int, int]  # image, target, row
+
+NUM_DRAWINGS_TOLD = 3
+
+
+class Sampler(Protocol):
+    """Gives the rows of each iteration's global batch, as a function of the iteration alone."""
+
+    def batches(self, start_iteration: int = 0) -> Iterator[list[int]]:
+        """Batches from that iteration on, for ever."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes that load drawings.
+
+    Args:
+        num: how many; 0 loads in the main process.
+        timeout_s: how long to wait for one batch before a worker counts as stuck; 0: for ever.
+        pin_memory: put batches where a GPU fetches them faster.
+    """
+
+    num: int = 0
+    timeout_s: float = 0
+    pin_memory: bool = False
+
+    def __post_init__(self) -> None:
+        if self.num < 0 or self.timeout_s < 0:
+            raise InputError(
+                f"DATALOADER.NUM_WORKERS is {self.num} and TIMEOUT_S {self.timeout_s}; allowed are 0 and more"
+            )
+
+
+class DrawingDataset(Dataset):
+    """Gives the sample of a (draw, row), or the FastreidError that tells why there is none.
+
+    An error is returned, not raised, because torch would wrap one raised in a worker into a traceback.
+
+    Args:
+        drawings: the list.
+        targets: class number of each drawing.
+        transform: page to image.
+        seed: the run's seed: what is random in the transform follows from it, the draw and the row.
+        max_pixels: larger images are refused.
+    """
+
+    def __init__(
+        self,
+        drawings: Sequence[Drawing],
+        targets: Sequence[int],
+        *,
+        transform: Transform,
+        seed: int = 0,
+        max_pixels: int = MAX_PIXELS,
+    ):
+        self.drawings = drawings
+        self.targets = targets
+        self.transform = transform
+        self.seed = seed
+        self.max_pixels = max_pixels
+
+    def __getitem__(self, item: Item) -> Sample | FastreidError:
+        draw, row = item
+        drawing = self.drawings[row]
+        try:
+            page = read_drawing(drawing, max_pixels=self.max_pixels)
+            with keyed_torch(self.seed, "augment", draw, row):
+                return self.transform(page), self.targets[row], row
+        except FastreidError as error:
+            return error
+
+
+def collate(samples: Sequence[Sample | FastreidError]) -> Batch | FastreidError:
+    """Stack samples to a batch; if some are errors, the first of them."""
+    good: list[Sample] = []
+    for sample in samples:
+        if isinstance(sample, FastreidError):
+            return sample
+        good.append(sample)
+    images, targets, rows = zip(*good)
+    sizes = {tuple(image.shape[1:]) for image in images}
+    if len(sizes) > 1:
+        told = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)[:NUM_DRAWINGS_TOLD])
+        return InputError(
+            f"the drawings of a batch have {len(sizes)} sizes ({told} px); give INPUT.SIZE_TRAIN and SIZE_TEST a height "
+            "and a width, or set INPUT.CROP.ENABLED"
+        )
+    return Batch(torch.stack(images), torch.tensor(targets), torch.tensor(rows))
+
+
+class TrainLoader:
+    """Batches for ever, each a function of the seed and the iteration; an iterator whose workers last the whole run.
+
+    Args:
+        drawings: the training list.
+        transform: page to image, with its random changes.
+        sampler: gives the rows of the global batches.
+        batch_size: drawings of a step over all devices.
+        seed: the run's seed.
+        start_iteration: iterations that are already done.
+        rank: this device's number; it gets its slice of each global batch.
+        world_size: how many devices share a batch.
+        workers: the processes that load.
+        max_pixels: larger images are refused.
+
+    Attributes:
+        words: the patents' words in order of their class numbers.
+        num_classes: how many patents there are.
+        iters_per_epoch: steps that count as one epoch: drawings // batch_size.
+
+    Raises:
+        InputError: the list is shorter than one batch, or the batch cannot be shared evenly; while iterating, a drawing
+            cannot be read.
+        EnvironmentFault: while iterating, a worker died or is stuck.
+    """
+
+    def __init__(
+        self,
+        drawings: Sequence[Drawing],
+        *,
+        transform: Transform,
+        sampler: Sampler,
+        batch_size: int,
+        seed: int,
+        start_iteration: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: Workers = Workers(),
+        max_pixels: int = MAX_PIXELS,
+    ):
+        self.iters_per_epoch = len(drawings) // batch_size
+        if not self.iters_per_epoch:
+            raise InputError(
+                f"{len(drawings)} training drawings do not fill one batch; lower SOLVER.IMS_PER_BATCH {batch_size}"
+            )
+        if batch_size % world_size:
+            raise InputError(f"SOLVER.IMS_PER_BATCH is {batch_size}; allowed are multiples of the {world_size} devices")
+        targets, self.words = class_numbers(drawings)
+        self.num_classes = len(self.words)
+        dataset = DrawingDataset(drawings, targets, transform=transform, seed=seed, max_pixels=max_pixels)
+        share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
+        self._feed = _Feed(dataset, _train_items(sampler, start_iteration, batch_size, share), workers)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._feed)
+
+    def close(self) -> None:
+        """Stop the workers; there are no further batches after it."""
+        self._feed.close()
+
+
+class TestLoader:
+    """A list in its order, in batches that are the same for any number of workers and processes; iterate as often as
+    you like.
+
+    Args:
+        drawings: the list; `rows` of a batch are places in it, `targets` number its patents.
+        transform: page to image.
+        batch_size: drawings a batch.
+        rank: this process's number; it gets a run of whole batches.
+        world_size: how many processes share the list.
+        workers: the processes that load.
+        max_pixels: larger images are refused.
+    """
+
+    __test__ = False  # not a test, whatever its name makes pytest think
+
+    def __init__(
+        self,
+        drawings: Sequence[Drawing],
+        *,
+        transform: Transform,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: Workers = Workers(),
+        max_pixels: int = MAX_PIXELS,
+    ):
+        targets, self.words = class_numbers(drawings)
+        self.sampler = InferenceSampler(len(drawings), batch_size=batch_size, rank=rank, world_size=world_size)
+        self.dataset = DrawingDataset(drawings, targets, transform=transform, max_pixels=max_pixels)
+        self.workers = workers
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        feed = _Feed(self.dataset, ([(row, row) for row in rows] for rows in self.sampler), self.workers)
+        try:
+            yield from feed
+        finally:
+            feed.close()
+
+
+def _train_items(sampler: Sampler, start: int, batch_size: int, share: slice) -> Iterator[list[Item]]:
+    for iteration, rows in zip(count(start), sampler.batches(start)):
+        draws = range(iteration * batch_size, (iteration + 1) * batch_size)
+        yield list(zip(draws, rows))[share]
+
+
+class _Feed:
+    """Batches of items in, batches of drawings out; starts its workers at the first one and turns faults into ours."""
+
+    def __init__(self, dataset: DrawingDataset, items: Iterable[list[Item]], workers: Workers):
+        self.dataset = dataset
+        self.items = items
+        self.workers = workers
+        self.awaited: deque[list[Item]] = deque()  # given to the workers and not yet back, in order
+        self.batches: Iterator[Batch | FastreidError] | None = None
+        self.closed = False
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if self.closed:
+            raise StopIteration
+        if self.batches is None:
+            self.batches = self._start()
+        try:
+            batch = next(self.batches)
+        except RuntimeError as error:
+            if str(error).startswith("DataLoader "):
+                raise self._fault(str(error))
+            raise
+        self.awaited.popleft()
+        if isinstance(batch, FastreidError):
+            raise batch
+        return batch
+
+    def close(self) -> None:
+        self.closed = True
+        self.batches = None
+
+    def _start(self) -> Iterator[Batch | FastreidError]:
+        several = self.workers.num > 0
+        loader = DataLoader(
+            self.dataset,
+            batch_sampler=_Remembered(self.items, self.awaited),
+            collate_fn=collate,
+            num_workers=self.workers.num,
+            timeout=self.workers.timeout_s if several else 0,
+            pin_memory=self.workers.pin_memory,
+            worker_init_fn=_ignore_interrupt,
+            multiprocessing_context="fork" if several and sys.platform == "linux" else None,
+            generator=torch.Generator(),  # else it takes a number from the generator that the run's weights come from
+        )
+        with warnings.catch_warnings():
+            # Python 3.12 and later warn of any fork beside threads; the head of this file says why this one is safe.
+            warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
+            return iter(loader)
+
+    def _fault(self, reason: str) -> EnvironmentFault:
+        rows = [row for _, row in self.awaited[0]] if self.awaited else []
+        names = ", ".join(self.dataset.drawings[row].name for row in rows[:NUM_DRAWINGS_TOLD])
+        if "timed out" in reason:
+            what = f"no batch came for {self.workers.timeout_s} s"
+            mend = "look at the disk, or raise DATALOADER.TIMEOUT_S"
+        else:
+            what = f"a loading process died ({' '.join(reason.split())})"
+            mend = "lower DATALOADER.NUM_WORKERS, or give more memory, also in /dev/shm, where finished batches wait"
+        return EnvironmentFault(f"{what}; awaited were {len(rows)} drawings, the first {names}; {mend}")
+
+
+class _Remembered:
+    """Passes batches of items on and notes them as awaited."""
+
+    def __init__(self, items: Iterable[list[Item]], awaited: deque[list[Item]]):
+        self.items = items
+        self.awaited = awaited
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        for batch in self.items:
+            self.awaited.append(batch)
+            yield batch
+
+
+def _ignore_interrupt(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; only the main one answers it, after saving."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

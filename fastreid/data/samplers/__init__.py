@@ -1,0 +1,1 @@
+"""Which drawings stand in which batch."""

@@ -1,0 +1,1 @@
+"""From a page to the network's input, with random changes in training."""

@@ -1,0 +1,112 @@
+"""From a page to a tensor: the chain of steps, and the steps without choices of their own.
+
+Between the decoder and the tensor a page is a Pillow image in mode L (grey, one byte a pixel), because fast-reid's
+checkpoints were trained on Pillow's bicubic resizing and one channel is a third of the work of three.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from fastreid.utils.errors import InputError
+
+
+def chance(probability: float) -> bool:
+    """True with that probability, drawn from torch's generator."""
+    return torch.rand(()).item() < probability
+
+
+def uniform(low: float, high: float) -> float:
+    """A number between the two, drawn from torch's generator."""
+    return low + (high - low) * torch.rand(()).item()
+
+
+class Pipeline:
+    """The steps a page goes through, in order: page uint8 (H, W) in, float32 (3, H', W') with levels 0..255 out.
+
+    Random steps draw from torch's own generator, so `keyed_torch` around the call decides all of them.
+
+    Args:
+        page_steps: Pillow image to Pillow image.
+        tensor_steps: float32 (3, H, W) to the same.
+    """
+
+    def __init__(
+        self, page_steps: Sequence[Callable[[Any], Any]], tensor_steps: Sequence[Callable[[Tensor], Tensor]] = ()
+    ):
+        self.page_steps = tuple(page_steps)
+        self.tensor_steps = tuple(tensor_steps)
+
+    def __call__(self, page: np.ndarray) -> Tensor:
+        if page.ndim != 2 or page.dtype != np.uint8 or not page.size:
+            raise InputError(f"a page is uint8 (H, W), not {page.dtype} {page.shape}; read_image gives one")
+        image = Image.fromarray(page)
+        for step in self.page_steps:
+            image = step(image)
+        tensor = to_tensor(image)
+        for step in self.tensor_steps:
+            tensor = step(tensor)
+        return tensor
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """A grey Pillow image as float32 (3, H, W), levels 0..255, three equal channels."""
+    grey = torch.from_numpy(np.array(image, dtype=np.float32))
+    return grey.expand(3, -1, -1).contiguous()
+
+
+class Resize:
+    """Bicubic and antialiased, to a height and width, or so that the short side has one number's length.
+
+    Args:
+        size_px: height and width, or one number.
+        max_pixels: a page so long that its resized form has more is refused.
+    """
+
+    def __init__(self, size_px: Sequence[int], *, max_pixels: int):
+        self.size_px = tuple(size_px)
+        self.max_pixels = max_pixels
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        if len(self.size_px) == 2:
+            height, width = self.size_px
+        else:
+            short = min(image.size)
+            width, height = (self.size_px[0] * side // short for side in image.size)
+        if height * width > self.max_pixels:
+            raise InputError(
+                f"a page of {image.width} x {image.height} px would become {width} x {height}, over the {self.max_pixels} "
+                "px of INPUT.MAX_PIXELS; give INPUT.SIZE_TRAIN and SIZE_TEST a height and a width"
+            )
+        return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+class PadAndCrop:
+    """Pad every side, then cut a random piece of the size there was before.
+
+    Args:
+        size_px: width of the border.
+        mode: constant (filled with `fill`), edge, reflect or symmetric.
+        fill: grey level 0..255.
+    """
+
+    MODES = ("constant", "edge", "reflect", "symmetric")
+
+    def __init__(self, size_px: int, *, mode: str, fill: int):
+        if mode not in self.MODES or size_px < 0:
+            raise InputError(
+                f"INPUT.PADDING is {size_px} px in mode '{mode}'; allowed are 0 and more, {', '.join(self.MODES)}"
+            )
+        self.size_px = size_px
+        self.mode = mode
+        self.fill = fill
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        padded = F.pad(image, [self.size_px], fill=self.fill, padding_mode=self.mode)
+        top, left = (int(torch.randint(2 * self.size_px + 1, ())) for _ in range(2))
+        return padded.crop((left, top, left + image.width, top + image.height))

@@ -1,0 +1,60 @@
+"""A piece of another drawing pasted over part of this one."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fastreid.data.image import read_drawing
+from fastreid.data.transforms.page import chance, to_tensor, uniform
+from fastreid.structures import Drawing
+from fastreid.utils.errors import InputError
+
+
+class RandomPatch:
+    """With a probability, paste a rectangle of another training drawing, mirrored half of the time.
+
+    The rectangle has 1 to 50 % of the area, is up to ten times as high as wide or as wide as high, and is cut from
+    the other drawing resized to this one's size. fast-reid keeps a pool of earlier drawings in each worker; here the
+    other drawing is drawn and read afresh, so that the result does not depend on which worker saw what before.
+
+    Args:
+        donors: the drawings a piece may come from.
+        prob: probability 0..1.
+        max_pixels: as for any drawing.
+    """
+
+    AREA = (0.01, 0.5)
+    ASPECT = 10.0
+
+    def __init__(self, donors: Sequence[Drawing], *, prob: float, max_pixels: int):
+        if not donors:
+            raise InputError("INPUT.RPT.ENABLED needs the training drawings to take pieces from; none were given")
+        self.donors = donors
+        self.prob = prob
+        self.max_pixels = max_pixels
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if not chance(self.prob):
+            return image
+        donor = self._donor(image)
+        height, width = self._patch_size(*image.shape[1:])
+        tops, lefts = image.shape[1] - height + 1, image.shape[2] - width + 1
+        from_top, from_left, top, left = (int(torch.randint(high, ())) for high in (tops, lefts, tops, lefts))
+        patch = donor[:, from_top : from_top + height, from_left : from_left + width]
+        pasted = image.clone()
+        pasted[:, top : top + height, left : left + width] = patch.flip(2) if chance(0.5) else patch
+        return pasted
+
+    def _donor(self, image: Tensor) -> Tensor:
+        drawing = self.donors[int(torch.randint(len(self.donors), ()))]
+        page = Image.fromarray(read_drawing(drawing, max_pixels=self.max_pixels))
+        return to_tensor(page.resize((image.shape[2], image.shape[1]), Image.Resampling.BICUBIC))
+
+    def _patch_size(self, height: int, width: int) -> tuple[int, int]:
+        area = uniform(*self.AREA) * height * width
+        aspect = math.exp(uniform(-1, 1) * math.log(self.ASPECT))
+        high, wide = math.sqrt(area * aspect), math.sqrt(area / aspect)
+        return min(max(round(high), 1), height), min(max(round(wide), 1), width)
