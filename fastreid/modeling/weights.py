@@ -28,7 +28,7 @@ class LoadReport:
     Args:
         num_loaded: tensors taken from the file.
         num_total: tensors the model has.
-        anew: name -> how it differs, for the tensors that keep their fresh values.
+        anew: name -> how it differs, for the tensors (or groups of them) that keep their fresh values.
         left_out: names in the file that the model has no use for.
     """
 

@@ -8,6 +8,7 @@ eight digits in its name are checked, which tells a damaged or mistaken file, no
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ IBN_NET = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 PUBLISHED_NAME = re.compile(r"(?:se_)?resnet\d+(?:_ibn_[ab])?-([0-9a-f]{8})\.pth")
 PINNED_LINK = re.compile(r"(https://[^#]+)#sha256=([0-9a-f]{64})")
 CLASSIFIERS = ("fc.", "classifier.", "head.")  # of ImageNet's 1000 classes: left out
-NEWER_THAN_FILES = ("num_batches_tracked", "NL_")  # what ImageNet files never have
+NEWER_THAN_FILES = re.compile(r"NL_\d|num_batches_tracked")  # what ImageNet files need not have
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def load_backbone(backbone: nn.Module, file: str | Path) -> LoadReport:
     check_published_digest(Path(file))
     state = model_state(read_weights(file))
     wanted = backbone.state_dict()
-    anew = {name: "absent" for name in wanted if name not in state and any(mark in name for mark in NEWER_THAN_FILES)}
+    anew = [name for name in wanted if name not in state and NEWER_THAN_FILES.search(name)]
     left_out = tuple(name for name in state if name not in wanted and name.startswith(CLASSIFIERS))
     chosen = {name: tensor for name, tensor in state.items() if name not in left_out}
     faults = _faults(wanted, chosen, anew)
@@ -117,7 +118,8 @@ def load_backbone(backbone: nn.Module, file: str | Path) -> LoadReport:
         )
     check_finite(chosen)
     backbone.load_state_dict(chosen, strict=False)
-    return LoadReport(len(chosen), len(wanted), anew, left_out)
+    counts = Counter(_kind(name) for name in anew)
+    return LoadReport(len(chosen), len(wanted), {kind: f"{num} tensors" for kind, num in counts.items()}, left_out)
 
 
 def check_published_digest(file: Path) -> None:
@@ -158,6 +160,10 @@ def _published(name: str, published: Mapping[str, Published], plain_http_hosts: 
         f"{entry.url}: its full sha256 is not known here, so it is not downloaded; fetch it yourself and give its path "
         f"as MODEL.BACKBONE.PRETRAIN_PATH, or put it at {file}"
     )
+
+
+def _kind(name: str) -> str:
+    return name.split(".")[0] if name.startswith("NL_") else "batch counters"
 
 
 def _faults(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], anew: Collection[str]) -> list[str]:

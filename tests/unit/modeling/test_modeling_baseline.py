@@ -1,0 +1,109 @@
+import pytest
+import torch
+from torch import nn
+
+from fastreid.layers import GlobalAvgPool
+from fastreid.modeling.baseline import Baseline
+from fastreid.modeling.heads import EmbeddingHead
+from fastreid.modeling.losses.cross_entropy import CrossEntropy
+from fastreid.modeling.losses.term import LossTerm
+from fastreid.modeling.losses.triplet import Triplet
+from fastreid.utils.errors import InputError
+
+TARGETS = torch.tensor([0, 0, 1, 1])
+TERMS = [LossTerm("loss_cls", CrossEntropy(), "logits"), LossTerm("loss_triplet", Triplet(), "features", 2.0)]
+
+
+def images(num=4, seed=0):
+    return torch.rand(num, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) * 255
+
+
+def network(losses=TERMS, mean=(100.0, 110.0, 120.0), std=(50.0, 60.0, 70.0)):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU())
+        head = EmbeddingHead(8, 5, pool=GlobalAvgPool(), norm=nn.BatchNorm2d)
+    return Baseline(backbone, head, losses, pixel_mean=mean, pixel_std=std)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_images_are_left_as_they_were(training):  # T-2
+    batch, model = images(), network().train(training)
+    before = batch.clone()
+    model(batch, TARGETS) if training else model(batch)
+    assert torch.equal(batch, before)
+
+
+def test_features_of_the_same_images_are_the_same_twice():  # T-2
+    batch, model = images(), network().eval()
+    assert torch.equal(model(batch), model(batch))
+    assert model(batch).shape == (4, 8)
+    assert model(batch).dtype == torch.float32
+
+
+def test_images_are_normalised_channel_by_channel():
+    seen = {}
+    model = network().eval()
+    model.backbone.register_forward_hook(lambda module, inputs, output: seen.update(x=inputs[0]))
+    model(torch.tensor([100.0, 170.0, 50.0]).view(1, 3, 1, 1).expand(1, 3, 16, 16))
+    assert seen["x"][0, :, 0, 0].tolist() == [0.0, 1.0, -1.0]
+
+
+def test_losses_hold_only_losses_each_times_its_scale():
+    losses = network().train()(images(), TARGETS)
+    half = [LossTerm(term.key, term.function, term.sees, term.scale / 2) for term in TERMS]
+    halved = network(half).train()(images(), TARGETS)
+    assert list(losses) == ["loss_cls", "loss_triplet"]
+    assert all(torch.allclose(losses[key], 2 * halved[key]) for key in losses)
+    assert all(value.shape == () and value.requires_grad for value in losses.values())
+
+
+def test_stats_are_the_share_of_right_classes_and_the_length_of_the_features_without_gradient():
+    model = network().train()
+    seen = {}
+    model.heads.register_forward_hook(lambda module, inputs, output: seen.update(out=output))
+    losses, stats = model(images(), TARGETS, with_stats=True)
+    assert set(losses) == {"loss_cls", "loss_triplet"}
+    right = (seen["out"].plain_logits.argmax(1) == TARGETS).float().mean()
+    assert stats["cls_accuracy"] == right
+    assert torch.allclose(stats["feature_norm"], seen["out"].neck.norm(dim=1).mean())
+    assert not any(value.requires_grad for value in stats.values())
+
+
+def test_the_pixel_statistics_are_not_in_the_checkpoint_and_move_with_the_model():
+    model = network()
+    assert not [name for name in model.state_dict() if "pixel" in name]
+    assert model.double().pixel_mean.dtype == torch.float64
+
+
+def test_the_order_of_a_batch_changes_no_feature():
+    batch, model = images(), network().eval()
+    assert torch.allclose(model(batch.flip(0)).flip(0), model(batch), atol=1e-6)
+
+
+def test_losses_and_features_are_float32_under_autocast():  # T-10
+    model = network()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model.eval()(images()).dtype == torch.float32
+        losses = model.train()(images(), TARGETS)
+    assert all(value.dtype == torch.float32 for value in losses.values())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda model: model.train()(images()), "needs the class of each image, .* not none"),
+        (lambda model: model.train()(images(), TARGETS[:3]), r"int64 \(4,\), not torch.int64 \(3,\)"),
+        (lambda model: model.train()(images(), TARGETS.float()), "not torch.float32"),
+        (lambda model: model.train()(images(1), TARGETS[:1]), "2 images a batch"),
+        (lambda model: model.eval()(images(), TARGETS), "belong to training"),
+        (lambda model: model.eval()(images()[:, :1]), r"not \(4, 1, 16, 16\)"),
+        (lambda model: network(losses=[]), r"one loss or more, each named once, not \[\]"),
+        (lambda model: network(losses=TERMS[:1] * 2), "each named once"),
+        (lambda model: network(std=(1.0, 1.0, 0.0)), "the latter above 0"),
+        (lambda model: network(mean=(1.0,)), "three numbers each"),
+    ],
+)
+def test_wrong_use_is_refused(wrong, words):
+    with pytest.raises(InputError, match=words):
+        wrong(network())

@@ -1,0 +1,174 @@
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from fastreid.modeling.weights import load_state, model_state, read_weights
+from fastreid.utils.errors import InputError, WeightsError
+
+
+class Tiny(nn.Module):
+    """As many kinds of tensor as a network has, under the head's names."""
+
+    def __init__(self, num_classes=3, dim=4):
+        super().__init__()
+        self.backbone = nn.Linear(2, dim)
+        self.heads = nn.Module()
+        self.heads.weight = nn.Parameter(torch.randn(num_classes, dim))
+        self.heads.bottleneck = nn.Sequential(nn.BatchNorm2d(dim))
+
+
+def state(**changed):
+    return {name: value.clone() for name, value in Tiny().state_dict().items()} | changed
+
+
+class Hostile:
+    def __reduce__(self):
+        return (print, ("this must never be printed",))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_written_are_the_weights_read(tmp_path, suffix):
+    path, tensors = tmp_path / f"weights{suffix}", state()
+    save_file(tensors, path) if suffix == ".safetensors" else torch.save({"model": tensors}, path)
+    found = model_state(read_weights(path))
+    assert all(torch.equal(found[name], value) for name, value in tensors.items())
+
+
+def test_a_missing_file_is_bad_input(tmp_path):
+    with pytest.raises(InputError, match="no such weights file"):
+        read_weights(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04", b"PK\x03\x04" + bytes(40), bytes(100)])
+def test_a_file_of_anything_else_is_refused_in_one_line(tmp_path, suffix, content):
+    path = tmp_path / f"bad{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        read_weights(path)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: torch.save({"model": Hostile()}, path),
+        lambda path: path.write_bytes(pickle.dumps({"model": Hostile()})),
+    ],
+)
+def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, capsys, write):
+    write(tmp_path / "hostile.pth")
+    with pytest.raises(WeightsError, match="not a file of tensors and plain values"):
+        read_weights(tmp_path / "hostile.pth")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    path = tmp_path / "cut.pth"
+    torch.save(state(), path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(WeightsError, match=r"cut\.pth"):
+        read_weights(path)
+
+
+def test_a_file_that_holds_a_lone_tensor_is_refused(tmp_path):
+    torch.save(torch.ones(2), tmp_path / "one.pth")
+    with pytest.raises(WeightsError, match="holds a Tensor, not a dict"):
+        read_weights(tmp_path / "one.pth")
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"model": x, "epoch": 3}, lambda x: {"state_dict": x}])
+def test_wrapped_and_bare_dicts_and_a_module_prefix_are_the_same(wrap):
+    tensors = state()
+    found = model_state(wrap({f"module.{name}": value for name, value in tensors.items()}))
+    assert list(found) == list(tensors)
+
+
+def test_old_names_become_the_present_ones_and_pixel_statistics_are_left_out():
+    bias = torch.zeros(4)
+    old = {"pixel_mean": bias, "pixel_std": bias, "heads.classifier.weight": bias, "heads.bnneck.bias": bias}
+    assert list(model_state(old)) == ["heads.weight", "heads.bottleneck.0.bias"]
+    reduced = old | {"heads.bottleneck.0.weight": torch.zeros(4, 8, 1, 1)}
+    assert "heads.bottleneck.1.bias" in model_state(reduced)
+
+
+@pytest.mark.parametrize("content", [{}, {"model": {}}, {"model": {"a": 1}}, {"a": torch.ones(1), "b": "text"}])
+def test_a_dict_with_other_things_than_tensors_is_refused(content):
+    with pytest.raises(WeightsError, match="weights are tensors by name"):
+        model_state(content)
+
+
+def test_all_tensors_go_in_and_the_report_counts_them():
+    model, tensors = Tiny(), state()
+    assert str(load_state(model, tensors)) == "loaded 8/8 tensors"
+    assert all(torch.equal(value, tensors[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", list(Tiny().state_dict()))
+@pytest.mark.parametrize("fault", ["missing", "shape", "kind"])
+def test_every_single_tensor_fault_is_refused_and_nothing_is_loaded(name, fault):
+    model, tensors = Tiny(), state()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    old = tensors.pop(name)
+    if fault == "shape":
+        tensors[name] = torch.zeros(7, dtype=old.dtype)
+    if fault == "kind":
+        tensors[name] = old.long() if old.is_floating_point() else old.float()
+    with pytest.raises(WeightsError, match=f"1 of 8 tensors differ: {name}"):
+        load_state(model, tensors)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_tensor_the_model_does_not_know_is_refused():
+    with pytest.raises(WeightsError, match=r"backbone\.NL_2\.weight: unknown to the model"):
+        load_state(Tiny(), state(**{"backbone.NL_2.weight": torch.ones(1)}))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors: tensors.update({"heads.weight": torch.zeros(100, 4)}), "100 -> 3 classes"),
+        (lambda tensors: tensors.update({"heads.weight": torch.zeros(100, 9)}), "100x9 -> 3x4"),
+        (lambda tensors: tensors.pop("heads.weight"), "absent"),
+    ],
+)
+def test_a_classifier_that_may_differ_keeps_its_fresh_values_and_the_report_says_so(change, words):
+    model, tensors = Tiny(), state()
+    fresh = model.heads.weight.clone()
+    change(tensors)
+    report = load_state(model, tensors, may_differ=("heads.weight",))
+    assert str(report) == f"loaded 7/8 tensors; heads.weight made anew ({words})"
+    assert torch.equal(model.heads.weight, fresh)
+    with pytest.raises(WeightsError):
+        load_state(model, tensors)
+
+
+def test_a_classifier_that_may_differ_and_does_not_is_loaded():
+    assert str(load_state(Tiny(), state(), may_differ=("heads.weight",))) == "loaded 8/8 tensors"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(number):
+    tensors = state()
+    tensors["backbone.bias"][1] = number
+    with pytest.raises(WeightsError, match=r"NaN or Inf in 1 tensors: backbone\.bias"):
+        load_state(Tiny(), tensors)
+
+
+def test_a_long_table_shows_twenty_faults_and_the_total():
+    extra = {f"more.{n}": torch.ones(1) for n in range(30)}
+    with pytest.raises(WeightsError, match=r"30 of 8 tensors differ.*more\.19: .*, \.\.\. \(30 in all\)") as caught:
+        load_state(Tiny(), state(**extra))
+    assert "more.20:" not in str(caught.value)
+
+
+def test_half_precision_weights_go_into_a_float32_model():
+    tensors = {name: value.half() if value.is_floating_point() else value for name, value in state().items()}
+    model = Tiny()
+    load_state(model, tensors)
+    assert model.backbone.weight.dtype == torch.float32
+    assert torch.equal(model.backbone.weight, tensors["backbone.weight"].float())
