@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastreid.evaluation.features import as_features, check_count, check_fit
-from fastreid.evaluation.search import neighbours
+from fastreid.evaluation.search import neighbours, own_first
 from fastreid.evaluation.space import CosineSpace
 from fastreid.utils.errors import InputError
 
@@ -53,8 +53,8 @@ def expand(
     al., Fine-tuning CNN Image Retrieval with No Human Annotation (2019), section 3.2 (alpha-QE), with the sum divided
     by k as fast-reid's evaluator does.
 
-    Where only one side is expanded, its neighbours still come from all drawings. The neighbours are exact, equal ones
-    in order of their rows (queries before gallery), whatever the memory budget. Beside `memory_mb` it holds the
+    Where only one side is expanded, its neighbours still come from all drawings. The neighbours are exact, whatever the
+    memory budget: the drawing itself first, equal ones in order of their rows (queries before gallery). Beside `memory_mb` it holds the
     joined features and, while it works, the expanded ones.
 
     Args:
@@ -91,10 +91,11 @@ def _expand_once(rows: Tensor, chosen: slice, *, k: int, alpha: float, memory_mb
     """The chosen rows expanded by their neighbours among all rows, float32 (chosen, D)."""
     mine = rows[chosen]
     found = neighbours(CosineSpace(rows if len(mine) == len(rows) else mine, rows), k, memory_mb=memory_mb)
-    weights = (1 - found.distances).clamp(min=0).pow(alpha) / found.indices.shape[1]
+    indices = own_first(found.indices, torch.arange(chosen.start, chosen.stop, device=rows.device))
+    weights = (1 - found.distances).clamp(min=0).pow(alpha) / indices.shape[1]
     expanded = torch.zeros_like(mine)
     for part in torch.arange(len(mine), device=rows.device).split(_ROWS_AT_A_TIME):
         # Neighbour by neighbour, nearest first: the order of the sum is the same in every block.
         for column in range(weights.shape[1]):
-            expanded[part] += weights[part, column, None] * rows[found.indices[part, column]]
+            expanded[part] += weights[part, column, None] * rows[indices[part, column]]
     return expanded

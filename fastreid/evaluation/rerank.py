@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastreid.evaluation import order
 from fastreid.evaluation.features import check_count
-from fastreid.evaluation.search import distance_blocks, neighbours, open_space
+from fastreid.evaluation.search import distance_blocks, neighbours, open_space, own_first
 from fastreid.evaluation.space import Space
 from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError
@@ -92,7 +92,8 @@ def k_reciprocal_blocks(space: Space, settings: RerankSettings, *, memory_mb: in
 
 def _weights(space: Space, *, k1: int, k2: int, memory_mb: int) -> sparse.csr_array:
     """Each drawing's weights on the drawings of its widened set, sparse (N, N), rows that sum to 1."""
-    ranks = neighbours(space, k1, memory_mb=memory_mb).indices.cpu().numpy()
+    found = neighbours(space, k1, memory_mb=memory_mb).indices
+    ranks = own_first(found, torch.arange(len(found), device=found.device)).cpu().numpy()
     near = _reciprocal(ranks)
     half = _reciprocal(ranks[:, : round(k1 / 2) + 1])
     sets = _widened(near, half)
@@ -134,10 +135,8 @@ def _softmax_weights(space: Space, sets: sparse.csr_array) -> sparse.csr_array:
     device = space.queries.device
     left, right = (torch.from_numpy(part.astype(np.int64)).to(device) for part in (pairs.row, pairs.col))
     squares = space.pair_distances(left, right).double().mul_(space.squares_per_distance).cpu().numpy()
-    # A drawing's nearest member is near 0 away, itself mostly, so no row's sum can vanish after this shift.
-    lowest = np.full(sets.shape[0], np.inf)
-    np.minimum.at(lowest, pairs.row, squares)
-    powers = sparse.csr_array((np.exp(lowest[pairs.row] - squares), (pairs.row, pairs.col)), shape=sets.shape)
+    # Every set holds the drawing itself, 0 away, so no sum is less than 1.
+    powers = sparse.csr_array((np.exp(-squares), (pairs.row, pairs.col)), shape=sets.shape)
     return powers.multiply(1 / powers.sum(axis=1)[:, None]).tocsr()
 
 

@@ -88,6 +88,17 @@ def neighbours(space: Space, k: int, *, memory_mb: int, engine: str = "torch") -
     return _settle(space, values, rows, k, memory_mb=memory_mb)
 
 
+def own_first(indices: Tensor, own: Tensor) -> Tensor:
+    """Neighbours (N, k) of rows searched among themselves, each row before its twins, the last one left out for it.
+
+    A row is 0 from itself, so only rows equally near change places and the distances stay as they are.
+    """
+    others = indices != own[:, None]
+    others[:, -1] &= ~others.all(dim=1)
+    kept = torch.cat([torch.ones_like(others[:, :1]), others], dim=1)
+    return torch.cat([own[:, None], indices], dim=1)[kept].view_as(indices)
+
+
 def distance_blocks(space: Space, *, memory_mb: int, rows: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """The exact distances of the queries (or of the given rows of them) to the whole gallery, some queries at a time.
 
