@@ -42,13 +42,12 @@ setup(
         "PyYAML",
         "yacs",
         "faiss-cpu",
-        "scikit-learn",
+        "scipy",
         "safetensors",
         "gdown",
         "tensorboard",
         "termcolor",
         "tabulate",
-        "tqdm",
     ],
     extras_require={
         # faiss-gpu and faiss-cpu own the same folder faiss/: see docs/contributing.md before adding this one

@@ -48,7 +48,7 @@ def refusal(tmp_path, monkeypatch):
         ("DATASETS:\n  NAMES: []", "it takes a list of 1 or more items"),
         ("DATASETS:\n  NAMES: (Patent", "it takes a list of 1 or more items"),
         ("DATASETS:\n  NAMES: 3", "it takes a list of 1 or more items"),
-        ("TEST:\n  METRIC: cosin", "it takes cosine or euclidean"),
+        ("SOLVER:\n  WARMUP_METHOD: lin", "it takes linear or constant or exp"),
         ("MODEL:\n  DEVICE: tpu", "it takes cpu, cuda or cuda:N"),
         ("MODEL:\n  WEIGHTS: null", "MODEL.WEIGHTS is None; it takes a text"),
         ("OUTPUT_DIR: 2024", "in quotes where it looks like a number"),
