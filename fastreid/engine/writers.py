@@ -61,6 +61,7 @@ class JSONWriter:
     def __init__(self, folder: str | Path, *, iteration: int = 0):
         self.path = Path(folder) / METRICS_FILE
         self._warned = False
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.is_file():
             kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _is_before(line, iteration)]
             write_text(self.path, "".join(f"{line}\n" for line in kept))
