@@ -67,7 +67,7 @@ def draw_style(rng: np.random.Generator) -> Style:
 
 def draw_place(rng: np.random.Generator) -> Place:
     """The place of one figure."""
-    return Place(fill=rng.uniform(0.62, 1.0), across=rng.uniform(0.3, 0.7), down=rng.uniform(0.2, 0.8))
+    return Place(fill=rng.uniform(0.75, 1.0), across=rng.uniform(0.4, 0.6), down=rng.uniform(0.3, 0.7))
 
 
 def page_size(size_px: int) -> tuple[int, int]:

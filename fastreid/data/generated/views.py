@@ -66,11 +66,11 @@ def plan_views(rng: np.random.Generator) -> list[View]:
     corners in between.
     """
     distance = rng.uniform(3.0, 7.0)
-    quarter = 90.0 * rng.integers(0, 2)
+    mirror = 1 - 2 * rng.integers(0, 2)
     corners = []
-    for azimuth, lift in ((-1, 1), (1, 1), (-1, -1), (3, 1), (1, -1), (-3, 1)):
-        angle = azimuth * rng.uniform(25.0, 55.0) if abs(azimuth) == 1 else azimuth * rng.uniform(42.0, 50.0)
-        corners.append(View(angle + quarter * np.sign(azimuth) * -1, lift * rng.uniform(15.0, 42.0), distance))
+    for azimuth, lift in ((-40, 1), (40, 1), (-40, -1), (135, 1), (40, -1), (-135, 1)):
+        angle = mirror * (azimuth + rng.uniform(-15.0, 15.0))
+        corners.append(View(float(angle), lift * rng.uniform(15.0, 42.0), distance))
     names = list(_SIDES)
     order = names if rng.random() < 0.6 else [names[i] for i in rng.permutation(len(names))]
     views = [View(*_SIDES[name]) for name in order]
