@@ -1,4 +1,7 @@
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from house import PAGES, ROOT, TOOLS, label
@@ -7,15 +10,23 @@ BLOCK = re.compile(r"(<!-- not run: .+? -->\n+)?^```python\n(.*?)^```", re.MULTI
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
-@pytest.mark.parametrize("path", PAGES, ids=label)
-def test_the_code_of_a_page_runs(path, monkeypatch, capsys):
+def code_of(path) -> tuple[str, list[str]]:
+    """The blocks that run, one after the other, and those that only have to be Python."""
+    blocks = BLOCK.findall(path.read_text(encoding="utf-8"))
+    shown = path.name == "README.md"  # it shows the way from a trained network on
+    return "\n".join(code for note, code in blocks if not (note or shown)), [code for _, code in blocks]
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if code_of(path)[1]], ids=label)
+def test_the_code_of_a_page_runs(path):
     """Blocks of a page follow each other; one that needs a trained network or data says `<!-- not run: why -->`."""
-    monkeypatch.chdir(ROOT)
-    names = {"__name__": "docs"}
-    for not_run, code in BLOCK.findall(path.read_text(encoding="utf-8")):
-        compiled = compile(code, label(path), "exec")
-        if not not_run and path.name != "README.md":  # the README shows the way from a trained network on
-            exec(compiled, names)
+    runs, all_blocks = code_of(path)
+    for code in all_blocks:
+        compile(code, label(path), "exec")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if runs:
+        done = subprocess.run([sys.executable, "-c", runs], cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("path", PAGES, ids=label)

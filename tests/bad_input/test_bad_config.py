@@ -14,10 +14,10 @@ def refusal(tmp_path, monkeypatch):
     def refuse(text, name="bad.yml"):
         data = text if isinstance(text, bytes) else text.encode()
         (tmp_path / name).write_bytes(data)
-        start = time.monotonic()
+        start = time.process_time()
         with pytest.raises(InputError) as caught:
             get_cfg().merge_from_file(name)
-        assert time.monotonic() - start < 1
+        assert time.process_time() - start < 1
         line = str(caught.value)
         assert line.startswith(name)
         assert "\n" not in line
