@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,14 @@ class Generated:
     def __init__(
         self, root: Path, *, seed: int, num_train_patents: int, num_test_patents: int, size_px: int, num_workers: int
     ):
-        settings: dict[str, Any] = {
+        self.settings: dict[str, Any] = {
             "seed": seed,
             "num_train_patents": num_train_patents,
             "num_test_patents": num_test_patents,
             "size_px": size_px,
         }
-        self.write = partial(write_patents, num_workers=num_workers, **settings)
-        digest = hashlib.blake2b(repr((RULES_VERSION, settings)).encode(), digest_size=4).hexdigest()
+        self.num_workers = num_workers
+        digest = hashlib.blake2b(repr((RULES_VERSION, self.settings)).encode(), digest_size=4).hexdigest()
         self.folder = root / f"generated-{digest}"
 
     def train(self) -> tuple[Drawing, ...]:
@@ -64,7 +63,7 @@ class Generated:
                 f"{self.folder.parent}: cannot be written ({error.strerror}); choose another DATASETS.ROOT"
             )
         try:
-            self.write(unfinished)
+            write_patents(unfinished, num_workers=self.num_workers, **self.settings)
             unfinished.chmod(0o755)
             os.rename(unfinished, self.folder)
         except OSError as error:

@@ -1,0 +1,108 @@
+"""Every fault of a list is told with its line, all in one pass."""
+
+import pytest
+
+from fastreid.data.datasets.base import RetrievalData, read_list
+from fastreid.structures import Drawing
+from fastreid.utils.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "images/deep").mkdir(parents=True)
+    (tmp_path / "outside.png").write_bytes(b"")
+    (tmp_path / "images/a.png").write_bytes(b"")
+    (tmp_path / "images/out.png").symlink_to(tmp_path / "outside.png")
+    (tmp_path / "images/far").symlink_to(tmp_path)
+    return tmp_path
+
+
+def refusal(folder, content, *, name="list.txt"):
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as refused:
+        read_list(folder / name, images=folder / "images", with_ids=True)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("a.png", "has 1 field; a line is a path and an id"),
+        ("a.png x7", "the id 'x7' is not an integer"),
+        ("a.png 1.0", "the id '1.0' is not an integer"),
+        ("a.png 1_0", "the id '1_0' is not an integer"),
+        ("a.png " + "9" * 5000, "is not an integer"),
+        ("../outside.png 1", "leads out of"),
+        ("deep/../../outside.png 1", "leads out of"),
+        ("/etc/hostname 1", "is an absolute path"),
+        ("C:\\a.png 1", "is an absolute path"),
+        ("out.png 1", "a link that leads out of"),
+        ("far/outside.png 1", "a link that leads out of"),
+        ("gone.png 1", "no file"),
+        ("deep 1", "no file"),
+        ("a\0.png 1", "leads out of"),
+        ("x" * 5000 + " 1", "no file"),
+    ],
+)
+def test_a_fault_of_a_line_is_told_with_its_number(folder, line, words):
+    message = refusal(folder, f"\n{line}\n")
+    assert "list.txt:2: " in message
+    assert words in message
+
+
+def test_a_path_that_stands_twice_is_told_with_both_lines(folder):
+    assert "list.txt:3: a.png stands here and in line 1" in refusal(folder, "a.png 1\n\n./a.png 1\n")
+
+
+def test_a_path_with_two_ids_is_told_with_both(folder):
+    assert "list.txt:2: a.png stands here and in line 1 with ids 1 and 2" in refusal(folder, "a.png 1\na.png 2\n")
+
+
+def test_a_line_that_is_not_utf8_is_told(folder):
+    assert "list.txt:2: not UTF-8 text" in refusal(folder, b"a.png 1\n\xff\xfe.png 1\n")
+
+
+def test_all_faults_are_told_at_once_the_first_twenty_and_the_total(folder):
+    lines = ["a.png 1", "a.png", *(f"gone{number}.png 1" for number in range(30))]
+    message = refusal(folder, "\n".join(lines))
+    assert "31 faults, the first 20: " in message
+    assert "list.txt:2: 'a.png' has 1 field" in message
+    assert "gone18.png" in message
+    assert "gone19.png" not in message
+
+
+def test_faults_of_form_and_missing_files_are_told_together(folder):
+    message = refusal(folder, "gone.png 1\na.png\nb.png x\n")
+    assert all(f"list.txt:{line}: " in message for line in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("file,id\na.png,1\n", "list.csv:1: the header is 'file, id'; needed are path, id"),
+        ("path\na.png\n", "needed are path, id"),
+        ("path,id,colour\na.png,1,red\n", "allowed are path, id, camera"),
+        ("path,id,id\na.png,1,2\n", "the header is"),
+        ("path,id\na.png\n", "list.csv:2: ['a.png'] does not fill the columns path, id"),
+        ("path,id\na.png,\n", "list.csv:2: ['a.png', ''] does not fill"),
+        ("path,id\na.png,1,2\n", "does not fill"),
+        ("path,id,camera\na.png,1,left\n", "the camera 'left' is not an integer"),
+        ("path,id\n../outside.png,1\n", "leads out of"),
+        ("path,id\n" + "x" * 200_000 + ",1\n", "not CSV"),
+    ],
+)
+def test_a_fault_of_a_csv_is_told(folder, content, words):
+    assert words in refusal(folder, content, name="list.csv")
+
+
+def test_a_missing_list_says_where_the_data_is_set(tmp_path):
+    with pytest.raises(InputError, match=r"list\.txt: no list can be read here .* set DATASETS\.ROOT"):
+        read_list(tmp_path / "list.txt", images=tmp_path, with_ids=True)
+
+
+def test_an_empty_part_of_a_test_is_refused():
+    drawing = Drawing("a.png", "a.png", "1")
+    for queries, gallery, part in (((), (drawing,), "query"), ((drawing,), (), "database")):
+        with pytest.raises(InputError, match=f"Mine: the {part} list is empty"):
+            RetrievalData("Mine", (), queries, gallery)

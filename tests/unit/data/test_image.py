@@ -1,0 +1,282 @@
+"""One page, whatever file it comes in."""
+
+import os
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastreid.data.image import read_drawing, read_image
+from fastreid.structures import Drawing
+from fastreid.utils.errors import InputError
+
+ORIENTATION = 0x0112
+
+
+def page(*, bilevel=False):
+    """A page no symmetry maps to itself: a frame, a slope of greys (or a diagonal), white elsewhere."""
+    levels = np.full((18, 26), 255, np.uint8)
+    levels[2:16, 3] = levels[2, 3:20] = 0
+    if bilevel:
+        levels[np.arange(5, 12), np.arange(6, 13)] = 0
+    else:
+        levels[5:12, 6:20] = np.arange(14) * 15
+    return levels
+
+
+def raw_tiff(levels, *, sample_format, photometric=1):
+    """An uncompressed little-endian TIFF of one channel, as Pillow does not write it."""
+    height, width = levels.shape
+    tags = [
+        *((256, 4, width), (257, 4, height), (258, 3, levels.itemsize * 8), (259, 3, 1), (262, 3, photometric)),
+        *((273, 4, 8), (277, 3, 1), (278, 4, height), (279, 4, levels.nbytes), (339, 3, sample_format)),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = b"II*\0" + struct.pack("<I", 8 + levels.nbytes)
+    return head + levels.tobytes() + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
+
+
+def with_hole(mode):
+    """The page with its white paper made transparent, and black beneath."""
+    levels = page()
+    alpha = np.where(levels == 255, 0, 255).astype(np.uint8)
+    grey = np.where(levels == 255, 0, levels).astype(np.uint8)
+    bands = [grey, alpha] if mode == "LA" else [grey, grey, grey, alpha]
+    return Image.fromarray(np.stack(bands, axis=2), mode=None)
+
+
+def grey_palette():
+    image = Image.fromarray(page()).convert("P")
+    image.putpalette([level for grey in range(256) for level in (grey, grey, grey)])
+    return image
+
+
+def transparent_palette():
+    """Index 255 is black in the palette and transparent: the paper."""
+    image = Image.fromarray(page())
+    image = image.convert("P")
+    image.putpalette([level for grey in range(255) for level in (grey, grey, grey)] + [0, 0, 0])
+    return image
+
+
+def save(name, image, **options):
+    def write(folder):
+        image().save(folder / name, **options)
+        return folder / name
+
+    return write
+
+
+def raw(name, content):
+    def write(folder):
+        (folder / name).write_bytes(content())
+        return folder / name
+
+    return write
+
+
+def several(name, **options):
+    return save(name, grey, save_all=True, append_images=[Image.new("L", (26, 18), 90)], **options)
+
+
+def grey():
+    return Image.fromarray(page())
+
+
+def inverted_with_key(mode):
+    """The page where one level stands for paper: 7, which is transparent."""
+    levels = page()
+    levels[levels == 255] = 7
+    return Image.fromarray(levels).convert(mode)
+
+
+SAME = {
+    "png grey": save("a.png", grey),
+    "png RGB": save("a.png", lambda: grey().convert("RGB")),
+    "png palette": save("a.png", grey_palette),
+    "png 16 bit": save("a.png", lambda: Image.fromarray(page().astype(np.uint16) * 257)),
+    "png grey and alpha": save("a.png", lambda: with_hole("LA")),
+    "png RGB and alpha": save("a.png", lambda: with_hole("RGBA")),
+    "png transparent palette": save("a.png", transparent_palette, transparency=255),
+    "png transparent palette by bytes": save("a.png", transparent_palette, transparency=b"\xff" * 255 + b"\0"),
+    "png transparent grey level": save("a.png", lambda: inverted_with_key("L"), transparency=7),
+    "png transparent RGB level": save("a.png", lambda: inverted_with_key("RGB"), transparency=(7, 7, 7)),
+    "tiff LZW": save("a.tif", grey, compression="tiff_lzw"),
+    "tiff deflate RGB": save("a.tif", lambda: grey().convert("RGB"), compression="tiff_adobe_deflate"),
+    "tiff alpha": save("a.tif", lambda: with_hole("RGBA")),
+    "tiff 16 bit": save("a.tif", lambda: Image.fromarray(page().astype(np.uint16) * 257)),
+    "tiff 16 bit white is zero": raw(
+        "a.tif", lambda: raw_tiff((255 - page().astype(np.uint16)) * 257, sample_format=1, photometric=0)
+    ),
+    "tiff 32 bit, 0..255": save("a.tif", lambda: Image.fromarray(page().astype(np.int32))),
+    "tiff 32 bit, 0..65535": save("a.tif", lambda: Image.fromarray(page().astype(np.int32) * 257)),
+    "tiff 32 bit unsigned": raw("a.tif", lambda: raw_tiff(page().astype(np.uint32) * 0x01010101, sample_format=1)),
+    "tiff float, 0..1": save("a.tif", lambda: Image.fromarray(page().astype(np.float32) / 255)),
+    "tiff float, 0..255": save("a.tif", lambda: Image.fromarray(page().astype(np.float32))),
+    "tiff float white is zero": raw(
+        "a.tif", lambda: raw_tiff(1 - page().astype(np.float32) / 255, sample_format=3, photometric=0)
+    ),
+    "tiff CMYK": save("a.tif", lambda: grey().convert("CMYK")),
+    "tiff of two pages": several("a.tif"),
+    "gif": save("a.gif", grey),
+    "gif of two pictures": several("a.gif"),
+    "gif transparent": save("a.gif", transparent_palette, transparency=255),
+    "bmp grey": save("a.bmp", grey),
+    "bmp RGB": save("a.bmp", lambda: grey().convert("RGB")),
+    "a name that lies": save("a.jpg", grey, format="PNG"),
+}
+BILEVEL = {
+    "png 1 bit": save("a.png", lambda: Image.fromarray(page(bilevel=True)).convert("1")),
+    "tiff G4": save("a.tif", lambda: Image.fromarray(page(bilevel=True)).convert("1"), compression="group4"),
+    "tiff 1 bit": save("a.tif", lambda: Image.fromarray(page(bilevel=True)).convert("1")),
+    "bmp 1 bit": save("a.bmp", lambda: Image.fromarray(page(bilevel=True)).convert("1")),
+    "gif 1 bit": save("a.gif", lambda: Image.fromarray(page(bilevel=True)).convert("1")),
+    "tiff 32 bit, 0 and 1": save("a.tif", lambda: Image.fromarray((page(bilevel=True) // 255).astype(np.int32))),
+}
+LOSSY = {
+    "jpeg grey": save("a.jpg", grey, quality=100),
+    "jpeg RGB": save("a.jpg", lambda: grey().convert("RGB"), quality=100, subsampling=0),
+    "jpeg CMYK": save("a.jpg", lambda: grey().convert("CMYK"), quality=100),
+    "jpeg of two pictures": several("a.jpg", format="MPO", quality=100),
+}
+
+
+@pytest.mark.parametrize("kind", SAME)
+def test_a_grey_page_is_the_same_from(kind, tmp_path):
+    assert np.array_equal(read_image(SAME[kind](tmp_path)), page())
+
+
+@pytest.mark.parametrize("kind", BILEVEL)
+def test_a_bilevel_page_is_the_same_from(kind, tmp_path):
+    assert np.array_equal(read_image(BILEVEL[kind](tmp_path)), page(bilevel=True))
+
+
+@pytest.mark.parametrize("kind", LOSSY)
+def test_a_page_is_nearly_the_same_from(kind, tmp_path):
+    difference = read_image(LOSSY[kind](tmp_path)).astype(int) - page()
+    assert np.abs(difference).max() <= 4
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+@pytest.mark.parametrize(
+    ("orientation", "held"),
+    [
+        (2, lambda levels: levels[:, ::-1]),
+        (3, lambda levels: levels[::-1, ::-1]),
+        (4, lambda levels: levels[::-1]),
+        (5, lambda levels: levels.T),
+        (6, lambda levels: np.rot90(levels, 1)),
+        (7, lambda levels: levels[::-1, ::-1].T),
+        (8, lambda levels: np.rot90(levels, -1)),
+    ],
+)
+def test_a_page_held_askew_is_upright_from_any_container(suffix, orientation, held, tmp_path):
+    image = Image.fromarray(np.ascontiguousarray(held(page())))
+    exif = image.getexif()
+    exif[ORIENTATION] = orientation
+    image.save(tmp_path / f"a.{suffix}", exif=exif, **({"quality": 100} if suffix == "jpg" else {}))
+    got = read_image(tmp_path / f"a.{suffix}")
+    assert got.shape == page().shape
+    assert np.abs(got.astype(int) - page()).max() <= 4
+
+
+def test_half_transparent_ink_is_half_way_to_white(tmp_path):
+    Image.new("RGBA", (4, 4), (0, 0, 0, 51)).save(tmp_path / "a.png")
+    assert np.unique(read_image(tmp_path / "a.png")).tolist() == [204]
+
+
+def test_a_16_bit_level_that_is_transparent_is_white(tmp_path):
+    levels = np.full((4, 4), 300, np.uint16)
+    levels[0] = 20_000
+    Image.fromarray(levels).save(tmp_path / "a.png", transparency=300)
+    assert read_image(tmp_path / "a.png").tolist() == [[round(20_000 / 257)] * 4] + [[255] * 4] * 3
+
+
+def test_colour_is_given_on_request_and_grey_else(tmp_path):
+    Image.new("RGB", (3, 2), (255, 0, 0)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", color=True).tolist() == [[[255, 0, 0]] * 3] * 2
+    assert read_image(tmp_path / "a.png").tolist() == [[76] * 3] * 2
+
+
+def test_a_grey_page_in_colour_has_three_equal_channels(tmp_path):
+    for kind in ("png grey", "tiff 16 bit"):
+        got = read_image(SAME[kind](tmp_path), color=True)
+        assert np.array_equal(got, np.stack([page()] * 3, axis=2))
+
+
+def test_spaces_and_unicode_in_a_path_are_right(tmp_path):
+    grey().save(tmp_path / "Fig. 1 Ansicht ßé 図.png")
+    assert np.array_equal(read_image(tmp_path / "Fig. 1 Ansicht ßé 図.png"), page())
+
+
+def cut(name):
+    def content(folder):
+        path = save(name, grey)(folder)
+        return path.read_bytes()[: path.stat().st_size * 2 // 3]
+
+    return content
+
+
+BAD = {
+    "empty": lambda folder: b"",
+    "text": lambda folder: b"not an image at all",
+    "zeros": lambda folder: bytes(5000),
+    "cut png": cut("a.png"),
+    "cut jpeg": cut("a.jpg"),
+    "cut tiff": cut("a.tif"),
+    "cut gif": cut("a.gif"),
+    "cut bmp": cut("a.bmp"),
+    "only a png's head": lambda folder: save("a.png", grey)(folder).read_bytes()[:33],
+    "NaN": lambda folder: raw_tiff(np.full((4, 4), np.nan, np.float32), sample_format=3),
+    "below zero": lambda folder: raw_tiff(np.full((4, 4), -5, np.int32), sample_format=2),
+    "another format": lambda folder: b"P5 2 2 255 abcd",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_image_is_one_line_with_its_path(kind, tmp_path):
+    content = BAD[kind](tmp_path)
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as refusal:
+        read_image(path)
+    assert str(refusal.value).startswith(str(path))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_flipped_bit_in_the_pixels_of_a_png_is_seen(tmp_path):
+    path = save("a.png", grey)(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 12] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="corrupt"):
+        read_image(path)
+
+
+def test_a_missing_file_a_folder_and_a_pipe_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in ("missing.png", "", "pipe.png", "x" * 300, "nul\0.png"):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_image(os.path.join(tmp_path, name))
+
+
+def test_a_page_over_the_limit_is_refused_from_its_header(tmp_path):
+    path = save("a.bmp", lambda: Image.new("1", (4000, 3000)))(tmp_path)
+    path.write_bytes(path.read_bytes()[:200])  # the pixels are not even there
+    with pytest.raises(InputError, match="4000 x 3000 px is more than the 1000000 allowed"):
+        read_image(path, max_pixels=1_000_000)
+
+
+def test_a_header_that_claims_a_giant_is_refused(tmp_path):
+    png = bytearray(save("a.png", grey)(tmp_path).read_bytes())
+    png[16:24] = struct.pack(">II", 100_000, 100_000)
+    (tmp_path / "a.png").write_bytes(png)
+    with pytest.raises(InputError):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_bad_drawing_is_told_with_its_list_line(tmp_path):
+    drawing = Drawing(str(tmp_path / "gone.png"), "gone.png", "1", source="train.txt:7")
+    with pytest.raises(InputError, match=r"^train\.txt:7: .*gone\.png: cannot be read"):
+        read_drawing(drawing)
