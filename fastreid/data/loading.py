@@ -23,7 +23,7 @@ from fastreid.data.datasets.base import class_numbers
 from fastreid.data.image import MAX_PIXELS, read_drawing
 from fastreid.data.samplers.stream import InferenceSampler
 from fastreid.structures import Batch, Drawing
-from fastreid.utils.errors import EnvironmentFault, FastreidError, InputError
+from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.seeding import keyed_torch
 
 Transform = Callable[[np.ndarray], Tensor]
@@ -62,7 +62,7 @@ class Workers:
 
 
 class DrawingDataset(Dataset):
-    """Gives the sample of a (draw, row), or the FastreidError that tells why there is none.
+    """Gives the sample of a (draw, row), or the InputError that tells why there is none.
 
     An error is returned, not raised, because torch would wrap one raised in a worker into a traceback.
 
@@ -89,22 +89,25 @@ class DrawingDataset(Dataset):
         self.seed = seed
         self.max_pixels = max_pixels
 
-    def __getitem__(self, item: Item) -> Sample | FastreidError:
+    def __getitem__(self, item: Item) -> Sample | InputError:
         draw, row = item
         drawing = self.drawings[row]
         try:
             page = read_drawing(drawing, max_pixels=self.max_pixels)
+        except InputError as error:
+            return error
+        try:
             with keyed_torch(self.seed, "augment", draw, row):
                 return self.transform(page), self.targets[row], row
-        except FastreidError as error:
-            return error
+        except InputError as error:
+            return InputError(f"{drawing.source}: {drawing.path}: {error}")
 
 
-def collate(samples: Sequence[Sample | FastreidError]) -> Batch | FastreidError:
+def collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
     """Stack samples to a batch; if some are errors, the first of them."""
     good: list[Sample] = []
     for sample in samples:
-        if isinstance(sample, FastreidError):
+        if isinstance(sample, InputError):
             return sample
         good.append(sample)
     images, targets, rows = zip(*good)
@@ -239,7 +242,7 @@ class _Feed:
         self.items = items
         self.workers = workers
         self.awaited: deque[list[Item]] = deque()  # given to the workers and not yet back, in order
-        self.batches: Iterator[Batch | FastreidError] | None = None
+        self.batches: Iterator[Batch | InputError] | None = None
         self.closed = False
 
     def __iter__(self) -> Iterator[Batch]:
@@ -257,7 +260,7 @@ class _Feed:
                 raise self._fault(str(error))
             raise
         self.awaited.popleft()
-        if isinstance(batch, FastreidError):
+        if isinstance(batch, InputError):
             raise batch
         return batch
 
@@ -265,7 +268,7 @@ class _Feed:
         self.closed = True
         self.batches = None
 
-    def _start(self) -> Iterator[Batch | FastreidError]:
+    def _start(self) -> Iterator[Batch | InputError]:
         several = self.workers.num > 0
         loader = DataLoader(
             self.dataset,

@@ -50,7 +50,10 @@ class RandomPatch:
 
     def _donor(self, image: Tensor) -> Tensor:
         drawing = self.donors[int(torch.randint(len(self.donors), ()))]
-        page = Image.fromarray(read_drawing(drawing, max_pixels=self.max_pixels))
+        try:
+            page = Image.fromarray(read_drawing(drawing, max_pixels=self.max_pixels))
+        except InputError as error:
+            raise InputError(f"for a random patch, {error}")
         return to_tensor(page.resize((image.shape[2], image.shape[1]), Image.Resampling.BICUBIC))
 
     def _patch_size(self, height: int, width: int) -> tuple[int, int]:

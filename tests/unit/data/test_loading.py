@@ -1,0 +1,213 @@
+"""Loaders: the same batches for any number of workers and devices, and no hang."""
+
+import os
+import signal
+import time
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastreid.data.loading import TestLoader, TrainLoader, Workers, collate
+from fastreid.data.samplers.identity import BalancedIdentitySampler
+from fastreid.data.samplers.stream import TrainingSampler
+from fastreid.data.transforms.autoaugment import AutoAugment
+from fastreid.data.transforms.page import PadAndCrop, Pipeline, Resize
+from fastreid.structures import Drawing
+from fastreid.utils.errors import EnvironmentFault, InputError
+
+BATCH = 8
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawings")
+    rng = np.random.default_rng(0)
+    made = []
+    for row in range(30):
+        path = folder / f"{row}.png"
+        Image.fromarray(rng.integers(0, 256, (20, 24), dtype=np.uint8)).save(path)
+        made.append(Drawing(str(path), path.name, str(row // 3), source=f"list.txt:{row + 1}"))
+    return tuple(made)
+
+
+def random_transform():
+    steps = [AutoAugment(0.7, fill=255), Resize([16, 16], max_pixels=10**6), PadAndCrop(3, mode="constant", fill=255)]
+    return Pipeline(steps)
+
+
+def train_loader(drawings, *, num_workers=0, transform=None, sampler=None, timeout_s=60, **options):
+    return TrainLoader(
+        drawings,
+        transform=transform or random_transform(),
+        sampler=sampler or TrainingSampler(len(drawings), batch_size=BATCH, seed=5),
+        batch_size=BATCH,
+        seed=5,
+        workers=Workers(num_workers, timeout_s=timeout_s),
+        **options,
+    )
+
+
+def take(loader, num_batches):
+    try:
+        return list(islice(loader, num_batches))
+    finally:
+        loader.close()
+
+
+def same(some, others):
+    return len(some) == len(others) and all(
+        torch.equal(one.images, other.images)
+        and torch.equal(one.rows, other.rows)
+        and torch.equal(one.targets, other.targets)
+        for one, other in zip(some, others)
+    )
+
+
+def test_a_training_batch_holds_images_class_numbers_and_rows(drawings):
+    loader = train_loader(drawings)
+    (batch,) = take(loader, 1)
+    assert batch.images.shape == (BATCH, 3, 16, 16)
+    assert [loader.words[target] for target in batch.targets] == [drawings[row].patent for row in batch.rows]
+    assert (loader.num_classes, loader.iters_per_epoch) == (10, 3)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_change_no_bit(drawings, num_workers):
+    assert same(take(train_loader(drawings, num_workers=num_workers), 7), take(train_loader(drawings), 7))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_resumed_run_gets_the_tail_of_the_uninterrupted_one(drawings, num_workers):
+    whole = take(train_loader(drawings), 9)
+    assert same(take(train_loader(drawings, start_iteration=5, num_workers=num_workers), 4), whole[5:])
+
+
+def test_two_devices_share_the_very_batches_of_one(drawings):
+    def sampler(world_size):
+        targets = [int(drawing.patent) for drawing in drawings]
+        return BalancedIdentitySampler(targets, batch_size=BATCH, num_instance=2, seed=5, world_size=world_size)
+
+    alone = take(train_loader(drawings, sampler=sampler(1)), 5)
+    shares = [take(train_loader(drawings, sampler=sampler(2), rank=rank, world_size=2), 5) for rank in range(2)]
+    for whole, first, second in zip(alone, *shares):
+        assert torch.equal(whole.images, torch.cat([first.images, second.images]))
+        assert torch.equal(whole.rows, torch.cat([first.rows, second.rows]))
+        assert not set(first.targets.tolist()) & set(second.targets.tolist())
+
+
+def test_a_drawing_that_comes_again_is_changed_otherwise(drawings):
+    batches = take(train_loader(drawings[:BATCH], sampler=TrainingSampler(BATCH, batch_size=BATCH, seed=5)), 2)
+    first, second = (batch.images[batch.rows.argsort()] for batch in batches)
+    assert not torch.equal(first, second)
+
+
+def test_loading_leaves_torchs_generator_as_it_was(drawings):
+    for num_workers in (0, 1):
+        torch.manual_seed(1)
+        take(train_loader(drawings, num_workers=num_workers), 2)
+        after = torch.rand(())
+        torch.manual_seed(1)
+        assert torch.equal(torch.rand(()), after)
+
+
+def test_a_closed_loader_gives_nothing_more(drawings):
+    loader = train_loader(drawings)
+    next(loader)
+    loader.close()
+    assert list(loader) == []
+
+
+def test_a_list_shorter_than_a_batch_and_an_uneven_share_are_refused(drawings):
+    with pytest.raises(InputError, match=r"7 training drawings do not fill one batch; lower SOLVER\.IMS_PER_BATCH 8"):
+        train_loader(drawings[:7])
+    with pytest.raises(InputError, match="allowed are multiples of the 3 devices"):
+        train_loader(drawings, world_size=3)
+    with pytest.raises(InputError, match="allowed are 0 and more"):
+        Workers(-1)
+
+
+def make_test_loader(drawings, *, num_workers=0, batch_size=7, transform=None, **options):
+    return TestLoader(
+        drawings,
+        transform=transform or Pipeline([Resize([16, 16], max_pixels=10**6)]),
+        batch_size=batch_size,
+        workers=Workers(num_workers, timeout_s=60),
+        **options,
+    )
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_test_gives_the_list_in_order_and_again(drawings, num_workers):
+    loader = make_test_loader(drawings, num_workers=num_workers)
+    once, again = list(loader), list(loader)
+    assert same(once, again)
+    assert torch.cat([batch.rows for batch in once]).tolist() == list(range(30))
+    assert len(once) == len(loader) == 5
+    assert same(once, list(make_test_loader(drawings)))
+
+
+def test_the_shares_of_a_test_are_its_batches(drawings):
+    shares = [batch for rank in range(2) for batch in make_test_loader(drawings, rank=rank, world_size=2)]
+    assert same(shares, list(make_test_loader(drawings)))
+
+
+@pytest.fixture
+def one_bad(drawings, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    bad = Drawing(str(tmp_path / "bad.png"), "bad.png", "3", source="list.txt:99")
+    return (*drawings[:11], bad, *drawings[12:])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_bad_image_stops_a_test_with_one_line(one_bad, num_workers):
+    with pytest.raises(InputError) as refusal:
+        list(make_test_loader(one_bad, num_workers=num_workers))
+    assert str(refusal.value).startswith("list.txt:99: ")
+    assert "bad.png: not an image" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_bad_image_stops_training_with_one_line(one_bad, num_workers):
+    with pytest.raises(InputError, match=r"^list\.txt:99: .*bad\.png: not an image"):
+        take(train_loader(one_bad, num_workers=num_workers), 8)
+
+
+def test_a_page_that_cannot_be_resized_is_told_with_its_file(drawings):
+    with pytest.raises(InputError, match=r"^list\.txt:1: .*0\.png: a page of 24 x 20 px would become 19 x 16"):
+        list(make_test_loader(drawings, transform=Pipeline([Resize([16], max_pixels=10)])))
+
+
+class Kill:
+    """A transform under which the worker dies like one that the kernel kills."""
+
+    def __call__(self, page):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Hang:
+    def __call__(self, page):
+        time.sleep(30)
+
+
+def test_a_killed_worker_is_a_plain_fault_with_the_mend(drawings):
+    with pytest.raises(EnvironmentFault, match=r"died .*first 0\.png, 1\.png, 2\.png; lower DATALOADER\.NUM_WORKERS"):
+        list(make_test_loader(drawings, num_workers=1, transform=Kill()))
+
+
+def test_a_stuck_worker_is_a_fault_after_the_time_out(drawings):
+    loader = train_loader(drawings, num_workers=1, transform=Hang(), timeout_s=1)
+    begun = time.monotonic()
+    with pytest.raises(EnvironmentFault, match=r"no batch came for 1 s; .*DATALOADER\.TIMEOUT_S"):
+        next(loader)
+    assert time.monotonic() - begun < 10
+    loader.close()
+
+
+def test_drawings_of_several_sizes_are_no_batch():
+    fault = collate([(torch.zeros(3, 4, height), 0, 0) for height in (5, 6)])
+    assert isinstance(fault, InputError)
+    assert "2 sizes (4 x 5, 4 x 6 px)" in str(fault)
