@@ -34,8 +34,8 @@ DATASETS: Registry[Callable[[CfgNode, Path], Dataset]] = Registry(
     {
         "Patent": lambda cfg, root: Patent(root),
         "PatentTest": lambda cfg, root: PatentTest(root),
-        "Folder": lambda cfg, root: _folder(cfg, root),
-        "List": lambda cfg, root: _lists(cfg, root),
+        "Folder": lambda cfg, root: _folder(cfg),
+        "List": lambda cfg, root: _lists(cfg),
         "Generated": lambda cfg, root: _generated(cfg, root),
     },
 )
@@ -206,26 +206,23 @@ def _names(cfg: CfgNode, key: str) -> tuple[str, ...]:
     return names
 
 
-def _folder(cfg: CfgNode, root: Path) -> Folder:
+def _folder(cfg: CfgNode) -> Folder:
     given = cfg.DATASETS.FOLDER
-    path = _below(root, given.PATH, "FOLDER.PATH")
-    return Folder(path, test_fraction=given.TEST_FRACTION, num_queries=given.NUM_QUERIES)
+    return Folder(_path(given.PATH, "FOLDER.PATH"), test_fraction=given.TEST_FRACTION, num_queries=given.NUM_QUERIES)
 
 
-def _lists(cfg: CfgNode, root: Path) -> Lists:
+def _lists(cfg: CfgNode) -> Lists:
     given = cfg.DATASETS.LIST
-    lists = {
-        name: root / Path(path).expanduser() if path else None
-        for name, path in (("train", given.TRAIN), ("query", given.QUERY), ("database", given.DATABASE))
-    }
-    return Lists(_below(root, given.IMAGES, "LIST.IMAGES"), **lists)
+    train, query, database = (
+        Path(path).expanduser() if path else None for path in (given.TRAIN, given.QUERY, given.DATABASE)
+    )
+    return Lists(_path(given.IMAGES, "LIST.IMAGES"), train=train, query=query, database=database)
 
 
-def _below(root: Path, path: str, key: str) -> Path:
-    """The path as given if it is absolute, else from the root."""
+def _path(path: str, key: str) -> Path:
     if not path:
-        raise InputError(f"DATASETS.{key} is empty; set it to a folder, absolute or from DATASETS.ROOT {root}")
-    return root / Path(path).expanduser()
+        raise InputError(f"DATASETS.{key} is empty; set it to a folder, absolute or from the working folder")
+    return Path(path).expanduser()
 
 
 def _generated(cfg: CfgNode, root: Path) -> Generated:

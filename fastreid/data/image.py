@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, TiffTags
 
+from fastreid.data.messages import one_line
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
@@ -31,15 +32,14 @@ def read_image(path: str | os.PathLike, *, color: bool = False, max_pixels: int 
     Raises:
         InputError: the file is missing, no image of a known format, larger than `max_pixels`, cut short or corrupt.
     """
+    name = one_line(os.fspath(path))
     try:
         with open(path, "rb", opener=_open_regular) as file:
-            pixels, orientation = _decode(file, os.fspath(path), color=color, max_pixels=max_pixels)
+            pixels, orientation = _decode(file, name, color=color, max_pixels=max_pixels)
     except OSError as error:
-        raise InputError(
-            f"{os.fspath(path)}: cannot be read ({error.strerror or error}); check the path and its rights"
-        )
+        raise InputError(f"{name}: cannot be read ({error.strerror or error}); check the path and its rights")
     except ValueError as error:
-        raise InputError(f"{os.fspath(path)!r}: cannot be read ({error}); check the path")
+        raise InputError(f"{name}: cannot be read ({error}); check the path")
     return np.ascontiguousarray(_upright(pixels, orientation))
 
 
@@ -60,7 +60,7 @@ def _open_regular(path: str, flags: int) -> int:
     return handle
 
 
-def _decode(file: BinaryIO, path: str, *, color: bool, max_pixels: int) -> tuple[np.ndarray, int]:
+def _decode(file: BinaryIO, name: str, *, color: bool, max_pixels: int) -> tuple[np.ndarray, int]:
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on bad bytes, and warn of damaged
     # tags; whatever they raise here means that this file is not a sound image.
     try:
@@ -76,16 +76,16 @@ def _decode(file: BinaryIO, path: str, *, color: bool, max_pixels: int) -> tuple
                     image.load()  # turns a TIFF upright by itself and takes the tag away
                     return _page(image, color=color), image.getexif().get(_ORIENTATION, 1)
     except InputError as error:
-        raise InputError(f"{path}: {error}")
+        raise InputError(f"{name}: {error}")
     except Image.UnidentifiedImageError:
         raise InputError(
-            f"{path}: not an image; allowed are {', '.join(FORMATS)}; replace the file or take it off the list"
+            f"{name}: not an image; allowed are {', '.join(FORMATS)}; replace the file or take it off the list"
         )
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: a corrupt image ({reason}); replace the file or take it off the list")
+        reason = one_line(str(error)) or type(error).__name__
+        raise InputError(f"{name}: a corrupt image ({reason}); replace the file or take it off the list")
     raise InputError(
-        f"{path}: {width} x {height} px is more than the {max_pixels} allowed; make it smaller or raise INPUT.MAX_PIXELS"
+        f"{name}: {width} x {height} px is more than the {max_pixels} allowed; make it smaller or raise INPUT.MAX_PIXELS"
     )
 
 

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fastreid.data.datasets.base import class_numbers
 from fastreid.data.image import MAX_PIXELS, read_drawing
+from fastreid.data.messages import one_line
 from fastreid.data.samplers.stream import InferenceSampler
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import EnvironmentFault, InputError
@@ -100,7 +101,7 @@ class DrawingDataset(Dataset):
             with keyed_torch(self.seed, "augment", draw, row):
                 return self.transform(page), self.targets[row], row
         except InputError as error:
-            return InputError(f"{drawing.source}: {drawing.path}: {error}")
+            return InputError(f"{drawing.source}: {one_line(drawing.path)}: {error}")
 
 
 def collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
@@ -288,7 +289,7 @@ class _Feed:
 
     def _fault(self, reason: str) -> EnvironmentFault:
         rows = [row for _, row in self.awaited[0]] if self.awaited else []
-        names = ", ".join(self.dataset.drawings[row].name for row in rows[:NUM_DRAWINGS_TOLD])
+        names = ", ".join(one_line(self.dataset.drawings[row].name) for row in rows[:NUM_DRAWINGS_TOLD])
         if "timed out" in reason:
             what = f"no batch came for {self.workers.timeout_s} s"
             mend = "look at the disk, or raise DATALOADER.TIMEOUT_S"

@@ -63,6 +63,12 @@ def test_a_line_that_is_not_utf8_is_told(folder):
     assert "list.txt:2: not UTF-8 text" in refusal(folder, b"a.png 1\n\xff\xfe.png 1\n")
 
 
+def test_a_name_cannot_break_the_line_or_steer_the_terminal(folder):
+    message = refusal(folder, "a\u2028b\x0bc\x1b[31m.png 1\n")
+    assert message.splitlines() == [message]
+    assert "a\\u2028b\\x0bc\\x1b[31m.png" in message
+
+
 def test_all_faults_are_told_at_once_the_first_twenty_and_the_total(folder):
     lines = ["a.png 1", "a.png", *(f"gone{number}.png 1" for number in range(30))]
     message = refusal(folder, "\n".join(lines))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from fastreid.data.messages import one_line
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
@@ -103,9 +104,9 @@ def read_list(path: str | Path, *, images: Path | Sequence[Path], with_ids: bool
 def refuse(faults: Sequence[str], where: str) -> None:
     """Raise one InputError that tells the first 20 faults and how many there are; nothing when there are none."""
     if len(faults) == 1:
-        raise InputError(f"{where}: {faults[0]}")
+        raise InputError(f"{where}: {one_line(faults[0])}")
     if faults:
-        told = "; ".join(faults[:NUM_FAULTS_TOLD])
+        told = "; ".join(one_line(fault) for fault in faults[:NUM_FAULTS_TOLD])
         first = f", the first {NUM_FAULTS_TOLD}" if len(faults) > NUM_FAULTS_TOLD else ""
         raise InputError(f"{where}: {len(faults)} faults{first}: {told}")
 
@@ -127,7 +128,7 @@ def _lines(path: Path, faults: list[str]) -> list[str]:
     except OSError as error:
         raise InputError(
             f"{path}: no list can be read here ({error.strerror}); set DATASETS.ROOT (or $FASTREID_DATASETS) "
-            "to the folder of the data, or name the list rightly"
+            "to the folder of the data, or DATASETS.LIST to the list's path"
         )
     lines = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
@@ -181,7 +182,7 @@ def _csv_columns(source: str, header: list[str], *, with_ids: bool) -> list[str]
     needed = {"path", "id"} if with_ids else {"path"}
     if not needed <= set(columns) <= set(CSV_COLUMNS) or len(set(columns)) != len(columns):
         raise InputError(
-            f"{source}: the header is {', '.join(header)!r}; needed are {', '.join(sorted(needed, reverse=True))}, "
+            f"{source}: the header is {one_line(', '.join(header))!r}; needed are {', '.join(sorted(needed, reverse=True))}, "
             f"allowed are {', '.join(CSV_COLUMNS)}"
         )
     return columns

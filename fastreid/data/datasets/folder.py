@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from fastreid.data.datasets.base import read_list, refuse
+from fastreid.data.messages import one_line
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import key
@@ -59,7 +60,7 @@ class Folder:
     def _patents(self) -> dict[str, list[Drawing]]:
         if not self.path.is_dir():
             raise InputError(
-                f"{self.path}: no such folder; set DATASETS.FOLDER.PATH, which starts from DATASETS.ROOT unless absolute"
+                f"{self.path}: no such folder; set DATASETS.FOLDER.PATH, absolute or from the working folder"
             )
         patents: dict[str, list[Drawing]] = {}
         faults = []
@@ -85,7 +86,7 @@ class Folder:
                 if os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith("."):
                     path = Path(folder, file)
                     name = path.relative_to(self.path).as_posix()
-                    found.append(Drawing(str(path), name, patent.name, source=f"{self.path.name}/{name}"))
+                    found.append(Drawing(str(path), name, patent.name, source=one_line(f"{self.path.name}/{name}")))
         return found
 
 

@@ -50,52 +50,64 @@ def shelf(tmp_path):
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def at_the_shelf(shelf, monkeypatch):
+    """Paths of the config start from the working folder."""
+    monkeypatch.chdir(shelf)
+
+
 LISTS = ("DATASETS.LIST.IMAGES", "shelf", "DATASETS.LIST.TRAIN", "train.txt", "DATASETS.LIST.QUERY", "query.txt")
 
 
-def with_lists(shelf, *options):
+def with_lists(*options):
     lists = (*LISTS, "DATASETS.LIST.DATABASE", "database.txt", "DATASETS.NAMES", "List", "DATASETS.TESTS", "List")
-    return config("DATASETS.ROOT", str(shelf), *lists, *options)
+    return config(*lists, *options)
 
 
-def with_folder(shelf, *options):
+def with_folder(*options):
     given = ("DATASETS.NAMES", "Folder", "DATASETS.TESTS", "Folder", "DATASETS.FOLDER.PATH", "shelf")
-    return config("DATASETS.ROOT", str(shelf), *given, *options)
+    return config(*given, *options)
 
 
-def test_a_set_from_lists_needs_only_the_config(shelf):
-    train, tests = build_datasets(with_lists(shelf))
+def test_a_set_from_lists_needs_only_the_config():
+    train, tests = build_datasets(with_lists())
     assert len(train) == 15
     assert {drawing.patent for drawing in train} == {"0", "1", "2"}
     assert (len(tests["List"].queries), len(tests["List"].gallery)) == (2, 3)
     assert tests["List"].train == ()
 
 
-def test_a_set_from_a_folder_needs_only_the_config(shelf):
-    train, tests = build_datasets(with_folder(shelf))
+def test_a_set_from_a_folder_needs_only_the_config():
+    train, tests = build_datasets(with_folder())
     assert (len(train), len(tests["Folder"].queries), len(tests["Folder"].gallery)) == (40, 4, 6)
 
 
-def test_absolute_paths_need_no_root(shelf):
-    cfg = with_folder(shelf, "DATASETS.ROOT", "", "DATASETS.FOLDER.PATH", str(shelf / "shelf"))
-    assert len(build_datasets(cfg)[0]) == 40
+def test_a_path_may_be_absolute(shelf):
+    assert len(build_datasets(with_folder("DATASETS.FOLDER.PATH", str(shelf / "shelf")))[0]) == 40
 
 
-def test_the_root_is_the_environments_when_the_config_has_none(shelf, monkeypatch):
-    monkeypatch.setenv("FASTREID_DATASETS", str(shelf))
-    assert len(build_datasets(with_folder(shelf, "DATASETS.ROOT", ""))[0]) == 40
+def test_the_root_is_the_configs_then_the_environments_then_datasets(monkeypatch):
+    def looked_in(*options):
+        with pytest.raises(InputError) as refusal:
+            build_datasets(config("DATASETS.NAMES", "Patent", *options))
+        return str(refusal.value).split("/train_data")[0]
+
+    assert looked_in() == "datasets"
+    monkeypatch.setenv("FASTREID_DATASETS", "of the environment")
+    assert looked_in() == "of the environment"
+    assert looked_in("DATASETS.ROOT", "of the config") == "of the config"
 
 
 def test_a_test_reads_no_training_list(shelf):
     (shelf / "train.txt").unlink()
-    assert list(build_test_datasets(with_lists(shelf))) == ["List"]
+    assert list(build_test_datasets(with_lists())) == ["List"]
 
 
 BOTH = ("DATASETS.NAMES", "('List','Folder')", "DATASETS.FOLDER.PATH", "shelf", "DATASETS.ALLOW_OVERLAP", True)
 
 
-def test_several_sets_are_joined_under_their_names(shelf):
-    train, _ = build_datasets(with_lists(shelf, *BOTH))
+def test_several_sets_are_joined_under_their_names():
+    train, _ = build_datasets(with_lists(*BOTH))
     assert {drawing.patent.split("_")[0] for drawing in train} == {"List", "Folder"}
     assert len(train) == 55
 
@@ -105,16 +117,16 @@ def test_a_drawing_in_training_and_test_is_refused_unless_allowed(shelf, caplog)
     with pytest.raises(
         InputError, match=r"1 drawings stand in training and in the test set List: p3/0\.png; .*ALLOW_OVERLAP"
     ):
-        build_datasets(with_lists(shelf))
-    build_datasets(with_lists(shelf, "DATASETS.ALLOW_OVERLAP", True))
+        build_datasets(with_lists())
+    build_datasets(with_lists("DATASETS.ALLOW_OVERLAP", True))
     assert "its scores say little" in caplog.text
 
 
-def test_training_on_the_test_drawings_too_is_an_overlap_and_works_when_allowed(shelf):
-    cfg = with_lists(shelf, "DATASETS.COMBINEALL", True)
+def test_training_on_the_test_drawings_too_is_an_overlap_and_works_when_allowed():
+    cfg = with_lists("DATASETS.COMBINEALL", True)
     with pytest.raises(InputError, match="5 drawings stand in training"):
         build_datasets(cfg)
-    train, _ = build_datasets(with_lists(shelf, "DATASETS.COMBINEALL", True, "DATASETS.ALLOW_OVERLAP", True))
+    train, _ = build_datasets(with_lists("DATASETS.COMBINEALL", True, "DATASETS.ALLOW_OVERLAP", True))
     assert sorted({drawing.patent for drawing in train}) == ["List_0", "List_1", "List_2", "List_test_3"]
 
 
@@ -132,23 +144,23 @@ def test_training_on_the_test_drawings_too_is_an_overlap_and_works_when_allowed(
         (["DATASETS.NAMES", "Folder"], "DATASETS.FOLDER.PATH is empty"),
     ],
 )
-def test_a_wrong_choice_of_data_is_refused(shelf, options, words):
+def test_a_wrong_choice_of_data_is_refused(options, words):
     with pytest.raises(InputError) as refusal:
-        build_datasets(with_lists(shelf, *options))
+        build_datasets(with_lists(*options))
     assert words in str(refusal.value)
 
 
 @pytest.mark.parametrize("name", SAMPLERS.names())
-def test_every_sampler_of_the_table_loads(shelf, name):
-    cfg = with_folder(shelf, "DATALOADER.SAMPLER_TRAIN", name, "INPUT.SIZE_TRAIN", [16, 16])
+def test_every_sampler_of_the_table_loads(name):
+    cfg = with_folder("DATALOADER.SAMPLER_TRAIN", name, "INPUT.SIZE_TRAIN", [16, 16])
     train, _ = build_datasets(cfg)
     loader = build_train_loader(cfg, train)
     assert (loader.num_classes, loader.iters_per_epoch) == (8, 5)
     assert [len(batch.rows) for batch in islice(loader, 6)] == [8] * 6
 
 
-def test_a_sampler_that_is_left_out_is_refused_by_name(shelf):
-    cfg = with_folder(shelf, "DATALOADER.SAMPLER_TRAIN", "SetReWeightSampler")
+def test_a_sampler_that_is_left_out_is_refused_by_name():
+    cfg = with_folder("DATALOADER.SAMPLER_TRAIN", "SetReWeightSampler")
     with pytest.raises(InputError, match="no training sampler is called 'SetReWeightSampler'"):
         build_train_loader(cfg, build_datasets(cfg)[0])
 
@@ -157,8 +169,8 @@ def test_the_tables_hold_what_the_docs_say():
     assert DATASETS.names() == ["Folder", "Generated", "List", "Patent", "PatentTest"]
 
 
-def test_patents_with_few_drawings_are_told_once(shelf, caplog):
-    cfg = with_folder(shelf, "DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler", "DATALOADER.NUM_INSTANCE", 8)
+def test_patents_with_few_drawings_are_told_once(caplog):
+    cfg = with_folder("DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler", "DATALOADER.NUM_INSTANCE", 8)
     train, _ = build_datasets(cfg)
     with caplog.at_level("INFO"):
         build_train_loader(cfg, train)
@@ -175,9 +187,9 @@ def always_on(*names):
 
 
 @pytest.mark.parametrize("step", ALL_STEPS)
-def test_every_step_can_be_switched_on_and_changes_the_image(shelf, step):
+def test_every_step_can_be_switched_on_and_changes_the_image(step):
     size = ["INPUT.SIZE_TRAIN", [24, 24], "INPUT.CROP.SIZE", [24, 24]]
-    train, _ = build_datasets(with_folder(shelf))
+    train, _ = build_datasets(with_folder())
     page = np.random.default_rng(1).integers(0, 256, (30, 40), dtype=np.uint8)
     plain = build_train_transforms(config(*size))(page)
     transform = build_train_transforms(config(*size, *always_on(step)), donors=train)
@@ -227,11 +239,11 @@ def test_a_crop_larger_than_what_it_is_cut_from_is_refused():
         build_test_transforms(config("INPUT.SIZE_TEST", [20, 20], "INPUT.CROP.SIZE", [10, 30], *steps_on("CROP")))
 
 
-def test_all_steps_together_do_not_depend_on_workers_or_where_the_run_began(shelf):
+def test_all_steps_together_do_not_depend_on_workers_or_where_the_run_began():
     options = ["INPUT.SIZE_TRAIN", [16, 16], "INPUT.CROP.SIZE", [16, 16], *always_on(*ALL_STEPS)]
     sampler = ["DATALOADER.SAMPLER_TRAIN", "BalancedIdentitySampler"]
-    alone = with_folder(shelf, *options, *sampler)
-    shared = with_folder(shelf, *options, *sampler, "DATALOADER.NUM_WORKERS", 2)
+    alone = with_folder(*options, *sampler)
+    shared = with_folder(*options, *sampler, "DATALOADER.NUM_WORKERS", 2)
     train, _ = build_datasets(alone)
     whole = list(islice(build_train_loader(alone, train), 5))
     loader = build_train_loader(shared, train, start_iteration=3)
