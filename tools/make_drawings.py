@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             file.write(png_bytes(contact_sheet(rows)))
         print(f"{args.sheet}: the first {len(shown)} patents, one a row")
     print(
-        "train on it: python tools/train_net.py --config-file configs/patent/sbs_R101-ibn_patent_256.yml "
-        f"DATASETS.ROOT {args.output}"
+        "train on it: python tools/train_net.py --config-file configs/demo/stage1.yml "
+        f"DATASETS.NAMES Patent DATASETS.TESTS Patent DATASETS.ROOT {args.output}"
     )
     return 0
 

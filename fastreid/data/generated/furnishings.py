@@ -172,8 +172,8 @@ def _panel(rng: Rng, wide: float, room: float) -> list[Mesh]:
     kind = pick(rng, "screen", "keys", "keys", "grille", "dial", "lens", "pad")
     small = min(wide, room)
     if kind == "screen":
-        bezel = extrude(rounded_rectangle(wide, room, radius=small * 0.08), 0.05,
-                        holes=[rounded_rectangle(wide * 0.86, room * 0.86, radius=small * rng.uniform(0.01, 0.1))])  # fmt: skip
+        glass = rounded_rectangle(wide * 0.86, room * 0.86, radius=small * rng.uniform(0.01, 0.1))
+        bezel = extrude(rounded_rectangle(wide, room, radius=small * 0.08), 0.05, holes=[glass])
         return [bezel.moved(z=-0.02)]
     if kind == "grille":
         holes = hole_rows(rng, wide * 0.9, room * 0.9)
@@ -183,8 +183,11 @@ def _panel(rng: Rng, wide: float, room: float) -> list[Mesh]:
         columns, rows = count(rng, 2, 4), count(rng, 2, 5)
         size = rng.uniform(0.5, 0.8)
         key = key.scaled(wide / columns * size, room / rows * size, 1.0).moved(z=-0.02)
-        return [key.moved(x=(c - (columns - 1) / 2) * wide / columns, y=(r - (rows - 1) / 2) * room / rows)
-                for c in range(columns) for r in range(rows)]  # fmt: skip
+        return [
+            key.moved(x=(c - (columns - 1) / 2) * wide / columns, y=(r - (rows - 1) / 2) * room / rows)
+            for c in range(columns)
+            for r in range(rows)
+        ]
     if kind == "pad":
         arms = small * 0.4
         cross = np.array(

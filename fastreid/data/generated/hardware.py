@@ -51,8 +51,10 @@ def _grip(rng: Rng) -> tuple[list[Mesh], float]:
         side = curve(np.stack([radii, np.linspace(0.05, length, num)], axis=1))
         outline = section(rng)
         parts = [turn([(radii[0] * 0.7, 0), *side, (thick * 0.6, length + 0.05)], outline)]
-        parts += [ring(thick * 0.7, thick * rng.uniform(0.25, 0.5), rng.uniform(0.03, 0.1), z=z, outline=outline)
-                  for z in rng.uniform(0.1, length, count(rng, 0, 4))]  # fmt: skip
+        parts += [
+            ring(thick * 0.7, thick * rng.uniform(0.25, 0.5), rng.uniform(0.03, 0.1), z=z, outline=outline)
+            for z in rng.uniform(0.1, length, count(rng, 0, 4))
+        ]
         return parts, length
     if kind == "flat":
         width = thick * 2
@@ -82,8 +84,17 @@ def _working_end(rng: Rng) -> list[Mesh]:
     kind = pick(rng, "hammer", "blade", "wrench", "brush", "fork", "roller", "whisk", "scoop")
     wide, tall = rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.9)
     if kind == "hammer":
-        head = turn([(0.16, -wide), (0.2, -wide + 0.05), (0.2, -wide * 0.5), (0.12, -wide * 0.4), (0.12, wide * 0.4),
-                     (pick(rng, 0.02, 0.2, 0.26), wide)], pick(rng, circle(), polygon(4), polygon(8)))  # fmt: skip
+        head = turn(
+            [
+                (0.16, -wide),
+                (0.2, -wide + 0.05),
+                (0.2, -wide * 0.5),
+                (0.12, -wide * 0.4),
+                (0.12, wide * 0.4),
+                (pick(rng, 0.02, 0.2, 0.26), wide),
+            ],
+            pick(rng, circle(), polygon(4), polygon(8)),
+        )
         return [head.turned("y", 90).moved(z=0.12)]
     if kind == "brush":
         stock = slab(2 * wide, 0.3, 0.16, radius=0.05, bevel=0.02)
@@ -117,8 +128,16 @@ def _plate_end(rng: Rng, kind: str, wide: float, tall: float) -> Mesh:
     """A blade with slots, or an open or ring wrench, cut from a plate that stands upright."""
     if kind == "blade":
         flare = rng.uniform(0.5, 1.2)
-        outline = np.array([(-0.12, 0), (0.12, 0), (wide * flare, tall * 0.4), (wide, tall * 1.6), (-wide * rng.uniform(0.2, 1), tall * 1.6),
-                            (-wide * flare, tall * 0.4)])  # fmt: skip
+        outline = np.array(
+            [
+                (-0.12, 0),
+                (0.12, 0),
+                (wide * flare, tall * 0.4),
+                (wide, tall * 1.6),
+                (-wide * rng.uniform(0.2, 1), tall * 1.6),
+                (-wide * flare, tall * 0.4),
+            ]
+        )
         slots = [
             rounded_rectangle(0.06, tall * 0.7, radius=0.03) + [x, tall]
             for x in np.linspace(-0.2, 0.2, count(rng, 1, 3)) * wide
@@ -128,8 +147,23 @@ def _plate_end(rng: Rng, kind: str, wide: float, tall: float) -> Mesh:
         hole = pick(rng, polygon(6), toothed(12, depth=0.2), polygon(4), circle()) * wide * 0.55
         plate = extrude(circle(wide * 0.85) + [0, wide * 0.7], 0.16, holes=[hole + [0, wide * 0.7]])
     else:
-        jaw = np.array([(-0.1, 0), (0.1, 0), (0.75, 0.5), (0.9, 1.1), (0.75, 1.7), (0.45, 1.8), (0.42, 0.9), (0, 0.72), (-0.42, 0.9),
-                        (-0.42, 1.6), (-0.7, 1.6), (-0.85, 1.0), (-0.7, 0.5)])  # fmt: skip
+        jaw = np.array(
+            [
+                (-0.1, 0),
+                (0.1, 0),
+                (0.75, 0.5),
+                (0.9, 1.1),
+                (0.75, 1.7),
+                (0.45, 1.8),
+                (0.42, 0.9),
+                (0, 0.72),
+                (-0.42, 0.9),
+                (-0.42, 1.6),
+                (-0.7, 1.6),
+                (-0.85, 1.0),
+                (-0.7, 0.5),
+            ]
+        )
         plate = extrude(jaw * wide, 0.16)
     return plate.turned("x", 90).moved(y=0.06, z=-0.05)
 

@@ -1,4 +1,4 @@
-"""Closed curves in the plane, the cross-sections parts are made from: float64 (N, 2), counter-clockwise, centred on 0."""
+"""Closed curves in the plane, the sections of parts: float64 (N, 2), counter-clockwise, centred on 0."""
 
 import numpy as np
 from numpy.typing import NDArray

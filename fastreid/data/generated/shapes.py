@@ -23,7 +23,7 @@ class Mesh:
 
     Args:
         vertices: float64 (V, 3).
-        faces: int64 (F, 3), all turned the same way round; lines are drawn along their creases, silhouettes and borders.
+        faces: int64 (F, 3), all turned the same way round; their creases, silhouettes and borders are drawn.
         fill: int64 (G, 3), flat faces that hide what is behind them and have no lines of their own: a face with holes
             is cut into such pieces, and its lines are the borders of the walls around it.
     """

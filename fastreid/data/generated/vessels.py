@@ -40,8 +40,10 @@ def bottle(rng: Rng) -> list[Mesh]:
     if chance(rng, 0.5):
         parts.append(ring(neck * 0.9, 0.08, 0.06, z=top + tall * 0.3))
     parts += [part.moved(z=top + tall * 0.5) for part in _closure(rng, neck)]
-    parts += [ring(0.5, rng.uniform(0.02, 0.1), rng.uniform(0.03, 0.12), z=z, outline=outline)
-              for z in rng.uniform(0.2, height, count(rng, 0, 3))]  # fmt: skip
+    parts += [
+        ring(0.5, rng.uniform(0.02, 0.1), rng.uniform(0.03, 0.12), z=z, outline=outline)
+        for z in rng.uniform(0.2, height, count(rng, 0, 3))
+    ]
     if chance(rng, 0.4):
         span = rng.uniform(0.4, 0.8) * height
         parts.append(bow(rng, 0.25, 0.25 + span, reach=rng.uniform(0.25, 0.5), thickness=0.14).moved(x=0.42))
@@ -130,8 +132,11 @@ def pot(rng: Rng) -> list[Mesh]:
         )
         parts.append(grip.moved(x=wide * 0.9, z=height * 0.75))
     if chance(rng, 0.35):
-        cover = [(wide * 1.03, height), (wide * 1.03, height + 0.06), *curve([(wide * 0.95, height + 0.06),
-                 (wide * 0.6, height + rng.uniform(0.1, 0.3)), (0, height + 0.35)])]  # fmt: skip
+        cover = [
+            (wide * 1.03, height),
+            (wide * 1.03, height + 0.06),
+            *curve([(wide * 0.95, height + 0.06), (wide * 0.6, height + rng.uniform(0.1, 0.3)), (0, height + 0.35)]),
+        ]
         parts += [turn([(0, height), *cover], outline), knob(rng, rng.uniform(0.08, 0.16)).moved(z=height + 0.3)]
     if chance(rng, 0.35):
         far = rng.uniform(0.3, 0.6)
@@ -178,8 +183,12 @@ def _base(rng: Rng) -> list[Mesh]:
         return [*around(foot, count(rng, 3, 5), start=90), turn([(0.12, -0.02), (0.12, 0.2)])]
     if kind == "dome":
         return [turn([(wide, -0.15), *curve([(wide, -0.1), (wide * 0.7, 0.12), (0.06, 0.2)])], section(rng))]
-    return [slab(0.5, 0.3, 0.12, radius=0.04).moved(z=-0.06), slab(0.12, 0.3, 0.6, radius=0.02).moved(x=-0.2, z=-0.6),
-            slab(0.4, 0.3, 0.1, radius=0.04).moved(x=-0.05, z=-0.62), knob(rng, 0.1).turned("x", 180).moved(z=-0.6)]  # fmt: skip
+    return [
+        slab(0.5, 0.3, 0.12, radius=0.04).moved(z=-0.06),
+        slab(0.12, 0.3, 0.6, radius=0.02).moved(x=-0.2, z=-0.6),
+        slab(0.4, 0.3, 0.1, radius=0.04).moved(x=-0.05, z=-0.62),
+        knob(rng, 0.1).turned("x", 180).moved(z=-0.6),
+    ]
 
 
 def _shade(rng: Rng) -> list[Mesh]:
