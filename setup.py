@@ -61,6 +61,7 @@ setup(
             "pytest",
             "pytest-timeout",
             "ruff",
+            "scikit-learn",
             "types-PyYAML",
             "types-tabulate",
         ],

@@ -54,10 +54,12 @@ class Batch:
                 )
 
     def to(self, device: torch.device | str) -> "Batch":
-        move = {"device": device, "non_blocking": True}
-        return Batch(self.images.to(**move), self.targets.to(**move), self.rows)
+        """The batch with images and targets on a device; rows stay where they are."""
+        images = self.images.to(device, non_blocking=True)
+        return Batch(images, self.targets.to(device, non_blocking=True), self.rows)
 
     def pin_memory(self) -> "Batch":
+        """The batch in memory a GPU fetches faster; DataLoader calls it."""
         return Batch(self.images.pin_memory(), self.targets.pin_memory(), self.rows)
 
 

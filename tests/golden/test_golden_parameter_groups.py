@@ -43,5 +43,5 @@ def test_every_parameter_has_the_reference_s_rate_and_decay(name):
     assert given.keys() == wanted.keys()
     assert {n: rates for n, rates in given.items() if rates != pytest.approx(wanted[n], rel=1e-12)} == {}
     assert [n for n, p in model.named_parameters() if not p.requires_grad] == CASES[name]["not_optimised"]
-    assert cfg.MODEL.FREEZE_LAYERS == CASES[name]["freeze_layers"]
-    assert cfg.SOLVER.FREEZE_ITERS == CASES[name]["freeze_iters"]
+    freeze = cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS
+    assert freeze == (CASES[name]["freeze_layers"], CASES[name]["freeze_iters"])
