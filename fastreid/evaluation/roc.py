@@ -14,9 +14,11 @@ class AcceptRates:
 
     Args:
         num_wrong: how many wrong pairs will be added altogether.
+        hold: wrong pairs gathered before the nearest are sorted out.
     """
 
-    def __init__(self, num_wrong: int):
+    def __init__(self, num_wrong: int, *, hold: int = 1 << 20):
+        self._hold = hold
         self._allowed = [_most_within(rate, num_wrong) for rate in FALSE_ACCEPT_RATES]
         self._right: list[np.ndarray] = []
         self._wrong = np.empty(0, dtype=np.float32)
@@ -31,7 +33,7 @@ class AcceptRates:
             wrong = wrong[wrong < self._wrong[-1]]
         self._waiting.append(wrong)
         self._num_waiting += len(wrong)
-        if self._num_waiting > keep + (1 << 20):
+        if self._num_waiting > self._hold:
             self._settle()
 
     def rates(self) -> dict[str, float]:

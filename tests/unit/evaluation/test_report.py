@@ -22,6 +22,7 @@ def test_result_npy_is_int64_positions_and_the_zip_holds_the_same(tmp_path):
     assert rows.tolist() == [[3, 1, 0], [2, 0, 1]]
     with zipfile.ZipFile(tmp_path / "new" / "result.zip") as archive:
         assert archive.namelist() == ["result.npy"]
+        assert archive.infolist()[0].date_time == (1980, 1, 1, 0, 0, 0)  # not the time of writing
         np.testing.assert_array_equal(np.load(io.BytesIO(archive.read("result.npy"))), rows)
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["result.npy", "result.zip"]
 
