@@ -109,7 +109,7 @@ class Evaluator:
         def noted() -> Iterable[tuple[Tensor, Tensor]]:
             for rows, distances in blocks:
                 columns = torch.arange(distances.shape[1], device=distances.device)
-                nearest.append(order.first(distances, columns, min(self.top_k, len(columns))))
+                nearest.append(order.first(distances, columns, self.top_k))
                 yield rows, distances
 
         if truth is None:

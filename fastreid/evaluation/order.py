@@ -30,7 +30,7 @@ def decode(keys: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def first(distances: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest of each query in order: distances float32 (B, k) and rows int64 (B, k)."""
+    """The k nearest of each query in order, or all where there are fewer: distances float32 and rows int64 (B, k)."""
     keys = encode(distances, rows)
     if k < keys.shape[1]:
         keys = keys.topk(k, dim=1, largest=False).values

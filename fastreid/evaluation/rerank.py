@@ -71,7 +71,7 @@ def k_reciprocal(
     """
     space = open_space(queries, gallery, metric)
     num_gallery = len(space.gallery)
-    k = num_gallery if k is None else min(check_count("k", k), num_gallery)
+    k = check_count("k", num_gallery if k is None else k)
     columns = torch.arange(num_gallery, device=space.gallery.device)
     settings = RerankSettings(k1=k1, k2=k2, lambda_value=lambda_value)
     blocks = k_reciprocal_blocks(space, settings, memory_mb=memory_mb)

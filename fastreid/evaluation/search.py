@@ -76,7 +76,6 @@ def neighbours(space: Space, k: int, *, memory_mb: int, engine: str = "torch") -
     check_count("memory_mb", memory_mb)
     best_of = ENGINES.get(engine)()
     num_queries, num_gallery = len(space.queries), len(space.gallery)
-    k = min(k, num_gallery)
     width = k + _MARGIN
     if 4 * width >= num_gallery:
         return _compare_all(space, torch.arange(num_queries, device=space.queries.device), k, memory_mb=memory_mb)
