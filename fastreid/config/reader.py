@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from fastreid.config.values import shown
+from fastreid.config.values import is_text, shown
 from fastreid.utils.errors import InputError
 
 MAX_BYTES = 1_000_000
@@ -48,9 +48,11 @@ def read_chain(path: str | os.PathLike) -> list[Setting]:
     """
     chain: list[list[Setting]] = []
     seen: dict[Path, str] = {}
-    name: str | None = os.path.normpath(path)
+    name: str | None = (first := os.path.normpath(path))
+    if not is_text(first):
+        raise InputError(f"{shown(first)}: no file has such a name; check the path")
     while name is not None:
-        real = Path(name).resolve()
+        real = Path(os.path.realpath(name))
         if real in seen:
             raise InputError(f"{name}: {BASE} runs in a circle: {' -> '.join([*seen.values(), name])}; break it")
         seen[real] = name
@@ -63,22 +65,24 @@ def read_chain(path: str | os.PathLike) -> list[Setting]:
 
 def _base_path(setting: Setting, child: str) -> str:
     value, place = setting.value, setting.place
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or not is_text(value):
         raise InputError(f"{place}: {BASE} is {shown(value)}; it takes the path of one YAML file")
     if "://" in value:
         raise InputError(f"{place}: {BASE} is {shown(value)}; a config is not fetched, save it beside this one")
     folder = Path(child).parent
     base = os.path.normpath(folder / os.path.expanduser(value))
-    here = folder.resolve()
+    here = Path(os.path.realpath(folder))
     roots = [Path.cwd(), here.parent]
     roots += [next((above for above in (here, *here.parents) if above.name == "configs"), here)]
     roots += [Path.home()] if value.startswith("~") else []
-    real = Path(base).resolve()
-    if not any(real.is_relative_to(root.resolve()) for root in roots):
+    real = os.path.realpath(base)
+    if not any(Path(real).is_relative_to(os.path.realpath(root)) for root in roots):
         raise InputError(
             f"{place}: {BASE} {shown(value)} leads out of the tree; "
             f"put it under {here.parent} or the working folder, or write its path from ~"
         )
+    if not os.path.isfile(real):
+        raise InputError(f"{place}: {BASE} {shown(value)} is no file; it is looked for as {shown(base)}")
     return base
 
 
@@ -108,12 +112,12 @@ def _text(path: str) -> str:
     if Path(path).suffix not in (".yml", ".yaml"):
         raise InputError(f"{path}: settings are read from .yml and .yaml files only")
     try:
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             raise InputError(f"{path}: no such file; check the path and the working folder")
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{shown(path)}: cannot be read ({error})")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); change who may read it")
     if len(data) > MAX_BYTES:
         raise InputError(f"{path}: over {MAX_BYTES} bytes; a config is a few kilobytes")
     try:

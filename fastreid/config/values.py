@@ -52,7 +52,7 @@ def free_value(key: str, value: Any, *, place: str) -> Any:
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, str):
-        return _is_text(value)
+        return is_text(value)
     return value is None or (isinstance(value, (int, float)) and abs(value) < 2**63)  # NaN is never less
 
 
@@ -81,7 +81,7 @@ def _fit_items(value: Any, item: Any, rule: Rule) -> list[Any]:
 
 
 def _text(value: Any, rule: Rule) -> str:
-    if not isinstance(value, str) or value == "None" or not _is_text(value):
+    if not isinstance(value, str) or value == "None" or not is_text(value):
         raise ValueError("not a text")
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
@@ -123,6 +123,6 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
     """Without control characters, line ends and halves of characters: it can be a name or a path, and be written."""
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)

@@ -92,6 +92,11 @@ def refusal(tmp_path, monkeypatch):
         ("#" * 1_000_001, "over 1000000 bytes"),
         ("_BASE_: [a.yml, b.yml]", "_BASE_ is ['a.yml', 'b.yml']; it takes the path of one YAML file"),
         ("_BASE_: https://example.org/a.yml", "a config is not fetched"),
+        ("\n_BASE_: none.yml", "bad.yml:2: _BASE_ 'none.yml' is no file; it is looked for as 'none.yml'"),
+        ("_BASE_: ''", "it takes the path of one YAML file"),
+        ('_BASE_: "a\\0b.yml"', "it takes the path of one YAML file"),
+        ("_BASE_: " + "x" * 3000 + ".yml", "is no file"),
+        ("_BASE_: ~nobody-here/a.yml", "is no file"),
         ("_BASE_: /etc/hosts", "_BASE_ '/etc/hosts' leads out of the tree"),
         ("_BASE_: ../../../../../etc/x.yml", "leads out of the tree"),
         ("_BASE_: bad.yml", "_BASE_ runs in a circle: bad.yml -> bad.yml"),
@@ -115,6 +120,19 @@ def test_a_circle_of_files_is_shown(tmp_path, monkeypatch):
         path.write_text(f"_BASE_: {base}.yml\n")
     with pytest.raises(InputError, match=r"a\.yml -> sub/b\.yml -> c\.yml -> a\.yml"):
         get_cfg().merge_from_file("a.yml")
+
+
+def test_a_link_to_itself_is_no_file(tmp_path):
+    (tmp_path / "loop.yml").symlink_to("loop.yml")
+    with pytest.raises(InputError, match="no such file"):
+        get_cfg().merge_from_file(tmp_path / "loop.yml")
+
+
+@pytest.mark.parametrize("name", ["a\0b.yml", "a\nb.yml", "", "x" * 5000 + ".yml"])
+def test_a_path_that_cannot_be_is_refused(name):
+    with pytest.raises(InputError) as caught:
+        get_cfg().merge_from_file(name)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_link_does_not_lead_out_of_the_tree(tmp_path, monkeypatch):
