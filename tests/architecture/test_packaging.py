@@ -8,7 +8,7 @@ from house import PACKAGE, ROOT, TOOLS, called, imports, tree
 from fastreid import __version__
 
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
-MODULE = {"pillow": "PIL", "scikit-learn": "sklearn", "faiss-cpu": "faiss", "pyyaml": "yaml", "cython": "Cython"}
+MODULE = {"pillow": "PIL", "faiss-cpu": "faiss", "pyyaml": "yaml"}
 OPTIONAL = {"timm"}  # an extra, imported where it is asked for
 
 
