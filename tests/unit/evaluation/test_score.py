@@ -3,6 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics
 
 from fastreid.evaluation import Truth, nearest, score, score_features
 from fastreid.structures import Ranking
@@ -112,7 +113,6 @@ def test_a_row_that_does_not_count_makes_a_short_ranking_shorter():
 
 
 def test_mean_average_precision_agrees_with_another_library():
-    metrics = pytest.importorskip("sklearn.metrics")
     queries, gallery, query_ids, gallery_ids = random_case()
     ranking = nearest(queries, gallery, 300, metric="euclidean")
     order = torch.arange(300.0).expand(40, 300)  # places for distances: no ties, so that both mean the same
@@ -127,7 +127,6 @@ def test_mean_average_precision_agrees_with_another_library():
 
 @pytest.mark.parametrize("num_wrong", [30, 5000])
 def test_accept_rates_are_the_highest_points_of_the_roc_curve(num_wrong):
-    metrics = pytest.importorskip("sklearn.metrics")
     generator = np.random.default_rng(num_wrong)
     gallery_ids = np.repeat([0, 1], [40, num_wrong])
     distances = (generator.normal(size=(3, 40 + num_wrong)) + 2.5 * gallery_ids).round(2).astype(np.float32)
