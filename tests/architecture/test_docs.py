@@ -45,3 +45,9 @@ def test_the_tools_and_configs_a_page_names_exist(path):
 def test_every_tool_is_told_of_in_some_page():
     text = "".join(path.read_text(encoding="utf-8") for path in PAGES)
     assert [path.name for path in TOOLS if path.name not in text] == []
+
+
+def test_the_tests_a_page_names_exist():
+    text = "".join(path.read_text(encoding="utf-8") for path in [*PAGES, *(ROOT / "docs/decisions").glob("*.md")])
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in re.findall(r"`(test_\w+)`", text) if f"def {name}(" not in tests] == []
