@@ -271,20 +271,22 @@ class _Feed:
 
     def _start(self) -> Iterator[Batch | InputError]:
         several = self.workers.num > 0
-        loader = DataLoader(
-            self.dataset,
-            batch_sampler=_Remembered(self.items, self.awaited),
-            collate_fn=collate,
-            num_workers=self.workers.num,
-            timeout=self.workers.timeout_s if several else 0,
-            pin_memory=self.workers.pin_memory,
-            worker_init_fn=_ignore_interrupt,
-            multiprocessing_context="fork" if several and sys.platform == "linux" else None,
-            generator=torch.Generator(),  # else it takes a number from the generator that the run's weights come from
-        )
         with warnings.catch_warnings():
             # Python 3.12 and later warn of any fork beside threads; the head of this file says why this one is safe.
             warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
+            # torch warns of more workers than cores; they wait for the disk as much as for a core.
+            warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+            loader = DataLoader(
+                self.dataset,
+                batch_sampler=_Remembered(self.items, self.awaited),
+                collate_fn=collate,
+                num_workers=self.workers.num,
+                timeout=self.workers.timeout_s if several else 0,
+                pin_memory=self.workers.pin_memory,
+                worker_init_fn=_ignore_interrupt,
+                multiprocessing_context="fork" if several and sys.platform == "linux" else None,
+                generator=torch.Generator(),  # else it takes a number from the generator that the run's weights come from
+            )
             return iter(loader)
 
     def _fault(self, reason: str) -> EnvironmentFault:

@@ -246,12 +246,15 @@ def test_a_bad_image_is_one_line_with_its_path(kind, tmp_path):
 
 
 def test_a_flipped_bit_in_the_pixels_of_a_png_is_seen(tmp_path):
-    path = save("a.png", grey)(tmp_path)
-    content = bytearray(path.read_bytes())
-    content[content.index(b"IDAT") + 12] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="corrupt"):
-        read_image(path)
+    sheet = np.full((200, 300), 255, np.uint8)  # long runs, in which Pillow alone does not see a flipped bit
+    sheet[20:30, 40:90] = 0
+    path = save("a.png", lambda: Image.fromarray(sheet))(tmp_path)
+    content = path.read_bytes()
+    first, last = content.index(b"IDAT") + 4, len(content) - 16
+    for place in range(first, last, 5):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with pytest.raises(InputError, match="corrupt"):
+            read_image(path)
 
 
 def test_a_missing_file_a_folder_and_a_pipe_are_refused_at_once(tmp_path):
@@ -259,6 +262,13 @@ def test_a_missing_file_a_folder_and_a_pipe_are_refused_at_once(tmp_path):
     for name in ("missing.png", "", "pipe.png", "x" * 300, "nul\0.png"):
         with pytest.raises(InputError, match="cannot be read"):
             read_image(os.path.join(tmp_path, name))
+
+
+def test_a_files_name_cannot_break_the_line(tmp_path):
+    (tmp_path / "a\n\x1b[31mb.png").write_bytes(b"no image")
+    with pytest.raises(InputError) as refusal:
+        read_image(tmp_path / "a\n\x1b[31mb.png")
+    assert "a\\n\\x1b[31mb.png: not an image" in str(refusal.value)
 
 
 def test_a_page_over_the_limit_is_refused_from_its_header(tmp_path):
