@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fastreid.data.loading import TestLoader, TrainLoader, Workers, collate
+from fastreid.data.loading import TestLoader, TrainLoader, Workers
 from fastreid.data.samplers.identity import BalancedIdentitySampler
 from fastreid.data.samplers.stream import TrainingSampler
+from fastreid.data.samples import collate
 from fastreid.data.transforms.autoaugment import AutoAugment
 from fastreid.data.transforms.page import PadAndCrop, Pipeline, Resize
 from fastreid.structures import Drawing
