@@ -181,6 +181,14 @@ def test_a_page_held_askew_is_upright_from_any_container(suffix, orientation, he
     assert np.abs(got.astype(int) - page()).max() <= 4
 
 
+def test_a_palette_png_with_transparency_is_white_there(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 90, 90, 90])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "a.png", transparency=0)
+    assert read_image(tmp_path / "a.png").tolist() == [[255, 90]]
+
+
 def test_half_transparent_ink_is_half_way_to_white(tmp_path):
     Image.new("RGBA", (4, 4), (0, 0, 0, 51)).save(tmp_path / "a.png")
     assert np.unique(read_image(tmp_path / "a.png")).tolist() == [204]
