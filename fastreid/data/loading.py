@@ -217,7 +217,7 @@ class _Feed:
                 num_workers=self.workers.num,
                 timeout=self.workers.timeout_s if several else 0,
                 pin_memory=self.workers.pin_memory,
-                worker_init_fn=_ignore_interrupt,
+                worker_init_fn=_leave_signals_to_main,
                 multiprocessing_context="fork" if several and sys.platform == "linux" else None,
                 generator=torch.Generator(),  # else it takes a number from the generator that the run's weights come from
             )
@@ -248,6 +248,10 @@ class _Remembered:
             yield batch
 
 
-def _ignore_interrupt(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; only the main one answers it, after saving."""
+def _leave_signals_to_main(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal and is answered by the main one, after saving; SIGTERM ends a worker.
+
+    A forked worker would else keep the main process's handlers, which only take a note.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -47,7 +47,7 @@ from fastreid.modeling.weights import load_state, model_state, read_weights
 from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.structures import Batch
 from fastreid.utils import comm
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.logger import get_logger
 
 CLASSIFIER = "heads.weight"  # the one tensor that belongs to the training patents and not to the network
@@ -114,6 +114,12 @@ class DefaultTrainer:
             names = [self.drawings[row].name for row in bad.batch.rows.tolist()]
             record = write_bad_step(self.cfg.OUTPUT_DIR, loop, names, bad.values)
             raise BadStep(f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values)
+        except RuntimeError as error:  # torch tells of a dead worker wherever the main thread happens to be
+            if str(error).startswith("DataLoader worker"):
+                raise EnvironmentFault(
+                    f"a loading process died ({error}); lower DATALOADER.NUM_WORKERS or give more memory"
+                )
+            raise
         finally:
             self.loader.close()
         get_logger().info(

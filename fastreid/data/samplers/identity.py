@@ -5,6 +5,7 @@ the very batches it would have had. A group is K drawings of one patent; a batch
 and so is each device's share of it. No drawing stands twice in a group while its patent has K others to give.
 """
 
+import abc
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
@@ -16,7 +17,7 @@ from fastreid.utils.seeding import keyed_generator
 UNKNOWN_CAMERA = -1
 
 
-class IdentitySampler:
+class IdentitySampler(abc.ABC):
     """What both samplers share: the patents' drawings and the checks.
 
     Args:
@@ -62,9 +63,9 @@ class IdentitySampler:
         self.num_short_ids = int((self.counts < num_instance).sum())
 
     @property
+    @abc.abstractmethod
     def batches_per_round(self) -> int:
         """Batches until every patent has had its turn; each round is drawn anew."""
-        raise NotImplementedError
 
     def batches(self, start_iteration: int = 0) -> Iterator[list[int]]:
         """Rows of the global batch of each iteration from the given one on, for ever."""
@@ -73,8 +74,9 @@ class IdentitySampler:
             yield from self._round(round_number, first)
             round_number, first = round_number + 1, 0
 
+    @abc.abstractmethod
     def _round(self, number: int, first: int) -> Iterator[list[int]]:
-        raise NotImplementedError
+        """Rows of the batches of one round, from its batch `first` on."""
 
     def _rows(self, patent: int) -> np.ndarray:
         start = self.starts[patent]

@@ -4,6 +4,7 @@ He, Zhang, Ren, Sun: Deep residual learning for image recognition (2016). Names,
 those of fast-reid's checkpoints.
 """
 
+import abc
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -20,7 +21,7 @@ STAGE_WIDTHS = (64, 128, 256, 512)
 IBN_STAGES = 3  # the first three: the last is left to batch norm, as IBN-Net's weights are
 
 
-class _Block(nn.Module):
+class _Block(nn.Module, abc.ABC):
     """What both kinds of block share: the way past, and the sum at the end."""
 
     expansion: ClassVar[int]
@@ -28,8 +29,9 @@ class _Block(nn.Module):
     se: nn.Module
     downsample: nn.Module | None
 
+    @abc.abstractmethod
     def branch(self, maps: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What the block adds to the way past."""
 
     def forward(self, maps: Tensor) -> Tensor:
         past = maps if self.downsample is None else self.downsample(maps)

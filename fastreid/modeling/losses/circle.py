@@ -1,5 +1,6 @@
 """Losses over all pairs of a batch that sum by log-sum-exp: circle and cosface."""
 
+import abc
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ NO_PAIR = -99999999.0  # exponent that stands for a pair that is not one; finite
 
 
 @dataclass(frozen=True)
-class _PairLoss:
+class _PairLoss(abc.ABC):
     """What the two share: mean over the drawings of softplus(LSE(positive pairs) + LSE(negative pairs)).
 
     Args:
@@ -42,9 +43,9 @@ class _PairLoss:
         negative = negative.masked_fill(same, NO_PAIR).logsumexp(dim=1)
         return F.softplus(positive + negative).mean()
 
+    @abc.abstractmethod
     def exponents(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
         """What each pair adds, were it a positive and were it a negative: two (B, B)."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
