@@ -112,7 +112,7 @@ class Checkpointer:
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
         try:
             self.step.load_state_dict(state)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, RuntimeError) as error:
             raise WeightsError(
                 f"{path}: the optimizer inside does not fit this config ({error}); keep SOLVER as it was"
             )

@@ -11,6 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.exits import TellableFault, explain, one_line
 
 TIMEOUT = timedelta(minutes=30)  # the longest one process may wait for another, an evaluation included
 
@@ -49,12 +50,14 @@ def launch(
     if world_size == 1:
         return main(*args)
     url = f"tcp://127.0.0.1:{_free_port()}" if dist_url == "auto" else dist_url
-    mp.spawn(
-        _worker,
-        args=(main, args, num_gpus, world_size, machine_rank, url, device),
-        nprocs=num_gpus,
-        start_method="spawn",
-    )
+    faults = mp.get_context("spawn").SimpleQueue()
+    where = (num_gpus, world_size, machine_rank, url, device)
+    try:
+        mp.spawn(_worker, args=(main, args, faults, *where), nprocs=num_gpus, start_method="spawn")
+    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+        if faults.empty():  # killed from outside: nobody was left to say why
+            raise EnvironmentFault(f"a process of the run died ({one_line(error)}); go on with --resume")
+        raise TellableFault(*faults.get())
     return 0
 
 
@@ -68,12 +71,23 @@ def _check(num_gpus: int, num_machines: int, dist_url: str, device: str) -> None
 
 
 def _worker(
-    local_rank: int, main: Callable, args: tuple, num_local: int, world_size: int, machine: int, url: str, device: str
+    local_rank: int,
+    main: Callable,
+    args: tuple,
+    faults: Any,
+    num_local: int,
+    world_size: int,
+    machine: int,
+    url: str,
+    device: str,
 ) -> None:
     rank = machine * num_local + local_rank
     _join(device, local_rank, init_method=url, rank=rank, world_size=world_size)
     try:
         main(*args)
+    except Exception as error:
+        faults.put(explain(error))
+        raise
     finally:
         dist.destroy_process_group()
 

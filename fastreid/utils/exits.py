@@ -8,12 +8,19 @@ from collections.abc import Callable, Sequence
 from fastreid.utils.errors import FastreidError, StorageError
 
 
-class Stopped(Exception):
+class TellableFault(Exception):
+    """An end that is told in one line, with its exit code; also one that another process of the run came to."""
+
+    def __init__(self, line: str, exit_code: int):
+        super().__init__(line)
+        self.exit_code = exit_code
+
+
+class Stopped(TellableFault):
     """A signal asked the run to end and everything was saved; the exit code is 128 plus the signal's number."""
 
     def __init__(self, signal_number: int, saved: str):
-        super().__init__(f"stopped by signal {signal_number}; saved {saved}; go on with --resume")
-        self.exit_code = 128 + signal_number
+        super().__init__(f"stopped by signal {signal_number}; saved {saved}; go on with --resume", 128 + signal_number)
 
 
 def run_tool(main: Callable[[Sequence[str] | None], int]) -> int:
@@ -43,10 +50,15 @@ def run_tool(main: Callable[[Sequence[str] | None], int]) -> int:
 
 def explain(error: Exception) -> tuple[str, int]:
     """One line and the exit code for anything that was raised."""
-    if isinstance(error, (FastreidError, Stopped)):
+    if isinstance(error, (FastreidError, TellableFault)):
         return str(error), error.exit_code
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error.filename or 'a file'}: the disk is full; free space and go on with --resume", 5
     if isinstance(error, OSError):
         return f"{error.filename or 'a file'}: {error.strerror or error}", StorageError.exit_code
-    return f"{type(error).__name__}: {error} (a fault of ours: run again with --debug and report it)", 1
+    return f"{type(error).__name__}: {one_line(error)} (a fault of ours: run again with --debug and report it)", 1
+
+
+def one_line(error: Exception) -> str:
+    """An error's message without line breaks, cut where it gets long."""
+    return " ".join(str(error).split())[:300]

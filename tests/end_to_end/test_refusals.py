@@ -47,3 +47,9 @@ def test_an_untrained_network_is_tested_only_on_insistence(drawings, tmp_path):
     code, _, errors = run("test.py", *arguments, folder=tmp_path)
     assert code == 0, errors
     assert (tmp_path / "result.npy").exists()
+
+
+def test_a_fault_of_one_process_of_several_is_told_like_that_of_one(drawings, tmp_path):
+    arguments = ["--config-file", TINY, "--num-gpus", 2, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out"]
+    code, _, errors = run("train_net.py", *arguments, "MODEL.WEIGHTS", "nowhere.pth", folder=tmp_path)
+    assert (code, errors.splitlines()[-1]) == (2, "nowhere.pth: no such weights file; check the path")
