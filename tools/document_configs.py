@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
 """Write docs/configs.md from fastreid/config/defaults.py: tools/document_configs.py"""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from fastreid.config.document import document
-from fastreid.utils.exits import run_tool
+from fastreid.utils.exits import CommandParser, run_tool
 from fastreid.utils.files import write_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Write the table of all settings from their defaults.")
+    parser = CommandParser(description="Write the table of all settings from their defaults.")
     parser.add_argument("path", nargs="?", default="docs/configs.md", help="file to write; docs/configs.md without one")
     path = Path(parser.parse_args(argv).path)
     text = document()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastreid.data.generated import contact_sheet, draw_patent, png_bytes, write_patents
-from fastreid.utils.exits import run_tool
+from fastreid.utils.exits import CommandParser, run_tool
 from fastreid.utils.files import atomic_write
 
 SHEET_PATENTS, SHEET_DRAWINGS, SHEET_PX = 8, 8, 320
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Draw patents from a seed, in the DeepPatent layout.")
+    parser = CommandParser(description="Draw patents from a seed, in the DeepPatent layout.")
     parser.add_argument("--output", type=Path, required=True, help="folder that gets train_data/")
     parser.add_argument("--patents", type=int, required=True, help="patents to train on")
     parser.add_argument("--test-patents", type=int, help="patents to test on; a quarter of --patents where left out")

@@ -16,7 +16,7 @@ import torch
 
 from fastreid.data.build import build_datasets, build_train_loader
 from fastreid.engine import default_setup
-from fastreid.engine.build import build_testers
+from fastreid.engine.build import build_testers, num_classes_of, start_from
 from fastreid.engine.command import start
 from fastreid.engine.setup import device_of, load_config
 from fastreid.modeling import build_model
@@ -28,16 +28,27 @@ from fastreid.utils.files import atomic_write, write_text
 
 def run(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, args.opts)
-    if cfg.SOLVER.AMP.ENABLED or cfg.SOLVER.FREEZE_ITERS or cfg.SOLVER.CLIP_GRADIENTS.ENABLED or args.num_gpus > 1:
+    left_out = [
+        cfg.SOLVER.AMP.ENABLED and device_of(cfg).type == "cuda",
+        cfg.SOLVER.FREEZE_ITERS,
+        cfg.SOLVER.CLIP_GRADIENTS.ENABLED,
+        cfg.TEST.PRECISE_BN.ENABLED,
+        args.num_gpus * args.num_machines > 1,
+        args.resume,
+        args.eval_only,
+    ]
+    if any(left_out):
         raise InputError(
-            "the plain run has no SOLVER.AMP, FREEZE_ITERS, CLIP_GRADIENTS or --num-gpus; use tools/train_net.py"
+            "the plain run has no SOLVER.AMP on a GPU, FREEZE_ITERS, CLIP_GRADIENTS, TEST.PRECISE_BN, --num-gpus, --resume "
+            "or --eval-only; use tools/train_net.py"
         )
     default_setup(cfg, args)
     device = device_of(cfg)
 
     drawings, tests = build_datasets(cfg)
     loader = build_train_loader(cfg, drawings)
-    model = build_model(cfg, num_classes=loader.num_classes).to(device)
+    model = build_model(cfg, num_classes=num_classes_of(cfg, loader.num_classes)).to(device)
+    start_from(cfg, model)
     optimizer = build_optimizer(cfg, model)
     schedule = build_schedule(cfg, loader.iters_per_epoch)
 

@@ -2,6 +2,7 @@
 """Test a network and write result.npy: tools/test.py --config-file FILE --eval-only MODEL.WEIGHTS FILE ..."""
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from fastreid.engine.build import run_test
 from fastreid.engine.command import start
 from fastreid.engine.setup import load_config
 from fastreid.utils import comm
+from fastreid.utils.errors import EnvironmentFault
 from fastreid.utils.exits import run_tool
 from fastreid.utils.files import atomic_write
 
@@ -19,6 +21,10 @@ from fastreid.utils.files import atomic_write
 def run(args: argparse.Namespace) -> None:
     """What each process of the run does."""
     cfg = load_config(args.config_file, args.opts)
+    if not os.access(Path.cwd(), os.W_OK):
+        raise EnvironmentFault(
+            f"the working folder {Path.cwd()} cannot be written, and result.npy goes there; change to another"
+        )
     default_setup(cfg, args)
     run_test(cfg, random_weights=args.random_weights)
     if comm.is_main():

@@ -5,10 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image
 from torch import nn
-from torchvision.utils import make_grid
 
 from fastreid.config import CfgNode
 from fastreid.data.build import (
@@ -36,18 +33,19 @@ from fastreid.engine.hooks import (
 from fastreid.engine.predictor import Predictor
 from fastreid.engine.setup import device_of, load_config
 from fastreid.engine.step import BadStep, Clip, TrainStep
-from fastreid.engine.tester import Tester
+from fastreid.engine.tester import Tester, input_sheet
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.writers import ConsoleWriter, JSONWriter, TensorboardWriter, Writer
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.evaluator import Evaluation
+from fastreid.evaluation.metrics import score_names
 from fastreid.modeling import build_model
-from fastreid.modeling.build import load_start_weights
+from fastreid.modeling.build import build_losses, load_start_weights
 from fastreid.modeling.weights import load_state, model_state, read_weights
 from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.structures import Batch
 from fastreid.utils import comm
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentFault, InputError, suggest
 from fastreid.utils.logger import get_logger
 
 CLASSIFIER = "heads.weight"  # the one tensor that belongs to the training patents and not to the network
@@ -67,15 +65,17 @@ class DefaultTrainer:
         self.cfg = cfg
         self.device = device_of(cfg)
         self.drawings, tests = build_datasets(cfg)
+        _check_selection(cfg, next(iter(tests.values())))
         self.loader = build_train_loader(cfg, self.drawings, rank=comm.rank(), world_size=comm.world_size())
         self.testers = build_testers(cfg, tests)
-        self.model = build_model(cfg, num_classes=self.loader.num_classes).to(self.device)
+        self.model = build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)).to(self.device)
         self.step = TrainStep(
             self.model,
             build_optimizer(cfg, self.model),
             device=self.device,
             amp=cfg.SOLVER.AMP.ENABLED,
             clip=_clip(cfg),
+            all_learn=any(term.sees == "logits" for term in build_losses(cfg)),
         )
         self.progress = Progress()
         self.checkpointer = Checkpointer(
@@ -93,14 +93,12 @@ class DefaultTrainer:
         if last is not None:
             self.progress = self.checkpointer.resume(last)
             get_logger().info(f"going on from {last} after step {self.progress.iteration}")
-        elif self.cfg.MODEL.WEIGHTS:
-            state = model_state(read_weights(self.cfg.MODEL.WEIGHTS))
-            report = load_state(self.model, state, may_differ=(CLASSIFIER,))
-            get_logger().info(f"{self.cfg.MODEL.WEIGHTS}: {report}")
-        elif self.cfg.MODEL.BACKBONE.PRETRAIN:
-            self._load_pretrained()
-        elif resume:
+            return
+        if resume:
             get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR} yet; training from the beginning")
+        start_from(self.cfg, self.model)
+        if comm.is_main():
+            self.checkpointer.set_aside()
 
     def train(self) -> dict[str, float]:
         """Train to the end; returns the best score by the name of TEST.SELECT_BY."""
@@ -187,12 +185,44 @@ class DefaultTrainer:
             self.cfg, self.drawings, start_iteration=iteration, rank=comm.rank(), world_size=comm.world_size()
         )
 
-    def _load_pretrained(self) -> None:
+
+def start_from(cfg: CfgNode, model: nn.Module) -> None:
+    """Fill a fresh network: MODEL.WEIGHTS, else ImageNet weights if MODEL.BACKBONE.PRETRAIN, else as it was drawn.
+
+    Only the classifier of MODEL.WEIGHTS may differ, since it belongs to the patents it was trained on.
+    """
+    if cfg.MODEL.WEIGHTS:
+        report = load_state(model, model_state(read_weights(cfg.MODEL.WEIGHTS)), may_differ=(CLASSIFIER,))
+        get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
+    elif cfg.MODEL.BACKBONE.PRETRAIN:
         for turn in range(comm.world_size()):  # process 0 downloads, the others then find the file
             if turn == comm.rank():
-                report = load_start_weights(self.cfg, self.model)
-                get_logger().info(f"ImageNet weights: {report}")
+                get_logger().info(f"ImageNet weights: {load_start_weights(cfg, model)}")
             comm.gather(None)
+
+
+def num_classes_of(cfg: CfgNode, num_patents: int) -> int:
+    """Classes of the head: one a training patent, or MODEL.HEADS.NUM_CLASSES where that is more."""
+    wanted = cfg.MODEL.HEADS.NUM_CLASSES
+    if 0 < wanted < num_patents:
+        raise InputError(
+            f"MODEL.HEADS.NUM_CLASSES is {wanted} and the training list has {num_patents} patents; set it to 0"
+        )
+    return wanted or num_patents
+
+
+def _check_selection(cfg: CfgNode, data: RetrievalData) -> None:
+    """Refuse, before the first step, a choice of the best model that no evaluation could make."""
+    known = score_names(top_k=cfg.TEST.TOP_K, roc=cfg.TEST.ROC.ENABLED)
+    if cfg.TEST.SELECT_BY not in known:
+        raise InputError(
+            f"TEST.SELECT_BY: there is no score '{cfg.TEST.SELECT_BY}'.{suggest(cfg.TEST.SELECT_BY, known)}"
+        )
+    if not {drawing.patent for drawing in data.queries} & {drawing.patent for drawing in data.gallery} - {""}:
+        raise InputError(
+            f"{data.name}, the first of DATASETS.TESTS, has no query whose patent is in its database, so it cannot choose "
+            "the best model; put a set with known patents first"
+        )
 
 
 def build_testers(cfg: CfgNode, tests: dict[str, RetrievalData]) -> list[Tester]:
@@ -279,12 +309,6 @@ def build_predictor(
         batch_size=cfg.TEST.IMS_PER_BATCH,
         flip=cfg.TEST.FLIP.ENABLED,
     )
-
-
-def input_sheet(batch: Batch, num_images: int = 32) -> Image.Image:
-    """The first drawings of a batch as the network sees them, eight a row."""
-    grid = make_grid(batch.images[:num_images].cpu(), nrow=8, padding=2, pad_value=128)
-    return Image.fromarray(grid.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
 
 
 def _clip(cfg: CfgNode) -> Clip | None:

@@ -5,21 +5,41 @@ last one finished), `metric`, `best`, `best_epoch`, `window` (values not yet wri
 and `config`; tensors, numbers, words and dicts only, so `torch.load(weights_only=True)` reads it.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from fastreid.engine.step import TrainStep
 from fastreid.modeling.weights import load_state, model_state, read_weights
-from fastreid.utils.errors import WeightsError
+from fastreid.utils.errors import InputError, StorageError, WeightsError
+from fastreid.utils.exits import one_line
 from fastreid.utils.files import atomic_write, write_text
 
 LAST = "last_checkpoint"
 BEST = "model_best.pth"
+PREVIOUS_BEST = "model_best.previous.pth"
 FINAL = "model_final.pth"
 STOPPED = "model_stopped.pth"
+
+MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on with changed
+    "OUTPUT_DIR",
+    "CUDNN_BENCHMARK",
+    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.TIMEOUT_S",
+    "DATASETS.ROOT",
+    "DATASETS.TESTS",
+    "MODEL.BACKBONE.PRETRAIN",
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.LOG_PERIOD",
+    "SOLVER.MAX_EPOCH",
+    "TEST.",
+)
 
 
 @dataclass
@@ -76,8 +96,11 @@ class Checkpointer:
             "generator": torch.get_rng_state(),
             "config": self.config,
         }
-        with atomic_write(path) as file:
-            torch.save(state, file)
+        try:
+            with atomic_write(path) as file:
+                torch.save(state, file)
+        except RuntimeError as error:  # torch's writer does not pass on why the disk refused
+            raise StorageError(f"{path}: cannot be written ({one_line(error)}); free {_size_mb(state)} MB and --resume")
         if is_last:
             write_text(self.folder / LAST, name)
         return path
@@ -87,10 +110,17 @@ class Checkpointer:
         pointer = self.folder / LAST
         return self.folder / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
 
+    def set_aside(self) -> None:
+        """Make room for a new run in a used folder: what `--resume` would take is forgotten, the best is renamed."""
+        (self.folder / LAST).unlink(missing_ok=True)
+        if (self.folder / BEST).is_file():
+            os.replace(self.folder / BEST, self.folder / PREVIOUS_BEST)
+
     def resume(self, path: Path) -> Progress:
         """Put model, optimizer, scaler and generator back as they were.
 
         Raises:
+            InputError: the run began with other settings, beyond those of `MAY_CHANGE`.
             WeightsError: the file does not fit this run or is not a checkpoint of training.
         """
         state = read_weights(path)
@@ -99,6 +129,7 @@ class Checkpointer:
             raise WeightsError(
                 f"{path}: no {', '.join(missing)} inside, so a run cannot go on from it; start a new one with MODEL.WEIGHTS"
             )
+        self._check_settings(path, state.get("config", ""))
         load_state(self.step.model, model_state(state))
         self._restore(path, state)
         return Progress(
@@ -109,6 +140,19 @@ class Checkpointer:
             window=state["window"],
         )
 
+    def _check_settings(self, path: Path, before: str) -> None:
+        old, new = _settings(before), _settings(self.config)
+        changed = [
+            f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key) and not key.startswith(MAY_CHANGE)
+        ]
+        if before and self.config and changed:
+            raise InputError(
+                f"--resume from {path}: {'; '.join(changed[:5])}; a run goes on with the settings it began with. "
+                "Put them back, or start another OUTPUT_DIR with MODEL.WEIGHTS"
+            )
+
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
         try:
             self.step.load_state_dict(state)
@@ -117,3 +161,25 @@ class Checkpointer:
                 f"{path}: the optimizer inside does not fit this config ({error}); keep SOLVER as it was"
             )
         torch.set_rng_state(state["generator"])
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """Settings by their full names, from the text of a `config.yaml`."""
+    found: dict[str, Any] = {}
+    sections = [("", yaml.safe_load(text) or {})]
+    while sections:
+        prefix, section = sections.pop()
+        for name, value in section.items():
+            if isinstance(value, dict) and value:
+                sections.append((f"{prefix}{name}.", value))
+            else:
+                found[f"{prefix}{name}"] = value
+    return found
+
+
+def _size_mb(state: Any) -> int:
+    """MB of all tensors in nested dicts and lists."""
+    if isinstance(state, torch.Tensor):
+        return state.nbytes // 1_000_000 + 1
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
+    return sum(_size_mb(value) for value in values)

@@ -1,8 +1,10 @@
 """What happens around the steps: rates, freezing, checks, scores, lines, checkpoints."""
 
 import json
+import math
 import signal
 import statistics
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -47,6 +49,10 @@ class FreezeLayers(Hook):
         for child in self.children:
             if child not in known:
                 raise InputError(f"MODEL.FREEZE_LAYERS: the model has no child '{child}'.{suggest(child, known)}")
+        if self.iterations and set(self.children) >= set(known):
+            raise InputError(
+                f"MODEL.FREEZE_LAYERS names all of the model ({', '.join(known)}); leave something to train"
+            )
 
     def before_step(self, loop: TrainLoop) -> None:
         frozen = loop.iteration < self.iterations
@@ -107,7 +113,8 @@ class WriteMetrics(Hook):
         lr = max(group["lr"] for group in loop.step.optimizer.param_groups)
         values = {**loop.result.values, "lr": lr, "time": loop.step_s, "data_time": loop.data_s}
         for name, value in values.items():
-            self.progress.window.setdefault(name, []).append(value)
+            if math.isfinite(value):  # the gradient of a step that overflowed float16 is not; JSON has no word for it
+                self.progress.window.setdefault(name, []).append(value)
         if loop.iteration % self.period == 0 and loop.iteration % loop.iters_per_epoch:
             self.flush(loop)
 
@@ -187,8 +194,6 @@ class Evaluate(Hook):
                     self.metrics.picture(loop, f"{prefix}ranks", sheet)
 
     def _select(self, scores: Mapping[str, float], loop: TrainLoop) -> None:
-        if self.select_by not in scores:
-            raise InputError(f"TEST.SELECT_BY: there is no score '{self.select_by}'.{suggest(self.select_by, scores)}")
         self.progress.metric = scores[self.select_by]
         if self.progress.metric > self.progress.best:
             self.progress.best = self.progress.metric
@@ -221,11 +226,13 @@ class StopOnSignal(Hook):
     """On SIGTERM or SIGINT the step ends, a checkpoint is saved and the run leaves; a second signal leaves at once."""
 
     ASK_STEPS = 10  # several processes must agree to stop, which costs a round of messages
+    SAME_SIGNAL_S = 1.0  # a signal to a group of processes arrives once from the sender and once from their parent
 
     def __init__(self, checkpointer: Checkpointer, progress: Progress):
         self.checkpointer = checkpointer
         self.progress = progress
         self._asked: int | None = None
+        self._asked_at = 0.0
 
     def before_train(self, loop: TrainLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -252,12 +259,14 @@ class StopOnSignal(Hook):
         self.progress.iteration = loop.iteration
         if comm.is_main():
             self.checkpointer.save(STOPPED, self.progress)
+        comm.gather(None)  # nobody leaves before all is saved, since the first to leave takes the others along
         raise Stopped(asked[0], str(self.checkpointer.folder / STOPPED))
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked is not None:
+        now = time.monotonic()
+        if self._asked is not None and now - self._asked_at > self.SAME_SIGNAL_S:
             raise SystemExit(128 + number)
-        self._asked = number
+        self._asked, self._asked_at = number, now
 
 
 class PreciseBatchNorm(Hook):
@@ -273,12 +282,16 @@ class PreciseBatchNorm(Hook):
     def after_epoch(self, loop: TrainLoop) -> None:
         if loop.epoch != loop.max_epochs:
             return
-        norms = [m for m in loop.step.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        loop.step.model.train()
+        norms = [
+            module
+            for module in loop.step.model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training  # FrozenBN never is
+        ]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # torch then keeps the plain mean of all batches
-        loop.step.model.train()
         with torch.no_grad():
             for batch in self.batches(self.num_batches):
                 batch = batch.to(loop.step.device)

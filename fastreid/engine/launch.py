@@ -1,6 +1,7 @@
 """One process or many: started here, or by torchrun."""
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from datetime import timedelta
@@ -45,7 +46,7 @@ def launch(
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         return _under_torchrun(main, args, device)
-    _check(num_gpus, num_machines, dist_url, device)
+    _check(num_gpus, num_machines, machine_rank, dist_url, device)
     world_size = num_gpus * num_machines
     if world_size == 1:
         return main(*args)
@@ -53,7 +54,12 @@ def launch(
     faults = mp.get_context("spawn").SimpleQueue()
     where = (num_gpus, world_size, machine_rank, url, device)
     try:
-        mp.spawn(_worker, args=(main, args, faults, *where), nprocs=num_gpus, start_method="spawn")
+        processes = mp.spawn(
+            _worker, args=(main, args, faults, *where), nprocs=num_gpus, join=False, start_method="spawn"
+        )
+        _pass_signals_on(processes)
+        while not processes.join():
+            continue
     except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
         if faults.empty():  # killed from outside: nobody was left to say why
             raise EnvironmentFault(f"a process of the run died ({one_line(error)}); go on with --resume")
@@ -61,9 +67,13 @@ def launch(
     return 0
 
 
-def _check(num_gpus: int, num_machines: int, dist_url: str, device: str) -> None:
+def _check(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str, device: str) -> None:
     if num_gpus < 1 or num_machines < 1:
         raise InputError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both are at least 1")
+    if not 0 <= machine_rank < num_machines:
+        raise InputError(f"--machine-rank {machine_rank}: machines are counted from 0 to {num_machines - 1}")
+    if num_gpus > 1 and device not in ("cuda", "cpu"):
+        raise InputError(f"MODEL.DEVICE is {device}, one GPU, and --num-gpus {num_gpus}; set MODEL.DEVICE cuda")
     if num_machines > 1 and dist_url == "auto":
         raise InputError("--num-machines needs --dist-url tcp://FIRST_MACHINE:PORT, the same on every machine")
     if device.startswith("cuda") and num_gpus > 1 and torch.cuda.device_count() < num_gpus:
@@ -81,15 +91,27 @@ def _worker(
     url: str,
     device: str,
 ) -> None:
-    rank = machine * num_local + local_rank
-    _join(device, local_rank, init_method=url, rank=rank, world_size=world_size)
     try:
+        _join(device, local_rank, init_method=url, rank=machine * num_local + local_rank, world_size=world_size)
         main(*args)
     except Exception as error:
         faults.put(explain(error))
         raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _pass_signals_on(processes: Any) -> None:
+    """SIGTERM goes on to the processes, which save and leave; Ctrl-C reaches them by itself."""
+
+    def tell(number: int, frame: Any) -> None:
+        for process in processes.processes:
+            if process.is_alive():
+                os.kill(process.pid, number)
+
+    signal.signal(signal.SIGTERM, tell)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _under_torchrun(main: Callable, args: tuple, device: str) -> Any:

@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import functools
 import os
 import platform
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from fastreid import __version__
 from fastreid.config import CfgNode, get_cfg
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.exits import CommandParser
 from fastreid.utils.files import remove_stale, write_text
 from fastreid.utils.logger import setup_logger
 from fastreid.utils.seeding import key
@@ -21,7 +23,7 @@ from fastreid.utils.seeding import key
 
 def default_argument_parser(description: str = "") -> argparse.ArgumentParser:
     """The arguments users of fast-reid know, then `KEY VALUE` pairs that change settings."""
-    parser = argparse.ArgumentParser(description=description, epilog="--debug prints the traceback of a fault.")
+    parser = CommandParser(description=description, epilog="--debug prints the traceback of a fault.")
     parser.add_argument(
         "--config-file", required=True, metavar="FILE", help="YAML settings, such as configs/demo/stage1.yml"
     )
@@ -40,6 +42,9 @@ def default_argument_parser(description: str = "") -> argparse.ArgumentParser:
 
 def load_config(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     """The frozen settings of a file and `KEY VALUE` pairs over it."""
+    late = [word for word in opts if str(word).startswith("--")]
+    if late:
+        raise InputError(f"command line: {late[0]} stands after a setting; options come before the KEY VALUE pairs")
     cfg = get_cfg()
     cfg.merge_from_file(config_file)
     cfg.merge_from_list(list(opts))
@@ -80,7 +85,7 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     device = device_of(cfg)
     folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main():
-        _take(folder)
+        _take(folder.resolve())
         stale = remove_stale(folder)
         write_text(folder / "config.yaml", cfg.dump())
     comm.gather(None)  # the others wait until the folder is there
@@ -94,8 +99,12 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 
-def _take(folder: Path) -> None:
-    """Make the folder ours until this process ends: the lock is held by the open file, which the system closes."""
+@functools.cache
+def _take(folder: Path) -> int:
+    """Make the folder ours until this process ends: the lock is held by the open file, which the system closes.
+
+    A process that asks again for the same folder, as a notebook does, gets the handle it has.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -108,13 +117,12 @@ def _take(folder: Path) -> None:
     except OSError:
         owner = os.read(handle, 100).decode(errors="replace").strip()
         os.close(handle)
-        if owner == str(os.getpid()):  # an earlier run of this very process, as in a notebook, has ended
-            return
         raise EnvironmentFault(
             f"OUTPUT_DIR {folder} is in use by process {owner}; wait for it or choose another OUTPUT_DIR"
         )
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
+    return handle
 
 
 def _versions(device: torch.device) -> str:

@@ -1,5 +1,6 @@
 """One training step: losses, gradients, a check that they are numbers, the optimizer."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,7 @@ class TrainStep:
         device: where batches go.
         amp: float16 autocast with loss scaling; for CUDA devices.
         clip: limit on the gradients.
+        all_learn: whether every parameter gets a gradient in every step; several processes must know.
     """
 
     def __init__(
@@ -67,11 +69,13 @@ class TrainStep:
         device: torch.device,
         amp: bool = False,
         clip: Clip | None = None,
+        all_learn: bool = True,
     ):
         self.model = model
         self.optimizer = optimizer
         self.device = device
         self.clip = clip
+        self.all_learn = all_learn
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp and device.type == "cuda")
         self.frozen: tuple[str, ...] = ()
         self._skipped_in_a_row = 0
@@ -101,7 +105,7 @@ class TrainStep:
             losses, stats = self._wrapped(batch.images, batch.targets, with_stats=True)
         total = torch.stack(list(losses.values())).sum()
         values = _floats({"total_loss": total, **losses, **stats})
-        if not all(torch.isfinite(torch.tensor(value)) for value in values.values()):
+        if comm.anyone(not all(math.isfinite(value) for value in values.values())):
             raise BadStep(_explosion(values), batch, values)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(total).backward()
@@ -119,7 +123,11 @@ class TrainStep:
     def _wrap(self) -> nn.Module:
         if comm.world_size() == 1:
             return self.model
-        return DistributedDataParallel(self.model, device_ids=[self.device] if self.device.type == "cuda" else None)
+        return DistributedDataParallel(
+            self.model,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            find_unused_parameters=not self.all_learn,
+        )
 
     def _held(self, child: str) -> list[nn.Parameter]:
         trained = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
@@ -140,7 +148,7 @@ class TrainStep:
         return norm
 
     def _move(self, batch: Batch, values: dict[str, float]) -> bool:
-        finite = torch.isfinite(torch.tensor(values["grad_norm"])).item()
+        finite = math.isfinite(values["grad_norm"])  # the same in every process: gradients were averaged
         if not finite and not self.scaler.is_enabled():
             raise BadStep(_explosion(values), batch, values)
         self.scaler.step(self.optimizer)

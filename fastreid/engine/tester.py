@@ -1,4 +1,4 @@
-"""The test of a model on one set: features, ranking, scores, and a picture to look at."""
+"""The test of a model on one set: features, ranking, scores; and pictures to look at."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.utils import make_grid
 
 from fastreid.engine.inference import extract
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
@@ -75,3 +76,9 @@ class Tester:
             get_logger().info(f"{self.name}: {sizes}; the patents are not told, so there are no scores")
             return
         get_logger().info(f"{self.name}: {sizes}\n{scores_table(evaluation.steps)}")
+
+
+def input_sheet(batch: Batch, num_images: int = 32) -> Image.Image:
+    """The first drawings of a batch as the network sees them, eight a row."""
+    grid = make_grid(batch.images[:num_images].cpu(), nrow=8, padding=2, pad_value=128)
+    return Image.fromarray(grid.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())

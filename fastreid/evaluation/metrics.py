@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fastreid.evaluation.features import check_count
 from fastreid.evaluation.ranker import choose_ranker
-from fastreid.evaluation.roc import AcceptRates
+from fastreid.evaluation.roc import FALSE_ACCEPT_RATES, AcceptRates
 from fastreid.evaluation.search import distance_blocks, open_space
 from fastreid.evaluation.truth import Ids, Truth
 from fastreid.structures import Ranking
@@ -100,6 +100,12 @@ def score_features(
             f"{truth.num_queries} and {truth.num_gallery} ids; give one id a row"
         )
     return score_blocks(distance_blocks(space, memory_mb=memory_mb), truth, top_k=top_k, roc=roc)
+
+
+def score_names(*, top_k: int = 10, roc: bool = False) -> tuple[str, ...]:
+    """The scores, without counts, that a whole ranking gives; by one of them the best model is chosen."""
+    accept = tuple(f"TPR@FPR={rate:.0e}" for rate in FALSE_ACCEPT_RATES) if roc else ()
+    return ("mAP", f"mAP@{top_k}", *(f"Rank-{r}" for r in RANKS), "mINP", "metric", *accept)
 
 
 def score_blocks(

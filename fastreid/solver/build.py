@@ -11,6 +11,11 @@ from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Schedule
 from fastreid.utils.errors import InputError, suggest
 from fastreid.utils.registry import Registry
 
+OTHER_KIND = {  # classes of torch.optim that an ordinary step cannot drive
+    "LBFGS": "asks for the loss several times a step",
+    "SparseAdam": "takes sparse gradients only",
+}
+
 SCHEDULES: Registry[Callable[..., Schedule]] = Registry(
     "learning-rate schedule",
     {
@@ -52,6 +57,8 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
 
 def make_optimizer(name: str, groups: Iterable[dict], arguments: Mapping[str, Any]) -> torch.optim.Optimizer:
     """Any class of torch.optim by name; an argument the class does not take is refused."""
+    if name in OTHER_KIND:
+        raise InputError(f"SOLVER.OPT: {name} {OTHER_KIND[name]}; choose another, such as Adam or SGD")
     known = {
         key: value
         for key, value in vars(torch.optim).items()

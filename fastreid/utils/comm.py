@@ -32,13 +32,13 @@ def gather(thing: Thing) -> list[Thing]:
     return everyone
 
 
-def mean(values: torch.Tensor) -> torch.Tensor:
-    """The mean over all processes of a tensor, in every process; the argument stays as it is."""
+def anyone(flag: bool) -> bool:
+    """Whether the flag is set in any process; every process must ask."""
     if world_size() == 1:
-        return values
-    total = values.clone()
-    dist.all_reduce(total)
-    return total / world_size()
+        return flag
+    count = torch.tensor(int(flag))
+    dist.all_reduce(count)
+    return bool(count)
 
 
 def share_buffers(model: torch.nn.Module) -> None:

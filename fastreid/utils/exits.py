@@ -1,11 +1,13 @@
 """The one way out of a command: a plain line and the right exit code."""
 
+import argparse
 import errno
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from fastreid.utils.errors import FastreidError, StorageError
+from fastreid.utils.errors import FastreidError, InputError, StorageError
 
 
 class TellableFault(Exception):
@@ -21,6 +23,13 @@ class Stopped(TellableFault):
 
     def __init__(self, signal_number: int, saved: str):
         super().__init__(f"stopped by signal {signal_number}; saved {saved}; go on with --resume", 128 + signal_number)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser whose refusals are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message}; {self.prog} --help tells what there is")
 
 
 def run_tool(main: Callable[[Sequence[str] | None], int]) -> int:

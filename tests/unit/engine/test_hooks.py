@@ -18,8 +18,10 @@ from fastreid.engine.hooks import (
     write_bad_step,
 )
 from fastreid.engine.inference import evaluating
+from fastreid.engine.step import StepResult
 from fastreid.engine.train_loop import Hook
 from fastreid.engine.writers import JSONWriter
+from fastreid.layers.norm import FrozenBN
 from fastreid.solver.schedule import CosineSchedule, Warmup
 from fastreid.utils.errors import InputError, NumbersError
 from fastreid.utils.exits import Stopped
@@ -163,3 +165,26 @@ def test_the_record_of_a_bad_step_names_its_drawings(toy_loop, tmp_path):
         "values": {"loss_cls": "nan"},
         "drawings": ["a.png", "b.png"],
     }
+
+
+def test_freezing_all_of_the_model_is_refused(toy_loop):
+    with pytest.raises(InputError, match="names all of the model"):
+        toy_loop([FreezeLayers(["backbone", "heads"], 6)]).run()
+
+
+def test_precise_batch_norm_leaves_frozen_statistics_alone(toy_loop, toy_step):
+    step = toy_step()
+    step.model.backbone[1] = FrozenBN(4)
+    step.model.backbone[1].running_mean.fill_(7)
+    loop = toy_loop([PreciseBatchNorm(lambda num: islice(toy_loop().batches, num), 3)], step=step, max_epochs=1)
+    loop.run()
+    assert (step.model.backbone[1].running_mean == 7).all()
+
+
+def test_a_gradient_that_is_no_number_does_not_reach_the_log(toy_loop, tmp_path):
+    loop = toy_loop()
+    loop.result = StepResult({"total_loss": 1.0, "grad_norm": float("inf")}, batch=None, skipped=True)
+    progress = Progress()
+    metrics_hook(tmp_path, progress).after_step(loop)
+    assert "grad_norm" not in progress.window
+    assert progress.window["total_loss"] == [1.0]

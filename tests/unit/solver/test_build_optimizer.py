@@ -48,3 +48,8 @@ def test_an_optimizer_torch_does_not_have_is_refused_with_the_nearest():
 def test_an_argument_the_optimizer_does_not_take_is_refused():
     with pytest.raises(InputError, match=r"OPT_ARGS.*beta"):
         make_optimizer("Adam", parameter_groups(Small(), RATES), {"beta": 1})
+
+
+def test_an_optimizer_that_an_ordinary_step_cannot_drive_is_refused():
+    with pytest.raises(InputError, match="LBFGS asks for the loss several times a step"):
+        make_optimizer("LBFGS", parameter_groups(Small(), RATES), {})

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from fastreid.data.datasets.base import RetrievalData
+from fastreid.engine.build import _check_selection, num_classes_of
+from fastreid.engine.launch import launch
+from fastreid.engine.setup import load_config
+from fastreid.structures import Drawing
+from fastreid.utils.errors import EnvironmentFault, InputError
+
+TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
+
+
+def data(query="a", gallery="a"):
+    return RetrievalData("Mine", (), (Drawing("q", "q", query),), (Drawing("g", "g", gallery),))
+
+
+def test_a_score_that_no_test_gives_is_refused_before_the_first_step():
+    cfg = load_config(TINY, ["TEST.TOP_K", "5"])
+    with pytest.raises(InputError, match=r"no score 'mAP@10'. Did you mean 'mAP@5'"):
+        _check_selection(cfg, data())
+
+
+def test_a_count_does_not_choose_the_best_model():
+    with pytest.raises(InputError, match="no score 'num_queries'"):
+        _check_selection(load_config(TINY, ["TEST.SELECT_BY", "num_queries"]), data())
+
+
+@pytest.mark.parametrize(("query", "gallery"), [("", ""), ("a", "b")])
+def test_a_test_without_a_match_does_not_choose_the_best_model(query, gallery):
+    with pytest.raises(InputError, match="cannot choose the best model"):
+        _check_selection(load_config(TINY), data(query, gallery))
+
+
+def test_classes_are_counted_or_more_than_the_patents_but_never_fewer():
+    assert num_classes_of(load_config(TINY), 7) == 7
+    assert num_classes_of(load_config(TINY, ["MODEL.HEADS.NUM_CLASSES", "9"]), 7) == 9
+    with pytest.raises(InputError, match="NUM_CLASSES is 5 and the training list has 7"):
+        num_classes_of(load_config(TINY, ["MODEL.HEADS.NUM_CLASSES", "5"]), 7)
+
+
+def test_an_option_behind_a_setting_is_told_where_it_belongs():
+    with pytest.raises(InputError, match=r"--resume stands after a setting; options come before"):
+        load_config(TINY, ["SEED", "1", "--resume"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault", "words"),
+    [
+        ({"num_gpus": 0}, InputError, "at least 1"),
+        ({"num_machines": 2}, InputError, "--dist-url"),
+        ({"num_machines": 2, "machine_rank": 2, "dist_url": "tcp://a:1"}, InputError, "counted from 0 to 1"),
+        ({"num_gpus": 2, "device": "cuda:1"}, InputError, "set MODEL.DEVICE cuda"),
+        ({"num_gpus": 99, "device": "cuda"}, EnvironmentFault, "ask for fewer"),
+    ],
+)
+def test_processes_that_cannot_be_started_are_refused(arguments, fault, words):
+    with pytest.raises(fault, match=words):
+        launch(print, **arguments)
