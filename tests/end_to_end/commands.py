@@ -1,12 +1,16 @@
 """The commands as a user starts them."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 REPOSITORY = Path(__file__).parents[2]
 TINY = REPOSITORY / "tests/end_to_end/tiny.yml"
+TIMED = {"time", "data_time", "eta_seconds"}
 
 
 def start(tool, *arguments, folder, **environment):
@@ -26,3 +30,17 @@ def run(tool, *arguments, folder, **environment):
     process = start(tool, *arguments, folder=folder, **environment)
     output, errors = process.communicate(timeout=240)
     return process.returncode, output, errors
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def same_bits(first, second):
+    one, other = weights(first), weights(second)
+    return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def metrics(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in TIMED} for line in lines]

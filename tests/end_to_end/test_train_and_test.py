@@ -1,33 +1,15 @@
 """Generated drawings, from the shell: train, resume, test."""
 
 import json
-import signal
-import time
 import zipfile
 
 import numpy as np
 import pytest
 import torch
-from commands import TINY, run, start
+from commands import TINY, metrics, run, same_bits
 
 from fastreid.engine import Predictor
 from fastreid.structures import Ranking
-
-TIMED = {"time", "data_time", "eta_seconds"}
-
-
-def weights(path):
-    return torch.load(path, weights_only=True)["model"]
-
-
-def same_bits(first, second):
-    one, other = weights(first), weights(second)
-    return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def metrics(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in TIMED} for line in lines]
 
 
 def test_a_run_leaves_the_files_users_know(trained):
@@ -43,23 +25,6 @@ def test_the_best_model_is_the_one_that_earned_the_best_score(trained):
     assert len(scored) == 3
     assert best["best"] == best["metric"] == max(scored)
     assert best["epoch"] == scored.index(max(scored))
-
-
-def test_a_run_killed_and_resumed_ends_with_the_same_bits(drawings, trained, tmp_path):
-    arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
-    process = start("train_net.py", *arguments, "DATALOADER.NUM_WORKERS", 2, folder=tmp_path)
-    while not (tmp_path / "run" / "last_checkpoint").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (tmp_path / "run" / "model_final.pth").exists()
-    code, output, errors = run("train_net.py", *arguments, folder=tmp_path)
-    assert code == 0, errors
-    assert "going on from" in output
-    assert same_bits(tmp_path / "run" / "model_final.pth", trained / "model_final.pth")
-    assert same_bits(tmp_path / "run" / "model_best.pth", trained / "model_best.pth")
-    assert metrics(tmp_path / "run") == metrics(trained)
 
 
 def test_a_finished_run_resumed_says_so_and_changes_nothing(drawings, trained):

@@ -1,0 +1,81 @@
+"""Runs that are stopped: by kills at any moment, by signals to one process or to all."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from commands import REPOSITORY, TINY, metrics, run, same_bits, start
+
+
+def wait_for(path, process, *, limit_s=120):
+    """Wait until a file is there and not empty; the run must live until then."""
+    deadline = time.monotonic() + limit_s
+    while not (path.exists() and path.stat().st_size):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_run_killed_and_resumed_ends_with_the_same_bits(drawings, trained, tmp_path):
+    arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
+    process = start("train_net.py", *arguments, "DATALOADER.NUM_WORKERS", 2, folder=tmp_path)
+    wait_for(tmp_path / "run" / "last_checkpoint", process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "run" / "model_final.pth").exists()
+    code, output, errors = run("train_net.py", *arguments, folder=tmp_path)
+    assert code == 0, errors
+    assert "going on from" in output
+    assert same_bits(tmp_path / "run" / "model_final.pth", trained / "model_final.pth")
+    assert same_bits(tmp_path / "run" / "model_best.pth", trained / "model_best.pth")
+    assert metrics(tmp_path / "run") == metrics(trained)
+
+
+def test_sigterm_to_the_run_and_all_its_workers_saves_and_the_run_goes_on(drawings, trained, tmp_path):
+    arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
+    command = [sys.executable, REPOSITORY / "tools/train_net.py", *map(str, arguments), "DATALOADER.NUM_WORKERS", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(
+        command, env=environment, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    wait_for(tmp_path / "run" / "metrics.json", process)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, len(errors.splitlines())) == (143, 1), errors
+    assert "model_stopped.pth; go on with --resume" in errors
+    code, _, errors = run("train_net.py", *arguments, folder=tmp_path)
+    assert code == 0, errors
+    assert same_bits(tmp_path / "run" / "model_final.pth", trained / "model_final.pth")
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_parent_of_two_processes_saves(drawings, tmp_path):
+    arguments = ["--config-file", TINY, "--num-gpus", 2, "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
+    process = start("train_net.py", *arguments, "SOLVER.MAX_EPOCH", 50, folder=tmp_path)
+    wait_for(tmp_path / "run" / "metrics.json", process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 143, errors
+    assert (tmp_path / "run" / "model_stopped.pth").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_twenty_kills_at_any_moment_change_no_bit(drawings, trained, tmp_path):
+    arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings]
+    for number in range(20):
+        folder = tmp_path / str(number)
+        process = start("train_net.py", *arguments, "OUTPUT_DIR", folder, folder=tmp_path)
+        wait_for(folder / "metrics.json", process)
+        time.sleep(random.Random(number).uniform(0, 8))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        code, _, errors = run("train_net.py", *arguments, "OUTPUT_DIR", folder, folder=tmp_path)
+        assert code == 0, errors
+        for name in ("model_final.pth", "model_best.pth"):
+            assert same_bits(folder / name, trained / name)
+        assert metrics(folder) == metrics(trained)
