@@ -71,11 +71,13 @@ class Embeddings:
         features: float32 (N, D), finite, no row all zero.
         patents: the N patents' ids as words.
         names: the N drawings' names.
+        cameras: the N drawings' viewpoint numbers, -1 where unknown; empty where none is known.
     """
 
     features: Tensor
     patents: tuple[str, ...]
     names: tuple[str, ...]
+    cameras: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or self.features.dtype != torch.float32:
@@ -84,6 +86,8 @@ class Embeddings:
             raise InputError(
                 f"{len(self.features)} features, {len(self.patents)} patents and {len(self.names)} names must be as many"
             )
+        if self.cameras and len(self.cameras) != len(self.features):
+            raise InputError(f"{len(self.features)} features have {len(self.cameras)} cameras; give as many, or none")
         bad = ~torch.isfinite(self.features).all(dim=1) | (self.features == 0).all(dim=1)
         if bad.any():
             named = ", ".join(self.names[row] for row in bad.nonzero().flatten().tolist()[:20])

@@ -5,8 +5,11 @@ one thread of computation, so no thread pool of the parent is used; a worker tou
 never CUDA; and it starts in a second without importing anything again. Elsewhere the platform's own way is taken.
 """
 
+import contextlib
+import os
 import signal
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +29,7 @@ from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import EnvironmentFault, InputError
 
 NUM_DRAWINGS_TOLD = 3
+MAIN_ANSWERS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Sampler(Protocol):
@@ -221,7 +225,8 @@ class _Feed:
                 multiprocessing_context="fork" if several and sys.platform == "linux" else None,
                 generator=torch.Generator(),  # else it takes a number from the generator that the run's weights come from
             )
-            return iter(loader)
+            with _held_back():
+                return iter(loader)
 
     def _fault(self, reason: str) -> EnvironmentFault:
         rows = [row for _, row in self.awaited[0]] if self.awaited else []
@@ -248,10 +253,31 @@ class _Remembered:
             yield batch
 
 
-def _leave_signals_to_main(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal and is answered by the main one, after saving; SIGTERM ends a worker.
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Inside, signals wait: one that comes while a worker starts finds it ready. What is forked inside keeps waiting."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, MAIN_ANSWERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    A forked worker would else keep the main process's handlers, which only take a note.
+
+def _leave_signals_to_main(worker: int) -> None:
+    """Let the main process answer what is sent to all processes of a run; its own SIGTERM ends the worker.
+
+    Ctrl-C in a terminal and the SIGTERM of SLURM or systemd reach workers too, while the main process still wants
+    their batches, to end its step and save. SIGTERM from the main process comes when the loader is closed or Python
+    ends. Only the sender tells the two apart, and a Python handler is not told the sender; so a thread waits for the
+    signal, which also ends a worker that is stuck in a drawing. A worker whose main process is gone leaves by itself.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # elsewhere there is no word of the sender, and SIGTERM ends the worker
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_main_says, daemon=True).start()
+
+
+def _end_when_main_says() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        continue
+    os._exit(0)

@@ -51,7 +51,10 @@ def extract(
     for share_rows, share_features in given:
         features[share_rows] = share_features
     return Embeddings(
-        features, tuple(drawing.patent for drawing in drawings), tuple(drawing.name for drawing in drawings)
+        features,
+        tuple(drawing.patent for drawing in drawings),
+        tuple(drawing.name for drawing in drawings),
+        cameras=tuple(drawing.camera for drawing in drawings),
     )
 
 

@@ -123,12 +123,19 @@ class Evaluator:
 
 
 def _truth_of(queries: Embeddings, gallery: Embeddings) -> Truth | None:
-    """Who matches whom, or None where one side's patents are all unknown."""
+    """Who matches whom, or None where one side's patents are all unknown; cameras count where every drawing has one."""
     if not (any(queries.patents) and any(gallery.patents)):
         return None
     row_of = {name: row for row, name in enumerate(gallery.names)}
     own_rows = [row_of.get(name, -1) for name in queries.names]
-    return Truth(queries.patents, gallery.patents, own_rows=own_rows)
+    known = all(side.cameras and min(side.cameras) >= 0 for side in (queries, gallery))
+    return Truth(
+        queries.patents,
+        gallery.patents,
+        query_cameras=queries.cameras if known else None,
+        gallery_cameras=gallery.cameras if known else None,
+        own_rows=own_rows,
+    )
 
 
 def _name_of(settings: ExpansionSettings) -> str:

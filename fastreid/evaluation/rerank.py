@@ -29,9 +29,9 @@ class RerankSettings:
     def __post_init__(self) -> None:
         check_count("k1", self.k1)
         if check_count("k2", self.k2) > self.k1:
-            raise InputError(f"k2 is at most k1 ({self.k1}), not {self.k2}")
+            raise InputError(f"k2 (TEST.RERANK.K2) is at most k1 (TEST.RERANK.K1), {self.k1}, not {self.k2}")
         if not (isinstance(self.lambda_value, (int, float)) and 0 <= self.lambda_value <= 1):
-            raise InputError(f"lambda_value is a share 0..1, not {self.lambda_value!r}")
+            raise InputError(f"lambda_value (TEST.RERANK.LAMBDA) is a share 0..1, not {self.lambda_value!r}")
 
 
 def k_reciprocal(

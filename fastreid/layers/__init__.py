@@ -3,7 +3,7 @@
 from fastreid.layers.attention import NonLocal, SqueezeExcitation
 from fastreid.layers.distance import cosine_distance, euclidean_distance, squared_euclidean_distance
 from fastreid.layers.margin import ArcSoftmax, CircleSoftmax, CosSoftmax, Linear
-from fastreid.layers.norm import IBN, FrozenBN, GhostBN, freeze_bias, get_norm
+from fastreid.layers.norm import IBN, FrozenBN, GhostBN, freeze_bias
 from fastreid.layers.pooling import GeneralizedMeanPooling, GeneralizedMeanPoolingP, GlobalAvgPool, GlobalMaxPool
 from fastreid.layers.precision import in_full_precision
 
@@ -24,7 +24,6 @@ __all__ = [
     "cosine_distance",
     "euclidean_distance",
     "freeze_bias",
-    "get_norm",
     "in_full_precision",
     "squared_euclidean_distance",
 ]

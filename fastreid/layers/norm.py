@@ -31,7 +31,8 @@ class GhostBN(nn.BatchNorm2d):
     """Batch normalisation over groups of at most `ghost_batch` drawings, as if the batch were smaller.
 
     Hoffer, Hubara, Soudry: Train longer, generalize better (2017). The running statistics move by the mean of the
-    groups'. When not training it is plain batch normalisation.
+    groups'; with `momentum` None they are the plain mean over all batches. When not training it is plain batch
+    normalisation.
 
     Raises:
         InputError: a group of less than 2 drawings.
@@ -61,9 +62,10 @@ class GhostBN(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _move(self, mean: Tensor, variance: Tensor) -> None:
-        self.running_mean.lerp_(mean, MOMENTUM)
-        self.running_var.lerp_(variance, MOMENTUM)
         self.num_batches_tracked.add_(1)
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance, share)
 
 
 class IBN(nn.Module):
@@ -111,8 +113,3 @@ NORMS: Registry[NormMaker] = Registry(
         "GN": group_norm,
     },
 )
-
-
-def get_norm(name: str, num_channels: int) -> nn.Module:
-    """The norm of that name for that many channels; an unknown name is refused with the nearest known one."""
-    return NORMS.get(name)(num_channels)

@@ -89,13 +89,16 @@ def model_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return {_present_name(name, neck): tensor for name, tensor in plain.items() if name not in MADE_BY_MODEL}
 
 
-def load_state(model: nn.Module, state: Mapping[str, Tensor], *, may_differ: Collection[str] = ()) -> LoadReport:
+def load_state(
+    model: nn.Module, state: Mapping[str, Tensor], *, may_differ: Collection[str] = (), source: str = ""
+) -> LoadReport:
     """Put tensors into a model, all or none.
 
     Args:
         model: what they go into, on any device.
         state: name -> tensor, as `model_state` gives them.
         may_differ: names that may be missing or of another shape; they keep the model's own values.
+        source: where the tensors come from, such as the file, for messages.
 
     Raises:
         WeightsError: a tensor is missing, unknown, of another shape or kind, or holds NaN or Inf; nothing is loaded.
@@ -109,23 +112,27 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, may_differ: Col
             anew[name] = difference
         elif difference:
             faults.append(f"{name}: {difference}")
+    where = f"{source}: " if source else ""
     faults += [f"{name}: unknown to the model" for name in state if name not in wanted]
     if faults:
         raise WeightsError(
-            f"weights do not fit the model, {len(faults)} of {len(wanted)} tensors differ: {_shown(faults)}; "
+            f"{where}weights do not fit the model, {len(faults)} of {len(wanted)} tensors differ: {_shown(faults)}; "
             "check DEPTH, WITH_IBN, WITH_SE, WITH_NL, EMBEDDING_DIM and POOL_LAYER"
         )
     chosen = {name: state[name] for name in wanted if name not in anew}
-    check_finite(chosen)
+    check_finite(chosen, source=source)
     model.load_state_dict(chosen, strict=False)
     return LoadReport(len(chosen), len(wanted), anew)
 
 
-def check_finite(state: Mapping[str, Tensor]) -> None:
-    """Refuse tensors with NaN or Inf in them, by name."""
+def check_finite(state: Mapping[str, Tensor], *, source: str = "") -> None:
+    """Refuse tensors with NaN or Inf in them, by name; `source`, such as the file, opens the message."""
+    where = f"{source}: " if source else ""
     bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
     if bad:
-        raise WeightsError(f"weights hold NaN or Inf in {len(bad)} tensors: {_shown(bad)}; use an earlier checkpoint")
+        raise WeightsError(
+            f"{where}weights hold NaN or Inf in {len(bad)} tensors: {_shown(bad)}; use an earlier checkpoint"
+        )
 
 
 def _difference(wanted: Tensor, found: Tensor | None) -> str:
@@ -151,8 +158,8 @@ def _load_pickle(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise whatever their bytes lead to
         raise WeightsError(
-            f"{path}: not a file of tensors and plain values ({_first_line(error)}); "
-            'save it as torch.save({"model": model.state_dict()}, path) where it was made'
+            f"{path}: not a file of tensors and plain values, or damaged; fetch it again, or convert it where it was "
+            'made: torch.save({"model": model.state_dict()}, path)'
         ) from error
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import IO, Any
 
 from fastreid.utils.errors import StorageError
 
-TEMPORARY_MARK = ".tmp-"
+TEMPORARY_MARK = ".fastreid-tmp-"  # between a file's name and the eight letters `mkstemp` adds; .gitignore has it too
 
 
 @contextlib.contextmanager
@@ -54,7 +55,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def remove_stale(folder: str | os.PathLike) -> list[str]:
     """Remove the temporary files a killed writer left in a folder; returns their names."""
-    stale = sorted(file for file in Path(folder).glob(f"*{TEMPORARY_MARK}*") if file.is_file())
+    ending = re.compile(rf"{re.escape(TEMPORARY_MARK)}\w{{8}}$")
+    stale = sorted(file for file in Path(folder).iterdir() if ending.search(file.name) and file.is_file())
     for file in stale:
         file.unlink(missing_ok=True)
     return [file.name for file in stale]

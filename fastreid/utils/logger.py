@@ -1,6 +1,7 @@
 """The run's log: plain lines on the console, the same with dates in `log.txt`."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def setup_logger(folder: str | Path, *, rank: int = 0) -> logging.Logger:
         logger.removeHandler(handler)
         handler.close()
     if rank == 0:
-        console = logging.StreamHandler(sys.stdout)
+        console = _Console(sys.stdout)
         console.setLevel(logging.INFO)
         console.setFormatter(_ConsoleFormatter())
         logger.addHandler(console)
@@ -31,6 +32,19 @@ def setup_logger(folder: str | Path, *, rank: int = 0) -> logging.Logger:
     file.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S"))
     logger.addHandler(file)
     return logger
+
+
+class _Console(logging.StreamHandler):
+    """A console whose reader left, as with `| head -1`, is written to no more; the run goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+            return
+        # What the stream still holds must go somewhere, or Python complains of it when it ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.stream.fileno())
+        os.close(nowhere)
 
 
 class _ConsoleFormatter(logging.Formatter):

@@ -111,9 +111,9 @@ def test_expansion_refuses_choices_that_mean_nothing(choices, words):
     [
         ({"k1": 0}, "k1 is an integer of at least 1"),
         ({"k2": 0}, "k2 is an integer of at least 1"),
-        ({"k1": 3, "k2": 4}, r"k2 is at most k1 \(3\), not 4"),
-        ({"lambda_value": 1.5}, "lambda_value is a share 0..1, not 1.5"),
-        ({"lambda_value": float("nan")}, "lambda_value is a share"),
+        ({"k1": 3, "k2": 4}, r"k2 \(TEST\.RERANK\.K2\) is at most k1 \(TEST\.RERANK\.K1\), 3, not 4"),
+        ({"lambda_value": 1.5}, r"lambda_value \(TEST\.RERANK\.LAMBDA\) is a share 0..1, not 1.5"),
+        ({"lambda_value": float("nan")}, "lambda_value .* is a share"),
     ],
 )
 def test_reranking_refuses_choices_that_mean_nothing(choices, words):

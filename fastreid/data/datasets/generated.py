@@ -1,9 +1,13 @@
 """Drawings made from a seed, so that a first run needs no download."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +15,18 @@ from fastreid.data.datasets.deeppatent import Patent
 from fastreid.data.generated import RULES_VERSION, write_patents
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError, StorageError
+from fastreid.utils.logger import get_logger
+
+LOCK_NAME = ".generated.lock"  # held by the one run that draws; stays, as a lock that is removed locks nobody out
+UNFINISHED = re.compile(r"generated-[0-9a-f]{8}\.unfinished-\w{8}")
 
 
 class Generated:
     """Patents drawn once into `root/generated-<digest of the settings>/` in the DeepPatent layout, then read from there.
 
-    The folder appears under its name only when it is whole; of two runs that make it at once, one wins and both read
-    the same bytes.
+    The digest is of the settings and of the rules of drawing, so other rules are another folder. It appears under its
+    name only when it is whole; one run draws while others wait and then read the same bytes, and what a killed run left
+    is removed.
 
     Args:
         root: the folder of all data.
@@ -55,21 +64,39 @@ class Generated:
         return Patent(self.folder)
 
     def _draw(self) -> None:
+        root = self.folder.parent
+        with _alone_in(root):
+            if self.folder.exists():  # drawn while this run waited
+                return
+            for left in root.iterdir():
+                if UNFINISHED.fullmatch(left.name):  # of a run that was killed: nobody else draws here now
+                    shutil.rmtree(left, ignore_errors=True)
+            unfinished = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}.unfinished-", dir=root))
+            try:
+                write_patents(unfinished, num_workers=self.num_workers, **self.settings)
+                unfinished.chmod(0o755)
+                os.rename(unfinished, self.folder)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone_in(root: Path) -> Iterator[None]:
+    """Inside, no other run draws below this root; a run that is killed frees it."""
+    lock = None
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}.unfinished-", dir=self.folder.parent))
-        except OSError as error:
-            raise StorageError(
-                f"{self.folder.parent}: cannot be written ({error.strerror}); choose another DATASETS.ROOT"
-            )
-        try:
-            write_patents(unfinished, num_workers=self.num_workers, **self.settings)
-            unfinished.chmod(0o755)
-            os.rename(unfinished, self.folder)
-        except OSError as error:
-            if not self.folder.is_dir():  # else another run was first, with the same bytes
-                raise StorageError(
-                    f"{self.folder}: cannot be written ({error.strerror}); free space or choose another root"
-                )
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            get_logger().info(f"another run draws in {root}; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{root}: cannot be written ({error.strerror or error}); free space or choose another DATASETS.ROOT"
+        ) from error
+    finally:
+        if lock is not None:
+            os.close(lock)

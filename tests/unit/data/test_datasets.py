@@ -1,6 +1,7 @@
 """Where the data sets look, and what they give."""
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -200,15 +201,17 @@ def write_tiny(folder, **_):
     Image.fromarray(np.full((4, 4), 255, np.uint8)).save(folder / "train_data/patent_data/p/1.png")
 
 
+def made_in(root):
+    return sorted(path.name for path in root.iterdir() if path.name != generated.LOCK_NAME)
+
+
 def test_generated_drawings_are_made_once_and_whole(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(generated, "write_patents", lambda folder, **given: (calls.append(given), write_tiny(folder)))
     for _ in range(2):
         assert names(generated.Generated(tmp_path / "data", **SETTINGS).train()) == ["p/1.png", "p/2.png"]
     assert calls == [SETTINGS]
-    assert [path.name for path in (tmp_path / "data").iterdir()] == [
-        generated.Generated(tmp_path, **SETTINGS).folder.name
-    ]
+    assert made_in(tmp_path / "data") == [generated.Generated(tmp_path, **SETTINGS).folder.name]
 
 
 def test_other_settings_are_another_folder(tmp_path):
@@ -219,11 +222,13 @@ def test_other_settings_are_another_folder(tmp_path):
     assert generated.Generated(tmp_path, **{**SETTINGS, "num_workers": 8}).folder in folders
 
 
-def test_two_runs_that_generate_at_once_both_read_the_drawings(tmp_path, monkeypatch):
-    both_here = threading.Barrier(2)
+def test_of_two_runs_that_generate_at_once_one_draws_and_both_read(tmp_path, monkeypatch):
+    begun, calls = threading.Event(), []
 
     def write(folder, **_):
-        both_here.wait(timeout=20)
+        calls.append(folder)
+        begun.set()
+        time.sleep(0.2)
         write_tiny(folder)
 
     monkeypatch.setattr(generated, "write_patents", write)
@@ -232,12 +237,30 @@ def test_two_runs_that_generate_at_once_both_read_the_drawings(tmp_path, monkeyp
         threading.Thread(target=lambda: found.append(names(generated.Generated(tmp_path, **SETTINGS).train())))
         for _ in range(2)
     ]
-    for run in runs:
-        run.start()
+    runs[0].start()
+    assert begun.wait(timeout=20)
+    runs[1].start()
     for run in runs:
         run.join()
     assert found == [["p/1.png", "p/2.png"]] * 2
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(calls) == len(made_in(tmp_path)) == 1
+
+
+def test_what_a_killed_run_left_is_removed_and_only_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(generated, "write_patents", lambda folder, **_: write_tiny(folder))
+    data = generated.Generated(tmp_path, **SETTINGS)
+    for stale in (f"{data.folder.name}.unfinished-abc_1234", "generated-0123abcd.unfinished-qwertyui"):
+        touch(tmp_path / stale / "half.png")
+    touch(tmp_path / "generated-sketches.unfinished" / "mine.png")
+    data.train()
+    assert made_in(tmp_path) == sorted([data.folder.name, "generated-sketches.unfinished"])
+    assert not (data.folder / "half.png").exists()
+
+
+def test_drawings_of_older_rules_never_pass_for_new_ones(tmp_path, monkeypatch):
+    before = generated.Generated(tmp_path, **SETTINGS).folder
+    monkeypatch.setattr(generated, "RULES_VERSION", generated.RULES_VERSION + 1)
+    assert generated.Generated(tmp_path, **SETTINGS).folder != before
 
 
 def test_a_generator_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -248,7 +271,7 @@ def test_a_generator_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(generated, "write_patents", write)
     with pytest.raises(InputError, match="no room"):
         generated.Generated(tmp_path, **SETTINGS).train()
-    assert list(tmp_path.iterdir()) == []
+    assert made_in(tmp_path) == []
 
 
 def test_a_generated_folder_that_was_emptied_is_refused(tmp_path):

@@ -54,6 +54,7 @@ def test_each_row_holds_its_drawing_s_features_whatever_the_order_of_batches():
     given = extract(LeftHalf(), reversed(batches(images, 2)), drawings(5), device=torch.device("cpu"))
     assert torch.equal(given.features, LeftHalf()(images))
     assert given.names == tuple(f"{n}.png" for n in range(5))
+    assert given.cameras == (-1,) * 5
 
 
 def test_features_that_are_no_numbers_are_refused_and_their_drawings_named():

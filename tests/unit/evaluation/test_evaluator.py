@@ -5,6 +5,7 @@ from fastreid.config import get_cfg
 from fastreid.evaluation import Evaluator, ExpansionSettings, RerankSettings, expand, k_reciprocal, nearest, score
 from fastreid.evaluation.build import build_evaluator
 from fastreid.structures import Embeddings
+from fastreid.utils.errors import InputError
 
 EXPANSION = ExpansionSettings(k=4, alpha=2.0)
 RERANKING = RerankSettings(k1=8, k2=3, lambda_value=0.3)
@@ -85,3 +86,21 @@ def test_a_config_builds_the_evaluator_it_describes():
     assert evaluator.aqe == ExpansionSettings(k=4, alpha=3.0, gallery_too=False)
     assert evaluator.rerank is None
     assert [name for name, _ in evaluator(*embeddings()).steps] == ["search", "+ AQE"]
+
+
+@pytest.mark.parametrize(
+    ("query_camera", "gallery_cameras", "rank_1"),
+    [(1, (1, 2, 2), 0.0), (-1, (-1, -1, -1), 100.0), (1, (1, 2, -1), 100.0), (3, (1, 2, 2), 100.0)],
+)
+def test_a_drawing_by_the_querys_camera_does_not_count_where_all_cameras_are_known(
+    query_camera, gallery_cameras, rank_1
+):
+    features = torch.eye(3)[[0, 1, 2]] + 0.1  # nearest first: the query's patent, another, the query's patent
+    query = Embeddings(torch.tensor([[1.0, 0.8, 0.1]]), ("a",), ("q.png",), (query_camera,))
+    gallery = Embeddings(features, ("a", "b", "a"), ("1.png", "2.png", "3.png"), gallery_cameras)
+    assert Evaluator()(query, gallery).scores["Rank-1"] == rank_1
+
+
+def test_cameras_are_one_a_drawing_or_none():
+    with pytest.raises(InputError, match="2 features have 1 cameras; give as many, or none"):
+        Embeddings(torch.eye(2), ("a", "b"), ("1.png", "2.png"), cameras=(1,))

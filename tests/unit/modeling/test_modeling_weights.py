@@ -67,6 +67,13 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, capsys, w
     assert capsys.readouterr().out == ""
 
 
+def test_a_file_of_other_things_is_refused_in_plain_words_without_torchs_own(tmp_path):
+    torch.save({"model": Hostile()}, tmp_path / "run.pth")
+    with pytest.raises(WeightsError, match=r"run\.pth: not a file of tensors .* torch\.save\(") as caught:
+        read_weights(tmp_path / "run.pth")
+    assert "PyTorch" not in str(caught.value)
+
+
 def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "cut.pth"
     torch.save(state(), path)
@@ -121,6 +128,13 @@ def test_every_single_tensor_fault_is_refused_and_nothing_is_loaded(name, fault)
     with pytest.raises(WeightsError, match=f"1 of 8 tensors differ: {name}"):
         load_state(model, tensors)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_refusal_names_where_the_weights_come_from():
+    with pytest.raises(WeightsError, match=r"^logs/old\.pth: weights do not fit the model, 8 of 8"):
+        load_state(Tiny(), {}, source="logs/old.pth")
+    with pytest.raises(WeightsError, match=r"^logs/old\.pth: weights hold NaN"):
+        load_state(Tiny(), state(**{"backbone.bias": torch.full((4,), torch.nan)}), source="logs/old.pth")
 
 
 def test_a_tensor_the_model_does_not_know_is_refused():

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from fastreid.utils.errors import StorageError
-from fastreid.utils.files import atomic_write, remove_stale, sha256_of, write_text
+from fastreid.utils.files import TEMPORARY_MARK, atomic_write, remove_stale, sha256_of, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -30,10 +32,24 @@ def test_a_full_disk_is_told_and_the_old_file_stays(tmp_path):
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):
-    (tmp_path / "model.pth.tmp-abc").write_bytes(b"half")
-    (tmp_path / "model.pth").write_bytes(b"whole")
-    assert remove_stale(tmp_path) == ["model.pth.tmp-abc"]
-    assert [file.name for file in tmp_path.iterdir()] == ["model.pth"]
+    write_text(tmp_path / "model.pth", "whole")
+    writer = atomic_write(tmp_path / "model.pth")
+    writer.__enter__().write(b"half")
+    [left] = [file.name for file in tmp_path.iterdir() if file.name != "model.pth"]
+    assert remove_stale(tmp_path) == [left]
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["whole"]
+
+
+@pytest.mark.parametrize("name", ["report.tmp-march.txt", "a.tmp-abcdefgh", "notes.fastreid-tmp-of-mine.txt"])
+def test_a_users_file_is_never_taken_for_a_temporary(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    assert remove_stale(tmp_path) == []
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_git_ignores_temporaries():
+    lines = (Path(__file__).parents[3] / ".gitignore").read_text().splitlines()
+    assert f"*{TEMPORARY_MARK}*" in lines
 
 
 def test_the_digest_is_that_of_the_bytes(tmp_path):

@@ -1,0 +1,69 @@
+"""SLURM and systemd send SIGTERM to every process of a run at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PROGRAM = """
+import signal, sys, time
+from fastreid.data.loading import TrainLoader, Workers
+from fastreid.data.samplers.stream import TrainingSampler
+from fastreid.data.transforms.page import Pipeline, Resize
+from fastreid.structures import Drawing
+
+class Slow(Pipeline):
+    def __call__(self, page):
+        time.sleep(0.01)
+        return super().__call__(page)
+
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+loader = TrainLoader(
+    [Drawing(f"{sys.argv[1]}/{row}.png", f"{row}.png", str(row)) for row in range(4)],
+    transform=Slow([Resize([8, 8], max_pixels=100)]),
+    sampler=TrainingSampler(4, batch_size=4, seed=0),
+    batch_size=4,
+    seed=0,
+    workers=Workers(2, timeout_s=60),
+)
+num_after = 0
+for batch in loader:
+    print("step", flush=True)
+    num_after += len(asked)
+    if num_after == 8:  # more than the workers had read ahead
+        break
+if sys.argv[2] == "close":
+    loader.close()
+print("saved", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who sent a signal")
+@pytest.mark.parametrize("ending", ["close", "leave open"])
+def test_workers_leave_a_signal_sent_to_all_to_the_main_process_and_end_with_it(tmp_path, ending):
+    for row in range(4):
+        Image.fromarray(np.full((8, 8), 255, np.uint8)).save(tmp_path / f"{row}.png")
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), ending]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as run:
+        assert run.stdout.readline() == "step\n"
+        os.killpg(run.pid, signal.SIGTERM)
+        rest, told = run.communicate(timeout=60)
+    assert (run.returncode, told, rest.splitlines()[-1]) == (0, "", "saved")
+    assert group_is_gone(run.pid)
+
+
+def group_is_gone(group):
+    for _ in range(20):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
