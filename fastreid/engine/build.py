@@ -192,7 +192,9 @@ def start_from(cfg: CfgNode, model: nn.Module) -> None:
     Only the classifier of MODEL.WEIGHTS may differ, since it belongs to the patents it was trained on.
     """
     if cfg.MODEL.WEIGHTS:
-        report = load_state(model, model_state(read_weights(cfg.MODEL.WEIGHTS)), may_differ=(CLASSIFIER,))
+        report = load_state(
+            model, model_state(read_weights(cfg.MODEL.WEIGHTS)), may_differ=(CLASSIFIER,), source=cfg.MODEL.WEIGHTS
+        )
         get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
     elif cfg.MODEL.BACKBONE.PRETRAIN:
         for turn in range(comm.world_size()):  # process 0 downloads, the others then find the file
@@ -272,7 +274,7 @@ def build_tested_model(cfg: CfgNode, *, random_weights: bool = False) -> nn.Modu
     state = model_state(read_weights(cfg.MODEL.WEIGHTS))
     num_classes = len(state[CLASSIFIER]) if CLASSIFIER in state else cfg.MODEL.HEADS.NUM_CLASSES or 1
     model = build_model(cfg, num_classes=num_classes)
-    report = load_state(model, state, may_differ=() if CLASSIFIER in state else (CLASSIFIER,))
+    report = load_state(model, state, may_differ=() if CLASSIFIER in state else (CLASSIFIER,), source=cfg.MODEL.WEIGHTS)
     get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
     return model.to(device_of(cfg))
 

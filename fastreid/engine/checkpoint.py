@@ -130,7 +130,7 @@ class Checkpointer:
                 f"{path}: no {', '.join(missing)} inside, so a run cannot go on from it; start a new one with MODEL.WEIGHTS"
             )
         self._check_settings(path, state.get("config", ""))
-        load_state(self.step.model, model_state(state))
+        load_state(self.step.model, model_state(state), source=str(path))
         self._restore(path, state)
         return Progress(
             iteration=state["iteration"],
