@@ -31,7 +31,7 @@ from fastreid.engine.hooks import (
     write_bad_step,
 )
 from fastreid.engine.predictor import Predictor
-from fastreid.engine.setup import device_of, load_config
+from fastreid.engine.setup import device_of, load_config, write_config
 from fastreid.engine.step import BadStep, Clip, TrainStep
 from fastreid.engine.tester import Tester, input_sheet
 from fastreid.engine.train_loop import Hook, TrainLoop
@@ -102,6 +102,8 @@ class DefaultTrainer:
 
     def train(self) -> dict[str, float]:
         """Train to the end; returns the best score by the name of TEST.SELECT_BY."""
+        if comm.is_main():
+            write_config(self.cfg)
         loop = self._loop()
         if loop.iteration >= loop.max_iterations:
             get_logger().info(f"the run is finished: all {loop.max_epochs} epochs are done")

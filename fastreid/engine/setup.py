@@ -87,7 +87,8 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     if comm.is_main():
         _take(folder.resolve())
         stale = remove_stale(folder)
-        write_text(folder / "config.yaml", cfg.dump())
+        if not args.resume:  # a run that goes on first shows that its settings fit
+            write_config(cfg)
     comm.gather(None)  # the others wait until the folder is there
     logger = setup_logger(folder, rank=comm.rank())
     if comm.is_main() and stale:
@@ -97,6 +98,11 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     logger.debug(f"settings:\n{cfg.dump()}")
     torch.manual_seed(key(cfg.SEED, "torch"))
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def write_config(cfg: CfgNode) -> None:
+    """Leave all settings of a run in its folder, as `config.yaml`."""
+    write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
 
 
 @functools.cache

@@ -1,3 +1,4 @@
+import argparse
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,10 @@ import pytest
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.engine.build import _check_selection, num_classes_of
 from fastreid.engine.launch import launch
-from fastreid.engine.setup import load_config
+from fastreid.engine.setup import default_setup, load_config
 from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.logger import get_logger
 
 TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
 
@@ -58,3 +60,13 @@ def test_an_option_behind_a_setting_is_told_where_it_belongs():
 def test_processes_that_cannot_be_started_are_refused(arguments, fault, words):
     with pytest.raises(fault, match=words):
         launch(print, **arguments)
+
+
+def test_a_run_that_wants_to_go_on_does_not_touch_the_settings_before_they_are_found_to_fit(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastreid.engine.setup.setup_logger", lambda folder, rank: get_logger())
+    (tmp_path / "config.yaml").write_text("as it was")
+    cfg = load_config(TINY, ["OUTPUT_DIR", str(tmp_path)])
+    default_setup(cfg, argparse.Namespace(resume=True))
+    assert (tmp_path / "config.yaml").read_text() == "as it was"
+    default_setup(cfg, argparse.Namespace(resume=False))
+    assert (tmp_path / "config.yaml").read_text() == cfg.dump()
