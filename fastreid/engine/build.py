@@ -66,7 +66,7 @@ class DefaultTrainer:
         self.device = device_of(cfg)
         self.drawings, tests = build_datasets(cfg)
         _check_selection(cfg, next(iter(tests.values())))
-        self.loader = build_train_loader(cfg, self.drawings, rank=comm.rank(), world_size=comm.world_size())
+        self.loader = self._loader_from(0)
         self.testers = build_testers(cfg, tests)
         self.model = build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)).to(self.device)
         self.step = TrainStep(
@@ -116,9 +116,7 @@ class DefaultTrainer:
             raise BadStep(f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values)
         except RuntimeError as error:  # torch tells of a dead worker wherever the main thread happens to be
             if str(error).startswith("DataLoader worker"):
-                raise EnvironmentFault(
-                    f"a loading process died ({error}); lower DATALOADER.NUM_WORKERS or give more memory"
-                )
+                raise EnvironmentFault(f"a loading process died ({error}); lower DATALOADER.NUM_WORKERS")
             raise
         finally:
             self.loader.close()
