@@ -205,6 +205,7 @@ _C.TEST.RERANK = Node()
 _C.TEST.RERANK.ENABLED = False  # re-ranking by k-reciprocal neighbours
 _C.TEST.RERANK.K1 = 20  # neighbours that must see each other, the drawing itself among them
 _C.TEST.RERANK.K2 = 6  # neighbours whose sets are averaged
+_C.TEST.RERANK.FORM = "fast-reid"  # fast-reid (its evaluator's) or paper (k1 beside itself, distances as shares) (ours)
 _C.TEST.RERANK.LAMBDA = 0.3  # share of the first distance in the last, 0..1
 _C.TEST.ROC = Node()
 _C.TEST.ROC.ENABLED = False  # also report the true accept rate at false accept rates

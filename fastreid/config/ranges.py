@@ -183,6 +183,7 @@ RULES: dict[str, Rule] = {
     "TEST.AQE.QE_K": COUNT,
     "TEST.RERANK.K1": COUNT,
     "TEST.RERANK.K2": COUNT,
+    "TEST.RERANK.FORM": Rule(choices=("fast-reid", "paper")),
     "TEST.RERANK.LAMBDA": SHARE,
     "TEST.PRECISE_BN.NUM_ITER": COUNT,
 }

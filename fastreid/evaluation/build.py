@@ -25,7 +25,9 @@ def build_evaluator(cfg: CfgNode) -> Evaluator:
         queries_too=test.AQE.QUERIES,
         gallery_too=test.AQE.DATABASE,
     )
-    rerank = RerankSettings(k1=test.RERANK.K1, k2=test.RERANK.K2, lambda_value=test.RERANK.LAMBDA)
+    rerank = RerankSettings(
+        k1=test.RERANK.K1, k2=test.RERANK.K2, lambda_value=test.RERANK.LAMBDA, form=test.RERANK.FORM
+    )
     return Evaluator(
         metric=test.METRIC,
         top_k=test.TOP_K,

@@ -15,6 +15,7 @@ from fastreid.evaluation.space import Space
 from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError
 
+FORMS = ("fast-reid", "paper")
 _ROWS_AT_A_TIME = 4096
 
 
@@ -25,8 +26,11 @@ class RerankSettings:
     k1: int
     k2: int
     lambda_value: float
+    form: str = "fast-reid"
 
     def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise InputError(f"form (TEST.RERANK.FORM) is {' or '.join(FORMS)}, not {self.form!r}")
         check_count("k1", self.k1)
         if check_count("k2", self.k2) > self.k1:
             raise InputError(f"k2 (TEST.RERANK.K2) is at most k1 (TEST.RERANK.K1), {self.k1}, not {self.k2}")
@@ -44,6 +48,7 @@ def k_reciprocal(
     metric: str = "cosine",
     k: int | None = None,
     memory_mb: int = 1024,
+    form: str = "fast-reid",
 ) -> Ranking:
     """Rank the gallery anew by how far the neighbours of query and drawing are the same drawings.
 
@@ -55,6 +60,9 @@ def k_reciprocal(
     smaller weight, the Jaccard distance is 1 - S / (2 - S), and the last distance is
     (1 - lambda_value) * Jaccard + lambda_value * distance.
 
+    The paper's own form counts k1 neighbours beside the drawing itself and measures every row's distances as shares of
+    the largest in that row, in the weights and in the last distance.
+
     Args:
         queries: floats (Q, D).
         gallery: floats (G, D).
@@ -64,16 +72,17 @@ def k_reciprocal(
         metric: "cosine" or "euclidean" (squared), for neighbours and the first distance.
         k: columns of the ranking; None: the whole gallery, which holds Q x G numbers.
         memory_mb: MiB to work in, beside the features, the sparse sets and the answer.
+        form: "fast-reid", or "paper", which takes one more pass over all pairs.
 
     Raises:
-        InputError: as `nearest`; k2 above k1; lambda_value outside 0..1.
+        InputError: as `nearest`; k2 above k1; lambda_value outside 0..1; another form.
         NumbersError: a row is NaN, Inf or zero.
     """
     space = open_space(queries, gallery, metric)
     num_gallery = len(space.gallery)
     k = check_count("k", num_gallery if k is None else k)
     columns = torch.arange(num_gallery, device=space.gallery.device)
-    settings = RerankSettings(k1=k1, k2=k2, lambda_value=lambda_value)
+    settings = RerankSettings(k1=k1, k2=k2, lambda_value=lambda_value, form=form)
     blocks = k_reciprocal_blocks(space, settings, memory_mb=memory_mb)
     parts = [order.first(distances, columns, k) for _, distances in blocks]
     return Ranking(torch.cat([part[1] for part in parts]), torch.cat([part[0] for part in parts]))
@@ -82,22 +91,35 @@ def k_reciprocal(
 def k_reciprocal_blocks(space: Space, settings: RerankSettings, *, memory_mb: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The distances `k_reciprocal` ranks by, some queries at a time: rows int64 (B,), distances float32 (B, G)."""
     rows = torch.cat([space.queries, space.gallery])
-    weights = _weights(type(space)(rows, rows), k1=settings.k1, k2=settings.k2, memory_mb=memory_mb)
+    everything = type(space)(rows, rows)
+    largest = _largest(everything, memory_mb=memory_mb) if settings.form == "paper" else None
+    weights = _weights(everything, settings, largest, memory_mb=memory_mb)
     num_queries = len(space.queries)
     mine, theirs = weights[:num_queries], weights[num_queries:].tocsc()
     for part, distances in distance_blocks(space, memory_mb=memory_mb):
         jaccard = torch.from_numpy(np.stack([_jaccard(mine, theirs, row) for row in part.tolist()])).to(distances)
+        if largest is not None:
+            distances = distances / largest[part, None].to(distances)
         yield part, distances.mul_(settings.lambda_value).add_(jaccard, alpha=1 - settings.lambda_value)
 
 
-def _weights(space: Space, *, k1: int, k2: int, memory_mb: int) -> sparse.csr_array:
+def _largest(space: Space, *, memory_mb: int) -> Tensor:
+    """The largest distance of each row, float64 (N,), above 0."""
+    largest = torch.empty(len(space.queries), dtype=torch.float64)
+    for part, distances in distance_blocks(space, memory_mb=memory_mb):
+        largest[part] = distances.amax(dim=1).double().cpu()
+    return largest.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def _weights(space: Space, settings: RerankSettings, largest: Tensor | None, *, memory_mb: int) -> sparse.csr_array:
     """Each drawing's weights on the drawings of its widened set, sparse (N, N), rows that sum to 1."""
-    found = neighbours(space, k1, memory_mb=memory_mb).indices
+    k1, k2 = settings.k1, settings.k2
+    found = neighbours(space, k1 if largest is None else k1 + 1, memory_mb=memory_mb).indices
     ranks = own_first(found, torch.arange(len(found), device=found.device)).cpu().numpy()
     near = _reciprocal(ranks)
     half = _reciprocal(ranks[:, : round(k1 / 2) + 1])
     sets = _widened(near, half)
-    weights = _softmax_weights(space, sets)
+    weights = _softmax_weights(space, sets, largest)
     if k2 > 1:
         closest = _indicator(ranks[:, :k2])
         weights = (closest @ weights) / min(k2, ranks.shape[1])
@@ -129,12 +151,19 @@ def _widened(near: sparse.csr_array, half: sparse.csr_array) -> sparse.csr_array
     return sparse.vstack(parts, format="csr")
 
 
-def _softmax_weights(space: Space, sets: sparse.csr_array) -> sparse.csr_array:
-    """softmax(-squared distance) over each set; on unit rows the squared distance is twice the cosine's."""
+def _softmax_weights(space: Space, sets: sparse.csr_array, largest: Tensor | None) -> sparse.csr_array:
+    """softmax(-squared distance) over each set, or of its share of the row's largest.
+
+    On unit rows the squared distance is twice the cosine's, of which a share sees nothing.
+    """
     pairs = sets.tocoo()
     device = space.queries.device
     left, right = (torch.from_numpy(part.astype(np.int64)).to(device) for part in (pairs.row, pairs.col))
-    squares = space.pair_distances(left, right).double().mul_(space.squares_per_distance).cpu().numpy()
+    distances = space.pair_distances(left, right).double().cpu()
+    if largest is None:
+        squares = (distances * space.squares_per_distance).numpy()
+    else:
+        squares = (distances / largest[left.cpu()]).numpy()
     # Every set holds the drawing itself, 0 away, so no sum is less than 1.
     powers = sparse.csr_array((np.exp(-squares), (pairs.row, pairs.col)), shape=sets.shape)
     return powers.multiply(1 / powers.sum(axis=1)[:, None]).tocsr()

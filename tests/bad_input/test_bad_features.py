@@ -114,6 +114,7 @@ def test_expansion_refuses_choices_that_mean_nothing(choices, words):
         ({"k1": 3, "k2": 4}, r"k2 \(TEST\.RERANK\.K2\) is at most k1 \(TEST\.RERANK\.K1\), 3, not 4"),
         ({"lambda_value": 1.5}, r"lambda_value \(TEST\.RERANK\.LAMBDA\) is a share 0..1, not 1.5"),
         ({"lambda_value": float("nan")}, "lambda_value .* is a share"),
+        ({"form": "classic"}, r"form \(TEST\.RERANK\.FORM\) is fast-reid or paper, not 'classic'"),
     ],
 )
 def test_reranking_refuses_choices_that_mean_nothing(choices, words):

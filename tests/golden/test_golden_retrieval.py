@@ -9,7 +9,12 @@ from fastreid.evaluation import Truth, expand, k_reciprocal, nearest, score, sco
 
 FOLDER = Path(__file__).parent
 EXPANSIONS = [(1, 5, 2.0), (2, 5, 2.0), (1, 10, 3.0), (1, 1, 2.0), (3, 4, 0.0)]
+PAPER = {"metric": "euclidean", "form": "paper"}
 RERANKINGS = {
+    "rerank_k20_6_l0.3": {"k1": 20, "k2": 6, "lambda_value": 0.3, **PAPER},
+    "rerank_k10_1_l0.3": {"k1": 10, "k2": 1, "lambda_value": 0.3, **PAPER},
+    "rerank_k6_3_l0.0": {"k1": 6, "k2": 3, "lambda_value": 0.0, **PAPER},
+    "rerank_k20_6_l1.0": {"k1": 20, "k2": 6, "lambda_value": 1.0, **PAPER},
     "reid_evaluator_rerank_k20_6_l0.3": {"k1": 20, "k2": 6, "lambda_value": 0.3},
     "jaccard_norm_k20_6": {"k1": 20, "k2": 6, "lambda_value": 0.0},
     "jaccard_norm_k10_1": {"k1": 10, "k2": 1, "lambda_value": 0.0},
