@@ -1,0 +1,60 @@
+"""Rows of floats that stay in their file: read by stretches, and given back to the system after each."""
+
+import mmap
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastreid.utils.errors import InputError
+
+
+class MappedRows:
+    """A float32 table in a mapped file that reads like a tensor on the CPU, stretch by stretch.
+
+    What was read leaves this process's memory again, so a table larger than the memory can be gone through; the
+    system keeps of it what it has room for.
+
+    Args:
+        array: float32 (N, D) in C order, as `numpy.load(path, mmap_mode="r")` gives it.
+
+    Raises:
+        InputError: another kind of array, or one that is not mapped whole.
+    """
+
+    device = torch.device("cpu")
+    dtype = torch.float32
+    ndim = 2
+
+    def __init__(self, array: np.memmap):
+        if array.ndim != 2 or array.dtype != np.float32 or not array.flags.c_contiguous:
+            raise InputError(
+                f"mapped rows are float32 (N, D) in C order, not {array.dtype} {array.shape}; convert them"
+            )
+        self.shape = torch.Size(array.shape)
+        self._array = array
+        self._mapping = _mapping_of(array)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """A copy of some rows, float32 (n, D); rows are a slice or int64 (n,)."""
+        taken = np.array(self._array[rows.cpu().numpy() if isinstance(rows, Tensor) else rows], dtype=np.float32)
+        self._mapping.madvise(mmap.MADV_DONTNEED)
+        return torch.from_numpy(taken)
+
+    def split(self, step: int) -> Iterator[Tensor]:
+        """Copies of `step` rows at a time, in order, the last of what is left."""
+        return (self[start : start + step] for start in range(0, len(self), step))
+
+
+def _mapping_of(array: np.ndarray) -> mmap.mmap:
+    """The mapping an array lies in, which is that of the array it is a view of."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not isinstance(base, mmap.mmap):
+        raise InputError("mapped rows are those of a file: numpy.load(path, mmap_mode='r')")
+    return base
