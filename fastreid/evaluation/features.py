@@ -7,20 +7,29 @@ import torch
 from torch import Tensor
 
 from fastreid.utils.errors import InputError, NumbersError
+from fastreid.utils.mapped import MappedRows
+
+Features = Tensor | MappedRows
 
 _NAMED = 20
 
 
-def as_features(features: Tensor | np.ndarray, what: str) -> Tensor:
-    """Features as a float32 tensor (N, D); other floating types are rounded to float32, float32 is not copied.
+def as_features(features: Features | np.ndarray, what: str) -> Features:
+    """Features as float32 (N, D); other floating types are rounded to float32, float32 is not copied.
 
     Args:
-        features: (N, D), a tensor or an array (also memory-mapped), N and D at least 1.
+        features: (N, D), a tensor or an array, N and D at least 1. A float32 array in a mapped file stays there.
         what: the trade's word for them, for messages, such as "queries".
 
     Raises:
         InputError: not a matrix of floats, or nothing in it.
     """
+    if isinstance(features, np.memmap) and features.dtype == np.float32 and features.ndim == 2:
+        features = MappedRows(features) if features.flags.c_contiguous else np.asarray(features)
+    if isinstance(features, MappedRows) and 0 not in features.shape:
+        return features
+    if isinstance(features, MappedRows):
+        features = features[:]
     if not isinstance(features, Tensor):
         features = _tensor_of(np.asarray(features), what)
     if not features.is_floating_point():
@@ -30,7 +39,12 @@ def as_features(features: Tensor | np.ndarray, what: str) -> Tensor:
     return features.detach().to(torch.float32)
 
 
-def row_norms(features: Tensor, what: str) -> Tensor:
+def in_memory(features: Features) -> Tensor:
+    """The features as a tensor; mapped ones are read whole."""
+    return features[:] if isinstance(features, MappedRows) else features
+
+
+def row_norms(features: Features, what: str) -> Tensor:
     """The Euclidean length of each row, float64 (N,).
 
     Raises:
@@ -48,7 +62,7 @@ def row_norms(features: Tensor, what: str) -> Tensor:
     return norms
 
 
-def check_fit(queries: Tensor, gallery: Tensor) -> None:
+def check_fit(queries: Features, gallery: Features) -> None:
     """Refuse two sets of features that cannot be compared: of other widths or on other devices."""
     if queries.shape[1] != gallery.shape[1]:
         raise InputError(

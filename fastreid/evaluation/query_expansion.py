@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreid.evaluation.features import as_features, check_count, check_fit
+from fastreid.evaluation.features import Features, as_features, check_count, check_fit, in_memory
 from fastreid.evaluation.search import neighbours, own_first
 from fastreid.evaluation.space import CosineSpace
 from fastreid.utils.errors import InputError
@@ -35,8 +35,8 @@ class ExpansionSettings:
 
 
 def expand(
-    queries: Tensor | np.ndarray,
-    gallery: Tensor | np.ndarray,
+    queries: Features | np.ndarray,
+    gallery: Features | np.ndarray,
     *,
     k: int,
     alpha: float,
@@ -44,6 +44,7 @@ def expand(
     queries_too: bool = True,
     gallery_too: bool = True,
     memory_mb: int = 1024,
+    precision: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Average query expansion weighted by a power of the cosine, for queries, gallery or both.
 
@@ -53,9 +54,10 @@ def expand(
     al., Fine-tuning CNN Image Retrieval with No Human Annotation (2019), section 3.2 (alpha-QE), with the sum divided
     by k as fast-reid's evaluator does.
 
-    Where only one side is expanded, its neighbours still come from all drawings. The neighbours are exact, whatever the
-    memory budget: the drawing itself first, equal ones in order of their rows (queries before gallery). Beside `memory_mb` it holds the
-    joined features and, while it works, the expanded ones.
+    One search of all drawings among themselves serves both sides, and where only one side is expanded, its neighbours
+    still come from all drawings. The neighbours are exact, whatever the memory budget: the drawing itself first, equal
+    ones in order of their rows (queries before gallery). Beside `memory_mb` it holds the joined features and, while it
+    works, the expanded ones; features in a mapped file are read into memory.
 
     Args:
         queries: floats (Q, D).
@@ -66,6 +68,7 @@ def expand(
         queries_too: expand the queries.
         gallery_too: expand the gallery.
         memory_mb: MiB to work in.
+        precision: of the product that chooses candidates, as for `nearest`; it changes no bit.
 
     Returns:
         Queries (Q, D) and gallery (G, D), float32; the side that is not expanded as it came.
@@ -75,22 +78,24 @@ def expand(
             not finite; neither side is to be expanded.
         NumbersError: a row is NaN, Inf or zero.
     """
-    queries, gallery = as_features(queries, "queries"), as_features(gallery, "the gallery")
+    queries, gallery = in_memory(as_features(queries, "queries")), in_memory(as_features(gallery, "the gallery"))
     check_fit(queries, gallery)
     ExpansionSettings(k=k, alpha=alpha, times=times, queries_too=queries_too, gallery_too=gallery_too)
     num_queries = len(queries)
     start, stop = 0 if queries_too else num_queries, num_queries + len(gallery) if gallery_too else num_queries
     rows = torch.cat([queries, gallery])
     for _ in range(times):
-        expanded = _expand_once(rows, slice(start, stop), k=k, alpha=alpha, memory_mb=memory_mb)
+        chosen = slice(start, stop)
+        expanded = _expand_once(rows, chosen, k=k, alpha=alpha, memory_mb=memory_mb, precision=precision)
         rows = torch.cat([rows[:start], expanded, rows[stop:]]) if len(expanded) < len(rows) else expanded
     return rows[:num_queries], rows[num_queries:]
 
 
-def _expand_once(rows: Tensor, chosen: slice, *, k: int, alpha: float, memory_mb: int) -> Tensor:
+def _expand_once(rows: Tensor, chosen: slice, *, k: int, alpha: float, memory_mb: int, precision: str) -> Tensor:
     """The chosen rows expanded by their neighbours among all rows, float32 (chosen, D)."""
     mine = rows[chosen]
-    found = neighbours(CosineSpace(rows if len(mine) == len(rows) else mine, rows), k, memory_mb=memory_mb)
+    space = CosineSpace(rows if len(mine) == len(rows) else mine, rows)
+    found = neighbours(space, k, memory_mb=memory_mb, precision=precision)
     indices = own_first(found.indices, torch.arange(chosen.start, chosen.stop, device=rows.device))
     weights = (1 - found.distances).clamp(min=0).pow(alpha) / indices.shape[1]
     expanded = torch.zeros_like(mine)

@@ -9,18 +9,20 @@ float32. That number does not depend on blocks, threads, engine or device, so ne
   two float32 values that it could tip them are summed again pair by pair, in one fixed order.
 """
 
+import copy
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
-from fastreid.evaluation.features import check_fit, row_norms
+from fastreid.evaluation.features import Features, check_fit, row_norms
 from fastreid.layers import cosine_distance, in_full_precision, squared_euclidean_distance
 from fastreid.utils.errors import NumbersError
 
-_HALF_UNIT = 2.0**-24  # float32's unit roundoff
+HALF_UNIT = 2.0**-24  # float32's unit roundoff
 _HALF_UNIT_64 = 2.0**-53
-_FACTOR_HALF_UNIT = {"highest": _HALF_UNIT, "high": 2.0**-11, "medium": 2.0**-8}  # by torch's matmul precision
+_SMALLEST = 2.0**-126  # below it float32 loses digits, or all of a number where the hardware flushes it to 0
+_FACTOR_HALF_UNIT = {"highest": HALF_UNIT, "high": 2.0**-11, "medium": 2.0**-8}  # by torch's matmul precision
 _CPU_PAIR_FLOATS, _GPU_PAIR_FLOATS = 1 << 18, 1 << 24  # of pairs at a time: what stays in a CPU's cache is 10x faster
 
 
@@ -29,7 +31,7 @@ class Space(ABC):
 
     Args:
         queries: float32 (Q, D).
-        gallery: float32 (G, D); may be the queries themselves.
+        gallery: float32 (G, D); may be the queries themselves, or lie in a mapped file.
 
     Raises:
         InputError: the sets are of other widths or devices.
@@ -37,9 +39,9 @@ class Space(ABC):
     """
 
     symmetric = False  # whether the product of i and j is that of j and i when queries and gallery are the same
-    squares_per_distance = 1.0  # squared Euclidean distance, of unit rows for the cosine, in units of this metric
+    squares_per_distance: float | None = None  # squared Euclidean distance, of unit rows for the cosine, in this unit
 
-    def __init__(self, queries: Tensor, gallery: Tensor):
+    def __init__(self, queries: Features, gallery: Features):
         check_fit(queries, gallery)
         self.queries, self.gallery = queries, gallery
         self.query_norms = row_norms(queries, "queries" if queries is not gallery else "features")
@@ -47,6 +49,12 @@ class Space(ABC):
         self.width = queries.shape[1]
         # Bounds what float64 sums over `width` may differ by, the norms' own sums and a few operations included.
         self.noise = 4 * (self.width + 16) * _HALF_UNIT_64
+
+    def of_queries(self, rows: Tensor) -> "Space":
+        """The same space with some of its queries, int64 (n,), alone."""
+        part = copy.copy(self)
+        part.queries, part.query_norms = self.queries[rows], self.query_norms[rows]
+        return part
 
     @abstractmethod
     def query_rows(self, rows: slice) -> Tensor:
@@ -58,7 +66,11 @@ class Space(ABC):
 
     @abstractmethod
     def slack(self) -> Tensor:
-        """float64 (Q,): products further apart than twice this order a query's pairs as their distances do."""
+        """float64 (Q,): products further apart than twice this order a query's pairs as their distances do.
+
+        It bounds, for each query, how far a float32 product and the rounding of the distance to float32 are from the
+        truth.
+        """
 
     @abstractmethod
     def _pairs(self, query_rows: Tensor, gallery_rows: Tensor) -> Tensor:
@@ -88,10 +100,10 @@ class Space(ABC):
             settled[doubtful] = self.pair_distances(query_rows[doubtful[0]], doubtful[1] + gallery_rows.start)
         return settled
 
-    def _product_roundoff(self) -> float:
+    def product_roundoff(self) -> float:
         """Bound on the rounding of a float32 product, its factors' included, as a share of the rows' lengths."""
         factors = 2 * _FACTOR_HALF_UNIT[torch.get_float32_matmul_precision()]
-        return 1.01 * (factors + (self.width + 2) * _HALF_UNIT)
+        return 1.01 * (factors + (self.width + 2) * HALF_UNIT)
 
 
 class CosineSpace(Space):
@@ -107,7 +119,7 @@ class CosineSpace(Space):
         return _unit(self.gallery[rows], self.gallery_norms[rows]).float()
 
     def slack(self) -> Tensor:
-        return torch.full_like(self.query_norms, self._product_roundoff() + 2 * _HALF_UNIT)
+        return torch.full_like(self.query_norms, self.product_roundoff() + 2 * HALF_UNIT)
 
     def _pairs(self, query_rows: Tensor, gallery_rows: Tensor) -> Tensor:
         products = self.queries[query_rows].double().mul_(self.gallery[gallery_rows]).sum(1)
@@ -124,14 +136,20 @@ class CosineSpace(Space):
         return distances.masked_fill(distances < 4 * self.noise, 0).float()
 
 
-class EuclideanSpace(Space):
-    """The squared Euclidean distance |q - g|^2, as the reference's evaluation has it: no root is taken."""
+class _ScaledSpace(Space):
+    """A space in which lengths count: rows are divided by the longest before they are multiplied in float32."""
 
-    def __init__(self, queries: Tensor, gallery: Tensor):
+    def __init__(self, queries: Features, gallery: Features):
         super().__init__(queries, gallery)
         self.scale = max(float(self.query_norms.max()), float(self.gallery_norms.max()))
         if (2 * self.scale) ** 2 > torch.finfo(torch.float32).max:
             raise NumbersError(f"features of length {self.scale:.1e} have no squared distance in float32; use cosine")
+
+
+class EuclideanSpace(_ScaledSpace):
+    """The squared Euclidean distance |q - g|^2, as the reference's evaluation has it: no root is taken."""
+
+    squares_per_distance = 1.0
 
     def query_rows(self, rows: slice) -> Tensor:
         # |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2): a query with a 1 behind it times a gallery row with that half behind.
@@ -146,8 +164,8 @@ class EuclideanSpace(Space):
     def slack(self) -> Tensor:
         lengths = self.query_norms / self.scale
         longest = float(self.gallery_norms.max()) / self.scale
-        product = self._product_roundoff() * (lengths * longest + longest**2 / 2)
-        return product + _HALF_UNIT * (lengths + longest).square()
+        product = self.product_roundoff() * (lengths * longest + longest**2 / 2)
+        return product + HALF_UNIT * (lengths + longest).square()
 
     def _pairs(self, query_rows: Tensor, gallery_rows: Tensor) -> Tensor:
         return self.queries[query_rows].double().sub_(self.gallery[gallery_rows]).square_().sum(1)
@@ -161,10 +179,38 @@ class EuclideanSpace(Space):
         return distances.clamp(min=0).float()
 
 
+class InnerProductSpace(_ScaledSpace):
+    """Minus the inner product: the larger the product, the nearer; below 0 where the two point the same way."""
+
+    symmetric = True
+
+    def query_rows(self, rows: slice) -> Tensor:
+        return (self.queries[rows].double() / self.scale).float()
+
+    def gallery_rows(self, rows: slice) -> Tensor:
+        return (self.gallery[rows].double() / self.scale).float()
+
+    def slack(self) -> Tensor:
+        longest = float(self.gallery_norms.max()) / self.scale
+        shares = (self.product_roundoff() + 2 * HALF_UNIT) * longest
+        return shares * self.query_norms / self.scale + self.width * _SMALLEST
+
+    def _pairs(self, query_rows: Tensor, gallery_rows: Tensor) -> Tensor:
+        return -self.queries[query_rows].double().mul_(self.gallery[gallery_rows]).sum(1)
+
+    def _block(self, query_rows: Tensor, gallery_rows: slice) -> tuple[Tensor, Tensor]:
+        distances = -(self.queries[query_rows].double() @ self.gallery[gallery_rows].double().T)
+        lengths = self.query_norms[query_rows][:, None] * self.gallery_norms[gallery_rows]
+        return distances, lengths.mul_(self.noise)
+
+    def _settle(self, distances: Tensor) -> Tensor:
+        return (distances + 0.0).float()  # -0 is 0
+
+
 @in_full_precision
-def products(query_rows: Tensor, gallery_rows: Tensor) -> Tensor:
-    """The float32 products that `slack` speaks of, (B, D) and (g, D) -> (B, g), whatever autocast says."""
-    return query_rows @ gallery_rows.T
+def products(query_rows: Tensor, gallery_rows: Tensor, out: Tensor) -> Tensor:
+    """The float32 products that `slack` speaks of, (B, D) and (g, D) -> (B, g) in `out`, whatever autocast says."""
+    return torch.mm(query_rows, gallery_rows.T, out=out)
 
 
 def _unit(rows: Tensor, norms: Tensor) -> Tensor:

@@ -5,17 +5,20 @@ import pytest
 import torch
 
 from fastreid.evaluation import nearest
-from fastreid.evaluation.search import ENGINES, METRICS
+from fastreid.evaluation.search import METRICS
 from fastreid.utils.errors import EnvironmentFault
+from fastreid.utils.mapped import MappedRows
 
 
 def by_every_pair(queries, gallery, metric):
     """Sorted float32 distances and their rows, from float64 loops over nothing but pairs."""
     q, g = queries.double(), gallery.double()
+    products = torch.stack([(g * row).sum(1) for row in q])
     if metric == "euclidean":
         distances = torch.stack([(g - row).square().sum(1) for row in q])
+    elif metric == "inner_product":
+        distances = -products
     else:
-        products = torch.stack([(g * row).sum(1) for row in q])
         distances = 1 - products / q.norm(dim=1)[:, None] / g.norm(dim=1)
         distances = distances.masked_fill(distances < 1e-12, 0)
     return distances.float().sort(dim=1, stable=True)
@@ -32,32 +35,37 @@ def crowded():
     return queries, gallery
 
 
-@pytest.mark.parametrize("engine", ENGINES.names())
+@pytest.mark.parametrize(("engine", "precision"), [("torch", "float32"), ("torch", "bfloat16"), ("faiss", "auto")])
 @pytest.mark.parametrize("metric", METRICS.names())
 @pytest.mark.parametrize("k", [1, 10, 120, 2000])
-def test_the_nearest_are_those_of_every_pair_whatever_the_budget(crowded, engine, metric, k):
+def test_the_nearest_are_those_of_every_pair_whatever_the_way(crowded, engine, precision, metric, k):
     distances, rows = by_every_pair(*crowded, metric)
     for memory_mb in (1, 2, 1024):
-        found = nearest(*crowded, k, metric=metric, memory_mb=memory_mb, engine=engine)
+        found = nearest(*crowded, k, metric=metric, memory_mb=memory_mb, engine=engine, precision=precision)
         assert torch.equal(found.indices, rows[:, :k])
         assert torch.equal(found.distances, distances[:, :k])
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("metric", METRICS.names())
-def test_near_ties_do_not_turn_with_the_block_size(metric):
+def test_near_ties_do_not_turn_with_the_block_size(metric, precision):
     generator = torch.Generator().manual_seed(1)
     queries, centre = torch.randn(2, 20, 512, generator=generator)
     gallery = centre[0] + 1e-6 * torch.randn(900, 512, generator=generator)
     wanted, rows = by_every_pair(queries, gallery, metric)
     assert len(set(wanted[0].tolist())) < 300  # many are equal in float32, so their order is really asked for
     for memory_mb in (1, 3, 1024):
-        assert torch.equal(nearest(queries, gallery, 50, metric=metric, memory_mb=memory_mb).indices, rows[:, :50])
+        found = nearest(queries, gallery, 50, metric=metric, memory_mb=memory_mb, precision=precision)
+        assert torch.equal(found.indices, rows[:, :50])
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("metric", METRICS.names())
 @pytest.mark.parametrize("memory_mb", [1, 1024])
-def test_a_set_searched_in_itself_gives_what_a_copy_of_it_gives(crowded, memory_mb):
+def test_a_set_searched_in_itself_gives_what_a_copy_of_it_gives(crowded, memory_mb, metric, precision):
     gallery = crowded[1]
-    own, other = nearest(gallery, gallery, 5, memory_mb=memory_mb), nearest(gallery.clone(), gallery, 5)
+    own = nearest(gallery, gallery, 5, metric=metric, memory_mb=memory_mb, precision=precision)
+    other = nearest(gallery.clone(), gallery, 5, metric=metric, precision="float32")
     assert torch.equal(own.indices, other.indices)
     assert torch.equal(own.distances, other.distances)
 
@@ -83,8 +91,10 @@ def test_length_does_not_matter_to_the_cosine_even_where_float32_squares_do_not_
 def test_arrays_also_read_only_mapped_ones_are_taken(tmp_path, crowded):
     np.save(tmp_path / "gallery.npy", crowded[1].numpy())
     mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
-    found = nearest(crowded[0].numpy().astype(np.float64), mapped, 10)
-    assert torch.equal(found.indices, nearest(*crowded, 10).indices)
+    wanted = nearest(*crowded, 10)
+    for gallery in (mapped, MappedRows(mapped), np.asarray(mapped), np.asfortranarray(mapped)):
+        found = nearest(crowded[0].numpy().astype(np.float64), gallery, 10, memory_mb=1)
+        assert torch.equal(found.indices, wanted.indices)
 
 
 def test_features_are_left_as_they_were(crowded):

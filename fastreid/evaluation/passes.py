@@ -1,0 +1,170 @@
+"""Passes over all pairs: in float32, or in bfloat16 where the hardware multiplies it faster, each with a proven bound.
+
+A row x in bfloat16 is x + r with |r| worked out for each row, so a product differs by at most |r_q| |g'| + |q| |r_g|
+(Cauchy and Schwarz) from the one in float32, whatever the rows hold. To that comes the rounding of a sum in float32 in
+any order and, where the product itself is rounded to bfloat16 (on a CPU), a share of it.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fastreid.evaluation.candidates import Rows, Scan, largest_products, slices
+from fastreid.evaluation.space import HALF_UNIT, Space, products
+from fastreid.utils.logger import get_logger
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+_MIB = 1 << 20
+_LARGEST_BLOCK = 4096  # rows: larger blocks multiply no faster, and smaller ones waste less of a symmetric product
+_ROWS_AT_A_TIME = 4096
+_BFLOAT16_ROUNDING = 2.0**-8 * (1 + 2.0**-7)  # of a product, as a share of the rounded one
+_SMALLEST = 2.0**-126  # what is below may be flushed to 0
+_WORTH_IT = 1 << 26  # pairs: below, float32 is done before a trial is
+_TRIED = 128  # queries of the trial
+_LOOKED_AT = 8  # products of each that are compared with the exact ones
+_MOST_CROWDED = 0.1  # share of them that may be left to float32
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A scan and how many products of it are kept for each query, beyond the k that are wanted."""
+
+    scan: Scan
+    margin: int
+
+
+def float32_pass(space: Space, k: int, *, memory_mb: int) -> Pass:
+    """Products of float32 rows, which are prepared once where they fit in half the memory.
+
+    Args:
+        space: what is searched.
+        k: how many nearest are wanted.
+        memory_mb: MiB to work in.
+    """
+    room = memory_mb * _MIB
+    gallery = _kept(space.gallery_rows, len(space.gallery), space, room // 2)
+    same = space.symmetric and space.queries is space.gallery
+    scan = Scan(
+        queries=gallery if same else space.query_rows,
+        gallery=gallery,
+        num_queries=len(space.queries),
+        num_gallery=len(space.gallery),
+        symmetric=same,
+        multiply=products,
+        dtype=torch.float32,
+        slack=space.slack(),
+        relative=HALF_UNIT,
+        block=_block_rows(space.width, k, room // 2),
+    )
+    return Pass(scan, margin=24)  # enough that crowds closer than the slack are rare, few enough to keep cheap
+
+
+def bfloat16_pass(space: Space, k: int, *, memory_mb: int, insist: bool = False) -> Pass | None:
+    """Products of bfloat16 rows; None where they would not pay.
+
+    They pay where the hardware has units for them, the rows fit in half the memory, there are many pairs, and a trial
+    with some of the queries leaves few of them in crowds that only float32 can tell apart.
+
+    Args:
+        space: what is searched.
+        k: how many nearest are wanted.
+        memory_mb: MiB to work in.
+        insist: take them all the same.
+    """
+    num_queries, num_gallery = len(space.queries), len(space.gallery)
+    same = space.symmetric and space.queries is space.gallery
+    needed = 2 * (space.width + 1) * (num_gallery + (0 if same else num_queries))
+    pays = has_bfloat16_units(space.queries.device) and num_queries * num_gallery >= _WORTH_IT
+    if not insist and not (pays and needed <= memory_mb * _MIB // 2):
+        return None
+    gallery, lost, lengths = _narrowed(space.gallery_rows, num_gallery)
+    queries, my_lost, my_lengths = (gallery, lost, lengths) if same else _narrowed(space.query_rows, num_queries)
+    slack = space.slack() + my_lost * (lengths.max() + lost.max()) + my_lengths * lost.max()
+    slack += _summing(queries.shape[1], my_lengths * lengths.max())
+    on_gpu = queries.device.type == "cuda"
+    scan = Scan(
+        queries=queries.__getitem__,
+        gallery=gallery.__getitem__,
+        num_queries=num_queries,
+        num_gallery=num_gallery,
+        symmetric=same,
+        multiply=_multiply_bfloat16_on_gpu if on_gpu else _multiply_bfloat16,
+        dtype=torch.float32 if on_gpu else torch.bfloat16,
+        slack=slack,
+        relative=HALF_UNIT if on_gpu else _BFLOAT16_ROUNDING,
+        block=_block_rows(space.width, k, memory_mb * _MIB // 2),
+    )
+    found = Pass(scan, margin=96)
+    return found if insist or _serves(found, queries, gallery, k) else None
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _serves(trial: Pass, queries: Tensor, gallery: Tensor, k: int) -> bool:
+    """Whether a trial with a few queries keeps its bound, as the proof asks of the hardware, and meets few crowds."""
+    chosen = torch.linspace(0, len(queries) - 1, _TRIED, device=queries.device).long().unique()
+    left, slack = queries[chosen], trial.scan.slack[chosen]
+    scan = replace(trial.scan, queries=left.__getitem__, num_queries=len(left), symmetric=False, slack=slack)
+    values, rows = largest_products(scan, k, k + trial.margin)
+    first, mine, theirs = values[:, :_LOOKED_AT].double(), left.double(), gallery[rows[:, :_LOOKED_AT]].double()
+    exact = torch.einsum("qd,qkd->qk", mine, theirs)
+    lengths = mine.norm(dim=1, keepdim=True) * theirs.norm(dim=2)
+    if ((first - exact).abs() > _summing(left.shape[1], lengths) + scan.relative * first.abs()).any():
+        get_logger().warning("products in bfloat16 are rounded more than they should here; searching in float32")
+        return False
+    crowded = values[:, -1] >= scan.floors(slice(None), values[:, k - 1])
+    return float(crowded.float().mean()) <= _MOST_CROWDED
+
+
+def _summing(width: int, lengths: Tensor) -> Tensor:
+    """Bound on the rounding of a float32 sum of `width` products in any order, for rows of these lengths' product.
+
+    Twice Higham's, since tensor cores cut off what they should round; narrowed rows may be longer by one part in 256.
+    """
+    return 2 * 1.01 * (width + 2) * (HALF_UNIT * lengths + _SMALLEST)
+
+
+def _narrowed(make: Rows, num: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows in bfloat16 (num, D), the length of what each lost, and each one's own length, float64 (num,)."""
+    parts = []
+    for rows in slices(num, _ROWS_AT_A_TIME):
+        wide = make(rows)
+        narrow = wide.bfloat16()
+        # What is lost has 16 bits at most, so the difference is exact; the sum of its squares is not.
+        parts.append((narrow, (wide - narrow).norm(dim=1).double(), wide.norm(dim=1).double()))
+    narrow, lost, lengths = (torch.cat(column) for column in zip(*parts))
+    rounding = 1 + 2 * (narrow.shape[1] + 2) * HALF_UNIT
+    return narrow, lost * rounding, lengths * rounding
+
+
+def _kept(make: Rows, num: int, space: Space, room: int) -> Rows:
+    """Rows made once and kept where there is room for them, else made for each block."""
+    if 4 * (space.width + 1) * num > room:
+        return make
+    rows = torch.cat([make(part) for part in slices(num, _ROWS_AT_A_TIME)])
+    return rows.__getitem__
+
+
+def _multiply_bfloat16(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return torch.mm(left, right.T, out=out)
+
+
+def _multiply_bfloat16_on_gpu(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+    with torch.autocast("cuda", enabled=False):
+        return torch.mm(left, right.T, torch.float32, out=out)
+
+
+def _block_rows(width: int, num_candidates: int, room: int) -> int:
+    """The most rows b a block may have: two sets of rows being made ready and two b x b products fit in the room."""
+    bytes_a_row = 28 * width + 64 * num_candidates
+    rows = ((bytes_a_row**2 + 32 * room) ** 0.5 - bytes_a_row) / 16
+    return min(_LARGEST_BLOCK, max(1, int(rows)))
