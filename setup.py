@@ -70,6 +70,7 @@ setup(
         "console_scripts": [
             "fastreid-train = fastreid_tools.train_net:cli",
             "fastreid-test = fastreid_tools.test:cli",
+            "fastreid-extract = fastreid_tools.extract:cli",
             "fastreid-make-drawings = fastreid_tools.make_drawings:cli",
         ]
     },

@@ -1,11 +1,15 @@
 """The words that travel between the floors. Each checks itself when it is made and does not change after."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fastreid.utils.errors import InputError, NumbersError
+from fastreid.utils.mapped import MappedRows
+
+_CHECKED = 1 << 20  # floats looked at together, so that a check needs a few MB whatever it checks
 
 
 @dataclass(frozen=True)
@@ -68,32 +72,50 @@ class Embeddings:
     """Features of a list of drawings, one row each, in the list's order.
 
     Args:
-        features: float32 (N, D), finite, no row all zero.
+        features: float32 (N, D) with D at least 1, finite, no row all zero; in memory, or in their file.
         patents: the N patents' ids as words.
         names: the N drawings' names.
         cameras: the N drawings' viewpoint numbers, -1 where unknown; empty where none is known.
     """
 
-    features: Tensor
+    features: Tensor | MappedRows
     patents: tuple[str, ...]
     names: tuple[str, ...]
     cameras: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.features.ndim != 2 or self.features.dtype != torch.float32:
-            raise InputError(f"features are float32 (N, D), not {self.features.dtype} {tuple(self.features.shape)}")
+        if self.features.ndim != 2 or self.features.dtype != torch.float32 or not self.features.shape[1]:
+            raise InputError(
+                f"features are float32 (N, D), D at least 1, not {self.features.dtype} {tuple(self.features.shape)}"
+            )
         if not len(self.features) == len(self.patents) == len(self.names):
             raise InputError(
                 f"{len(self.features)} features, {len(self.patents)} patents and {len(self.names)} names must be as many"
             )
         if self.cameras and len(self.cameras) != len(self.features):
             raise InputError(f"{len(self.features)} features have {len(self.cameras)} cameras; give as many, or none")
-        bad = ~torch.isfinite(self.features).all(dim=1) | (self.features == 0).all(dim=1)
-        if bad.any():
-            named = ", ".join(self.names[row] for row in bad.nonzero().flatten().tolist()[:20])
+        bad = self._bad_rows()
+        if len(bad):
+            named = ", ".join(self.names[row] for row in bad.tolist()[:20])
             raise NumbersError(
-                f"{int(bad.sum())} of {len(bad)} features are NaN, Inf or zero: {named}; check weights and images"
+                f"{len(bad)} of {len(self.names)} features are NaN, Inf or zero: {named}; check weights and images"
             )
+
+    @classmethod
+    def of(cls, features: Tensor | MappedRows, drawings: Sequence[Drawing]) -> "Embeddings":
+        """The features of a list of drawings, with what the list knows of them."""
+        return cls(
+            features,
+            tuple(drawing.patent for drawing in drawings),
+            tuple(drawing.name for drawing in drawings),
+            cameras=tuple(drawing.camera for drawing in drawings),
+        )
+
+    def _bad_rows(self) -> Tensor:
+        """Rows with NaN or Inf, and rows all zero: int64, ascending. The largest size in a row tells all three."""
+        step = max(1, _CHECKED // self.features.shape[1])
+        sizes = torch.cat([rows.abs().amax(dim=1) for rows in self.features.split(step)])
+        return (~torch.isfinite(sizes) | (sizes == 0)).nonzero().flatten()
 
 
 @dataclass(frozen=True)

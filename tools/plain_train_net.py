@@ -16,9 +16,10 @@ import torch
 
 from fastreid.data.build import build_datasets, build_train_loader
 from fastreid.engine import default_setup
-from fastreid.engine.build import build_testers, num_classes_of, start_from
+from fastreid.engine.build import num_classes_of, start_from
 from fastreid.engine.command import start
 from fastreid.engine.setup import device_of, load_config
+from fastreid.engine.testing.build import build_testers
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.utils.errors import InputError

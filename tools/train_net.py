@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from fastreid.engine import DefaultTrainer, default_setup
-from fastreid.engine.build import run_test
 from fastreid.engine.command import start
 from fastreid.engine.setup import load_config
+from fastreid.engine.testing.build import run_test
 from fastreid.utils.exits import run_tool
 
 

@@ -1,23 +1,16 @@
-"""The room where the siblings meet: from a config to a run that trains, resumes, tests or predicts."""
+"""The room where the siblings meet: from a config to a run that trains and resumes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
 from fastreid.config import CfgNode
-from fastreid.data.build import (
-    build_datasets,
-    build_test_datasets,
-    build_test_loader,
-    build_test_transforms,
-    build_train_loader,
-)
+from fastreid.data.build import build_datasets, build_train_loader
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.data.image import read_image
 from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.extraction.build import CLASSIFIER
 from fastreid.engine.hooks import (
     CheckWeightsMove,
     Evaluate,
@@ -30,14 +23,12 @@ from fastreid.engine.hooks import (
     WriteMetrics,
     write_bad_step,
 )
-from fastreid.engine.predictor import Predictor
-from fastreid.engine.setup import device_of, load_config, write_config
+from fastreid.engine.setup import device_of, write_config
 from fastreid.engine.step import BadStep, Clip, TrainStep
-from fastreid.engine.tester import Tester, input_sheet
+from fastreid.engine.tester import input_sheet
+from fastreid.engine.testing.build import build_testers
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.writers import ConsoleWriter, JSONWriter, TensorboardWriter, Writer
-from fastreid.evaluation.build import build_evaluator
-from fastreid.evaluation.evaluator import Evaluation
 from fastreid.evaluation.metrics import score_names
 from fastreid.modeling import build_model
 from fastreid.modeling.build import build_losses, load_start_weights
@@ -47,8 +38,6 @@ from fastreid.structures import Batch
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault, InputError, suggest
 from fastreid.utils.logger import get_logger
-
-CLASSIFIER = "heads.weight"  # the one tensor that belongs to the training patents and not to the network
 
 
 class DefaultTrainer:
@@ -225,92 +214,6 @@ def _check_selection(cfg: CfgNode, data: RetrievalData) -> None:
             f"{data.name}, the first of DATASETS.TESTS, has no query whose patent is in its database, so it cannot choose "
             "the best model; put a set with known patents first"
         )
-
-
-def build_testers(cfg: CfgNode, tests: dict[str, RetrievalData]) -> list[Tester]:
-    """One tester for each test set, in the order of DATASETS.TESTS."""
-
-    def load(drawings):
-        return build_test_loader(cfg, drawings, rank=comm.rank(), world_size=comm.world_size())
-
-    return [
-        Tester(
-            name,
-            data.queries,
-            gallery=data.gallery,
-            load=load,
-            read=reader(cfg),
-            evaluator=build_evaluator(cfg),
-            device=device_of(cfg),
-            flip=cfg.TEST.FLIP.ENABLED,
-            sheet_queries=cfg.TEST.SHEET_QUERIES,
-        )
-        for name, data in tests.items()
-    ]
-
-
-def reader(cfg: CfgNode):
-    """Path to page, uint8 (H, W), as all of a run reads drawings."""
-
-    def read(path: str) -> np.ndarray:
-        return read_image(path, max_pixels=cfg.INPUT.MAX_PIXELS)
-
-    return read
-
-
-def build_tested_model(cfg: CfgNode, *, random_weights: bool = False) -> nn.Module:
-    """The network of a config with MODEL.WEIGHTS in it, on its device.
-
-    Raises:
-        InputError: no weights are named; `random_weights` insists on an untrained network.
-        WeightsError: the weights do not fit.
-    """
-    if random_weights:
-        return build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1).to(device_of(cfg))
-    if not cfg.MODEL.WEIGHTS:
-        raise InputError(
-            "a test needs weights: add MODEL.WEIGHTS path/to/model_best.pth, or --random-weights for an untrained network"
-        )
-    state = model_state(read_weights(cfg.MODEL.WEIGHTS))
-    num_classes = len(state[CLASSIFIER]) if CLASSIFIER in state else cfg.MODEL.HEADS.NUM_CLASSES or 1
-    model = build_model(cfg, num_classes=num_classes)
-    report = load_state(model, state, may_differ=() if CLASSIFIER in state else (CLASSIFIER,), source=cfg.MODEL.WEIGHTS)
-    get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
-    return model.to(device_of(cfg))
-
-
-def run_test(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Evaluation]:
-    """Test MODEL.WEIGHTS on every set of DATASETS.TESTS.
-
-    `result.npy`, `result.zip` and `ranks.png` go to OUTPUT_DIR for the first set and to a folder of its own below for
-    each further one.
-    """
-    testers = build_testers(cfg, build_test_datasets(cfg))
-    model = build_tested_model(cfg, random_weights=random_weights)
-    evaluations = {}
-    for number, tester in enumerate(testers):
-        evaluation = evaluations[tester.name] = tester.test(model)
-        if comm.is_main():
-            tester.tell(evaluation)
-            folder = Path(cfg.OUTPUT_DIR)
-            tester.write(evaluation, folder if number == 0 else folder / tester.name)
-    return evaluations
-
-
-def build_predictor(
-    config_file: str | Path, *, weights: str | Path | None = None, opts: Sequence[str] = ()
-) -> Predictor:
-    """The predictor of a config file; `Predictor.from_config` is the name to call."""
-    more = [] if weights is None else ["MODEL.WEIGHTS", str(weights)]
-    cfg = load_config(config_file, [*opts, *more])
-    return Predictor(
-        build_tested_model(cfg),
-        build_test_transforms(cfg),
-        read=reader(cfg),
-        device=device_of(cfg),
-        batch_size=cfg.TEST.IMS_PER_BATCH,
-        flip=cfg.TEST.FLIP.ENABLED,
-    )
 
 
 def _clip(cfg: CfgNode) -> Clip | None:

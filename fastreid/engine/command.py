@@ -7,9 +7,25 @@ from fastreid.engine.launch import launch
 from fastreid.engine.setup import default_argument_parser, load_config
 
 
-def start(run: Callable[[argparse.Namespace], None], description: str, *, argv: Sequence[str] | None) -> int:
-    """Call `run(args)` in every process the command line asks for; the config is checked before any starts."""
-    args = default_argument_parser(description).parse_args(argv)
+def start(
+    run: Callable[[argparse.Namespace], None],
+    description: str,
+    *,
+    argv: Sequence[str] | None,
+    options: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> int:
+    """Call `run(args)` in every process the command line asks for; the config is checked before any starts.
+
+    Args:
+        run: what each process does.
+        description: what the command is for, for --help.
+        argv: the words after the command; those of the shell when None.
+        options: adds the command's own options to those all commands have.
+    """
+    parser = default_argument_parser(description)
+    if options is not None:
+        options(parser)
+    args = parser.parse_args(argv)
     device = load_config(args.config_file, args.opts).MODEL.DEVICE
     launch(
         run,

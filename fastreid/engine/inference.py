@@ -40,22 +40,31 @@ def extract(
     Raises:
         NumbersError: features are NaN, Inf or zero; the drawings are named.
     """
-    rows, parts = [], []
+    rows: list[Tensor] = []
+    features = _table(len(drawings), 0)  # the first batch tells the width
     with evaluating(model):
         for batch in batches:
+            part = features_of(model, batch.to(device).images, flip=flip)
+            features = features if rows else _table(len(drawings), part.shape[1])
+            features[batch.rows] = part
             rows.append(batch.rows)
-            parts.append(features_of(model, batch.to(device).images, flip=flip))
-    shares = comm.gather((torch.cat(rows), torch.cat(parts)) if rows else None)
+    return Embeddings.of(features if comm.world_size() == 1 else _gathered(features, rows), drawings)
+
+
+def _table(num_rows: int, width: int) -> Tensor:
+    with torch.inference_mode(False):  # a tensor made in inference mode cannot be written to later
+        return torch.empty(num_rows, width)
+
+
+def _gathered(features: Tensor, rows: Sequence[Tensor]) -> Tensor:
+    """All rows in every process, from tables of which each process has filled its share; a share may be none."""
+    mine = torch.cat(list(rows)) if rows else None
+    shares = comm.gather(None if mine is None else (mine, features[mine]))
     given = [share for share in shares if share is not None]
-    features = torch.empty(len(drawings), given[0][1].shape[1])
-    for share_rows, share_features in given:
-        features[share_rows] = share_features
-    return Embeddings(
-        features,
-        tuple(drawing.patent for drawing in drawings),
-        tuple(drawing.name for drawing in drawings),
-        cameras=tuple(drawing.camera for drawing in drawings),
-    )
+    whole = features if rows else _table(len(features), given[0][1].shape[1])
+    for share_rows, share in given:
+        whole[share_rows] = share
+    return whole
 
 
 def features_of(model: nn.Module, images: Tensor, *, flip: bool = False) -> Tensor:

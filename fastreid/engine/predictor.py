@@ -52,7 +52,7 @@ class Predictor:
             InputError: no weights are given, or the config is wrong.
             WeightsError: the weights do not fit the config.
         """
-        from fastreid.engine.build import build_predictor  # build.py makes predictors, so it imports this file
+        from fastreid.engine.testing.build import build_predictor  # build.py makes predictors, so it imports this file
 
         return build_predictor(config_file, weights=weights, opts=opts)
 

@@ -1,6 +1,6 @@
 """The test of a model on one set: features, ranking, scores; and pictures to look at."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,64 +10,58 @@ from PIL import Image
 from torch import nn
 from torchvision.utils import make_grid
 
-from fastreid.engine.inference import extract
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.report import scores_table, write_results
 from fastreid.evaluation.sheet import ranked_sheet
-from fastreid.structures import Batch, Drawing
-from fastreid.utils import comm
+from fastreid.structures import Batch, Drawing, Embeddings
+from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write
 from fastreid.utils.logger import get_logger
 
 
-@dataclass(frozen=True)
-class Tester:
-    """Tests any model on one set of queries and database drawings.
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What is told and written of the ranking of one set.
 
     Args:
         name: the set's name.
         queries: drawings to search with.
         gallery: drawings to search among, the database.
-        load: gives this process's batches of a list of drawings.
         read: gives a page, uint8 (H, W), of a path.
-        evaluator: ranks and scores.
-        device: where the model is.
-        flip: average with the mirror image.
         sheet_queries: rows of the picture; 0 for none.
+        files_needed: refuse to go on when a drawing cannot be shown; else the picture is left out, with a warning.
     """
 
     name: str
     queries: Sequence[Drawing]
     gallery: Sequence[Drawing]
-    load: Callable[[Sequence[Drawing]], Iterable[Batch]]
     read: Callable[[str], np.ndarray]
-    evaluator: Evaluator
-    device: torch.device
-    flip: bool = False
     sheet_queries: int = 12
-
-    def test(self, model: nn.Module) -> Evaluation:
-        """Rank and score; every process must call it, and every process gets the answer."""
-        comm.share_buffers(model)
-        queries = extract(model, self.load(self.queries), self.queries, device=self.device, flip=self.flip)
-        gallery = extract(model, self.load(self.gallery), self.gallery, device=self.device, flip=self.flip)
-        return self.evaluator(queries, gallery)
+    files_needed: bool = True
 
     def sheet(self, evaluation: Evaluation) -> Image.Image | None:
         """Queries and their first ranks; None if no picture is wanted."""
         if self.sheet_queries == 0:
             return None
-        return ranked_sheet(
-            self.queries, self.gallery, evaluation.ranking, read=self.read, num_queries=self.sheet_queries
-        )
+        try:
+            return ranked_sheet(
+                self.queries, self.gallery, evaluation.ranking, read=self.read, num_queries=self.sheet_queries
+            )
+        except InputError as error:
+            if self.files_needed:
+                raise
+            get_logger().warning(f"{self.name}: the ranks are written without their picture: {error}")
+            return None
 
     def write(self, evaluation: Evaluation, folder: str | Path) -> None:
-        """`result.npy`, `result.zip` and `ranks.png` in a folder."""
+        """`result.npy`, `result.zip` and `ranks.png` in a folder; a picture of other ranks does not stay there."""
         write_results(evaluation.ranking, folder, num_gallery=len(self.gallery))
-        sheet = self.sheet(evaluation)
-        if sheet is not None:
-            with atomic_write(Path(folder) / "ranks.png") as file:
-                sheet.save(file, format="PNG")
+        path, sheet = Path(folder) / "ranks.png", self.sheet(evaluation)
+        if sheet is None:
+            path.unlink(missing_ok=True)
+            return
+        with atomic_write(path) as file:
+            sheet.save(file, format="PNG")
 
     def tell(self, evaluation: Evaluation) -> None:
         """Log the scores, after each step of post-processing where there are several."""
@@ -76,6 +70,23 @@ class Tester:
             get_logger().info(f"{self.name}: {sizes}; the patents are not told, so there are no scores")
             return
         get_logger().info(f"{self.name}: {sizes}\n{scores_table(evaluation.steps)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tester(Results):
+    """Tests any model on one set of queries and database drawings.
+
+    Args:
+        embed: gives the features of a list of drawings; every process calls it.
+        evaluator: ranks and scores.
+    """
+
+    embed: Callable[[nn.Module, Sequence[Drawing]], Embeddings]
+    evaluator: Evaluator
+
+    def test(self, model: nn.Module) -> Evaluation:
+        """Rank and score; every process must call it, and every process gets the answer."""
+        return self.evaluator(self.embed(model, self.queries), self.embed(model, self.gallery))
 
 
 def input_sheet(batch: Batch, num_images: int = 32) -> Image.Image:

@@ -1,0 +1,1 @@
+"""From weights and lists to features, and to folders of them."""

@@ -1,0 +1,197 @@
+"""From a config to features: a network with its weights, the features of a list, folders of them."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastreid import __version__
+from fastreid.config import CfgNode
+from fastreid.data.build import build_datasets, build_test_datasets, build_test_loader
+from fastreid.engine.inference import extract
+from fastreid.engine.setup import device_of
+from fastreid.evaluation.feature_manifest import Manifest, Origin, read_manifest
+from fastreid.evaluation.saved_features import FeaturePart, save_features, stamp_of, why_anew
+from fastreid.modeling import build_model
+from fastreid.modeling.weights import load_state, model_state, read_weights
+from fastreid.structures import Drawing, Embeddings
+from fastreid.utils import comm
+from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.files import sha256_of
+from fastreid.utils.logger import get_logger
+
+CLASSIFIER = "heads.weight"  # the one tensor that belongs to the training patents and not to the network
+SPLITS = ("test", "train", "all")
+
+# Settings that leave the features of a test as they are, by the beginnings of their names. TEST.IMS_PER_BATCH and
+# MODEL.DEVICE are left out too: they move last bits.
+SHAPES_NOTHING = (
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "MODEL.FREEZE_LAYERS",
+    "MODEL.LOSSES.",
+    "MODEL.BACKBONE.PRETRAIN",
+    "MODEL.HEADS.NUM_CLASSES",
+    "MODEL.HEADS.CLS_LAYER",
+    "MODEL.HEADS.MARGIN",
+    "MODEL.HEADS.SCALE",
+)
+
+
+@dataclass(frozen=True)
+class SavedSet:
+    """What the extraction of one set came to.
+
+    Args:
+        folder: where its features lie.
+        manifest: what the folder holds now.
+        made: the parts that were made; empty when all was there already.
+    """
+
+    folder: Path
+    manifest: Manifest
+    made: tuple[str, ...]
+
+
+def build_tested_model(cfg: CfgNode, *, random_weights: bool = False) -> nn.Module:
+    """The network of a config with MODEL.WEIGHTS in it, on its device.
+
+    Raises:
+        InputError: no weights are named; `random_weights` insists on an untrained network.
+        WeightsError: the weights do not fit.
+    """
+    if random_weights:
+        return build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1).to(device_of(cfg))
+    state = model_state(read_weights(_named_weights(cfg)))
+    num_classes = len(state[CLASSIFIER]) if CLASSIFIER in state else cfg.MODEL.HEADS.NUM_CLASSES or 1
+    model = build_model(cfg, num_classes=num_classes)
+    report = load_state(model, state, may_differ=() if CLASSIFIER in state else (CLASSIFIER,), source=cfg.MODEL.WEIGHTS)
+    get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
+    return model.to(device_of(cfg))
+
+
+def embed(cfg: CfgNode, model: nn.Module, drawings: Sequence[Drawing]) -> Embeddings:
+    """The features of any list as a test sees it, without augmentation; every process must call it and gets them all.
+
+    Those of the training drawings: `embed(cfg, model, build_datasets(cfg)[0])`.
+    """
+    comm.share_buffers(model)
+    batches = build_test_loader(cfg, drawings, rank=comm.rank(), world_size=comm.world_size())
+    return extract(model, batches, drawings, device=device_of(cfg), flip=cfg.TEST.FLIP.ENABLED)
+
+
+def extract_sets(
+    cfg: CfgNode, *, split: str = "test", output: str | Path | None = None, random_weights: bool = False
+) -> Iterator[SavedSet]:
+    """Save the features of each set in a folder of its own; every process must go through all of them.
+
+    Process 0 writes. What a folder holds already, sound and from the same origin and list, is not made again.
+
+    Args:
+        cfg: settings.
+        split: "test": queries and gallery of each set of DATASETS.TESTS; "train": the training drawings of
+            DATASETS.NAMES, as one set named after them all; or "all".
+        output: where the folders come; OUTPUT_DIR/features when None.
+        random_weights: features of a network that has not learnt anything.
+
+    Raises:
+        EnvironmentFault: a folder cannot be written; told before any work.
+    """
+    root = Path(cfg.OUTPUT_DIR) / "features" if output is None else Path(output)
+    origin = build_origin(cfg, random_weights=random_weights)
+    model: nn.Module | None = None
+    for name, lists in _lists(cfg, split).items():
+        folder, own = root / name, replace(origin, dataset=name)
+        stamps = {part: stamp_of(drawings) for part, drawings in lists.items()}
+        [reasons, *_] = comm.gather(_why_anew(folder, stamps, own) if comm.is_main() else {})
+        if reasons:
+            why = "; ".join(dict.fromkeys(reasons.values()))
+            get_logger().info(f"{folder}: making features of {' and '.join(reasons)}, since {why}")
+            model = model or build_tested_model(cfg, random_weights=random_weights)
+            parts = (FeaturePart(part, embed(cfg, model, lists[part]), lists[part], stamps[part]) for part in reasons)
+            if comm.is_main():
+                save_features(folder, parts, origin=own)
+            else:
+                for _ in parts:
+                    continue
+        comm.gather(None)  # the others read what process 0 has written
+        yield SavedSet(folder, read_manifest(folder), tuple(reasons))
+
+
+def build_origin(cfg: CfgNode, *, random_weights: bool = False) -> Origin:
+    """What features of this config are made from; the set's name is left open."""
+    return Origin(
+        dataset="",
+        weights="" if random_weights else os.path.abspath(_named_weights(cfg)),
+        weights_sha256="" if random_weights else sha256_of(cfg.MODEL.WEIGHTS),
+        settings=feature_settings(cfg, random_weights=random_weights),
+        config=cfg.dump(),
+        versions={"fastreid": __version__, "torch": torch.__version__},
+    )
+
+
+def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Any]:
+    """The settings that shape features, by full name, with lists for tuples as JSON has it."""
+    found = {name: value for name, value in _leaves("MODEL", cfg.MODEL) if not name.startswith(SHAPES_NOTHING)}
+    found |= {
+        "INPUT.SIZE_TEST": cfg.INPUT.SIZE_TEST,
+        "INPUT.CROP.ENABLED": cfg.INPUT.CROP.ENABLED,
+        "INPUT.CROP.SIZE": cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else "",
+        "TEST.FLIP.ENABLED": cfg.TEST.FLIP.ENABLED,
+    }
+    if random_weights:
+        found["SEED"] = cfg.SEED
+    return json.loads(json.dumps(found))
+
+
+def _named_weights(cfg: CfgNode) -> str:
+    if not cfg.MODEL.WEIGHTS:
+        raise InputError(
+            "a test needs weights: add MODEL.WEIGHTS path/to/model_best.pth, or --random-weights for an untrained network"
+        )
+    if not os.path.isfile(cfg.MODEL.WEIGHTS):
+        raise InputError(f"{cfg.MODEL.WEIGHTS}: no such weights file; check the path")
+    return cfg.MODEL.WEIGHTS
+
+
+def _lists(cfg: CfgNode, split: str) -> dict[str, dict[str, tuple[Drawing, ...]]]:
+    """Set -> part -> drawings, with whole paths, so that a folder of features can be used from anywhere."""
+    if split not in SPLITS:
+        raise InputError(f"--split is {split}; it takes {', '.join(SPLITS)}")
+    train, tests = ((), build_test_datasets(cfg)) if split == "test" else build_datasets(cfg)
+    lists: dict[str, dict[str, Sequence[Drawing]]] = {}
+    if split != "train":
+        lists = {name: {"queries": data.queries, "gallery": data.gallery} for name, data in tests.items()}
+    if split != "test":
+        lists.setdefault("+".join(cfg.DATASETS.NAMES), {})["train"] = train
+    return {name: {part: _from_anywhere(list_) for part, list_ in parts.items()} for name, parts in lists.items()}
+
+
+def _from_anywhere(drawings: Sequence[Drawing]) -> tuple[Drawing, ...]:
+    return tuple(replace(drawing, path=os.path.abspath(drawing.path)) for drawing in drawings)
+
+
+def _why_anew(folder: Path, stamps: Mapping[str, str], origin: Origin) -> dict[str, str]:
+    """The parts to make with the reasons; where there are any, the folder is made and found to be writable."""
+    reasons = why_anew(folder, stamps, origin=origin)
+    try:
+        if reasons:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(f"{folder}: cannot be made ({error.strerror}); choose another with --output")
+    if reasons and not os.access(folder, os.W_OK):
+        raise EnvironmentFault(f"{folder}: cannot be written; choose another with --output")
+    return reasons
+
+
+def _leaves(name: str, section: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(f"{name}.{key}", value)
+        else:
+            yield f"{name}.{key}", value

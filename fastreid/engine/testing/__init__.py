@@ -1,0 +1,1 @@
+"""From weights, or from saved features, to rankings and scores."""

@@ -1,0 +1,113 @@
+"""What a folder of saved features says of itself: where they come from and the sha256 of every file."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fastreid.utils.errors import InputError, StorageError, WeightsError
+from fastreid.utils.files import write_text
+
+PARTS = ("queries", "gallery", "train")
+MANIFEST = "manifest.json"
+FORMAT = 1
+AGAIN = "run tools/extract.py again"  # the mend of whatever is wrong with saved features
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What features were made from.
+
+    Args:
+        dataset: the set's name.
+        weights: the path of the weights; "" for a network that has not learnt anything.
+        weights_sha256: of that file; "" without one.
+        settings: those that shape features, full name to value as JSON has it (lists, no tuples).
+        config: all settings of the extraction as YAML, for the reader.
+        versions: of fastreid and torch.
+    """
+
+    dataset: str
+    weights: str
+    weights_sha256: str
+    settings: Mapping[str, Any]
+    config: str
+    versions: Mapping[str, str]
+
+    def changes(self, now: "Origin") -> list[str]:
+        """In words, what could give other features now; where the weights lie is not among it, nor is their name."""
+        found = changed(self.settings, now.settings) + changed(self.versions, now.versions)
+        if self.weights_sha256 != now.weights_sha256:
+            found.insert(0, f"the weights were {self.told_weights()} and are {now.told_weights()}")
+        return found
+
+    def told_weights(self) -> str:
+        """The weights for a message."""
+        return f"{self.weights} (sha256 {self.weights_sha256[:12]})" if self.weights else "random weights"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a manifest says of one part: its size, the stamp of its list and the sha256 of its two files."""
+
+    rows: int
+    width: int
+    stamp: str
+    npy: str
+    csv: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of features says of itself."""
+
+    origin: Origin
+    parts: Mapping[str, Entry]
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`NAME was 1 and is 2` for every name whose value differs."""
+    names = sorted(before.keys() | now.keys())
+    return [f"{n} was {before.get(n)} and is {now.get(n)}" for n in names if before.get(n) != now.get(n)]
+
+
+def read_manifest(folder: str | os.PathLike) -> Manifest:
+    """What a folder says of its features.
+
+    Raises:
+        InputError: no such folder, no manifest in it, or a manifest of another format.
+        WeightsError: the manifest is damaged.
+        StorageError: it cannot be read.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.parent.is_dir():
+        raise InputError(f"{folder}: no such folder of features; tools/extract.py makes one")
+    try:
+        content = json.loads(path.read_bytes())
+        version, digest = content["format"], content.pop("sha256")
+        if type(version) is int and version != FORMAT:
+            raise InputError(f"{path}: features of format {version}; this fastreid reads {FORMAT}; {AGAIN}")
+        if digest != _digest(content):
+            raise ValueError
+        parts = {name: Entry(**content["parts"][name]) for name in PARTS if name in content["parts"]}
+        return Manifest(Origin(**content["origin"]), parts)
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no {MANIFEST}, so the extraction into it did not finish; {AGAIN}")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror}); mend that, or {AGAIN}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # whatever damaged bytes lead to
+        raise WeightsError(f"{path}: damaged; {AGAIN}")
+
+
+def write_manifest(folder: str | os.PathLike, manifest: Manifest) -> None:
+    """Write `manifest.json`, with a sha256 over its own content too."""
+    content = {"format": FORMAT, "origin": asdict(manifest.origin), "parts": {}}
+    content["parts"] = {name: asdict(entry) for name, entry in manifest.parts.items()}
+    write_text(Path(folder) / MANIFEST, json.dumps({**content, "sha256": _digest(content)}, indent=1) + "\n")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
