@@ -178,6 +178,10 @@ RULES: dict[str, Rule] = {
     "TEST.TOP_K": COUNT,
     "TEST.SHEET_QUERIES": NONE_OR_MORE,
     "TEST.MEMORY_MB": COUNT,
+    "TEST.PRECISION": Rule(choices=("auto", "float32", "bfloat16")),
+    "TEST.WHITEN.DIM": NONE_OR_MORE,
+    "TEST.WHITEN.POWER": Rule(0, 0.5),
+    "TEST.FUSE.OBJECT": Rule(choices=("patent", "folder")),
     "TEST.AQE.ALPHA": NONE_OR_MORE,
     "TEST.AQE.QE_TIME": COUNT,
     "TEST.AQE.QE_K": COUNT,
@@ -185,6 +189,11 @@ RULES: dict[str, Rule] = {
     "TEST.RERANK.K2": COUNT,
     "TEST.RERANK.FORM": Rule(choices=("fast-reid", "paper")),
     "TEST.RERANK.LAMBDA": SHARE,
+    "TEST.RERANK.TOP_N": NONE_OR_MORE,
+    "TEST.DIFFUSION.K": COUNT,
+    "TEST.DIFFUSION.GAMMA": NONE_OR_MORE,
+    "TEST.DIFFUSION.ALPHA": Rule(0, 0.999),
+    "TEST.DIFFUSION.LAMBDA": SHARE,
     "TEST.PRECISE_BN.NUM_ITER": COUNT,
 }
 

@@ -1,39 +1,88 @@
 """The evaluator a config asks for, and the tables of the names it may use."""
 
+from collections.abc import Callable
+
 from yacs.config import CfgNode
 
+from fastreid.evaluation.diffusion import DiffusionSettings
 from fastreid.evaluation.evaluator import Evaluator
+from fastreid.evaluation.per_query import ScoreSettings
 from fastreid.evaluation.query_expansion import ExpansionSettings
 from fastreid.evaluation.rerank import RerankSettings
 from fastreid.evaluation.search import ENGINES, METRICS
+from fastreid.evaluation.steps import Diffuse, Expand, FuseFeatures, FuseRanks, Rerank, Search, Step, Whiten
+from fastreid.evaluation.whitening import WhiteningSettings, load_whitening
+from fastreid.utils.errors import InputError
+from fastreid.utils.registry import Registry
 
-__all__ = ["ENGINES", "METRICS", "build_evaluator"]
+__all__ = ["ENGINES", "METRICS", "STEPS", "build_evaluator"]
+
+# Name in TEST.STEPS -> the step that TEST describes, or None where its section is switched off.
+STEPS: Registry[Callable[[CfgNode], Step | None]] = Registry(
+    "step of post-processing",
+    {
+        "WHITEN": lambda test: _whiten(test.WHITEN) if test.WHITEN.ENABLED else None,
+        "FUSE": lambda test: _FUSIONS.get(test.FUSE.BY)() if test.FUSE.ENABLED else None,
+        "AQE": lambda test: Expand(_expansion(test.AQE)) if test.AQE.ENABLED else None,
+        "RERANK": lambda test: Rerank(_reranking(test.RERANK)) if test.RERANK.ENABLED else None,
+        "DIFFUSION": lambda test: Diffuse(_diffusion(test.DIFFUSION)) if test.DIFFUSION.ENABLED else None,
+    },
+)
+_FUSIONS: Registry[Callable[[], Step]] = Registry("way to fuse queries", {"mean": FuseFeatures, "rank": FuseRanks})
 
 
 def build_evaluator(cfg: CfgNode) -> Evaluator:
     """The evaluator of the settings under TEST.
 
     Raises:
-        InputError: a name that is not in the tables or a number outside its range.
+        InputError: a name that is not in the tables, a number outside its range, or steps that do not go together.
         EnvironmentFault: TEST.ENGINE's package is missing.
+        WeightsError: a whitening file is damaged.
     """
     test = cfg.TEST
-    aqe = ExpansionSettings(
-        k=test.AQE.QE_K,
-        alpha=test.AQE.ALPHA,
-        times=test.AQE.QE_TIME,
-        queries_too=test.AQE.QUERIES,
-        gallery_too=test.AQE.DATABASE,
-    )
-    rerank = RerankSettings(
-        k1=test.RERANK.K1, k2=test.RERANK.K2, lambda_value=test.RERANK.LAMBDA, form=test.RERANK.FORM
-    )
+    if test.RERANK.ENABLED and 0 < test.RERANK.TOP_N < test.TOP_K:
+        raise InputError(
+            f"TEST.RERANK.TOP_N is {test.RERANK.TOP_N} and TEST.TOP_K {test.TOP_K}; what is ranked anew must fill a result"
+        )
+    names = tuple(test.STEPS)
+    if len(set(names)) < len(names):
+        raise InputError(f"TEST.STEPS is {list(names)}; it names each step once")
     return Evaluator(
         metric=test.METRIC,
-        top_k=test.TOP_K,
-        memory_mb=test.MEMORY_MB,
-        engine=test.ENGINE,
-        aqe=aqe if test.AQE.ENABLED else None,
-        rerank=rerank if test.RERANK.ENABLED else None,
-        roc=test.ROC.ENABLED,
+        search=Search(memory_mb=test.MEMORY_MB, engine=test.ENGINE, precision=test.PRECISION),
+        steps=[step for step in (STEPS.get(name)(test) for name in names) if step is not None],
+        scoring=ScoreSettings(
+            top_k=test.TOP_K,
+            roc=test.ROC.ENABLED,
+            normaliser=test.SCORE.NORMALISER,
+            patent_distance=test.SCORE.PATENT_DISTANCE,
+        ),
+        objects=test.FUSE.OBJECT,
+        device=cfg.MODEL.DEVICE,
     )
+
+
+def _whiten(given: CfgNode) -> Step:
+    learn_from = given.LEARN_FROM
+    ready = None if learn_from in ("database", "train") else load_whitening(learn_from)
+    return Whiten(WhiteningSettings(dim=given.DIM, power=given.POWER), learn_from, ready)
+
+
+def _expansion(given: CfgNode) -> ExpansionSettings:
+    return ExpansionSettings(
+        k=given.QE_K,
+        alpha=given.ALPHA,
+        times=given.QE_TIME,
+        queries_too=given.QUERIES,
+        gallery_too=given.DATABASE,
+    )
+
+
+def _reranking(given: CfgNode) -> RerankSettings:
+    return RerankSettings(
+        k1=given.K1, k2=given.K2, lambda_value=given.LAMBDA, form=given.FORM, top_n=given.TOP_N or None
+    )
+
+
+def _diffusion(given: CfgNode) -> DiffusionSettings:
+    return DiffusionSettings(k=given.K, gamma=given.GAMMA, alpha=given.ALPHA, lambda_value=given.LAMBDA)

@@ -1,22 +1,25 @@
-"""From features to a ranking and its scores: search, then expansion and re-ranking where they are on."""
+"""From features to a ranking and its scores: search, then the steps of post-processing one after the other."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import PurePosixPath
 
 import torch
-from torch import Tensor
 
-from fastreid.evaluation import order
-from fastreid.evaluation.features import check_count
-from fastreid.evaluation.metrics import score_blocks
-from fastreid.evaluation.query_expansion import ExpansionSettings, expand
-from fastreid.evaluation.rerank import RerankSettings, k_reciprocal_blocks
-from fastreid.evaluation.search import ENGINES, METRICS, distance_blocks, neighbours
-from fastreid.evaluation.space import Space
+from fastreid.evaluation.features import Features, in_memory
+from fastreid.evaluation.judge import judge_blocks
+from fastreid.evaluation.per_query import QueryScores, ScoreSettings
+from fastreid.evaluation.search import METRICS, Block, Firsts
+from fastreid.evaluation.sources import FromFeatures, Source
+from fastreid.evaluation.steps import Found, Search, Step, check_order
 from fastreid.evaluation.truth import Truth
+from fastreid.evaluation.whitening import Whitening
 from fastreid.structures import Embeddings, Ranking
+from fastreid.utils.errors import InputError
 
 Scores = dict[str, float]
+
+OBJECTS = ("patent", "folder")  # what says which queries show one object
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,15 @@ class Evaluation:
         scores: of the last step, from the whole ranking and without the queries' own drawings; empty where the
             patents are unknown. Keys and units as `score`.
         steps: (name, scores) after plain search and after each further step; empty where the patents are unknown.
+        per_query: what each query got after the last step; None where the patents are unknown.
+        whitening: what was learnt or used; None without that step.
     """
 
     ranking: Ranking
     scores: Scores
     steps: tuple[tuple[str, Scores], ...]
+    per_query: QueryScores | None = None
+    whitening: Whitening | None = None
 
 
 class Evaluator:
@@ -41,85 +48,91 @@ class Evaluator:
 
     Args:
         metric: a name of METRICS.
-        top_k: columns of the ranking and the k of mAP@k.
-        memory_mb: MiB to work in beside the features.
-        engine: a name of ENGINES.
-        aqe: query and database expansion, or None: off.
-        rerank: k-reciprocal re-ranking, after expansion, or None: off.
-        roc: also give accept rates.
+        search: how to search; as `nearest` does by itself when None.
+        steps: of post-processing, in order.
+        scoring: which scores, and by their `top_k` the columns of the ranking; the usual ones when None.
+        objects: which queries show one object: those of one "patent", or whose names begin with one "folder".
+        device: where to work.
 
     Raises:
-        InputError: an unknown name, top_k or memory_mb below 1.
-        EnvironmentFault: the engine's package is missing.
+        InputError: an unknown name, or steps in an order that makes no sense.
     """
 
     def __init__(
         self,
         *,
         metric: str = "cosine",
-        top_k: int = 10,
-        memory_mb: int = 1024,
-        engine: str = "torch",
-        aqe: ExpansionSettings | None = None,
-        rerank: RerankSettings | None = None,
-        roc: bool = False,
+        search: Search | None = None,
+        steps: Sequence[Step] = (),
+        scoring: ScoreSettings | None = None,
+        objects: str = "patent",
+        device: torch.device | str = "cpu",
     ):
-        self.space = METRICS.get(metric)
-        ENGINES.get(engine)()
-        self.top_k = check_count("top_k", top_k)
-        self.memory_mb = check_count("memory_mb", memory_mb)
-        self.engine, self.aqe, self.rerank, self.roc = engine, aqe, rerank, roc
+        self.space, self.search, self.scoring = METRICS.get(metric), search or Search(), scoring or ScoreSettings()
+        check_order(steps)
+        if objects not in OBJECTS:
+            raise InputError(f"objects (TEST.FUSE.OBJECT) are told by {' or '.join(OBJECTS)}, not {objects!r}")
+        self.steps, self.objects, self.device = tuple(steps), objects, torch.device(device)
 
-    def __call__(self, queries: Embeddings, gallery: Embeddings) -> Evaluation:
+    def __call__(
+        self,
+        queries: Embeddings,
+        gallery: Embeddings,
+        *,
+        training: Callable[[], Features] | None = None,
+        model: str = "",
+    ) -> Evaluation:
         """Rank and score; a score is taken after every step, so that one sees what each gave.
 
+        Args:
+            queries: of the query list.
+            gallery: of the database list.
+            training: gives the training drawings' features, for a step that learns from them.
+            model: the sha256 of the weights that gave the features, if it is known.
+
         Raises:
-            InputError: features of other widths, or no query with a match.
+            InputError: features of other widths, no query with a match, or a step that cannot work on these.
+            NumbersError: features are NaN, Inf or zero.
         """
         truth = _truth_of(queries, gallery)
-        space = self.space(queries.features, gallery.features)
+        found = self._open(queries, gallery)
+        found = replace(found, training=training, model=model)
         steps: list[tuple[str, Scores]] = []
-        if truth is not None or (self.aqe is None and self.rerank is None):
-            ranking = self._search("search", space, truth, steps)
-        if self.aqe is not None:
-            space = self.space(*expand(space.queries, space.gallery, memory_mb=self.memory_mb, **asdict(self.aqe)))
-            if truth is not None or self.rerank is None:
-                ranking = self._search(_name_of(self.aqe), space, truth, steps)
-        if self.rerank is not None:
-            blocks = k_reciprocal_blocks(space, self.rerank, memory_mb=self.memory_mb)
-            ranking = self._rank("+ re-ranking", blocks, truth, steps)
-        return Evaluation(ranking, steps[-1][1] if steps else {}, tuple(steps))
+        ranking, judged = None, None
+        for step in (None, *self.steps):
+            found = found if step is None else step(found)
+            if truth is not None:
+                ranking, judged = self._judge(found.source, truth)
+                steps.append(("search" if step is None else step.name, judged.means()))
+        if ranking is None:
+            ranking = found.source.first(self.scoring.top_k)
+        ranking = Ranking(ranking.indices.cpu(), ranking.distances.cpu())
+        return Evaluation(ranking, steps[-1][1] if steps else {}, tuple(steps), judged, found.whitening)
 
-    def _search(self, name: str, space: Space, truth: Truth | None, steps: list[tuple[str, Scores]]) -> Ranking:
-        if truth is None:
-            found = neighbours(space, self.top_k, memory_mb=self.memory_mb, engine=self.engine)
-            return Ranking(found.indices.cpu(), found.distances.cpu())
-        return self._rank(name, distance_blocks(space, memory_mb=self.memory_mb), truth, steps)
+    def _open(self, queries: Embeddings, gallery: Embeddings) -> Found:
+        sides = [side.features for side in (queries, gallery)]
+        if self.device.type != "cpu":
+            sides = [in_memory(side).to(self.device) for side in sides]
+        space = self.space(*sides)
+        return Found(space, self.search, FromFeatures(space, **asdict(self.search)), _objects_of(queries, self.objects))
 
-    def _rank(
-        self,
-        name: str,
-        blocks: Iterable[tuple[Tensor, Tensor]],
-        truth: Truth | None,
-        steps: list[tuple[str, Scores]],
-    ) -> Ranking:
-        """Take the nearest of each block and, where the truth is known, score it on the way."""
-        nearest: list[tuple[Tensor, Tensor]] = []
+    def _judge(self, source: Source, truth: Truth) -> tuple[Ranking, QueryScores]:
+        """The nearest and the scores, from one pass over the distances."""
+        if self.scoring.roc and not source.comparable:
+            raise InputError(
+                "TEST.ROC compares distances of all queries, and after TEST.RERANK.TOP_N or TEST.FUSE by rank they only "
+                "order each query's gallery; leave one of them out"
+            )
+        firsts = Firsts(self.scoring.top_k)
 
-        def noted() -> Iterable[tuple[Tensor, Tensor]]:
-            for rows, distances in blocks:
-                columns = torch.arange(distances.shape[1], device=distances.device)
-                nearest.append(order.first(distances, columns, self.top_k))
+        def noted() -> Iterator[Block]:
+            for rows, distances in source.blocks():
+                firsts.take(rows, distances)
                 yield rows, distances
 
-        if truth is None:
-            for _ in noted():
-                continue
-        else:
-            steps.append((name, score_blocks(noted(), truth, top_k=self.top_k, roc=self.roc)))
-        return Ranking(
-            torch.cat([rows for _, rows in nearest]).cpu(), torch.cat([distances for distances, _ in nearest]).cpu()
-        )
+        judged = judge_blocks(noted(), truth, self.scoring)
+        # Distances that only order a gallery are made for scoring; the ranking has those it is told with.
+        return (firsts.ranking() if source.comparable else source.first(self.scoring.top_k)), judged
 
 
 def _truth_of(queries: Embeddings, gallery: Embeddings) -> Truth | None:
@@ -138,7 +151,9 @@ def _truth_of(queries: Embeddings, gallery: Embeddings) -> Truth | None:
     )
 
 
-def _name_of(settings: ExpansionSettings) -> str:
-    if settings.queries_too and settings.gallery_too:
-        return "+ AQE and DBA"
-    return "+ AQE" if settings.queries_too else "+ DBA"
+def _objects_of(queries: Embeddings, told_by: str) -> tuple[str, ...]:
+    """The object each query shows, as a word; "" where nothing tells it."""
+    if told_by == "patent":
+        return queries.patents
+    folders = (str(PurePosixPath(name).parent) for name in queries.names)
+    return tuple("" if folder == "." else folder for folder in folders)

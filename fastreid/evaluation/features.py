@@ -51,7 +51,8 @@ def row_norms(features: Features, what: str) -> Tensor:
         NumbersError: a row is NaN, Inf or all zero; the first 20 are named.
     """
     step = max(1, (1 << 20) // features.shape[1])
-    norms = torch.cat([block.double().square_().sum(1).sqrt_() for block in features.split(step)])
+    parts = (block.to(torch.float64, copy=True) for block in features.split(step))
+    norms = torch.cat([part.square_().sum(1).sqrt_() for part in parts])
     bad = ~torch.isfinite(norms) | (norms == 0)
     if bad.any():
         rows = bad.nonzero().flatten().tolist()

@@ -9,8 +9,9 @@ from scipy import sparse
 from torch import Tensor
 
 from fastreid.evaluation import order
-from fastreid.evaluation.features import check_count
-from fastreid.evaluation.search import distance_blocks, neighbours, open_space, own_first
+from fastreid.evaluation.features import Features, check_count, in_memory
+from fastreid.evaluation.search import Block, distance_blocks, first_of, neighbours, open_space, own_first
+from fastreid.evaluation.sources import Source
 from fastreid.evaluation.space import Space
 from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError
@@ -27,6 +28,7 @@ class RerankSettings:
     k2: int
     lambda_value: float
     form: str = "fast-reid"
+    top_n: int | None = None
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
@@ -36,11 +38,13 @@ class RerankSettings:
             raise InputError(f"k2 (TEST.RERANK.K2) is at most k1 (TEST.RERANK.K1), {self.k1}, not {self.k2}")
         if not (isinstance(self.lambda_value, (int, float)) and 0 <= self.lambda_value <= 1):
             raise InputError(f"lambda_value (TEST.RERANK.LAMBDA) is a share 0..1, not {self.lambda_value!r}")
+        if self.top_n is not None:
+            check_count("top_n", self.top_n)
 
 
 def k_reciprocal(
-    queries: Tensor | np.ndarray,
-    gallery: Tensor | np.ndarray,
+    queries: Features | np.ndarray,
+    gallery: Features | np.ndarray,
     *,
     k1: int,
     k2: int,
@@ -49,6 +53,7 @@ def k_reciprocal(
     k: int | None = None,
     memory_mb: int = 1024,
     form: str = "fast-reid",
+    top_n: int | None = None,
 ) -> Ranking:
     """Rank the gallery anew by how far the neighbours of query and drawing are the same drawings.
 
@@ -70,37 +75,78 @@ def k_reciprocal(
         k2: neighbours whose weights are averaged, at most k1; 1 averages none.
         lambda_value: share of the first distance in the last, 0..1.
         metric: "cosine" or "euclidean" (squared), for neighbours and the first distance.
-        k: columns of the ranking; None: the whole gallery, which holds Q x G numbers.
+        k: columns of the ranking; None: as many as are ranked anew, for the whole gallery Q x G numbers.
         memory_mb: MiB to work in, beside the features, the sparse sets and the answer.
         form: "fast-reid", or "paper", which takes one more pass over all pairs.
+        top_n: rank only the first top_n of plain search anew, which saves the distances of all others; None: all.
 
     Raises:
-        InputError: as `nearest`; k2 above k1; lambda_value outside 0..1; another form.
+        InputError: as `nearest`; k2 above k1; lambda_value outside 0..1; another form; k above top_n; inner products.
         NumbersError: a row is NaN, Inf or zero.
     """
     space = open_space(queries, gallery, metric)
-    num_gallery = len(space.gallery)
-    k = check_count("k", num_gallery if k is None else k)
-    columns = torch.arange(num_gallery, device=space.gallery.device)
-    settings = RerankSettings(k1=k1, k2=k2, lambda_value=lambda_value, form=form)
-    blocks = k_reciprocal_blocks(space, settings, memory_mb=memory_mb)
-    parts = [order.first(distances, columns, k) for _, distances in blocks]
-    return Ranking(torch.cat([part[1] for part in parts]), torch.cat([part[0] for part in parts]))
+    settings = RerankSettings(k1=k1, k2=k2, lambda_value=lambda_value, form=form, top_n=top_n)
+    k = check_count("k", (top_n or len(space.gallery)) if k is None else k)
+    return KReciprocal(space, settings, memory_mb=memory_mb).first(k)
 
 
-def k_reciprocal_blocks(space: Space, settings: RerankSettings, *, memory_mb: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The distances `k_reciprocal` ranks by, some queries at a time: rows int64 (B,), distances float32 (B, G)."""
-    rows = torch.cat([space.queries, space.gallery])
-    everything = type(space)(rows, rows)
-    largest = _largest(everything, memory_mb=memory_mb) if settings.form == "paper" else None
-    weights = _weights(everything, settings, largest, memory_mb=memory_mb)
-    num_queries = len(space.queries)
-    mine, theirs = weights[:num_queries], weights[num_queries:].tocsc()
-    for part, distances in distance_blocks(space, memory_mb=memory_mb):
-        jaccard = torch.from_numpy(np.stack([_jaccard(mine, theirs, row) for row in part.tolist()])).to(distances)
-        if largest is not None:
-            distances = distances / largest[part, None].to(distances)
-        yield part, distances.mul_(settings.lambda_value).add_(jaccard, alpha=1 - settings.lambda_value)
+class KReciprocal(Source):
+    """The distances `k_reciprocal` ranks by; made once, they serve any number of passes.
+
+    Args:
+        space: queries, gallery and metric.
+        settings: the choices.
+        memory_mb: MiB to work in, beside the features and the sparse sets.
+        precision: of the product that chooses neighbours, as for `nearest`.
+    """
+
+    def __init__(self, space: Space, settings: RerankSettings, *, memory_mb: int, precision: str = "auto"):
+        if space.squares_per_distance is None:
+            raise InputError("re-ranking asks for a distance: take the metric cosine or euclidean (TEST.METRIC)")
+        self.space, self.settings, self.memory_mb, self.precision = space, settings, memory_mb, precision
+        self.comparable = settings.top_n is None
+        rows = torch.cat([in_memory(space.queries), in_memory(space.gallery)])
+        everything = type(space)(rows, rows)
+        self._longest = _largest(everything, memory_mb=memory_mb) if settings.form == "paper" else None
+        weights = _weights(everything, settings, self._longest, memory_mb=memory_mb, precision=precision)
+        self._mine, self._theirs = weights[: len(space.queries)], weights[len(space.queries) :].tocsc()
+
+    def blocks(self, rows: Tensor | None = None) -> Iterator[Block]:
+        """Where only the first are ranked anew, these have their new place less `top_n`, so all lie before the rest."""
+        for part, plain in distance_blocks(self.space, memory_mb=self.memory_mb, rows=rows):
+            last = self._last(part, plain, self._jaccard(part))
+            if self.settings.top_n is not None:
+                columns = torch.arange(plain.shape[1], device=plain.device)
+                _, first = order.first(plain, columns, self.settings.top_n)
+                _, first = order.first(last.gather(1, first), first, first.shape[1])
+                places = torch.arange(first.shape[1], device=plain.device, dtype=plain.dtype)
+                last = plain.scatter(1, first, (places - first.shape[1]).expand_as(first))
+            yield part, last
+
+    def first(self, k: int) -> Ranking:
+        top_n = self.settings.top_n
+        if top_n is None:
+            return first_of(self.blocks(), k)
+        if k > top_n:
+            raise InputError(f"k is {k}, but only the first {top_n} are ranked anew; raise top_n (TEST.RERANK.TOP_N)")
+        plain = neighbours(self.space, top_n, memory_mb=self.memory_mb, precision=self.precision)
+        parts = []
+        for part in torch.arange(len(plain.indices), device=plain.indices.device).split(_ROWS_AT_A_TIME // 8):
+            found = plain.indices[part]
+            jaccard = self._jaccard(part).to(found.device).gather(1, found)
+            parts.append(order.first(self._last(part, plain.distances[part], jaccard), found, k))
+        return Ranking(torch.cat([rows for _, rows in parts]), torch.cat([distances for distances, _ in parts]))
+
+    def _last(self, queries: Tensor, plain: Tensor, jaccard: Tensor) -> Tensor:
+        """The mix of both distances, (B, n)."""
+        share = self.settings.lambda_value
+        if self._longest is not None:
+            plain = plain / self._longest[queries.cpu(), None].to(plain)
+        return (plain * share).add_(jaccard.to(plain), alpha=1 - share)
+
+    def _jaccard(self, queries: Tensor) -> Tensor:
+        """The Jaccard distances of some queries' weights to those of the whole gallery, float32 (B, G)."""
+        return torch.from_numpy(np.stack([_jaccard(self._mine, self._theirs, row) for row in queries.tolist()]))
 
 
 def _largest(space: Space, *, memory_mb: int) -> Tensor:
@@ -111,10 +157,13 @@ def _largest(space: Space, *, memory_mb: int) -> Tensor:
     return largest.clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def _weights(space: Space, settings: RerankSettings, largest: Tensor | None, *, memory_mb: int) -> sparse.csr_array:
+def _weights(
+    space: Space, settings: RerankSettings, largest: Tensor | None, *, memory_mb: int, precision: str
+) -> sparse.csr_array:
     """Each drawing's weights on the drawings of its widened set, sparse (N, N), rows that sum to 1."""
     k1, k2 = settings.k1, settings.k2
-    found = neighbours(space, k1 if largest is None else k1 + 1, memory_mb=memory_mb).indices
+    k = k1 if largest is None else k1 + 1
+    found = neighbours(space, k, memory_mb=memory_mb, precision=precision).indices
     ranks = own_first(found, torch.arange(len(found), device=found.device)).cpu().numpy()
     near = _reciprocal(ranks)
     half = _reciprocal(ranks[:, : round(k1 / 2) + 1])
@@ -161,7 +210,7 @@ def _softmax_weights(space: Space, sets: sparse.csr_array, largest: Tensor | Non
     left, right = (torch.from_numpy(part.astype(np.int64)).to(device) for part in (pairs.row, pairs.col))
     distances = space.pair_distances(left, right).double().cpu()
     if largest is None:
-        squares = (distances * space.squares_per_distance).numpy()
+        squares = (distances * (space.squares_per_distance or 1)).numpy()
     else:
         squares = (distances / largest[left.cpu()]).numpy()
     # Every set holds the drawing itself, 0 away, so no sum is less than 1.
@@ -173,7 +222,8 @@ def _jaccard(mine: sparse.csr_array, theirs: sparse.csc_array, row: int) -> np.n
     """The Jaccard distance of one query's weights to those of every drawing of the gallery, float32 (G,)."""
     entries = slice(mine.indptr[row], mine.indptr[row + 1])
     columns, weights = mine.indices[entries], mine.data[entries]
-    starts, counts = theirs.indptr[columns], np.diff(theirs.indptr)[columns]
+    starts = theirs.indptr[columns]
+    counts = theirs.indptr[columns + 1] - starts
     # The stretches of `theirs` that belong to the columns, one after the other.
     places = np.arange(counts.sum()) + np.repeat(starts - np.concatenate([[0], counts[:-1].cumsum()]), counts)
     smaller = np.minimum(np.repeat(weights, counts), theirs.data[places])

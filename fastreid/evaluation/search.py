@@ -7,7 +7,7 @@ the answer depends on neither blocks, precision, engine nor device.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ _LARGEST_BLOCK = 2048  # rows of whole distances
 _MOST_OF_FAISS_ON_A_GPU = 2048  # neighbours
 _MIB = 1 << 20
 
+Block = tuple[Tensor, Tensor]  # queries' rows, int64 (B,), and their distances to the whole gallery, float32 (B, G)
 CandidatesOf = Callable[[Scan, int, int], Candidates]  # of a scan, k and the products to keep a query
 
 
@@ -81,8 +82,7 @@ def neighbours(space: Space, k: int, *, memory_mb: int, engine: str = "torch", p
     """`nearest` for features that are checked already; a set searched in itself costs half the product."""
     check_count("memory_mb", memory_mb)
     candidates_of = ENGINES.get(engine)()
-    if precision not in PRECISIONS:
-        raise InputError(f"precision (TEST.PRECISION) is {', '.join(PRECISIONS)}, not {precision!r}")
+    check_precision(precision)
     k = min(k, len(space.gallery))
     narrow = None
     if engine == "torch" and precision != "float32" and not _few(space, k):
@@ -96,6 +96,12 @@ def neighbours(space: Space, k: int, *, memory_mb: int, engine: str = "torch", p
     return found
 
 
+def check_precision(precision: str) -> None:
+    """Refuse a precision that is none of PRECISIONS."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision (TEST.PRECISION) is {', '.join(PRECISIONS)}, not {precision!r}")
+
+
 def own_first(indices: Tensor, own: Tensor) -> Tensor:
     """Neighbours (N, k) of rows searched among themselves, each row before its twins, the last one left out for it.
 
@@ -107,7 +113,36 @@ def own_first(indices: Tensor, own: Tensor) -> Tensor:
     return torch.cat([own[:, None], indices], dim=1)[kept].view_as(indices)
 
 
-def distance_blocks(space: Space, *, memory_mb: int, rows: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+class Firsts:
+    """The k nearest of queries whose distances come block by block, in any order."""
+
+    def __init__(self, k: int):
+        self.k = k
+        self._queries: list[Tensor] = []
+        self._parts: list[tuple[Tensor, Tensor]] = []
+
+    def take(self, queries: Tensor, distances: Tensor) -> None:
+        """Take in the rows of some queries, int64 (B,), and their distances to the whole gallery, (B, G)."""
+        columns = torch.arange(distances.shape[1], device=distances.device)
+        self._queries.append(queries)
+        self._parts.append(order.first(distances, columns, self.k))
+
+    def ranking(self) -> Ranking:
+        """Of all queries taken in, in the order of their rows."""
+        by_row = torch.cat(self._queries).argsort()
+        distances, rows = (torch.cat(column)[by_row] for column in zip(*self._parts))
+        return Ranking(rows, distances)
+
+
+def first_of(blocks: Iterable[Block], k: int) -> Ranking:
+    """The k nearest of the queries of some blocks, in the order of the queries' rows."""
+    firsts = Firsts(k)
+    for queries, distances in blocks:
+        firsts.take(queries, distances)
+    return firsts.ranking()
+
+
+def distance_blocks(space: Space, *, memory_mb: int, rows: Tensor | None = None) -> Iterator[Block]:
     """The exact distances of the queries (or of the given rows of them) to the whole gallery, some queries at a time.
 
     Yields:
@@ -143,10 +178,7 @@ def _few(space: Space, k: int) -> bool:
 
 
 def _compare_all(space: Space, rows: Tensor, k: int, *, memory_mb: int) -> Ranking:
-    columns = torch.arange(len(space.gallery), device=rows.device)
-    blocks = distance_blocks(space, memory_mb=memory_mb, rows=rows)
-    parts = [order.first(distances, columns, k) for _, distances in blocks]
-    return Ranking(torch.cat([part[1] for part in parts]), torch.cat([part[0] for part in parts]))
+    return first_of(distance_blocks(space, memory_mb=memory_mb, rows=rows), k)
 
 
 def _settled(space: Space, found: Pass, k: int, *, candidates_of: CandidatesOf) -> tuple[Ranking, Tensor]:
@@ -190,8 +222,8 @@ def _by_faiss() -> CandidatesOf:
             found: list[Candidates] = []
             for theirs in slices(scan.num_gallery, scan.block):
                 right = scan.gallery(theirs)
-                values, rows = search(left.cpu().numpy(), right.cpu().numpy(), min(width, len(right)))
-                found.append((torch.from_numpy(values), torch.from_numpy(rows) + theirs.start))
+                near, numbers = search(left.cpu().numpy(), right.cpu().numpy(), min(width, len(right)))
+                found.append((torch.from_numpy(near), torch.from_numpy(numbers) + theirs.start))
                 values, places = largest(torch.cat([values for values, _ in found], dim=1), width)
                 found = [(values, torch.cat([rows for _, rows in found], dim=1).gather(1, places))]
             parts += found

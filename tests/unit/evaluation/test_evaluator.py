@@ -2,13 +2,30 @@ import pytest
 import torch
 
 from fastreid.config import get_cfg
-from fastreid.evaluation import Evaluator, ExpansionSettings, RerankSettings, expand, k_reciprocal, nearest, score
-from fastreid.evaluation.build import build_evaluator
+from fastreid.evaluation import (
+    DiffusionSettings,
+    Evaluator,
+    ExpansionSettings,
+    RerankSettings,
+    ScoreSettings,
+    Search,
+    WhiteningSettings,
+    expand,
+    k_reciprocal,
+    learn_whitening,
+    mean_of_objects,
+    nearest,
+    score,
+)
+from fastreid.evaluation.build import STEPS, build_evaluator
+from fastreid.evaluation.steps import Diffuse, Expand, FuseFeatures, FuseRanks, Rerank, Whiten
 from fastreid.structures import Embeddings
 from fastreid.utils.errors import InputError
 
-EXPANSION = ExpansionSettings(k=4, alpha=2.0)
-RERANKING = RerankSettings(k1=8, k2=3, lambda_value=0.3)
+EXPANSION = Expand(ExpansionSettings(k=4, alpha=2.0))
+RERANKING = Rerank(RerankSettings(k1=8, k2=3, lambda_value=0.3))
+DIFFUSION = Diffuse(DiffusionSettings(k=5, gamma=2.0, alpha=0.9, lambda_value=0.3))
+WHITENING = Whiten(WhiteningSettings(dim=16))
 
 
 def embeddings(known=True):
@@ -25,7 +42,7 @@ def embeddings(known=True):
 
 def test_plain_search_gives_the_nearest_and_their_scores():
     queries, gallery = embeddings()
-    found = Evaluator(top_k=7)(queries, gallery)
+    found = Evaluator(scoring=ScoreSettings(top_k=7))(queries, gallery)
     wanted = nearest(queries.features, gallery.features, 7)
     assert torch.equal(found.ranking.indices, wanted.indices)
     assert torch.equal(found.ranking.distances, wanted.distances)
@@ -37,7 +54,7 @@ def test_plain_search_gives_the_nearest_and_their_scores():
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_scores_are_shown_after_every_step_and_the_last_one_counts(metric):
     queries, gallery = embeddings()
-    found = Evaluator(metric=metric, aqe=EXPANSION, rerank=RERANKING)(queries, gallery)
+    found = Evaluator(metric=metric, steps=[EXPANSION, RERANKING])(queries, gallery)
     assert [name for name, _ in found.steps] == ["search", "+ AQE and DBA", "+ re-ranking"]
     assert found.scores == found.steps[-1][1]
     expanded = expand(queries.features, gallery.features, k=4, alpha=2.0)
@@ -47,11 +64,21 @@ def test_scores_are_shown_after_every_step_and_the_last_one_counts(metric):
     assert found.steps[1][1] == score(nearest(*expanded, 100, metric=metric), queries.patents, gallery.patents)
 
 
-@pytest.mark.parametrize("aqe", [None, EXPANSION])
-@pytest.mark.parametrize("rerank", [None, RERANKING])
+PIPELINES = {
+    "search": [],
+    "expansion": [EXPANSION],
+    "whitening": [WHITENING],
+    "re-ranking": [RERANKING],
+    "all that goes together": [WHITENING, EXPANSION, RERANKING],
+    "only the first re-ranked": [Rerank(RerankSettings(k1=8, k2=3, lambda_value=0.3, top_n=25))],
+    "diffusion": [DIFFUSION],
+}
+
+
+@pytest.mark.parametrize("steps", PIPELINES.values(), ids=PIPELINES)
 @pytest.mark.parametrize("engine", ["torch", "faiss"])
-def test_unknown_patents_give_the_same_ranking_and_no_scores(aqe, rerank, engine):
-    evaluator = Evaluator(aqe=aqe, rerank=rerank, engine=engine, memory_mb=1)
+def test_unknown_patents_give_the_same_ranking_and_no_scores(steps, engine):
+    evaluator = Evaluator(steps=steps, search=Search(engine=engine, memory_mb=1))
     known, unknown = evaluator(*embeddings()), evaluator(*embeddings(known=False))
     assert torch.equal(known.ranking.indices, unknown.ranking.indices)
     assert torch.equal(known.ranking.distances, unknown.ranking.distances)
@@ -61,7 +88,7 @@ def test_unknown_patents_give_the_same_ranking_and_no_scores(aqe, rerank, engine
 @pytest.mark.parametrize(("sides", "name"), [((True, False), "+ AQE"), ((False, True), "+ DBA")])
 def test_a_step_is_named_by_the_side_it_expands(sides, name):
     settings = ExpansionSettings(k=3, alpha=1.0, queries_too=sides[0], gallery_too=sides[1])
-    assert Evaluator(aqe=settings)(*embeddings()).steps[1][0] == name
+    assert Evaluator(steps=[Expand(settings)])(*embeddings()).steps[1][0] == name
 
 
 def test_the_querys_own_drawing_stands_in_the_ranking_but_not_in_the_scores():
@@ -83,8 +110,7 @@ def test_a_config_builds_the_evaluator_it_describes():
         ["TEST.METRIC", "euclidean", "TEST.AQE.ENABLED", True, "TEST.AQE.QE_K", 4, "TEST.AQE.DATABASE", False]
     )
     evaluator = build_evaluator(cfg)
-    assert evaluator.aqe == ExpansionSettings(k=4, alpha=3.0, gallery_too=False)
-    assert evaluator.rerank is None
+    assert evaluator.steps == (Expand(ExpansionSettings(k=4, alpha=3.0, gallery_too=False)),)
     assert [name for name, _ in evaluator(*embeddings()).steps] == ["search", "+ AQE"]
 
 
@@ -104,3 +130,103 @@ def test_a_drawing_by_the_querys_camera_does_not_count_where_all_cameras_are_kno
 def test_cameras_are_one_a_drawing_or_none():
     with pytest.raises(InputError, match="2 features have 1 cameras; give as many, or none"):
         Embeddings(torch.eye(2), ("a", "b"), ("1.png", "2.png"), cameras=(1,))
+
+
+def test_the_steps_of_a_config_come_in_the_order_it_gives_them():
+    cfg = get_cfg()
+    switches = [item for name in ("WHITEN", "FUSE", "AQE", "DIFFUSION") for item in (f"TEST.{name}.ENABLED", True)]
+    cfg.merge_from_list([*switches, "TEST.STEPS", ["AQE", "FUSE", "WHITEN", "RERANK", "DIFFUSION"]])
+    assert [type(step) for step in build_evaluator(cfg).steps] == [Expand, FuseFeatures, Whiten, Diffuse]
+
+
+def test_a_step_of_ones_own_joins_by_its_name():
+    class Turn:
+        name, works_on = "+ turned", "features"
+
+        def __call__(self, found):
+            return found.with_features(found.space.queries.flip(1), found.space.gallery.flip(1))
+
+    cfg = get_cfg()
+    cfg.merge_from_list(["TEST.STEPS", ["AQE", "TURN"]])
+    STEPS.register("TURN")(lambda test: Turn())
+    try:
+        found = build_evaluator(cfg)(*embeddings())
+    finally:
+        del STEPS._makers["TURN"]
+    assert [name for name, _ in found.steps] == ["search", "+ turned"]
+    assert found.steps[0][1] == pytest.approx(found.steps[1][1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["TEST.STEPS", ["AQEE"]], "no step of post-processing is called 'AQEE'. Did you mean 'AQE'"),
+        (["TEST.STEPS", ["AQE", "AQE"]], "it names each step once"),
+        (["TEST.FUSE.ENABLED", True, "TEST.FUSE.BY", "rnk"], "no way to fuse queries is called 'rnk'"),
+        (["TEST.RERANK.ENABLED", True, "TEST.RERANK.TOP_N", 5], "TOP_N is 5 and TEST.TOP_K 10"),
+        (
+            ["TEST.RERANK.ENABLED", True, "TEST.DIFFUSION.ENABLED", True],
+            "'\\+ diffusion' works on distances and would undo",
+        ),
+        (
+            ["TEST.FUSE.ENABLED", True, "TEST.FUSE.BY", "rank", "TEST.AQE.ENABLED", True],
+            "'\\+ AQE and DBA' works on features",
+        ),
+    ],
+)
+def test_steps_that_do_not_go_together_are_refused_before_any_work(settings, words):
+    cfg = get_cfg()
+    cfg.merge_from_list(settings)
+    with pytest.raises(InputError, match=words):
+        build_evaluator(cfg)
+
+
+def test_whitening_learnt_on_the_way_is_handed_out_and_serves_again():
+    queries, gallery = embeddings()
+    first = Evaluator(steps=[WHITENING])(queries, gallery, model="abc")
+    wanted = learn_whitening(gallery.features, WHITENING.settings, model="abc")
+    assert torch.equal(first.whitening.matrix, wanted.matrix)
+    again = Evaluator(steps=[Whiten(WHITENING.settings, "file", first.whitening)])(queries, gallery, model="abc")
+    assert torch.equal(again.ranking.indices, first.ranking.indices)
+    with pytest.raises(
+        InputError, match=r"learnt with other weights \(sha256 abc\) than the features were made with \(xyz\)"
+    ):
+        Evaluator(steps=[Whiten(WHITENING.settings, "file", first.whitening)])(queries, gallery, model="xyz")
+
+
+def test_whitening_is_learnt_from_training_drawings_where_it_should():
+    queries, gallery = embeddings()
+    training = torch.randn(50, 32, generator=torch.Generator().manual_seed(7))
+    step = Whiten(WhiteningSettings(), "train")
+    found = Evaluator(steps=[step])(queries, gallery, training=lambda: training)
+    assert torch.equal(found.whitening.matrix, learn_whitening(training, WhiteningSettings()).matrix)
+    with pytest.raises(InputError, match="no features of training drawings; tools/extract.py --split all"):
+        Evaluator(steps=[step])(queries, gallery)
+
+
+def test_queries_of_one_patent_are_fused_and_get_one_ranking():
+    queries, gallery = embeddings()
+    pairs = Embeddings(
+        torch.cat([queries.features, gallery.features[:20]]), queries.patents * 2, queries.names + gallery.names[:20]
+    )
+    rest = Embeddings(gallery.features[20:], gallery.patents[20:], gallery.names[20:])
+    for step in (FuseFeatures(), FuseRanks()):
+        found = Evaluator(steps=[step])(pairs, rest)
+        assert torch.equal(found.ranking.indices[:20], found.ranking.indices[20:])
+    by_mean = nearest(mean_of_objects(pairs.features, pairs.patents), rest.features, 10)
+    assert torch.equal(Evaluator(steps=[FuseFeatures()])(pairs, rest).ranking.indices, by_mean.indices)
+
+
+def test_objects_are_told_by_folder_where_patents_are_not():
+    queries, gallery = embeddings(known=False)
+    names = tuple(f"object {row // 2}/{row}.png" for row in range(20))
+    named = Embeddings(queries.features, queries.patents, names)
+    ranking = Evaluator(steps=[FuseFeatures()], objects="folder")(named, gallery).ranking
+    assert torch.equal(ranking.indices[::2], ranking.indices[1::2])
+    assert not torch.equal(ranking.indices[0], ranking.indices[2])
+
+
+def test_accept_rates_are_refused_where_distances_do_not_compare():
+    steps = [Rerank(RerankSettings(k1=8, k2=3, lambda_value=0.3, top_n=25))]
+    with pytest.raises(InputError, match=r"TEST\.ROC compares distances of all queries"):
+        Evaluator(steps=steps, scoring=ScoreSettings(roc=True))(*embeddings())

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid.evaluation import k_reciprocal, nearest
+from fastreid.evaluation import RerankSettings, k_reciprocal, nearest
+from fastreid.evaluation.rerank import KReciprocal
+from fastreid.evaluation.search import first_of, open_space
 
 
 def features(seed=0):
@@ -91,3 +93,24 @@ def test_twins_are_nothing_apart():
     found = k_reciprocal(queries, gallery, k1=2, k2=1, lambda_value=0.5)
     assert found.indices.tolist() == [[1, 0]]
     assert math.isclose(found.distances[0, 0], 0, abs_tol=1e-7)
+
+
+def test_only_the_first_are_ranked_anew_and_the_others_stay_behind_them():
+    queries, gallery = features()
+    settings = {"k1": 6, "k2": 3, "lambda_value": 0.3}
+    plain, whole = nearest(queries, gallery, 45), k_reciprocal(queries, gallery, **settings)
+    found = k_reciprocal(queries, gallery, **settings, top_n=12)
+    assert found.indices.shape == (15, 12)
+    assert torch.equal(found.indices.sort().values, plain.indices[:, :12].sort().values)
+    for row in range(15):
+        among = [drawing for drawing in whole.indices[row].tolist() if drawing in plain.indices[row, :12]]
+        assert found.indices[row].tolist() == among
+    source = KReciprocal(open_space(queries, gallery, "cosine"), RerankSettings(**settings, top_n=12), memory_mb=64)
+    assert torch.equal(first_of(source.blocks(), 45).indices, torch.cat([found.indices, plain.indices[:, 12:]], dim=1))
+
+
+def test_as_many_as_the_gallery_ranked_anew_is_all_of_it():
+    whole = k_reciprocal(*features(), k1=6, k2=3, lambda_value=0.3)
+    first = k_reciprocal(*features(), k1=6, k2=3, lambda_value=0.3, top_n=45)
+    assert torch.equal(first.indices, whole.indices)
+    torch.testing.assert_close(first.distances, whole.distances, rtol=0, atol=1e-6)

@@ -1,0 +1,210 @@
+"""The steps of post-processing: each takes what was found so far and gives something better to rank by.
+
+Steps on features come first, then at most one that makes distances of its own (re-ranking), then at most one that fuses
+rankings.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Protocol
+
+from fastreid.evaluation.diffusion import Diffusion, DiffusionSettings
+from fastreid.evaluation.features import Features, check_count
+from fastreid.evaluation.fusion import BestOfRanks, mean_of_objects
+from fastreid.evaluation.query_expansion import ExpansionSettings, expand
+from fastreid.evaluation.rerank import KReciprocal, RerankSettings
+from fastreid.evaluation.search import ENGINES, check_precision
+from fastreid.evaluation.sources import FromFeatures, Source
+from fastreid.evaluation.space import Space
+from fastreid.evaluation.whitening import Whitening, WhiteningSettings, learn_whitening
+from fastreid.utils.errors import InputError
+
+FEATURES, DISTANCES, RANKINGS = "features", "distances", "rankings"  # what a step works on, in the order they may come
+_ORDER = (FEATURES, DISTANCES, RANKINGS)
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search.
+
+    Args:
+        memory_mb: MiB to work in beside the features.
+        engine: who chooses candidates, as for `nearest`.
+        precision: of the product that chooses them.
+
+    Raises:
+        InputError: an unknown name, or memory_mb below 1.
+        EnvironmentFault: the engine's package is missing.
+    """
+
+    memory_mb: int = 1024
+    engine: str = "torch"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_count("memory_mb", self.memory_mb)
+        check_precision(self.precision)
+        ENGINES.get(self.engine)()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the steps have come to.
+
+    Args:
+        space: queries, gallery and metric.
+        search: how to search.
+        source: what ranks now.
+        objects: for each query the object it shows, one word a query; "" where that is not known.
+        training: gives the training drawings' features; None where there are none.
+        whitening: what was learnt on the way.
+        model: the sha256 of the weights that gave the features; "" where that is not known.
+    """
+
+    space: Space
+    search: Search
+    source: Source
+    objects: Sequence[str]
+    training: Callable[[], Features] | None = None
+    whitening: Whitening | None = None
+    model: str = ""
+
+    def with_features(self, queries: Features, gallery: Features) -> "Found":
+        """The same with other features, ranked by themselves."""
+        space = type(self.space)(queries, gallery)
+        return replace(self, space=space, source=FromFeatures(space, **asdict(self.search)))
+
+
+class Step(Protocol):
+    """A step: its name for the report, what it works on, and the work."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def works_on(self) -> str: ...
+
+    def __call__(self, found: Found) -> Found: ...
+
+
+@dataclass(frozen=True)
+class Whiten:
+    """Whitens queries and gallery.
+
+    Args:
+        settings: the choices, where it is learnt here.
+        learn_from: "database": the gallery as it comes; "train": the training drawings.
+        ready: what was learnt before, instead.
+    """
+
+    settings: WhiteningSettings
+    learn_from: str = "database"
+    ready: Whitening | None = None
+    name = "+ whitening"
+    works_on = FEATURES
+
+    def __call__(self, found: Found) -> Found:
+        whitening = self.ready
+        if whitening is not None and whitening.model and found.model and whitening.model != found.model:
+            raise InputError(
+                f"the whitening was learnt with other weights (sha256 {whitening.model[:12]}) than the features were "
+                f"made with ({found.model[:12]}); learn it anew: TEST.WHITEN.LEARN_FROM train"
+            )
+        if whitening is None and self.learn_from == "train":
+            if found.training is None:
+                raise InputError(
+                    "TEST.WHITEN.LEARN_FROM is train, but there are no features of training drawings; "
+                    "tools/extract.py --split all saves them with the others"
+                )
+            whitening = learn_whitening(found.training(), self.settings, model=found.model)
+        if whitening is None:
+            whitening = learn_whitening(found.space.gallery, self.settings, model=found.model)
+        turned = found.with_features(whitening(found.space.queries), whitening(found.space.gallery))
+        return replace(turned, whitening=whitening)
+
+
+@dataclass(frozen=True)
+class FuseFeatures:
+    """Takes the mean of the features of an object's queries for each of them."""
+
+    name = "+ queries fused"
+    works_on = FEATURES
+
+    def __call__(self, found: Found) -> Found:
+        return found.with_features(mean_of_objects(found.space.queries, found.objects), found.space.gallery)
+
+
+@dataclass(frozen=True)
+class FuseRanks:
+    """Takes the best of the ranks that a drawing has for an object's queries."""
+
+    name = "+ ranks fused"
+    works_on = RANKINGS
+
+    def __call__(self, found: Found) -> Found:
+        return replace(found, source=BestOfRanks(found.source, found.objects))
+
+
+@dataclass(frozen=True)
+class Expand:
+    """Expands queries, gallery or both."""
+
+    settings: ExpansionSettings
+    works_on = FEATURES
+
+    @property
+    def name(self) -> str:
+        if self.settings.queries_too and self.settings.gallery_too:
+            return "+ AQE and DBA"
+        return "+ AQE" if self.settings.queries_too else "+ DBA"
+
+    def __call__(self, found: Found) -> Found:
+        search = found.search
+        sides = expand(
+            found.space.queries,
+            found.space.gallery,
+            memory_mb=search.memory_mb,
+            precision=search.precision,
+            **asdict(self.settings),
+        )
+        return found.with_features(*sides)
+
+
+@dataclass(frozen=True)
+class Rerank:
+    """Ranks by k-reciprocal neighbours."""
+
+    settings: RerankSettings
+    name = "+ re-ranking"
+    works_on = DISTANCES
+
+    def __call__(self, found: Found) -> Found:
+        search = found.search
+        source = KReciprocal(found.space, self.settings, memory_mb=search.memory_mb, precision=search.precision)
+        return replace(found, source=source)
+
+
+@dataclass(frozen=True)
+class Diffuse:
+    """Ranks by diffusion along the graph of mutual neighbours."""
+
+    settings: DiffusionSettings
+    name = "+ diffusion"
+    works_on = DISTANCES
+
+    def __call__(self, found: Found) -> Found:
+        search = found.search
+        source = Diffusion(found.space, self.settings, memory_mb=search.memory_mb, precision=search.precision)
+        return replace(found, source=source)
+
+
+def check_order(steps: Sequence[Step]) -> None:
+    """Refuse steps in an order in which one would throw away what another made."""
+    for before, after in pairwise(steps):
+        now, then = _ORDER.index(before.works_on), _ORDER.index(after.works_on)
+        if then < now or (then == now and now > 0):
+            raise InputError(
+                f"'{after.name}' works on {after.works_on} and would undo '{before.name}'; in TEST.STEPS what works on "
+                f"features comes first, then one of RERANK and DIFFUSION, then FUSE by rank"
+            )

@@ -1,0 +1,152 @@
+"""Whitening: features turned to their principal directions, so that none of them drowns the others."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from fastreid.evaluation.features import Features, as_features, check_count, row_norms
+from fastreid.utils.errors import InputError, StorageError, WeightsError
+from fastreid.utils.files import atomic_write
+
+_ROWS_AT_A_TIME = 4096
+_LEAST_SHARE = 1e-9  # of the largest variance: directions with less are noise of the sums, and are left out
+
+
+@dataclass(frozen=True)
+class WhiteningSettings:
+    """The choices of whitening, refused when they are made and not hours later.
+
+    Args:
+        dim: directions kept, those of the largest variance first; 0: all there are.
+        power: of the variance that a direction is divided by: 0.5 makes all of them equal (whitening), 0 leaves them
+            as they are (principal components alone).
+    """
+
+    dim: int = 0
+    power: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_count("dim (TEST.WHITEN.DIM)", self.dim, least=0)
+        if not (isinstance(self.power, (int, float)) and 0 <= self.power <= 0.5):
+            raise InputError(f"power (TEST.WHITEN.POWER) is a number 0..0.5, not {self.power!r}")
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """What was learnt: a feature x becomes the unit vector along (x / |x| - mean) @ matrix.
+
+    Source: Jegou and Chum, Negative evidences and co-occurrences in image retrieval (ECCV 2012), section 3.
+
+    Args:
+        mean: float32 (D,), of features of length 1.
+        matrix: float32 (D, d).
+        model: the sha256 of the weights that gave the features it was learnt from; "" where that is not known.
+    """
+
+    mean: Tensor
+    matrix: Tensor
+    model: str = ""
+
+    def __call__(self, features: Features | np.ndarray) -> Tensor:
+        """Whitened features, float32 (N, d) of length 1.
+
+        Raises:
+            InputError: features of another width.
+            NumbersError: a row is NaN, Inf or zero, before or after.
+        """
+        rows = as_features(features, "features")
+        if rows.shape[1] != len(self.mean):
+            raise InputError(
+                f"whitening was learnt from {len(self.mean)} floats a row, not {rows.shape[1]}; learn it anew"
+            )
+        norms = row_norms(rows, "features")
+        mean, matrix = self.mean.to(norms), self.matrix.to(norms)
+        parts = [(part.double() / length[:, None] - mean) @ matrix for part, length in _parts(rows, norms)]
+        turned = torch.cat(parts)
+        return (turned / row_norms(turned, "whitened features")[:, None]).float()
+
+
+def learn_whitening(features: Features | np.ndarray, settings: WhiteningSettings, *, model: str = "") -> Whitening:
+    """Learn whitening from features without their patents.
+
+    Directions along which the features do not vary are left out, so a few features give fewer directions than floats.
+
+    Args:
+        features: floats (N, D), at least 2.
+        settings: the choices.
+        model: kept in what is learnt.
+
+    Raises:
+        InputError: fewer than 2 features, or more directions asked for than the features have.
+        NumbersError: a row is NaN, Inf or zero.
+    """
+    rows = as_features(features, "features to learn whitening from")
+    if len(rows) < 2:
+        raise InputError("whitening is learnt from 2 features or more; it was given 1")
+    norms = row_norms(rows, "features to learn whitening from")
+    sums = torch.zeros(rows.shape[1], dtype=norms.dtype, device=norms.device)
+    squares = torch.zeros(rows.shape[1], rows.shape[1], dtype=norms.dtype, device=norms.device)
+    for part, length in _parts(rows, norms):
+        unit = part.double() / length[:, None]
+        sums += unit.sum(0)
+        squares += unit.T @ unit
+    mean = sums / len(rows)
+    variances, directions = torch.linalg.eigh(squares / len(rows) - torch.outer(mean, mean))
+    variances, directions = variances.flip(0), directions.flip(1)
+    num = int((variances > _LEAST_SHARE * variances[0]).sum())
+    if settings.dim > num:
+        raise InputError(
+            f"dim (TEST.WHITEN.DIM) is {settings.dim}, but {len(rows)} features vary in {num} directions; ask for fewer"
+        )
+    kept = slice(settings.dim or num)
+    matrix = directions[:, kept] / variances[kept].pow(settings.power)
+    # An eigenvector may point either way; its largest entry is made positive, so that a run gives the same file again.
+    matrix = matrix * matrix.gather(0, matrix.abs().argmax(0, keepdim=True)).sign()
+    return Whitening(mean.float(), matrix.float(), model)
+
+
+def save_whitening(path: str | os.PathLike, whitening: Whitening) -> None:
+    """Write what was learnt as safetensors, whole or not at all."""
+    tensors = {"mean": whitening.mean.cpu().contiguous(), "matrix": whitening.matrix.cpu().contiguous()}
+    with atomic_write(path) as file:
+        file.write(safetensors.torch.save(tensors, metadata={"model": whitening.model}))
+
+
+def load_whitening(path: str | os.PathLike) -> Whitening:
+    """Read what `save_whitening` wrote.
+
+    Raises:
+        InputError: no such file.
+        WeightsError: the file is damaged or holds something else.
+        StorageError: the file cannot be read.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file of whitening (TEST.WHITEN.LEARN_FROM); check the path")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror})")
+    try:
+        tensors = safetensors.torch.load(content)
+        mean, matrix = tensors["mean"], tensors["matrix"]
+        length = int.from_bytes(content[:8], "little")
+        model = json.loads(content[8 : 8 + length])["__metadata__"]["model"]
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError):
+        raise WeightsError(f"{path}: not a whitening file, or damaged; learn it again with LEARN_FROM train")
+    fits = mean.ndim == 1 and matrix.ndim == 2 and len(matrix) == len(mean) and matrix.isfinite().all()
+    if not fits or not mean.isfinite().all():
+        raise WeightsError(
+            f"{path}: mean {tuple(mean.shape)} and matrix {tuple(matrix.shape)} do not fit; learn it again"
+        )
+    return Whitening(mean.float(), matrix.float(), model)
+
+
+def _parts(rows: Features, norms: Tensor):
+    return zip(rows.split(_ROWS_AT_A_TIME), norms.split(_ROWS_AT_A_TIME))

@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from fastreid.evaluation import mean_of_objects, nearest
+from fastreid.evaluation.fusion import BestOfRanks, object_numbers
+from fastreid.evaluation.search import first_of, open_space
+from fastreid.evaluation.sources import FromFeatures
+from fastreid.utils.errors import InputError, NumbersError
+
+OBJECTS = ["a", "b", "a", "", "c", "b", "a", ""]
+
+
+def sides(num_gallery=300, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    queries, gallery = torch.randn(8, 6, generator=generator), torch.randn(num_gallery, 6, generator=generator)
+    gallery[50:60] = gallery[3]
+    return queries, gallery
+
+
+def best_places(queries, gallery):
+    """For each object its drawings by (best place, distance at it, row), in plain loops."""
+    whole = nearest(queries, gallery, len(gallery))
+    orders = []
+    for mine, word in enumerate(OBJECTS):
+        members = [row for row, other in enumerate(OBJECTS) if other == word and (word or row == mine)]
+        best = {}
+        for member in members:
+            pairs = zip(whole.indices[member].tolist(), whole.distances[member].tolist())
+            for place, (drawing, distance) in enumerate(pairs):
+                best[drawing] = min(best.get(drawing, (place, distance)), (place, distance))
+        orders.append(sorted(best, key=lambda drawing: (best[drawing], drawing)))
+    return torch.tensor(orders)
+
+
+def test_the_mean_is_that_of_unit_features_and_an_unknown_object_stands_alone():
+    queries, _ = sides()
+    unit = torch.nn.functional.normalize(queries.double())
+    found = mean_of_objects(queries, OBJECTS)
+    torch.testing.assert_close(found[0], unit[[0, 2, 6]].mean(0).float())
+    assert torch.equal(found[0], found[6])
+    torch.testing.assert_close(found[3], unit[3].float())
+    assert not torch.equal(found[3], found[7])
+
+
+@pytest.mark.parametrize("memory_mb", [1, 1024])
+def test_an_object_ranks_by_the_best_place_in_its_queries_rankings(memory_mb):
+    queries, gallery = sides(num_gallery=3000)
+    source = BestOfRanks(FromFeatures(open_space(queries, gallery, "cosine"), memory_mb=memory_mb), OBJECTS)
+    wanted = best_places(queries, gallery)
+    assert torch.equal(first_of(source.blocks(), 3000).indices, wanted)
+    for k in (1, 10):
+        assert torch.equal(source.first(k).indices, wanted[:, :k])
+
+
+def test_one_query_an_object_changes_no_ranking():
+    queries, gallery = sides()
+    source = BestOfRanks(FromFeatures(open_space(queries, gallery, "cosine"), memory_mb=64), list("abcdefgh"))
+    assert torch.equal(source.first(20).indices, nearest(queries, gallery, 20).indices)
+
+
+def test_features_that_cancel_out_are_told_by_their_object():
+    with pytest.raises(NumbersError, match="the object 'a' cancel out"):
+        mean_of_objects(torch.tensor([[1.0, 0.0], [-2.0, 0.0]]), ["a", "a"])
+
+
+def test_objects_are_one_word_a_query():
+    with pytest.raises(InputError, match="2 queries show 1 objects; give one word a query"):
+        mean_of_objects(torch.eye(2), ["a"])
+    assert object_numbers(["x", "", "x", ""]).tolist() == [0, 1, 0, 2]
