@@ -190,10 +190,10 @@ RULES: dict[str, Rule] = {
     "TEST.RERANK.FORM": Rule(choices=("fast-reid", "paper")),
     "TEST.RERANK.LAMBDA": SHARE,
     "TEST.RERANK.TOP_N": NONE_OR_MORE,
-    "TEST.DIFFUSION.K": COUNT,
-    "TEST.DIFFUSION.GAMMA": NONE_OR_MORE,
-    "TEST.DIFFUSION.ALPHA": Rule(0, 0.999),
-    "TEST.DIFFUSION.LAMBDA": SHARE,
+    "TEST.SCORE.NORMALISER": Rule(choices=("min", "relevant", "found")),
+    "TEST.SCORE.PATENT_DISTANCE": Rule(choices=("best", "mean")),
+    "TEST.SCORE.BOOTSTRAP": NONE_OR_MORE,
+    "TEST.SCORE.TABLE": Rule(form=(r"([^/\\]+\.(csv|parquet))?", "empty, or a file name that ends in .csv or .parquet")),
     "TEST.PRECISE_BN.NUM_ITER": COUNT,
 }
 

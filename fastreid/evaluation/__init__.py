@@ -1,6 +1,5 @@
 """What is near to what, and how good that is: search, post-processing, scores, results and pictures."""
 
-from fastreid.evaluation.diffusion import DiffusionSettings
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.fusion import mean_of_objects
 from fastreid.evaluation.metrics import score, score_features
@@ -15,7 +14,6 @@ from fastreid.evaluation.truth import Truth
 from fastreid.evaluation.whitening import Whitening, WhiteningSettings, learn_whitening
 
 __all__ = [
-    "DiffusionSettings",
     "Evaluation",
     "Evaluator",
     "ExpansionSettings",

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 
+import torch
 from yacs.config import CfgNode
 
-from fastreid.evaluation.diffusion import DiffusionSettings
 from fastreid.evaluation.evaluator import Evaluator
 from fastreid.evaluation.per_query import ScoreSettings
 from fastreid.evaluation.query_expansion import ExpansionSettings
 from fastreid.evaluation.rerank import RerankSettings
 from fastreid.evaluation.search import ENGINES, METRICS
-from fastreid.evaluation.steps import Diffuse, Expand, FuseFeatures, FuseRanks, Rerank, Search, Step, Whiten
+from fastreid.evaluation.steps import Expand, FuseFeatures, FuseRanks, Rerank, Search, Step, Whiten
 from fastreid.evaluation.whitening import WhiteningSettings, load_whitening
 from fastreid.utils.errors import InputError
 from fastreid.utils.registry import Registry
@@ -25,14 +25,13 @@ STEPS: Registry[Callable[[CfgNode], Step | None]] = Registry(
         "FUSE": lambda test: _FUSIONS.get(test.FUSE.BY)() if test.FUSE.ENABLED else None,
         "AQE": lambda test: Expand(_expansion(test.AQE)) if test.AQE.ENABLED else None,
         "RERANK": lambda test: Rerank(_reranking(test.RERANK)) if test.RERANK.ENABLED else None,
-        "DIFFUSION": lambda test: Diffuse(_diffusion(test.DIFFUSION)) if test.DIFFUSION.ENABLED else None,
     },
 )
 _FUSIONS: Registry[Callable[[], Step]] = Registry("way to fuse queries", {"mean": FuseFeatures, "rank": FuseRanks})
 
 
-def build_evaluator(cfg: CfgNode) -> Evaluator:
-    """The evaluator of the settings under TEST.
+def build_evaluator(cfg: CfgNode, *, device: torch.device | str = "cpu") -> Evaluator:
+    """The evaluator of the settings under TEST, working on a device.
 
     Raises:
         InputError: a name that is not in the tables, a number outside its range, or steps that do not go together.
@@ -58,7 +57,7 @@ def build_evaluator(cfg: CfgNode) -> Evaluator:
             patent_distance=test.SCORE.PATENT_DISTANCE,
         ),
         objects=test.FUSE.OBJECT,
-        device=cfg.MODEL.DEVICE,
+        device=device,
     )
 
 
@@ -82,7 +81,3 @@ def _reranking(given: CfgNode) -> RerankSettings:
     return RerankSettings(
         k1=given.K1, k2=given.K2, lambda_value=given.LAMBDA, form=given.FORM, top_n=given.TOP_N or None
     )
-
-
-def _diffusion(given: CfgNode) -> DiffusionSettings:
-    return DiffusionSettings(k=given.K, gamma=given.GAMMA, alpha=given.ALPHA, lambda_value=given.LAMBDA)

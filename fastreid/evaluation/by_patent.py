@@ -65,18 +65,19 @@ class MeanPlaces:
     def __call__(self, distances: Tensor, matches: Tensor, dropped: Tensor) -> Tensor:
         """As of `BestPlaces`."""
         device = distances.device
-        gone, place, first = entries(dropped), self.place.to(device), self.steps[0].to(device)
-        counted = distances.index_put(gone, distances.new_zeros(()))
-        sums = torch.zeros(len(distances), len(first), dtype=torch.float64, device=device)
+        (queries, gone), place, first = entries(dropped), self.place.to(device), self.steps[0].to(device)
+        columns = distances.T.contiguous()  # (G, B): a drawing's distances lie together
+        columns[gone, queries] = 0
+        sums = torch.zeros(len(first), len(distances), dtype=torch.float64, device=device)
         for step in self.steps:
-            sums[:, : len(step)] += counted[:, step.to(device)]
-        sizes = self.sizes.to(device).repeat(len(distances), 1)
-        sizes.index_put_((gone[0], place[gone[1]]), sizes.new_full((), -1), accumulate=True)
+            sums[: len(step)] += columns[step.to(device)]
+        sizes = self.sizes.to(device)[:, None].repeat(1, len(distances))
+        sizes.index_put_((place[gone], queries), sizes.new_full((), -1), accumulate=True)
         means = sums / sizes  # NaN where no drawing counts, and that is nearer than nothing
-        mine = place[matches[:, :1].clamp(min=0)]
-        own = means.gather(1, mine)
-        before = (means < own) | ((means == own) & (first < first[mine]))
-        return before.sum(dim=1) + 1
+        mine = place[matches[:, 0].clamp(min=0)]
+        own = means[mine, torch.arange(len(mine), device=device)]
+        before = (means < own) | ((means == own) & (first[:, None] < first[mine]))
+        return before.sum(dim=0) + 1
 
 
 PATENT_DISTANCES: dict[str, type[BestPlaces] | type[MeanPlaces]] = {"best": BestPlaces, "mean": MeanPlaces}

@@ -104,12 +104,12 @@ class _Best:
         self._begun.add(queries.start)
         if hits is None:
             values, rows = largest((block.T.contiguous() if turned else block).float(), self.width)
-            chosen = torch.arange(queries.start, queries.stop, device=block.device)
+            chosen, rows = torch.arange(len(values), device=block.device), rows + first_row
         else:
-            values, rows, chosen = _in_lines(*hits)
-            chosen += queries.start
+            query, row, value = hits
+            values, rows, chosen = _in_lines(query, row + first_row, value)
         if len(chosen):
-            self._merge(chosen, values, rows + first_row)
+            self._merge(chosen + queries.start, values, rows)
             self._floors[queries] = self.scan.floors(queries, self.values[queries, self.k - 1])
 
     def _merge(self, queries: Tensor, values: Tensor, rows: Tensor) -> None:

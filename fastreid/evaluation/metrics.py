@@ -1,7 +1,5 @@
 """Scores of a ranking, of a matrix of distances or of features; what each score is, `per_query` says."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -102,13 +100,6 @@ def score_names(*, top_k: int = 10, roc: bool = False) -> tuple[str, ...]:
     lists = (f"P@{top_k}", f"R@{top_k}", "R-precision", "nDCG", f"nDCG@{top_k}")
     patents = ("patent/mAP", *(f"patent/Rank-{r}" for r in RANKS))
     return (*drawings, *lists, *patents, *(accept_names() if roc else ()))
-
-
-def score_blocks(
-    blocks: Iterable[tuple[Tensor, Tensor]], truth: Truth, *, top_k: int = 10, roc: bool = False
-) -> dict[str, float]:
-    """The means of `judge_blocks`."""
-    return judge_blocks(blocks, truth, ScoreSettings(top_k=top_k, roc=roc)).means()
 
 
 def score_ranking(ranking: Ranking, truth: Truth, settings: ScoreSettings) -> QueryScores:

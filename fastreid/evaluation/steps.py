@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Protocol
 
-from fastreid.evaluation.diffusion import Diffusion, DiffusionSettings
 from fastreid.evaluation.features import Features, check_count
 from fastreid.evaluation.fusion import BestOfRanks, mean_of_objects
 from fastreid.evaluation.query_expansion import ExpansionSettings, expand
@@ -185,20 +184,6 @@ class Rerank:
         return replace(found, source=source)
 
 
-@dataclass(frozen=True)
-class Diffuse:
-    """Ranks by diffusion along the graph of mutual neighbours."""
-
-    settings: DiffusionSettings
-    name = "+ diffusion"
-    works_on = DISTANCES
-
-    def __call__(self, found: Found) -> Found:
-        search = found.search
-        source = Diffusion(found.space, self.settings, memory_mb=search.memory_mb, precision=search.precision)
-        return replace(found, source=source)
-
-
 def check_order(steps: Sequence[Step]) -> None:
     """Refuse steps in an order in which one would throw away what another made."""
     for before, after in pairwise(steps):
@@ -206,5 +191,5 @@ def check_order(steps: Sequence[Step]) -> None:
         if then < now or (then == now and now > 0):
             raise InputError(
                 f"'{after.name}' works on {after.works_on} and would undo '{before.name}'; in TEST.STEPS what works on "
-                f"features comes first, then one of RERANK and DIFFUSION, then FUSE by rank"
+                f"features comes first, then RERANK, then FUSE by rank"
             )

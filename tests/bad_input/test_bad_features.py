@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid.evaluation import Evaluator, ExpansionSettings, RerankSettings, expand, k_reciprocal, nearest, score
+from fastreid.evaluation import (
+    Evaluator,
+    ExpansionSettings,
+    RerankSettings,
+    ScoreSettings,
+    Search,
+    expand,
+    k_reciprocal,
+    nearest,
+    score,
+)
 from fastreid.evaluation.metrics import score_features
 from fastreid.evaluation.truth import Truth
 from fastreid.structures import Ranking
@@ -75,13 +85,14 @@ def test_a_k_that_is_no_count_is_refused(k):
         ({"metric": "cosin"}, "no metric is called 'cosin'. Did you mean 'cosine'"),
         ({"engine": "fais"}, "no search engine is called 'fais'. Did you mean 'faiss'"),
         ({"memory_mb": 0}, "memory_mb is an integer of at least 1, not 0"),
+        ({"precision": "half"}, r"precision \(TEST\.PRECISION\) is auto, float32, bfloat16, not 'half'"),
     ],
 )
 def test_unknown_names_and_no_memory_are_refused(options, words):
     with pytest.raises(InputError, match=words):
         nearest(GOOD, GOOD, 1, **options)
     with pytest.raises(InputError, match=words):
-        Evaluator(**options)
+        Evaluator(**options) if "metric" in options else Search(**options)
 
 
 def test_features_too_long_to_square_are_refused():
@@ -114,6 +125,7 @@ def test_expansion_refuses_choices_that_mean_nothing(choices, words):
         ({"k1": 3, "k2": 4}, r"k2 \(TEST\.RERANK\.K2\) is at most k1 \(TEST\.RERANK\.K1\), 3, not 4"),
         ({"lambda_value": 1.5}, r"lambda_value \(TEST\.RERANK\.LAMBDA\) is a share 0..1, not 1.5"),
         ({"lambda_value": float("nan")}, "lambda_value .* is a share"),
+        ({"top_n": 0}, "top_n is an integer of at least 1"),
         ({"form": "classic"}, r"form \(TEST\.RERANK\.FORM\) is fast-reid or paper, not 'classic'"),
     ],
 )
@@ -163,3 +175,32 @@ def test_scores_refuse_distances_of_no_number():
 def test_scores_of_features_refuse_ids_of_another_length():
     with pytest.raises(InputError, match="6 queries and 6 gallery rows have 1 and 2 ids"):
         score_features(GOOD, GOOD, Truth(["a"], ["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"top_k": 0}, "top_k is an integer of at least 1"),
+        ({"normaliser": "k"}, r"normaliser \(TEST\.SCORE\.NORMALISER\) is min or relevant or found, not 'k'"),
+        (
+            {"patent_distance": "worst"},
+            r"patent_distance \(TEST\.SCORE\.PATENT_DISTANCE\) is best or mean, not 'worst'",
+        ),
+    ],
+)
+def test_scores_refuse_choices_that_mean_nothing(choices, words):
+    for make in (lambda: ScoreSettings(**choices), lambda: score(RANKING, ["a"], ["a", "b", "c"], **choices)):
+        with pytest.raises(InputError, match=words):
+            make()
+
+
+def test_a_mean_over_drawings_refuses_infinite_distances():
+    with pytest.raises(NumbersError, match="distances hold Inf, which has no mean"):
+        score(torch.tensor([[0.1, float("inf")]]), ["a"], ["a", "b"], patent_distance="mean")
+
+
+def test_reranking_refuses_more_columns_than_it_ranks_and_inner_products():
+    with pytest.raises(InputError, match="k is 4, but only the first 3 are ranked anew"):
+        k_reciprocal(GOOD, GOOD, k1=3, k2=2, lambda_value=0.3, k=4, top_n=3)
+    with pytest.raises(InputError, match="asks for a distance: take the metric cosine or euclidean"):
+        k_reciprocal(GOOD, GOOD, k1=3, k2=2, lambda_value=0.3, metric="inner_product")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from drawn_features import deeppatent_test
 
-from fastreid.evaluation import expand, k_reciprocal, nearest
+from fastreid.evaluation import expand, nearest
 
 TIMED_ROWS = 60  # of the row-by-row way; every row takes the same time, so these stand for all
 TOP_K = 10

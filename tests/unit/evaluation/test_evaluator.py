@@ -3,7 +3,6 @@ import torch
 
 from fastreid.config import get_cfg
 from fastreid.evaluation import (
-    DiffusionSettings,
     Evaluator,
     ExpansionSettings,
     RerankSettings,
@@ -18,13 +17,12 @@ from fastreid.evaluation import (
     score,
 )
 from fastreid.evaluation.build import STEPS, build_evaluator
-from fastreid.evaluation.steps import Diffuse, Expand, FuseFeatures, FuseRanks, Rerank, Whiten
+from fastreid.evaluation.steps import Expand, FuseFeatures, FuseRanks, Rerank, Whiten
 from fastreid.structures import Embeddings
 from fastreid.utils.errors import InputError
 
 EXPANSION = Expand(ExpansionSettings(k=4, alpha=2.0))
 RERANKING = Rerank(RerankSettings(k1=8, k2=3, lambda_value=0.3))
-DIFFUSION = Diffuse(DiffusionSettings(k=5, gamma=2.0, alpha=0.9, lambda_value=0.3))
 WHITENING = Whiten(WhiteningSettings(dim=16))
 
 
@@ -71,7 +69,6 @@ PIPELINES = {
     "re-ranking": [RERANKING],
     "all that goes together": [WHITENING, EXPANSION, RERANKING],
     "only the first re-ranked": [Rerank(RerankSettings(k1=8, k2=3, lambda_value=0.3, top_n=25))],
-    "diffusion": [DIFFUSION],
 }
 
 
@@ -134,9 +131,9 @@ def test_cameras_are_one_a_drawing_or_none():
 
 def test_the_steps_of_a_config_come_in_the_order_it_gives_them():
     cfg = get_cfg()
-    switches = [item for name in ("WHITEN", "FUSE", "AQE", "DIFFUSION") for item in (f"TEST.{name}.ENABLED", True)]
-    cfg.merge_from_list([*switches, "TEST.STEPS", ["AQE", "FUSE", "WHITEN", "RERANK", "DIFFUSION"]])
-    assert [type(step) for step in build_evaluator(cfg).steps] == [Expand, FuseFeatures, Whiten, Diffuse]
+    switches = [item for name in ("WHITEN", "FUSE", "AQE", "RERANK") for item in (f"TEST.{name}.ENABLED", True)]
+    cfg.merge_from_list([*switches, "TEST.STEPS", ["AQE", "FUSE", "WHITEN", "RERANK"]])
+    assert [type(step) for step in build_evaluator(cfg).steps] == [Expand, FuseFeatures, Whiten, Rerank]
 
 
 def test_a_step_of_ones_own_joins_by_its_name():
@@ -165,8 +162,8 @@ def test_a_step_of_ones_own_joins_by_its_name():
         (["TEST.FUSE.ENABLED", True, "TEST.FUSE.BY", "rnk"], "no way to fuse queries is called 'rnk'"),
         (["TEST.RERANK.ENABLED", True, "TEST.RERANK.TOP_N", 5], "TOP_N is 5 and TEST.TOP_K 10"),
         (
-            ["TEST.RERANK.ENABLED", True, "TEST.DIFFUSION.ENABLED", True],
-            "'\\+ diffusion' works on distances and would undo",
+            ["TEST.RERANK.ENABLED", True, "TEST.WHITEN.ENABLED", True, "TEST.STEPS", ["RERANK", "WHITEN"]],
+            "'\\+ whitening' works on features and would undo '\\+ re-ranking'",
         ),
         (
             ["TEST.FUSE.ENABLED", True, "TEST.FUSE.BY", "rank", "TEST.AQE.ENABLED", True],
@@ -200,7 +197,7 @@ def test_whitening_is_learnt_from_training_drawings_where_it_should():
     step = Whiten(WhiteningSettings(), "train")
     found = Evaluator(steps=[step])(queries, gallery, training=lambda: training)
     assert torch.equal(found.whitening.matrix, learn_whitening(training, WhiteningSettings()).matrix)
-    with pytest.raises(InputError, match="no features of training drawings; tools/extract.py --split all"):
+    with pytest.raises(InputError, match=r"no features of training drawings; tools/extract\.py --split all"):
         Evaluator(steps=[step])(queries, gallery)
 
 
@@ -224,6 +221,11 @@ def test_objects_are_told_by_folder_where_patents_are_not():
     ranking = Evaluator(steps=[FuseFeatures()], objects="folder")(named, gallery).ranking
     assert torch.equal(ranking.indices[::2], ranking.indices[1::2])
     assert not torch.equal(ranking.indices[0], ranking.indices[2])
+
+
+def test_two_re_rankings_are_refused_since_one_would_be_for_nothing():
+    with pytest.raises(InputError, match="would undo"):
+        Evaluator(steps=[RERANKING, RERANKING])
 
 
 def test_accept_rates_are_refused_where_distances_do_not_compare():
