@@ -53,11 +53,13 @@ setup(
         # faiss-gpu and faiss-cpu own the same folder faiss/: see docs/contributing.md before adding this one
         "gpu": ["faiss-gpu"],
         "timm": ["timm"],
+        "parquet": ["pyarrow"],
         "dev": [
             "Cython",
             "hypothesis",
             "mypy",
             "pre-commit",
+            "pyarrow",
             "pytest",
             "pytest-timeout",
             "ruff",

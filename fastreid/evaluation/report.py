@@ -1,16 +1,19 @@
-"""What a test leaves behind: `result.npy`, the same zipped for submission, and a table of the scores."""
+"""What a test leaves behind: `result.npy`, the same zipped for submission, and tables of the scores."""
 
+import csv
 import io
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
+from fastreid.evaluation.bootstrap import Intervals
+from fastreid.evaluation.per_query import QueryScores
 from fastreid.structures import Ranking
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.files import atomic_write
 
 RESULT_NAME = "result.npy"
@@ -52,22 +55,85 @@ def write_results(ranking: Ranking, folder: str | os.PathLike, *, num_gallery: i
         archive.writestr(entry, memory.getvalue())
 
 
-def scores_table(steps: Sequence[tuple[str, Mapping[str, float]]] | Mapping[str, float]) -> str:
-    """Scores as a plain table: one row, or one a step where (name, scores) pairs come, as `Evaluation.steps`."""
-    if isinstance(steps, Mapping):
-        return _table([steps], list(steps), names=None)
-    keys = list(dict.fromkeys(key for _, scores in steps for key in scores))
-    return _table([scores for _, scores in steps], keys, names=[name for name, _ in steps])
+def scores_table(
+    steps: Sequence[tuple[str, Mapping[str, float]]] | Mapping[str, float], intervals: Intervals | None = None
+) -> str:
+    """Scores as a plain table: a line for each score, a column for each step where (name, scores) pairs come.
+
+    Args:
+        steps: scores, or pairs as `Evaluation.steps`; counts come last.
+        intervals: of the last step's scores, shown behind them.
+    """
+    columns = [("", steps)] if isinstance(steps, Mapping) else list(steps)
+    names = list(dict.fromkeys(name for _, scores in columns for name in scores))
+    names.sort(key=lambda name: name.startswith("num_"))
+    lines = [[name, *(_cell(scores.get(name)) for _, scores in columns)] for name in names]
+    heads = ["score", *(name for name, _ in columns)]
+    if intervals:
+        heads.append("95 %")
+        lines = [
+            [*line, "[{:.1f}, {:.1f}]".format(*intervals[line[0]]) if line[0] in intervals else ""] for line in lines
+        ]
+    align = ("left", *["right"] * (len(heads) - 1)) if lines else None
+    return tabulate(lines, headers=heads, disable_numparse=True, colalign=align)
 
 
-def _table(rows: Sequence[Mapping[str, float]], keys: list[str], *, names: list[str] | None) -> str:
-    cells = [[_cell(row[key]) if key in row else "" for key in keys] for row in rows]
-    if names is None:
-        return tabulate(cells, headers=keys, disable_numparse=True, stralign="right")
-    table = [[name, *row] for name, row in zip(names, cells)]
-    align = ["left", *["right"] * len(keys)]
-    return tabulate(table, headers=["after", *keys], disable_numparse=True, colalign=align if table else None)
+def write_query_table(
+    path: str | os.PathLike, scores: QueryScores, *, names: Sequence[str], patents: Sequence[str]
+) -> None:
+    """Write what every query got, a row each: name, patent, matches, place of the first, and its scores x100.
+
+    What a query without a match did not get is left empty.
+
+    Args:
+        path: ends in .csv or in .parquet.
+        scores: of the queries.
+        names: the queries' names in the list's order.
+        patents: and their patents.
+
+    Raises:
+        InputError: another ending, or names of other queries.
+        EnvironmentFault: .parquet without pyarrow.
+        StorageError: the file cannot be written.
+    """
+    if not len(names) == len(patents) == len(scores.num_matches):
+        raise InputError(f"{len(names)} names and {len(patents)} patents do not fit {len(scores.num_matches)} queries")
+    columns: dict[str, Sequence] = {
+        "name": list(names),
+        "patent": list(patents),
+        "matches": scores.num_matches.tolist(),
+        "first_place": [int(place) if np.isfinite(place) else None for place in scores.first_places],
+    }
+    columns |= {name: [None if np.isnan(x) else x for x in values.tolist()] for name, values in scores.values.items()}
+    ending = Path(path).suffix
+    if ending not in TABLES:
+        raise InputError(f"{path}: a table ends in {' or '.join(TABLES)} (TEST.SCORE.TABLE)")
+    content = TABLES[ending](columns)
+    with atomic_write(path) as file:
+        file.write(content)
 
 
-def _cell(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.2f}"
+def _csv(columns: Mapping[str, Sequence]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values()))
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _parquet(columns: Mapping[str, Sequence]) -> bytes:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise EnvironmentFault('a .parquet table needs pyarrow: pip install "fastreid[parquet]", or name it .csv')
+    memory = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(dict(columns)), memory)
+    return memory.getvalue()
+
+
+TABLES: dict[str, Callable[[Mapping[str, Sequence]], bytes]] = {".csv": _csv, ".parquet": _parquet}
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.2f}"

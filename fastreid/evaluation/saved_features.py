@@ -257,8 +257,10 @@ def _mapped(path: Path, entry: Entry) -> MappedRows:
         raise StorageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}")
     except ValueError:
         raise InputError(f"{path}: not an array of numpy, or cut short; {AGAIN}")
-    if array.shape != (entry.rows, entry.width) or array.offset + array.nbytes != path.stat().st_size:
-        raise InputError(f"{path}: features {array.shape}, not {(entry.rows, entry.width)} and nothing else; {AGAIN}")
+    held, wanted = f"{array.dtype} {array.shape}", f"float32 {(entry.rows, entry.width)}"
+    whole = array.flags.c_contiguous and array.offset + array.nbytes == path.stat().st_size
+    if held != wanted or not whole:
+        raise InputError(f"{path}: {held}, not {wanted} in C order and nothing else; {AGAIN}")
     return MappedRows(array)
 
 

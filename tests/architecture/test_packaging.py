@@ -9,7 +9,7 @@ from fastreid import __version__
 
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 MODULE = {"pillow": "PIL", "faiss-cpu": "faiss", "pyyaml": "yaml"}
-OPTIONAL = {"timm"}  # an extra, imported where it is asked for
+OPTIONAL = {"timm", "pyarrow"}  # extras, imported where they are asked for
 
 
 def required(block: str) -> set[str]:

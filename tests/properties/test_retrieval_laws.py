@@ -93,3 +93,23 @@ def test_keys_sort_as_distance_then_row_and_give_both_back(values):
     back, back_rows = decode(keys)
     assert torch.equal(back, distances)
     assert torch.equal(back_rows, rows)
+
+
+@few
+@given(st.integers(0, 10**6), st.integers(1, 30))
+def test_patents_of_one_drawing_each_score_as_drawings_do(seed, num_gallery):
+    distances = np.random.default_rng(seed).integers(0, 6, (3, num_gallery)).astype(np.float32)
+    found = score(distances, [0, num_gallery - 1, num_gallery // 2], range(num_gallery))
+    for way in ("best", "mean"):
+        patents = score(distances, [0, num_gallery - 1, num_gallery // 2], range(num_gallery), patent_distance=way)
+        assert [patents[f"patent/{name}"] for name in ("mAP", "Rank-1", "Rank-10")] == [
+            found[name] for name in ("mAP", "Rank-1", "Rank-10")
+        ]
+
+
+@few
+@given(st.integers(0, 10**6), st.integers(1, 6))
+def test_a_perfect_ranking_gets_everything(seed, num_matches):
+    distances = np.sort(np.random.default_rng(seed).random(20)).astype(np.float32)[None]
+    found = score(distances, ["a"], ["a"] * num_matches + ["b"] * (20 - num_matches), top_k=num_matches)
+    assert {value for key, value in found.items() if not key.startswith("num_")} == {100.0}

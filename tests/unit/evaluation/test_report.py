@@ -1,4 +1,6 @@
+import csv
 import io
+import sys
 import zipfile
 
 import numpy as np
@@ -6,8 +8,10 @@ import pytest
 import torch
 
 from fastreid.evaluation import scores_table, write_results
+from fastreid.evaluation.per_query import QueryScores
+from fastreid.evaluation.report import write_query_table
 from fastreid.structures import Ranking
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import EnvironmentFault, InputError
 
 
 def ranking(rows=((3, 1, 0), (2, 0, 1))):
@@ -45,13 +49,50 @@ def test_a_ranking_that_cannot_be_is_refused_and_nothing_is_written(tmp_path, ro
     assert not (tmp_path / "new").exists()
 
 
-def test_scores_stand_in_a_table_with_two_places_and_counts_with_none():
-    head, _, row = scores_table({"mAP": 12.3456, "num_queries": 3}).splitlines()
-    assert (head.split(), row.split()) == (["mAP", "num_queries"], ["12.35", "3"])
+def test_scores_stand_in_a_table_with_two_places_and_counts_with_none_at_the_end():
+    lines = scores_table({"num_queries": 3, "mAP": 12.3456}).splitlines()
+    assert [line.split() for line in lines[2:]] == [["mAP", "12.35"], ["num_queries", "3"]]
 
 
-def test_steps_stand_one_a_row_under_their_names():
-    table = scores_table([("search", {"mAP": 10.0}), ("+ AQE", {"mAP": 20.0})]).splitlines()
-    assert table[0].split() == ["after", "mAP"]
-    assert [line.split()[-1] for line in table[2:]] == ["10.00", "20.00"]
-    assert table[3].startswith("+ AQE")
+def test_steps_stand_side_by_side_and_the_interval_belongs_to_the_last():
+    steps = [("search", {"mAP": 10.0, "mINP": 1.0}), ("+ AQE", {"mAP": 20.0})]
+    head, _, *lines = scores_table(steps, {"mAP": (15.04, 26.06)}).splitlines()
+    assert head.split() == ["score", "search", "+", "AQE", "95", "%"]
+    assert [line.split() for line in lines] == [["mAP", "10.00", "20.00", "[15.0,", "26.1]"], ["mINP", "1.00"]]
+
+
+def query_scores():
+    values = {"mAP": np.array([50.0, np.nan, 100.0])}
+    return QueryScores(values, np.array([0, 1, 0]), np.array([2, 0, 1]), np.array([2.0, np.nan, 1.0]), {})
+
+
+NAMES, PATENTS = ["a/1.png", "b, \u00fc.png", "a/2.png"], ["D1", "D2", "D1"]
+
+
+def test_a_table_of_queries_has_a_line_for_each(tmp_path):
+    write_query_table(tmp_path / "queries.csv", query_scores(), names=NAMES, patents=PATENTS)
+    with open(tmp_path / "queries.csv", encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["name"] for line in lines] == NAMES
+    assert lines[0] == {"name": "a/1.png", "patent": "D1", "matches": "2", "first_place": "2", "mAP": "50.0"}
+    assert (lines[1]["matches"], lines[1]["first_place"], lines[1]["mAP"]) == ("0", "", "")
+
+
+def test_the_same_table_as_parquet(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_query_table(tmp_path / "queries.parquet", query_scores(), names=NAMES, patents=PATENTS)
+    table = parquet.read_table(tmp_path / "queries.parquet").to_pydict()
+    assert table["name"] == NAMES
+    assert table["mAP"] == [50.0, None, 100.0]
+    assert table["first_place"] == [2, None, 1]
+
+
+def test_a_table_that_cannot_be_is_refused_and_nothing_is_written(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"a table ends in \.csv or \.parquet"):
+        write_query_table(tmp_path / "queries.txt", query_scores(), names=NAMES, patents=PATENTS)
+    with pytest.raises(InputError, match="2 names and 3 patents do not fit 3 queries"):
+        write_query_table(tmp_path / "queries.csv", query_scores(), names=NAMES[:2], patents=PATENTS)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(EnvironmentFault, match=r'pip install "fastreid\[parquet\]", or name it \.csv'):
+        write_query_table(tmp_path / "queries.parquet", query_scores(), names=NAMES, patents=PATENTS)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,177 @@
+from fractions import Fraction
+from math import log2
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+
+from fastreid.evaluation import ScoreSettings, Truth, nearest, score
+from fastreid.evaluation.judge import judge_blocks
+from fastreid.utils.errors import InputError
+from fastreid.utils.seeding import keyed_generator
+
+# One query; the gallery's rows stand in order. Its matches are at places 1, 3 and 12 of 12.
+DISTANCES = torch.arange(12.0)[None]
+GALLERY = ["a", "b", "a", *"cdefghij"[:8], "a"]
+
+
+def percent(fraction):
+    return pytest.approx(100 * float(fraction), rel=1e-12)
+
+
+def random_case(num_queries=40, num_gallery=300, num_ids=25, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    distances = torch.rand(num_queries, num_gallery, generator=generator)
+    distances[:, 20:30] = distances[:, 19:20]  # ties
+    ids = torch.randint(0, num_ids, (num_queries + num_gallery,), generator=generator).numpy()
+    return distances, ids[:num_queries], ids[num_queries:]
+
+
+def judged(distances, query_ids, gallery_ids, **choices):
+    return judge_blocks(
+        [(torch.arange(len(distances)), distances)], Truth(query_ids, gallery_ids), ScoreSettings(**choices)
+    )
+
+
+def test_scores_of_lists_worked_out_by_hand():
+    found = score(DISTANCES, ["a"], GALLERY)
+    assert found["P@10"] == percent(Fraction(2, 10))
+    assert found["R@10"] == percent(Fraction(2, 3))
+    assert found["R-precision"] == percent(Fraction(2, 3))  # among the first three
+    ideal = 1 + 1 / log2(3) + 1 / log2(4)
+    assert found["nDCG"] == percent((1 + 1 / log2(4) + 1 / log2(13)) / ideal)
+    assert found["nDCG@10"] == percent((1 + 1 / log2(4)) / ideal)
+
+
+@pytest.mark.parametrize(("normaliser", "divisor"), [("min", 2), ("relevant", 3), ("found", 1)])
+def test_mean_precision_at_k_divides_by_what_was_chosen(normaliser, divisor):
+    found = score(DISTANCES, ["a"], GALLERY, top_k=2, normaliser=normaliser)
+    assert found["mAP@2"] == percent(Fraction(1, divisor))
+    late = score(DISTANCES, ["j"], list("aaaaaaaaaaaj"), top_k=2, normaliser=normaliser)
+    assert late["mAP@2"] == 0
+
+
+def test_people_search_for_patents_and_one_is_right():
+    # Drawings 0.1 b, 0.2 c, 0.3 a, 0.35 a, 0.9 b: nearest first b, c, a; in the mean c (.2), a (.325), b (.5).
+    distances, gallery = torch.tensor([[0.1, 0.2, 0.3, 0.35, 0.9]]), ["b", "c", "a", "a", "b"]
+    best, mean = (score(distances, ["a"], gallery, patent_distance=way) for way in ("best", "mean"))
+    assert (best["patent/mAP"], mean["patent/mAP"]) == (percent(Fraction(1, 3)), percent(Fraction(1, 2)))
+    assert (best["patent/Rank-1"], best["patent/Rank-5"]) == (0, 100)
+
+
+def test_drawings_of_unknown_patents_are_patents_of_their_own():
+    assert score(torch.arange(4.0)[None], ["a"], ["", "", "", "a"])["patent/mAP"] == percent(Fraction(1, 4))
+
+
+def patent_places(distances, query_ids, gallery_ids, own_rows, way):
+    """Places of the right patents in plain loops."""
+    places = []
+    for row, (mine, own) in enumerate(zip(query_ids, own_rows)):
+        of_patent = {}
+        for column, patent in enumerate(gallery_ids):
+            if column != own:
+                of_patent.setdefault(patent, []).append((float(distances[row, column]), column))
+        if way == "best":
+            keys = {patent: min(pairs) for patent, pairs in of_patent.items()}
+        else:
+            first = {patent: list(gallery_ids).index(patent) for patent in of_patent}
+            keys = {
+                patent: (sum(np.float64(np.float32(d)) for d, _ in pairs) / len(pairs), first[patent])
+                for patent, pairs in of_patent.items()
+            }
+        places.append(1 + sum(key < keys[mine] for key in keys.values()) if mine in keys else None)
+    return places
+
+
+@pytest.mark.parametrize("way", ["best", "mean"])
+def test_places_of_patents_are_those_of_plain_loops(way):
+    distances, query_ids, gallery_ids = random_case()
+    own_rows = np.arange(40) % 7 * 40 - 1
+    found = judge_blocks(
+        [(torch.arange(40), distances)],
+        Truth(query_ids, gallery_ids, own_rows=own_rows),
+        ScoreSettings(patent_distance=way),
+    )
+    wanted = [100 / place for place in patent_places(distances, query_ids, gallery_ids, own_rows, way)]
+    np.testing.assert_allclose(found.values["patent/mAP"], wanted, rtol=1e-12)
+
+
+def test_gains_agree_with_another_library():
+    distances, query_ids, gallery_ids = random_case()
+    distances += 1e-4 * torch.arange(300)  # no ties, so that both mean the same
+    right = query_ids[:, None] == gallery_ids
+    for k, name in ((None, "nDCG"), (10, "nDCG@10")):
+        wanted = metrics.ndcg_score(right, -distances.numpy(), k=k)
+        assert score(distances, query_ids, gallery_ids)[name] == pytest.approx(100 * wanted, rel=1e-9)
+
+
+def test_blocks_in_any_order_and_size_give_the_same_scores_to_the_last_bit():
+    distances, query_ids, gallery_ids = random_case()
+    truth, order = Truth(query_ids, gallery_ids), torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    whole = judged(distances, query_ids, gallery_ids, roc=True)
+    parts = judge_blocks([(rows, distances[rows]) for rows in order.split(7)], truth, ScoreSettings(roc=True))
+    assert whole.means() == parts.means()
+    for name in whole.values:
+        np.testing.assert_array_equal(whole.values[name], parts.values[name])
+
+
+def test_a_query_that_comes_twice_or_never_is_refused():
+    distances, query_ids, gallery_ids = random_case()
+    for rows in (torch.arange(39), torch.arange(40) % 39):
+        with pytest.raises(InputError, match=r"came [02] times; each of 40 comes once"):
+            judge_blocks([(rows, distances[rows])], Truth(query_ids, gallery_ids), ScoreSettings())
+
+
+def test_a_short_ranking_tells_the_ranks_of_patents_it_holds_enough_of():
+    generator = torch.Generator().manual_seed(0)
+    queries, gallery = torch.randn(30, 8, generator=generator), torch.randn(200, 8, generator=generator)
+    ids = torch.arange(200) % 60
+    whole = score(nearest(queries, gallery, 200), ids[:30], ids)
+    short = score(nearest(queries, gallery, 12), ids[:30], ids)
+    told = [name for name in short if name.startswith("patent/")]
+    assert "patent/Rank-5" in told
+    assert all(short[name] == whole[name] for name in told)
+
+
+def test_intervals_are_those_of_drawing_whole_patents_again_and_again():
+    distances, query_ids, gallery_ids = random_case(num_queries=30, num_ids=8)
+    found = judged(distances, query_ids, gallery_ids)
+    generator, means = keyed_generator("bootstrap", 3), []
+    patents = np.unique(query_ids)
+    for times in generator.integers(0, len(patents), (200, len(patents))):
+        drawn = np.concatenate([found.values["mAP"][query_ids == patents[number]] for number in times])
+        means.append(drawn.mean())
+    wanted = np.quantile(means, [0.05, 0.95])
+    assert found.intervals(0.9, num_draws=200, seed=3)["mAP"] == pytest.approx(tuple(wanted), rel=1e-9)
+
+
+def test_more_patents_give_narrower_intervals_and_one_patent_gives_none():
+    def width(num_queries, num_ids):
+        low, high = judged(*random_case(num_queries, num_ids=num_ids)).intervals()["mAP"]
+        return high - low
+
+    assert width(400, 100) < 0.8 * width(40, 20)
+    distances, _, _ = random_case()
+    assert judged(distances, ["a"] * 40, ["a"] * 100 + ["b"] * 200).intervals()["mAP"][0] == pytest.approx(
+        judged(distances, ["a"] * 40, ["a"] * 100 + ["b"] * 200).means()["mAP"]
+    )
+
+
+def test_two_runs_are_compared_on_the_same_draws():
+    distances, query_ids, gallery_ids = random_case()
+    first = judged(distances, query_ids, gallery_ids)
+    better = judged(distances - 0.2 * (torch.from_numpy(query_ids[:, None] == gallery_ids)), query_ids, gallery_ids)
+    assert set(first.difference(first).values()) == {(0.0, 0.0)}
+    low, high = better.difference(first)["mAP"]
+    assert 0 < low < better.means()["mAP"] - first.means()["mAP"] < high
+    with pytest.raises(InputError, match="scores of other queries or another gallery do not compare"):
+        first.difference(judged(distances[:20], query_ids[:20], gallery_ids))
+
+
+@pytest.mark.parametrize(
+    ("level", "num_draws", "words"), [(1.0, 10, "level is a share"), (0.5, 0, "num_draws is an integer")]
+)
+def test_intervals_that_mean_nothing_are_refused(level, num_draws, words):
+    with pytest.raises(InputError, match=words):
+        judged(*random_case()).intervals(level, num_draws=num_draws)
