@@ -1,5 +1,6 @@
 """The words that travel between the floors. Each checks itself when it is made and does not change after."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -114,7 +115,9 @@ class Embeddings:
     def _bad_rows(self) -> Tensor:
         """Rows with NaN or Inf, and rows all zero: int64, ascending. The largest size in a row tells all three."""
         step = max(1, _CHECKED // self.features.shape[1])
-        sizes = torch.cat([rows.abs().amax(dim=1) for rows in self.features.split(step)])
+        sizes = torch.empty(len(self.features), device=self.features.device)
+        for rows, found in zip(self.features.split(step), sizes.split(step)):
+            found.copy_(torch.linalg.vector_norm(rows, ord=math.inf, dim=1))
         return (~torch.isfinite(sizes) | (sizes == 0)).nonzero().flatten()
 
 

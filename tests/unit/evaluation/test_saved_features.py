@@ -124,7 +124,7 @@ def test_a_fault_on_the_way_leaves_no_manifest_and_one_before_the_first_part_lea
     with pytest.raises(NumbersError):
         save_features(tmp_path, half(), origin=ORIGIN)
     assert (tmp_path / "queries.npy").exists()
-    with pytest.raises(InputError, match="no manifest.json, so the extraction into it did not finish"):
+    with pytest.raises(InputError, match=r"no manifest\.json, so the extraction into it did not finish"):
         load_features(tmp_path, "queries")
 
 
