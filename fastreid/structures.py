@@ -112,6 +112,12 @@ class Embeddings:
             cameras=tuple(drawing.camera for drawing in drawings),
         )
 
+    def some(self, rows: Tensor) -> "Embeddings":
+        """Those of some drawings, int64 (n,), in that order, in memory."""
+        patents, names = (tuple(words[row] for row in rows.tolist()) for words in (self.patents, self.names))
+        cameras = tuple(self.cameras[row] for row in rows.tolist()) if self.cameras else ()
+        return Embeddings(self.features[rows], patents, names, cameras)
+
     def _bad_rows(self) -> Tensor:
         """Rows with NaN or Inf, and rows all zero: int64, ascending. The largest size in a row tells all three."""
         step = max(1, _CHECKED // self.features.shape[1])

@@ -193,7 +193,9 @@ RULES: dict[str, Rule] = {
     "TEST.SCORE.NORMALISER": Rule(choices=("min", "relevant", "found")),
     "TEST.SCORE.PATENT_DISTANCE": Rule(choices=("best", "mean")),
     "TEST.SCORE.BOOTSTRAP": NONE_OR_MORE,
-    "TEST.SCORE.TABLE": Rule(form=(r"([^/\\]+\.(csv|parquet))?", "empty, or a file name that ends in .csv or .parquet")),
+    "TEST.SCORE.TABLE": Rule(
+        form=(r"([^/\\]+\.(csv|parquet))?", "empty, or a file name that ends in .csv or .parquet")
+    ),
     "TEST.PRECISE_BN.NUM_ITER": COUNT,
 }
 

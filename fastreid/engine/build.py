@@ -56,7 +56,7 @@ class DefaultTrainer:
         self.drawings, tests = build_datasets(cfg)
         _check_selection(cfg, next(iter(tests.values())))
         self.loader = self._loader_from(0)
-        self.testers = build_testers(cfg, tests)
+        self.testers = build_testers(cfg, tests, training=self.drawings)
         self.model = build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)).to(self.device)
         self.step = TrainStep(
             self.model,

@@ -11,8 +11,9 @@ from torch import nn
 from torchvision.utils import make_grid
 
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
-from fastreid.evaluation.report import scores_table, write_results
+from fastreid.evaluation.report import scores_table, write_query_table, write_results
 from fastreid.evaluation.sheet import ranked_sheet
+from fastreid.evaluation.whitening import save_whitening
 from fastreid.structures import Batch, Drawing, Embeddings
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write
@@ -29,6 +30,8 @@ class Results:
         gallery: drawings to search among, the database.
         read: gives a page, uint8 (H, W), of a path.
         sheet_queries: rows of the picture; 0 for none.
+        num_draws: of the 95 % intervals beside the scores; 0 for none.
+        query_table: file name of the table of every query's scores, .csv or .parquet; "" for none.
         files_needed: refuse to go on when a drawing cannot be shown; else the picture is left out, with a warning.
     """
 
@@ -37,6 +40,8 @@ class Results:
     gallery: Sequence[Drawing]
     read: Callable[[str], np.ndarray]
     sheet_queries: int = 12
+    num_draws: int = 0
+    query_table: str = ""
     files_needed: bool = True
 
     def sheet(self, evaluation: Evaluation) -> Image.Image | None:
@@ -54,8 +59,13 @@ class Results:
             return None
 
     def write(self, evaluation: Evaluation, folder: str | Path) -> None:
-        """`result.npy`, `result.zip` and `ranks.png` in a folder; a picture of other ranks does not stay there."""
+        """`result.npy`, `result.zip`, `ranks.png` and what else was asked for; a picture of other ranks does not stay."""
         write_results(evaluation.ranking, folder, num_gallery=len(self.gallery))
+        if evaluation.whitening is not None:
+            save_whitening(Path(folder) / "whitening.safetensors", evaluation.whitening)
+        if self.query_table and evaluation.per_query is not None:
+            names, patents = ([getattr(drawing, key) for drawing in self.queries] for key in ("name", "patent"))
+            write_query_table(Path(folder) / self.query_table, evaluation.per_query, names=names, patents=patents)
         path, sheet = Path(folder) / "ranks.png", self.sheet(evaluation)
         if sheet is None:
             path.unlink(missing_ok=True)
@@ -64,12 +74,14 @@ class Results:
             sheet.save(file, format="PNG")
 
     def tell(self, evaluation: Evaluation) -> None:
-        """Log the scores, after each step of post-processing where there are several."""
+        """Log the scores after each step of post-processing, with the intervals of the last."""
         sizes = f"{len(self.queries)} queries, {len(self.gallery)} drawings in the database"
         if not evaluation.scores:
             get_logger().info(f"{self.name}: {sizes}; the patents are not told, so there are no scores")
             return
-        get_logger().info(f"{self.name}: {sizes}\n{scores_table(evaluation.steps)}")
+        judged = evaluation.per_query
+        intervals = judged.intervals(num_draws=self.num_draws) if judged is not None and self.num_draws else None
+        get_logger().info(f"{self.name}: {sizes}\n{scores_table(evaluation.steps, intervals)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +91,23 @@ class Tester(Results):
     Args:
         embed: gives the features of a list of drawings; every process calls it.
         evaluator: ranks and scores.
+        training: the training drawings, for steps that learn from them; empty where there are none.
+        weights_sha256: of the weights under test; "" where that is not known.
     """
 
     embed: Callable[[nn.Module, Sequence[Drawing]], Embeddings]
     evaluator: Evaluator
+    training: Sequence[Drawing] = ()
+    weights_sha256: str = ""
 
     def test(self, model: nn.Module) -> Evaluation:
         """Rank and score; every process must call it, and every process gets the answer."""
-        return self.evaluator(self.embed(model, self.queries), self.embed(model, self.gallery))
+        return self.evaluator(
+            self.embed(model, self.queries),
+            self.embed(model, self.gallery),
+            training=(lambda: self.embed(model, self.training).features) if self.training else None,
+            model=self.weights_sha256,
+        )
 
 
 def input_sheet(batch: Batch, num_images: int = 32) -> Image.Image:

@@ -94,8 +94,7 @@ class Evaluator:
             InputError: features of other widths, no query with a match, or a step that cannot work on these.
             NumbersError: features are NaN, Inf or zero.
         """
-        truth = _truth_of(queries, gallery)
-        found = self._open(queries, gallery)
+        found, truth = self.open(queries, gallery)
         found = replace(found, training=training, model=model)
         steps: list[tuple[str, Scores]] = []
         ranking, judged = None, None
@@ -109,12 +108,14 @@ class Evaluator:
         ranking = Ranking(ranking.indices.cpu(), ranking.distances.cpu())
         return Evaluation(ranking, steps[-1][1] if steps else {}, tuple(steps), judged, found.whitening)
 
-    def _open(self, queries: Embeddings, gallery: Embeddings) -> Found:
+    def open(self, queries: Embeddings, gallery: Embeddings) -> tuple[Found, Truth | None]:
+        """What plain search finds, before any step, and who matches whom; None where one side's patents are unknown."""
         sides = [side.features for side in (queries, gallery)]
         if self.device.type != "cpu":
             sides = [in_memory(side).to(self.device) for side in sides]
         space = self.space(*sides)
-        return Found(space, self.search, FromFeatures(space, **asdict(self.search)), _objects_of(queries, self.objects))
+        source, objects = FromFeatures(space, **asdict(self.search)), _objects_of(queries, self.objects)
+        return Found(space, self.search, source, objects), _truth_of(queries, gallery)
 
     def _judge(self, source: Source, truth: Truth) -> tuple[Ranking, QueryScores]:
         """The nearest and the scores, from one pass over the distances."""

@@ -1,6 +1,7 @@
 """Expansion: a drawing's feature moves towards those of its nearest drawings (AQE for queries, DBA for a database)."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,29 +79,65 @@ def expand(
             not finite; neither side is to be expanded.
         NumbersError: a row is NaN, Inf or zero.
     """
+    settings = ExpansionSettings(k=k, alpha=alpha, times=times, queries_too=queries_too, gallery_too=gallery_too)
+    [sides] = expansions_of(queries, gallery, [settings], memory_mb=memory_mb, precision=precision)
+    return sides
+
+
+def expansions_of(
+    queries: Features | np.ndarray,
+    gallery: Features | np.ndarray,
+    settings: Sequence[ExpansionSettings],
+    *,
+    memory_mb: int = 1024,
+    precision: str = "auto",
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """`expand` with each of some choices, one after the other; one search serves the first time of all of them."""
     queries, gallery = in_memory(as_features(queries, "queries")), in_memory(as_features(gallery, "the gallery"))
     check_fit(queries, gallery)
-    ExpansionSettings(k=k, alpha=alpha, times=times, queries_too=queries_too, gallery_too=gallery_too)
     num_queries = len(queries)
-    start, stop = 0 if queries_too else num_queries, num_queries + len(gallery) if gallery_too else num_queries
     rows = torch.cat([queries, gallery])
-    for _ in range(times):
-        chosen = slice(start, stop)
-        expanded = _expand_once(rows, chosen, k=k, alpha=alpha, memory_mb=memory_mb, precision=precision)
-        rows = torch.cat([rows[:start], expanded, rows[stop:]]) if len(expanded) < len(rows) else expanded
-    return rows[:num_queries], rows[num_queries:]
+    start = 0 if any(choice.queries_too for choice in settings) else num_queries
+    stop = len(rows) if any(choice.gallery_too for choice in settings) else num_queries
+    most = max((choice.k for choice in settings), default=1)
+    first = _Neighbours(rows, slice(start, stop), most, memory_mb=memory_mb, precision=precision)
+    for choice in settings:
+        part = slice(0 if choice.queries_too else num_queries, len(rows) if choice.gallery_too else num_queries)
+        expanded = first.average(rows, part, k=choice.k, alpha=choice.alpha)
+        for _ in range(choice.times - 1):
+            found = _Neighbours(expanded, part, choice.k, memory_mb=memory_mb, precision=precision)
+            expanded = found.average(expanded, part, k=choice.k, alpha=choice.alpha)
+        yield expanded[:num_queries], expanded[num_queries:]
 
 
-def _expand_once(rows: Tensor, chosen: slice, *, k: int, alpha: float, memory_mb: int, precision: str) -> Tensor:
-    """The chosen rows expanded by their neighbours among all rows, float32 (chosen, D)."""
-    mine = rows[chosen]
-    space = CosineSpace(rows if len(mine) == len(rows) else mine, rows)
-    found = neighbours(space, k, memory_mb=memory_mb, precision=precision)
-    indices = own_first(found.indices, torch.arange(chosen.start, chosen.stop, device=rows.device))
-    weights = (1 - found.distances).clamp(min=0).pow(alpha) / indices.shape[1]
-    expanded = torch.zeros_like(mine)
-    for part in torch.arange(len(mine), device=rows.device).split(_ROWS_AT_A_TIME):
-        # Neighbour by neighbour, nearest first: the order of the sum is the same in every block.
-        for column in range(weights.shape[1]):
-            expanded[part] += weights[part, column, None] * rows[indices[part, column]]
-    return expanded
+class _Neighbours:
+    """The nearest of some rows among all rows, each row first among its own.
+
+    Args:
+        rows: float32 (N, D).
+        chosen: whose neighbours are searched.
+        k: how many.
+        memory_mb: MiB to work in.
+        precision: as for `nearest`.
+    """
+
+    def __init__(self, rows: Tensor, chosen: slice, k: int, *, memory_mb: int, precision: str):
+        mine = rows[chosen]
+        space = CosineSpace(rows if len(mine) == len(rows) else mine, rows)
+        found = neighbours(space, k, memory_mb=memory_mb, precision=precision)
+        self.start = chosen.start
+        self.indices = own_first(found.indices, torch.arange(chosen.start, chosen.stop, device=rows.device))
+        self.cosines = (1 - found.distances).clamp(min=0)
+
+    def average(self, rows: Tensor, chosen: slice, *, k: int, alpha: float) -> Tensor:
+        """All rows, the chosen ones among them expanded by their k nearest, float32 (N, D)."""
+        mine = slice(chosen.start - self.start, chosen.stop - self.start)
+        indices = self.indices[mine, :k]
+        weights = self.cosines[mine, :k].pow(alpha) / indices.shape[1]
+        expanded = rows.clone()
+        expanded[chosen] = 0
+        for part in torch.arange(len(indices), device=rows.device).split(_ROWS_AT_A_TIME):
+            # Neighbour by neighbour, nearest first: the order of the sum is the same in every block.
+            for column in range(indices.shape[1]):
+                expanded[chosen.start + part] += weights[part, column, None] * rows[indices[part, column]]
+        return expanded

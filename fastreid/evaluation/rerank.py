@@ -1,7 +1,8 @@
 """Re-ranking by k-reciprocal neighbours on sparse rows: time and memory grow with drawings times neighbours."""
 
+import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -136,6 +137,12 @@ class KReciprocal(Source):
             jaccard = self._jaccard(part).to(found.device).gather(1, found)
             parts.append(order.first(self._last(part, plain.distances[part], jaccard), found, k))
         return Ranking(torch.cat([rows for _, rows in parts]), torch.cat([distances for distances, _ in parts]))
+
+    def with_share(self, lambda_value: float) -> "KReciprocal":
+        """The same sets with another share of the first distance."""
+        other = copy.copy(self)
+        other.settings = replace(self.settings, lambda_value=lambda_value)
+        return other
 
     def _last(self, queries: Tensor, plain: Tensor, jaccard: Tensor) -> Tensor:
         """The mix of both distances, (B, n)."""

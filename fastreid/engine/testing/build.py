@@ -2,13 +2,14 @@
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fastreid.config import CfgNode
-from fastreid.data.build import build_test_datasets, build_test_transforms
+from fastreid.data.build import build_datasets, build_test_datasets, build_test_transforms
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.image import read_image
 from fastreid.engine.extraction.build import build_tested_model, embed, feature_settings
@@ -18,15 +19,27 @@ from fastreid.engine.tester import Results, Tester
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.evaluator import Evaluation
 from fastreid.evaluation.feature_manifest import Origin, changed, read_manifest
+from fastreid.evaluation.features import Features
 from fastreid.evaluation.saved_features import feature_folders, load_features
+from fastreid.evaluation.tuning import Grid, Trial, tune
+from fastreid.structures import Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import sha256_of
 from fastreid.utils.logger import get_logger
 
 
-def build_testers(cfg: CfgNode, tests: Mapping[str, RetrievalData]) -> list[Tester]:
-    """One tester for each test set, in the order of DATASETS.TESTS."""
+def build_testers(
+    cfg: CfgNode, tests: Mapping[str, RetrievalData], *, training: Sequence[Drawing] = (), weights_sha256: str = ""
+) -> list[Tester]:
+    """One tester for each test set, in the order of DATASETS.TESTS.
+
+    Args:
+        cfg: settings.
+        tests: the sets by name.
+        training: the training drawings, for steps that learn from them.
+        weights_sha256: of the weights that will be tested; "" while they are still learning.
+    """
     return [
         Tester(
             name=name,
@@ -34,8 +47,12 @@ def build_testers(cfg: CfgNode, tests: Mapping[str, RetrievalData]) -> list[Test
             gallery=data.gallery,
             read=reader(cfg),
             sheet_queries=cfg.TEST.SHEET_QUERIES,
+            num_draws=cfg.TEST.SCORE.BOOTSTRAP,
+            query_table=cfg.TEST.SCORE.TABLE,
             embed=functools.partial(embed, cfg),
-            evaluator=build_evaluator(cfg),
+            evaluator=build_evaluator(cfg, device=device_of(cfg)),
+            training=training,
+            weights_sha256=weights_sha256,
         )
         for name, data in tests.items()
     ]
@@ -56,7 +73,10 @@ def run_test(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Evaluat
     `result.npy`, `result.zip` and `ranks.png` go to OUTPUT_DIR for the first set and to a folder of its own below for
     each further one.
     """
-    testers = build_testers(cfg, build_test_datasets(cfg))
+    learns = cfg.TEST.WHITEN.ENABLED
+    training = build_datasets(cfg)[0] if learns and cfg.TEST.WHITEN.LEARN_FROM == "train" else ()
+    digest = sha256_of(cfg.MODEL.WEIGHTS) if learns and not random_weights and os.path.isfile(cfg.MODEL.WEIGHTS) else ""
+    testers = build_testers(cfg, build_test_datasets(cfg), training=training, weights_sha256=digest)
     model = build_tested_model(cfg, random_weights=random_weights)
     evaluations = {}
     for tester in testers:
@@ -86,7 +106,7 @@ def run_saved_test(cfg: CfgNode, folder: str | Path, *, weights_asked: bool = Fa
     for name in sorted(found, key=lambda name: (tests.index(name) if name in tests else len(tests), name)):
         _compare(cfg, found[name], read_manifest(found[name]).origin, weights_asked=weights_asked)
         loaded[name] = load_features(found[name], "queries"), load_features(found[name], "gallery")
-    evaluator = build_evaluator(cfg)
+    evaluator = build_evaluator(cfg, device=device_of(cfg))
     evaluations = {}
     for name, ((queries, query_list), (gallery, gallery_list)) in loaded.items():
         results = Results(
@@ -95,11 +115,47 @@ def run_saved_test(cfg: CfgNode, folder: str | Path, *, weights_asked: bool = Fa
             gallery=gallery_list,
             read=reader(cfg),
             sheet_queries=cfg.TEST.SHEET_QUERIES,
+            num_draws=cfg.TEST.SCORE.BOOTSTRAP,
+            query_table=cfg.TEST.SCORE.TABLE,
             files_needed=False,
         )
-        evaluations[name] = evaluator(queries, gallery)
+        origin = read_manifest(found[name]).origin
+        training = _training_of(Path(folder), found[name], origin)
+        evaluations[name] = evaluator(queries, gallery, training=training, model=origin.weights_sha256)
         _leave(cfg, results, evaluations)
     return evaluations
+
+
+def tune_saved(
+    cfg: CfgNode,
+    folder: str | Path,
+    *,
+    grid: Grid,
+    num_queries: int = 0,
+    on_trial: Callable[[Trial, int, int], None] | None = None,
+) -> list[Trial]:
+    """Try the choices of a grid on saved features; the best first, by TEST.SELECT_BY.
+
+    Args:
+        cfg: settings; the steps that are on come before all that is tried.
+        folder: of one set, with patents that are known.
+        grid: what is tried.
+        num_queries: take only so many queries, evenly over the list; 0: all.
+        on_trial: as for `tune`.
+
+    Raises:
+        InputError: several sets, patents that are not known, a score there is not.
+        WeightsError: a file is damaged.
+    """
+    found = feature_folders(folder)
+    if len(found) > 1:
+        raise InputError(f"{folder}: there are {', '.join(found)}; name the folder of one of them")
+    [place] = found.values()
+    (queries, _), (gallery, _) = load_features(place, "queries"), load_features(place, "gallery")
+    if 0 < num_queries < len(queries.names):
+        queries = queries.some(torch.linspace(0, len(queries.names) - 1, num_queries).long())
+    evaluator = build_evaluator(cfg, device=device_of(cfg))
+    return tune(evaluator, queries, gallery, grid=grid, select_by=cfg.TEST.SELECT_BY, on_trial=on_trial)
 
 
 def build_predictor(
@@ -124,6 +180,14 @@ def _leave(cfg: CfgNode, results: Results, evaluations: Mapping[str, Evaluation]
         folder = Path(cfg.OUTPUT_DIR)
         results.tell(evaluations[results.name])
         results.write(evaluations[results.name], folder if len(evaluations) == 1 else folder / results.name)
+
+
+def _training_of(folder: Path, mine: Path, origin: Origin) -> Callable[[], Features] | None:
+    """Gives the training features that lie with a set's or, from the same weights and settings, in a folder beside it."""
+    for place in (mine, *sorted(sub for sub in folder.iterdir() if sub.is_dir() and sub != mine)):
+        if (place / "train.npy").is_file() and not read_manifest(place).origin.changes(origin):
+            return lambda: load_features(place, "train")[0].features
+    return None
 
 
 def _compare(cfg: CfgNode, folder: Path, origin: Origin, *, weights_asked: bool) -> None:

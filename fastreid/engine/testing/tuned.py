@@ -1,0 +1,70 @@
+"""What a search for the best post-processing leaves: the best choice as a config, and a table of all of them."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fastreid.evaluation.tuning import Trial
+from fastreid.utils.files import write_text
+
+
+def tuned_config(trials: Sequence[Trial], *, path: str | Path, base: str | Path, select_by: str) -> str:
+    """The best trial as a config on top of the one it was tried with.
+
+    Args:
+        trials: the best first.
+        path: where the config will lie, from which its base is named. A config outside the working folder names none,
+            since it would not find one; its first lines say so.
+        base: the config it was tried with.
+        select_by: the score that chose.
+    """
+    best = trials[0]
+    here, below = Path.cwd().resolve(), Path(base).resolve()
+    near = here in below.parents and here in Path(path).resolve().parents
+    opening = [
+        f"# The best of {len(trials)} choices of post-processing by tools/tune_postprocessing.py, {date.today()}.",
+        f"# python tools/test.py --config-file {path} --eval-only",
+        f"# Cost: as of {base}. Score: {select_by} {best.value:.2f} on the features it was tuned on;",
+        f"# beside plain search {best.gain[0]:+.2f} to {best.gain[1]:+.2f} points (95 %).",
+    ]
+    if not near:
+        opening.append(f"# Made with {base}; put it in a _BASE_ line here once both lie in one folder.")
+    settings: dict[str, Any] = {"_BASE_": os.path.relpath(below, Path(path).resolve().parent)} if near else {}
+    settings["TEST"] = _settings(best)
+    return "\n".join(opening) + "\n" + yaml.safe_dump(settings, sort_keys=False)
+
+
+def write_trials(path: str | Path, trials: Sequence[Trial]) -> None:
+    """A table of all trials, the best first: their choices and their scores."""
+    rows = []
+    for trial in trials:
+        choices = _settings(trial)
+        row = {f"{part}.{key}": value for part, keys in choices.items() for key, value in keys.items()}
+        rows.append(row | {"gain_low": trial.gain[0], "gain_high": trial.gain[1]} | trial.scores.means())
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def _settings(trial: Trial) -> dict[str, dict[str, Any]]:
+    """What a trial chose, as the settings below TEST."""
+    expansion, reranking = trial.expansion, trial.reranking
+    settings: dict[str, dict[str, Any]] = {
+        "AQE": {"ENABLED": expansion is not None},
+        "RERANK": {"ENABLED": reranking is not None},
+    }
+    if expansion is not None:
+        settings["AQE"] |= {"QE_K": expansion.k, "ALPHA": float(expansion.alpha), "QE_TIME": expansion.times}
+        settings["AQE"] |= {"QUERIES": expansion.queries_too, "DATABASE": expansion.gallery_too}
+    if reranking is not None:
+        settings["RERANK"] |= {"K1": reranking.k1, "K2": reranking.k2, "LAMBDA": float(reranking.lambda_value)}
+        settings["RERANK"] |= {"FORM": reranking.form, "TOP_N": reranking.top_n or 0}
+    return settings

@@ -1,0 +1,169 @@
+"""Which post-processing serves best on features whose patents are known: one step after the other, choice by choice."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, product
+
+from fastreid.evaluation.evaluator import Evaluator
+from fastreid.evaluation.judge import judge_blocks
+from fastreid.evaluation.per_query import QueryScores
+from fastreid.evaluation.query_expansion import ExpansionSettings, expansions_of
+from fastreid.evaluation.rerank import KReciprocal, RerankSettings
+from fastreid.evaluation.sources import Source
+from fastreid.evaluation.steps import FEATURES, Found
+from fastreid.structures import Embeddings
+from fastreid.utils.errors import InputError, suggest
+
+SIDES = {"both": (True, True), "queries": (True, False), "database": (False, True)}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The choices that are tried.
+
+    Args:
+        expansion_k: drawings averaged.
+        expansion_alpha: powers of the cosine.
+        sides: names of SIDES, which features are expanded.
+        k1: neighbours that must see each other.
+        k2: neighbours averaged; those above a k1 are passed over.
+        lambda_value: shares of the first distance.
+        top_n: how many are ranked anew; None: all.
+    """
+
+    expansion_k: Sequence[int] = (2, 3, 5, 8)
+    expansion_alpha: Sequence[float] = (0.0, 1.0, 3.0)
+    sides: Sequence[str] = ("both", "queries")
+    k1: Sequence[int] = (8, 12, 20)
+    k2: Sequence[int] = (1, 3, 6)
+    lambda_value: Sequence[float] = (0.1, 0.3, 0.5)
+    top_n: int | None = None
+
+    def expansions(self) -> list[ExpansionSettings]:
+        """Every expansion of the grid."""
+        unknown = [name for name in self.sides if name not in SIDES]
+        if unknown:
+            raise InputError(f"no side to expand is called {unknown[0]!r}; there are {', '.join(SIDES)}")
+        return [
+            ExpansionSettings(k=k, alpha=alpha, queries_too=SIDES[side][0], gallery_too=SIDES[side][1])
+            for k, alpha, side in product(self.expansion_k, self.expansion_alpha, self.sides)
+        ]
+
+    def rerankings(self) -> list[RerankSettings]:
+        """Every re-ranking of the grid."""
+        return [
+            RerankSettings(k1=k1, k2=k2, lambda_value=share, top_n=self.top_n)
+            for k1, k2, share in product(self.k1, self.k2, self.lambda_value)
+            if k2 <= k1
+        ]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One choice that was tried.
+
+    Args:
+        expansion: None where nothing was expanded.
+        reranking: None where nothing was ranked anew.
+        scores: of every query.
+        value: the score that counts, x100.
+        gain: between which two numbers its gain over plain search lies, with 95 % confidence, in points.
+    """
+
+    expansion: ExpansionSettings | None
+    reranking: RerankSettings | None
+    scores: QueryScores
+    value: float
+    gain: tuple[float, float]
+
+    def __str__(self) -> str:
+        words = []
+        if self.expansion is not None:
+            sides = next(
+                name for name, on in SIDES.items() if on == (self.expansion.queries_too, self.expansion.gallery_too)
+            )
+            words.append(f"expansion of {sides}, k {self.expansion.k}, alpha {self.expansion.alpha:g}")
+        if self.reranking is not None:
+            choice = self.reranking
+            words.append(f"re-ranking k1 {choice.k1}, k2 {choice.k2}, lambda {choice.lambda_value:g}")
+        return ", ".join(words) or "plain search"
+
+
+def tune(
+    evaluator: Evaluator,
+    queries: Embeddings,
+    gallery: Embeddings,
+    *,
+    grid: Grid,
+    select_by: str = "mAP@10",
+    on_trial: Callable[[Trial, int, int], None] | None = None,
+) -> list[Trial]:
+    """Try plain search, every expansion, and every re-ranking after plain search and after the best expansion.
+
+    The work is the sum of the grid's halves, not their product; one search serves all expansions, and one set of
+    neighbours all shares of the first distance.
+
+    Args:
+        evaluator: how to search and to score; its own steps come before all that is tried.
+        queries: of the query list, with patents.
+        gallery: of the database list, with patents.
+        grid: what is tried.
+        select_by: the score that counts.
+        on_trial: is told each trial, its number from 1, and how many there are at the most.
+
+    Returns:
+        The trials, the best first; of equal ones the one tried earlier, which is the simpler one.
+
+    Raises:
+        InputError: patents that are not known, a score there is not, or nothing to try.
+    """
+    found, truth = evaluator.open(queries, gallery)
+    if truth is None:
+        raise InputError("the patents of these features are not known, so no choice can be told from another")
+    for step in evaluator.steps:
+        if step.works_on != FEATURES:
+            raise InputError(f"'{step.name}' works on {step.works_on}, so nothing can be tried after it; switch it off")
+        found = step(found)
+    trials: list[Trial] = []
+    expansions, rerankings = grid.expansions(), grid.rerankings()
+    most = 1 + len(expansions) + 2 * len(rerankings)
+
+    def attempt(source: Source, expansion: ExpansionSettings | None, reranking: RerankSettings | None) -> None:
+        scores = judge_blocks(source.blocks(), truth, evaluator.scoring)
+        if select_by not in scores.values:
+            raise InputError(f"there is no score '{select_by}' to choose by.{suggest(select_by, scores.values)}")
+        gain = scores.difference(trials[0].scores)[select_by] if trials else (0.0, 0.0)
+        trials.append(Trial(expansion, reranking, scores, scores.means()[select_by], gain))
+        if on_trial is not None:
+            on_trial(trials[-1], len(trials), most)
+
+    attempt(found.source, None, None)
+    best: tuple[float, ExpansionSettings | None, Found] = (trials[0].value, None, found)
+    for expansion, expanded in _expanded(found, expansions):
+        attempt(expanded.source, expansion, None)
+        if trials[-1].value > best[0]:
+            best = (trials[-1].value, expansion, expanded)
+    starts: dict[ExpansionSettings | None, Found] = {None: found, best[1]: best[2]}
+    for start in starts:
+        for source, reranking in _reranked(starts[start], rerankings):
+            attempt(source, start, reranking)
+    return sorted(trials, key=lambda trial: -trial.value)
+
+
+def _expanded(found: Found, settings: Sequence[ExpansionSettings]) -> Iterator[tuple[ExpansionSettings, Found]]:
+    search = found.search
+    sides = expansions_of(
+        found.space.queries, found.space.gallery, settings, memory_mb=search.memory_mb, precision=search.precision
+    )
+    return ((choice, found.with_features(*features)) for choice, features in zip(settings, sides))
+
+
+def _reranked(found: Found, settings: Sequence[RerankSettings]) -> Iterator[tuple[Source, RerankSettings]]:
+    """Choices that differ in their share of the first distance alone have one set of neighbours."""
+    search = found.search
+    for _, choices in groupby(settings, key=lambda choice: replace(choice, lambda_value=0)):
+        source: KReciprocal | None = None
+        for choice in choices:
+            if source is None:
+                source = KReciprocal(found.space, choice, memory_mb=search.memory_mb, precision=search.precision)
+            yield source.with_share(choice.lambda_value), choice

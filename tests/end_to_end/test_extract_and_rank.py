@@ -1,0 +1,168 @@
+"""Features saved from the shell and ranked from the shell: the same bytes as a direct test, and no old ones by mistake."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from commands import TINY, run
+
+from fastreid.evaluation.feature_manifest import read_manifest
+from fastreid.evaluation.saved_features import FeaturePart, load_features, save_features
+
+FILES = ("result.npy", "result.zip", "ranks.png")
+AQE = ("TEST.AQE.ENABLED", True)
+
+
+def call(tool, folder, *words, code=0):
+    """Run a tool in a folder with the tiny config; what it said on stdout, or on stderr where a fault is expected."""
+    left, output, errors = run(tool, "--config-file", TINY, *words, folder=folder)
+    assert left == code, output + errors
+    assert code == 0 or len(errors.splitlines()) == 1
+    return errors if code else output
+
+
+@pytest.fixture(scope="module")
+def source(drawings, trained):
+    """The settings of what is tested here: where the drawings lie and which weights."""
+    return ("DATASETS.ROOT", drawings, "MODEL.WEIGHTS", trained / "model_best.pth")
+
+
+@pytest.fixture(scope="module")
+def saved(source, tmp_path_factory):
+    """A working folder with the features of all splits in out/features."""
+    folder = tmp_path_factory.mktemp("saved ünïcode")
+    output = call("extract.py", folder, "--split", "all", *source, "OUTPUT_DIR", "out")
+    told = output.splitlines()[-1]
+    assert told.startswith("out/features/Generated: wrote queries and gallery and train; it holds 16 x 512 queries, ")
+    assert told.endswith(f"to test: python tools/test.py --config-file {TINY} --features out/features/Generated")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def direct(source, tmp_path_factory):
+    """The output folder of a direct test of the same weights."""
+    folder = tmp_path_factory.mktemp("direct")
+    call("test.py", folder, *source, *AQE, "OUTPUT_DIR", "out")
+    return folder / "out"
+
+
+@pytest.mark.parametrize("where", ["out/features", "out/features/Generated"])
+def test_saved_features_are_ranked_as_by_a_direct_test_to_the_byte(where, saved, direct, tmp_path):
+    output = call("test.py", tmp_path, "--features", saved / where, *AQE, "OUTPUT_DIR", "ranked")
+    assert "mAP@10" in output
+    for name in FILES:
+        assert (tmp_path / "ranked" / name).read_bytes() == (direct / name).read_bytes(), name
+    assert (tmp_path / "result.npy").read_bytes() == (direct / "result.npy").read_bytes()
+
+
+def test_two_processes_save_and_rank_the_bytes_of_one(saved, source, direct, tmp_path):
+    two = ("--num-gpus", 2)
+    call("extract.py", tmp_path, *two, "--split", "all", "--output", "elsewhere", *source, "OUTPUT_DIR", "out")
+    for path in (saved / "out/features/Generated").glob("*.[nc]*v*"):
+        assert (tmp_path / "elsewhere/Generated" / path.name).read_bytes() == path.read_bytes(), path.name
+    call("test.py", tmp_path, *two, "--features", "elsewhere", *AQE, "OUTPUT_DIR", "ranked")
+    assert (tmp_path / "result.npy").read_bytes() == (direct / "result.npy").read_bytes()
+
+
+def test_what_is_there_is_not_made_again_and_what_changed_is(saved, source, drawings, tmp_path):
+    shutil.copytree(drawings, tmp_path / "drawings")
+    ours = ("--output", "features", "DATASETS.ROOT", tmp_path / "drawings", *source[2:], "OUTPUT_DIR", "out")
+    call("extract.py", tmp_path, *ours)
+    before = (tmp_path / "features/Generated/queries.npy").stat().st_mtime_ns
+    assert "features/Generated: nothing to do; it holds" in call("extract.py", tmp_path, *ours)
+    shown = (tmp_path / "features/Generated/gallery.csv").read_text(encoding="utf-8").splitlines()[1].rsplit(",", 1)[1]
+    os.utime(shown)
+    output = call("extract.py", tmp_path, *ours)
+    assert "making features of gallery, since the list or its files changed" in output
+    assert "wrote gallery; it holds" in output
+    assert (tmp_path / "features/Generated/queries.npy").stat().st_mtime_ns == before
+    output = call("extract.py", tmp_path, *ours, "TEST.FLIP.ENABLED", True)
+    assert "making features of queries and gallery, since TEST.FLIP.ENABLED was False and is True" in output
+
+
+def test_a_list_of_training_drawings_is_saved_alone_too(source, tmp_path):
+    output = call("extract.py", tmp_path, "--split", "train", *source, "OUTPUT_DIR", "out")
+    assert "wrote train; it holds" in output
+    assert "to test" not in output
+    assert not np.isnan(np.load(tmp_path / "out/features/Generated/train.npy")).any()
+    told = call("test.py", tmp_path, "--features", "out/features", "OUTPUT_DIR", "ranked", code=2)
+    assert "no features of queries and gallery" in told
+
+
+def test_settings_that_would_give_other_features_now_are_told_and_the_saved_ones_count(saved, direct, tmp_path):
+    settings = ("INPUT.SIZE_TEST", "[64, 64]", *AQE, "OUTPUT_DIR", "ranked")
+    output = call("test.py", tmp_path, "--features", saved / "out/features", *settings)
+    assert "the saved features count, though INPUT.SIZE_TEST was [32, 32] and is [64, 64]" in output
+    assert (tmp_path / "result.npy").read_bytes() == (direct / "result.npy").read_bytes()
+
+
+def test_features_of_other_weights_than_those_asked_for_are_refused(saved, trained, tmp_path):
+    features = ("--features", saved / "out/features")
+    other, same = trained / "model_0000.pth", trained / "model_best.pth"
+    told = call("test.py", tmp_path, *features, "MODEL.WEIGHTS", other, "OUTPUT_DIR", "ranked", code=2)
+    assert f"its features were made with {same}" in told
+    assert f"not with MODEL.WEIGHTS {other}; leave MODEL.WEIGHTS out" in told
+    assert not (tmp_path / "result.npy").exists()
+    call("test.py", tmp_path, *features, "MODEL.WEIGHTS", same, "OUTPUT_DIR", "ranked")
+    told = call("test.py", tmp_path, "--random-weights", *features, "OUTPUT_DIR", "ranked", code=2)
+    assert "leave one of them out" in told
+
+
+def test_other_weights_of_the_config_file_are_told_and_those_that_are_gone_are_nothing(saved, trained, tmp_path):
+    features = ("--features", saved / "out/features", "OUTPUT_DIR", "ranked")
+    for weights, words in ((trained / "model_0000.pth", "of the config file; the saved features count"), ("gone", "")):
+        text = TINY.read_text().replace("MODEL:\n", f"MODEL:\n  WEIGHTS: '{weights}'\n", 1)
+        (tmp_path / "mine.yml").write_text(text, encoding="utf-8")
+        left, output, errors = run("test.py", "--config-file", tmp_path / "mine.yml", *features, folder=tmp_path)
+        assert left == 0, errors
+        assert words in output
+
+
+def test_ranks_are_written_without_a_picture_where_the_images_are_gone(saved, direct, tmp_path):
+    origin = read_manifest(saved / "out/features/Generated").origin
+    parts = []
+    for name in ("queries", "gallery"):
+        features, drawings = load_features(saved / "out/features/Generated", name)
+        gone = tuple(replace(drawing, path=f"/gone/{drawing.name}") for drawing in drawings)
+        parts.append(FeaturePart(name, features, gone, "stamp"))
+    save_features(tmp_path / "features/Generated", parts, origin=origin)
+    (tmp_path / "ranked").mkdir()
+    (tmp_path / "ranked/ranks.png").write_bytes(b"of other ranks")
+    output = call("test.py", tmp_path, "--features", "features", *AQE, "OUTPUT_DIR", "ranked")
+    assert "Generated: the ranks are written without their picture: /gone/" in output
+    assert not (tmp_path / "ranked/ranks.png").exists()
+    assert (tmp_path / "result.npy").read_bytes() == (direct / "result.npy").read_bytes()
+
+
+def test_damaged_and_unfinished_features_are_refused_with_their_code(saved, tmp_path):
+    shutil.copytree(saved / "out/features", tmp_path / "features")
+    folder = tmp_path / "features/Generated"
+    content = bytearray((folder / "gallery.npy").read_bytes())
+    content[-1] ^= 1
+    (folder / "gallery.npy").write_bytes(content)
+    told = call("test.py", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=6)
+    assert "gallery.npy: not the file that was written" in told
+    (folder / "manifest.json").unlink()
+    told = call("test.py", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=2)
+    assert "did not finish; run tools/extract.py again" in told
+
+
+def test_a_place_that_cannot_be_written_is_found_before_any_work(source, tmp_path):
+    (tmp_path / "a file").write_text("in the way")
+    told = call("extract.py", tmp_path, "--output", "a file", *source, "OUTPUT_DIR", "out", code=3)
+    assert "a file/Generated: cannot be made" in told
+    assert "choose another with --output" in told
+    assert "such weights" in call("extract.py", tmp_path, "MODEL.WEIGHTS", "nowhere.pth", "OUTPUT_DIR", "out", code=2)
+    assert "--random-weights" in call("extract.py", tmp_path, "OUTPUT_DIR", "out", code=2)
+
+
+def test_the_manifest_names_the_weights_and_the_settings(saved, trained):
+    origin = json.loads((saved / "out/features/Generated/manifest.json").read_text())["origin"]
+    assert origin["weights"] == str(trained / "model_best.pth")
+    assert len(origin["weights_sha256"]) == 64
+    assert origin["settings"]["INPUT.SIZE_TEST"] == [32, 32]
+    assert "MODEL.DEVICE" not in origin["settings"]
+    assert "DEVICE: cpu" in origin["config"]

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Find the expansion and re-ranking that serve best: tools/tune_postprocessing.py --config-file FILE --features DIR ..."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fastreid.engine import default_setup
+from fastreid.engine.command import start
+from fastreid.engine.setup import load_config
+from fastreid.engine.testing.build import tune_saved
+from fastreid.engine.testing.tuned import tuned_config, write_trials
+from fastreid.evaluation.tuning import SIDES, Grid, Trial
+from fastreid.utils import comm
+from fastreid.utils.exits import run_tool
+from fastreid.utils.files import write_text
+
+SWITCHED_OFF = ("TEST.AQE.ENABLED", "False", "TEST.RERANK.ENABLED", "False")  # they are what is tried
+
+
+def run(args: argparse.Namespace) -> None:
+    """What each process of the run does."""
+    cfg = load_config(args.config_file, [*args.opts, *SWITCHED_OFF])
+    default_setup(cfg, args)
+    grid = Grid(
+        expansion_k=args.expansion_k,
+        expansion_alpha=args.expansion_alpha,
+        sides=args.sides,
+        k1=args.k1,
+        k2=args.k2,
+        lambda_value=args.lambda_value,
+        top_n=args.top_n or None,
+    )
+    show = _show(cfg.TEST.SELECT_BY) if comm.is_main() else None
+    trials = tune_saved(cfg, args.features, grid=grid, num_queries=args.queries, on_trial=show)
+    if comm.is_main():
+        folder = Path(cfg.OUTPUT_DIR)
+        path = Path(args.output) if args.output else folder / "tuned.yml"
+        write_trials(folder / "tuning.csv", trials)
+        write_text(path, tuned_config(trials, path=path, base=args.config_file, select_by=cfg.TEST.SELECT_BY))
+        best = trials[0]
+        print(
+            f"{path}: {cfg.TEST.SELECT_BY} {best.value:.2f}, {best.gain[0]:+.2f} to {best.gain[1]:+.2f} beside plain search "
+            f"(95 %), the best of {len(trials)}; all of them: {folder / 'tuning.csv'}"
+        )
+
+
+def _show(select_by: str) -> Callable[[Trial, int, int], None]:
+    def show(trial: Trial, number: int, most: int) -> None:
+        print(f"{number} of at most {most}: {trial}: {select_by} {trial.value:.2f}", flush=True)
+
+    return show
+
+
+def _numbers(kind: type) -> Callable[[str], list]:
+    def read(text: str) -> list:
+        return [kind(word) for word in text.split(",")]
+
+    read.__name__ = f"list of {kind.__name__}"  # argparse says it when a word does not fit
+    return read
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    whole, real, usual = _numbers(int), _numbers(float), Grid()
+
+    def add(option: str, kind: Callable[[str], list], values: Sequence, meaning: str) -> None:
+        given = ",".join(map(str, values))
+        name = "lambda_value" if option == "--lambda" else option.lstrip("-").replace("-", "_")
+        parser.add_argument(option, dest=name, type=kind, default=values, metavar="A,B", help=f"{meaning} ({given})")
+
+    parser.add_argument("--features", required=True, metavar="DIR", help="a set's features that tools/extract.py saved")
+    parser.add_argument("--output", metavar="FILE", help="gets the best choice as YAML (OUTPUT_DIR/tuned.yml)")
+    parser.add_argument("--queries", type=int, default=0, metavar="N", help="try with N of the queries; 0: all (0)")
+    add("--expansion-k", whole, usual.expansion_k, "TEST.AQE.QE_K to try")
+    add("--expansion-alpha", real, usual.expansion_alpha, "TEST.AQE.ALPHA to try")
+    add("--sides", _numbers(str), usual.sides, f"what is expanded, of {', '.join(SIDES)}")
+    add("--k1", whole, usual.k1, "TEST.RERANK.K1 to try")
+    add("--k2", whole, usual.k2, "TEST.RERANK.K2 to try")
+    add("--lambda", real, usual.lambda_value, "TEST.RERANK.LAMBDA to try")
+    parser.add_argument("--top-n", type=int, default=0, metavar="N", help="TEST.RERANK.TOP_N; 0: all (0)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return start(run, "Find the expansion and re-ranking that serve best.", argv=argv, options=_options)
+
+
+def cli() -> int:
+    return run_tool(main)
+
+
+if __name__ == "__main__":
+    sys.exit(cli())
