@@ -47,7 +47,7 @@ def is_whole(folder):
 
 def test_no_kill_leaves_features_of_two_extractions_or_half_of_one(tmp_path):
     found = []
-    for number in range(10):
+    for number in range(5):
         writer = start(tmp_path / str(number))
         time.sleep(random.Random(number).uniform(0, 0.05))
         writer.send_signal(signal.SIGKILL)
@@ -55,4 +55,12 @@ def test_no_kill_leaves_features_of_two_extractions_or_half_of_one(tmp_path):
         there = (tmp_path / str(number) / "manifest.json").exists()
         found.append((there, is_whole(tmp_path / str(number))))
     assert set(found) <= {(True, True), (False, False)}
-    assert (False, False) in found
+
+
+def test_a_kill_between_two_parts_leaves_no_manifest(tmp_path):
+    killed = WRITER.replace("parts = [", "parts = (").replace('"gallery")]', '"gallery") if ready(number, name))')
+    ready = "import os\ndef ready(number, name): return (number, name) != (2, 'gallery') or os.kill(os.getpid(), 9)\n"
+    done = subprocess.run([sys.executable, "-c", ready + killed, tmp_path], cwd=REPOSITORY, capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "queries.npy").exists()
+    assert not is_whole(tmp_path)
