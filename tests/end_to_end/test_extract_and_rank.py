@@ -58,6 +58,20 @@ def test_saved_features_are_ranked_as_by_a_direct_test_to_the_byte(where, saved,
     assert (tmp_path / "result.npy").read_bytes() == (direct / "result.npy").read_bytes()
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_is_learnt_from_saved_training_drawings_is_what_a_direct_test_learns(beside, saved, source, tmp_path):
+    steps = ("TEST.WHITEN.ENABLED", True, "TEST.WHITEN.LEARN_FROM", "train")
+    shutil.copytree(saved / "out/features", tmp_path / "features")
+    if beside:  # the test set under a name of its own, and the training drawings where DATASETS.NAMES says
+        shutil.copytree(tmp_path / "features/Generated", tmp_path / "features/Mine")
+        (tmp_path / "features/Mine/train.npy").unlink()
+    where = "features/Mine" if beside else "features"
+    call("test.py", tmp_path, *source, *steps, "OUTPUT_DIR", "direct")
+    call("test.py", tmp_path, "--features", where, *steps, "OUTPUT_DIR", "ranked")
+    for name in ("whitening.safetensors", *FILES):
+        assert (tmp_path / "ranked" / name).read_bytes() == (tmp_path / "direct" / name).read_bytes(), name
+
+
 def test_two_processes_save_and_rank_the_bytes_of_one(saved, source, direct, tmp_path):
     two = ("--num-gpus", 2)
     call("extract.py", tmp_path, *two, "--split", "all", "--output", "elsewhere", *source, "OUTPUT_DIR", "out")

@@ -149,6 +149,11 @@ def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str,
     return json.loads(json.dumps(found))
 
 
+def training_set(cfg: CfgNode) -> str:
+    """What the set of the training drawings is called, which may come from several data sets."""
+    return "+".join(cfg.DATASETS.NAMES)
+
+
 def _named_weights(cfg: CfgNode) -> str:
     if not cfg.MODEL.WEIGHTS:
         raise InputError(
@@ -168,7 +173,7 @@ def _lists(cfg: CfgNode, split: str) -> dict[str, dict[str, tuple[Drawing, ...]]
     if split != "train":
         lists = {name: {"queries": data.queries, "gallery": data.gallery} for name, data in tests.items()}
     if split != "test":
-        lists.setdefault("+".join(cfg.DATASETS.NAMES), {})["train"] = train
+        lists.setdefault(training_set(cfg), {})["train"] = train
     return {name: {part: _from_anywhere(list_) for part, list_ in parts.items()} for name, parts in lists.items()}
 
 

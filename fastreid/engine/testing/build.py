@@ -12,7 +12,7 @@ from fastreid.config import CfgNode
 from fastreid.data.build import build_datasets, build_test_datasets, build_test_transforms
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.image import read_image
-from fastreid.engine.extraction.build import build_tested_model, embed, feature_settings
+from fastreid.engine.extraction.build import build_tested_model, embed, feature_settings, training_set
 from fastreid.engine.predictor import Predictor
 from fastreid.engine.setup import device_of, load_config
 from fastreid.engine.tester import Results, Tester
@@ -120,7 +120,7 @@ def run_saved_test(cfg: CfgNode, folder: str | Path, *, weights_asked: bool = Fa
             files_needed=False,
         )
         origin = read_manifest(found[name]).origin
-        training = _training_of(Path(folder), found[name], origin)
+        training = _training_of(cfg, found[name], origin)
         evaluations[name] = evaluator(queries, gallery, training=training, model=origin.weights_sha256)
         _leave(cfg, results, evaluations)
     return evaluations
@@ -182,12 +182,20 @@ def _leave(cfg: CfgNode, results: Results, evaluations: Mapping[str, Evaluation]
         results.write(evaluations[results.name], folder if len(evaluations) == 1 else folder / results.name)
 
 
-def _training_of(folder: Path, mine: Path, origin: Origin) -> Callable[[], Features] | None:
-    """Gives the training features that lie with a set's or, from the same weights and settings, in a folder beside it."""
-    for place in (mine, *sorted(sub for sub in folder.iterdir() if sub.is_dir() and sub != mine)):
-        if (place / "train.npy").is_file() and not read_manifest(place).origin.changes(origin):
-            return lambda: load_features(place, "train")[0].features
-    return None
+def _training_of(cfg: CfgNode, folder: Path, origin: Origin) -> Callable[[], Features] | None:
+    """Gives the training features that lie with those of a set, or beside them as the set of DATASETS.NAMES."""
+    places = (folder, folder.resolve().parent / training_set(cfg))
+    place = next((place for place in places if (place / "train.npy").is_file()), None)
+    if place is None:
+        return None
+
+    def load() -> Features:
+        changes = read_manifest(place).origin.changes(origin)
+        if changes:
+            raise InputError(f"{place}: its training features are not like those of {folder}: {'; '.join(changes)}")
+        return load_features(place, "train")[0].features
+
+    return load
 
 
 def _compare(cfg: CfgNode, folder: Path, origin: Origin, *, weights_asked: bool) -> None:
