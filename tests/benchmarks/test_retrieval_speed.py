@@ -12,7 +12,7 @@ import pytest
 import torch
 from drawn_features import deeppatent_test
 
-from fastreid.evaluation import expand, nearest
+from fastreid.evaluation import expand, k_reciprocal, nearest
 
 TIMED_ROWS = 60  # of the row-by-row way; every row takes the same time, so these stand for all
 TOP_K = 10
@@ -80,3 +80,17 @@ def test_the_challenge_s_test_beside_row_by_row(capsys):
                 f"  {precision}: {ours:.1f} s; row by row {slow:.0f} s = {slow / ours:.1f} times; the bare float32 "
                 f"products {product:.1f} s (all pairs) = {ours / product:.2f} of them; {beside:.0f} MiB more at the most"
             )
+
+
+@pytest.mark.benchmark
+def test_re_ranking_of_the_challenge_s_test(capsys):
+    queries, gallery, _, _ = deeppatent_test()
+    lines = []
+    for top_n in (100, None):
+        held = held_mib()
+        taken = seconds(lambda n=top_n: k_reciprocal(queries, gallery, k1=20, k2=6, lambda_value=0.3, k=TOP_K, top_n=n))
+        lines.append(f"  {'all' if top_n is None else top_n} of each: {taken:.1f} s, {held_mib() - held:.0f} MiB more")
+    num, square = len(queries) + len(gallery), 3 * 4 * (len(queries) + len(gallery)) ** 2 / 2**30
+    with capsys.disabled():
+        print(f"\nk-reciprocal re-ranking over {num} drawings (three N x N arrays would be {square:.0f} GiB):")
+        print("\n".join(lines))
