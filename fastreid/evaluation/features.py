@@ -52,7 +52,7 @@ def row_norms(features: Features, what: str) -> Tensor:
     """
     step = max(1, (1 << 20) // features.shape[1])
     parts = (block.to(torch.float64, copy=True) for block in features.split(step))
-    norms = torch.cat([part.square_().sum(1).sqrt_() for part in parts])
+    norms = torch.cat([sum_by_halves(part.square_()).sqrt_() for part in parts])
     bad = ~torch.isfinite(norms) | (norms == 0)
     if bad.any():
         rows = bad.nonzero().flatten().tolist()
@@ -61,6 +61,18 @@ def row_norms(features: Features, what: str) -> Tensor:
             f"{len(rows)} of {len(bad)} rows of {what} are NaN, Inf or zero: rows {named}; check weights and images"
         )
     return norms
+
+
+def sum_by_halves(values: Tensor) -> Tensor:
+    """The sums of rows (N, D), half added to half until one number is left: the same bits on every CPU and GPU.
+
+    torch's own sum goes in an order that depends on the device and its vector units. `values` is used up.
+    """
+    while values.shape[1] > 1:
+        half = (values.shape[1] + 1) // 2
+        values[:, : values.shape[1] - half] += values[:, half:]
+        values = values[:, :half]
+    return values[:, 0].clone()
 
 
 def check_fit(queries: Features, gallery: Features) -> None:

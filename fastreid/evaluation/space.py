@@ -6,7 +6,7 @@ float32. That number does not depend on blocks, threads, engine or device, so ne
 * a float32 product (`query_rows` times `gallery_rows`) ranks pairs up to `slack`, which bounds its rounding for
   summation in any order (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1);
 * `distances` works in float64, whose own rounding is far below float32's; the few numbers so near the border between
-  two float32 values that it could tip them are summed again pair by pair, in one fixed order.
+  two float32 values that it could tip them are summed again pair by pair, in one fixed order (`sum_by_halves`).
 """
 
 import copy
@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from fastreid.evaluation.features import Features, check_fit, row_norms
+from fastreid.evaluation.features import Features, check_fit, row_norms, sum_by_halves
 from fastreid.layers import cosine_distance, in_full_precision, squared_euclidean_distance
 from fastreid.utils.errors import NumbersError
 
@@ -122,7 +122,7 @@ class CosineSpace(Space):
         return torch.full_like(self.query_norms, self.product_roundoff() + 2 * HALF_UNIT)
 
     def _pairs(self, query_rows: Tensor, gallery_rows: Tensor) -> Tensor:
-        products = self.queries[query_rows].double().mul_(self.gallery[gallery_rows]).sum(1)
+        products = sum_by_halves(self.queries[query_rows].double().mul_(self.gallery[gallery_rows]))
         return 1 - products / (self.query_norms[query_rows] * self.gallery_norms[gallery_rows])
 
     def _block(self, query_rows: Tensor, gallery_rows: slice) -> tuple[Tensor, float]:
@@ -168,7 +168,7 @@ class EuclideanSpace(_ScaledSpace):
         return product + HALF_UNIT * (lengths + longest).square()
 
     def _pairs(self, query_rows: Tensor, gallery_rows: Tensor) -> Tensor:
-        return self.queries[query_rows].double().sub_(self.gallery[gallery_rows]).square_().sum(1)
+        return sum_by_halves(self.queries[query_rows].double().sub_(self.gallery[gallery_rows]).square_())
 
     def _block(self, query_rows: Tensor, gallery_rows: slice) -> tuple[Tensor, Tensor]:
         distances = squared_euclidean_distance(self.queries[query_rows].double(), self.gallery[gallery_rows].double())
@@ -196,7 +196,7 @@ class InnerProductSpace(_ScaledSpace):
         return shares * self.query_norms / self.scale + self.width * _SMALLEST
 
     def _pairs(self, query_rows: Tensor, gallery_rows: Tensor) -> Tensor:
-        return -self.queries[query_rows].double().mul_(self.gallery[gallery_rows]).sum(1)
+        return -sum_by_halves(self.queries[query_rows].double().mul_(self.gallery[gallery_rows]))
 
     def _block(self, query_rows: Tensor, gallery_rows: slice) -> tuple[Tensor, Tensor]:
         distances = -(self.queries[query_rows].double() @ self.gallery[gallery_rows].double().T)
