@@ -66,7 +66,7 @@ class MeanPlaces:
         """As of `BestPlaces`."""
         device = distances.device
         (queries, gone), place, first = entries(dropped), self.place.to(device), self.steps[0].to(device)
-        columns = distances.T.contiguous()  # (G, B): a drawing's distances lie together
+        columns = distances.T.clone(memory_format=torch.contiguous_format)  # (G, B): a drawing's distances lie together
         columns[gone, queries] = 0
         sums = torch.zeros(len(first), len(distances), dtype=torch.float64, device=device)
         for step in self.steps:

@@ -13,7 +13,7 @@ from fastreid.evaluation.roc import AcceptRates
 from fastreid.evaluation.truth import Truth
 from fastreid.utils.errors import InputError, NumbersError
 
-_AT_ONCE = 1 << 23  # pairs: the 32 MiB of their keys are as many as still gain by being handled together
+_AT_ONCE = 1 << 23  # pairs: the 64 MiB of their keys are as many as still gain by being handled together
 
 
 def judge_blocks(blocks: Iterable[tuple[Tensor, Tensor]], truth: Truth, settings: ScoreSettings) -> QueryScores:

@@ -1,3 +1,4 @@
+import sys
 from fractions import Fraction
 from math import log2
 
@@ -97,6 +98,34 @@ def test_places_of_patents_are_those_of_plain_loops(way):
     np.testing.assert_allclose(found.values["patent/mAP"], wanted, rtol=1e-12)
 
 
+@pytest.mark.parametrize("way", ["best", "mean"])
+def test_distances_stay_as_they_came(way):
+    distances = torch.tensor([[0.5, 0.3, 0.1]])  # one query: its transpose would be the same memory
+    found = score(distances, ["a"], ["a", "b", "a"], own_rows=[2], patent_distance=way, roc=True)
+    assert distances.tolist() == torch.tensor([[0.5, 0.3, 0.1]]).tolist()
+    assert found["patent/mAP"] == percent(Fraction(1, 2))
+
+
+@pytest.mark.parametrize("way", ["best", "mean"])
+def test_a_patent_of_thousands_of_drawings_beside_patents_of_one_scores_as_by_plain_loops(way):
+    distances = torch.rand(3, 3200, generator=torch.Generator().manual_seed(0))
+    query_ids, gallery_ids = np.array([0, 5, 9]), np.concatenate([np.zeros(3000, dtype=int), np.arange(1, 201)])
+    found = judged(distances, query_ids, gallery_ids, patent_distance=way)
+    wanted = [100 / place for place in patent_places(distances, query_ids, gallery_ids, [-1] * 3, way)]
+    np.testing.assert_allclose(found.values["patent/mAP"], wanted, rtol=1e-12)
+    assert found.num_matches.tolist() == [3000, 1, 1]
+    order = metrics.average_precision_score(gallery_ids == 0, -distances[0].numpy())
+    assert found.values["mAP"][0] == pytest.approx(100 * order, rel=1e-9)
+
+
+@pytest.mark.parametrize("way", ["best", "mean"])
+def test_scores_are_the_same_with_and_without_the_built_ranker(way, monkeypatch):
+    distances, query_ids, gallery_ids = random_case()
+    built = judged(distances, query_ids, gallery_ids, patent_distance=way, roc=True)
+    monkeypatch.setitem(sys.modules, "fastreid.evaluation.rank_cy", None)
+    assert judged(distances, query_ids, gallery_ids, patent_distance=way, roc=True).means() == built.means()
+
+
 def test_gains_agree_with_another_library():
     distances, query_ids, gallery_ids = random_case()
     distances += 1e-4 * torch.arange(300)  # no ties, so that both mean the same
@@ -121,6 +150,20 @@ def test_a_query_that_comes_twice_or_never_is_refused():
     for rows in (torch.arange(39), torch.arange(40) % 39):
         with pytest.raises(InputError, match=r"came [02] times; each of 40 comes once"):
             judge_blocks([(rows, distances[rows])], Truth(query_ids, gallery_ids), ScoreSettings())
+
+
+@pytest.mark.parametrize(
+    ("rows", "distances", "words"),
+    [
+        ([0, 1], torch.zeros(2, 3), r"to 2 drawings are floats \(2, 2\), not torch.float32 \(2, 3\)"),
+        ([0], torch.zeros(2, 2), r"of 1 queries to 2 drawings are floats \(1, 2\)"),
+        ([0, 1], torch.zeros(2, 2, dtype=torch.int64), "not torch.int64"),
+        ([0, 2], torch.zeros(2, 2), "a block holds query 2, but there are 2 query ids"),
+    ],
+)
+def test_blocks_that_do_not_fit_the_truth_are_refused(rows, distances, words):
+    with pytest.raises(InputError, match=words):
+        judge_blocks([(torch.tensor(rows), distances)], Truth(["a", "b"], ["a", "b"]), ScoreSettings())
 
 
 def test_a_short_ranking_tells_the_ranks_of_patents_it_holds_enough_of():
