@@ -9,6 +9,7 @@ from sklearn import metrics
 
 from fastreid.evaluation import ScoreSettings, Truth, nearest, score
 from fastreid.evaluation.judge import judge_blocks
+from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_generator
 
@@ -218,3 +219,13 @@ def test_two_runs_are_compared_on_the_same_draws():
 def test_intervals_that_mean_nothing_are_refused(level, num_draws, words):
     with pytest.raises(InputError, match=words):
         judged(*random_case()).intervals(level, num_draws=num_draws)
+
+
+def test_a_row_that_does_not_count_is_no_patent_of_a_short_ranking():
+    ranking = Ranking(torch.tensor([[2, 1, 0]]), torch.arange(3.0)[None])
+    assert score(ranking, ["a"], list("bacdefgh"), own_rows=[2])["patent/Rank-1"] == 100
+
+
+def test_wrong_pairs_are_those_neither_right_nor_left_out():
+    truth = Truth(["a", "a", "x"], ["a", "b", "c"], own_rows=[1, 0, -1])  # wrong: c; b and c; all three
+    assert truth.num_wrong_pairs() == 6
