@@ -13,6 +13,7 @@ from fastreid.engine.testing.build import tune_saved
 from fastreid.engine.testing.tuned import tuned_config, write_trials
 from fastreid.evaluation.tuning import SIDES, Grid, Trial
 from fastreid.utils import comm
+from fastreid.utils.errors import InputError
 from fastreid.utils.exits import run_tool
 from fastreid.utils.files import write_text
 
@@ -21,6 +22,8 @@ SWITCHED_OFF = ("TEST.AQE.ENABLED", "False", "TEST.RERANK.ENABLED", "False")  # 
 
 def run(args: argparse.Namespace) -> None:
     """What each process of the run does."""
+    if args.queries < 0:
+        raise InputError(f"--queries is {args.queries}; it takes a number of queries, 0 for all")
     cfg = load_config(args.config_file, [*args.opts, *SWITCHED_OFF])
     default_setup(cfg, args)
     grid = Grid(

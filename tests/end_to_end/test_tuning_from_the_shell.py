@@ -1,0 +1,57 @@
+"""Post-processing tuned on saved features, and what it leaves used for a test."""
+
+import csv
+
+import pytest
+from commands import TINY, run_here
+
+
+@pytest.fixture(scope="module")
+def features(drawings, trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("features")
+    words = ("DATASETS.ROOT", drawings, "MODEL.WEIGHTS", trained / "model_best.pth", "OUTPUT_DIR", "out")
+    code, _, errors = run_here("extract.py", "--config-file", TINY, *words, folder=folder)
+    assert code == 0, errors
+    return folder / "out/features/Generated"
+
+
+def tune(features, folder, *words):
+    few = ("--expansion-k", "2,4", "--expansion-alpha", "1", "--k1", "4,8", "--k2", "2", "--lambda", "0.1,0.5")
+    return run_here(
+        "tune_postprocessing.py", "--config-file", "tiny.yml", "--features", features, *few, *words, folder=folder
+    )
+
+
+def test_the_best_of_what_was_tried_is_a_config_for_the_test(features, tmp_path):
+    (tmp_path / "tiny.yml").write_text(TINY.read_text())
+    code, output, errors = tune(features, tmp_path, "TEST.AQE.ENABLED", True, "OUTPUT_DIR", "tuned")
+    assert code == 0, errors
+    assert "1 of at most 13: plain search: mAP@10" in output
+    with open(tmp_path / "tuned/tuning.csv", newline="") as file:
+        trials = list(csv.DictReader(file))
+    assert output.splitlines()[-1].startswith(f"tuned/tuned.yml: mAP@10 {float(trials[0]['mAP@10']):.2f}, ")
+    words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.TABLE", "queries.csv")
+    code, output, errors = run_here("test.py", "--config-file", "tuned/tuned.yml", *words, folder=tmp_path)
+    assert code == 0, errors
+    [line] = [line.split() for line in output.splitlines() if line.startswith("mAP@10 ")]
+    assert f"{float(trials[0]['mAP@10']):.2f}" in line
+    with open(tmp_path / "ranked/queries.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 16
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["TEST.SELECT_BY", "mAP@1"], 2, "there is no score 'mAP@1' to choose by. Did you mean 'mAP@10'"),
+        (["--sides", "all"], 2, "no side to expand is called 'all'"),
+        (["--k1", "4,x"], 2, "argument --k1: invalid list of int value: '4,x'"),
+        (["--features", "nowhere"], 2, "nowhere: no such folder of features"),
+        (["--queries", "-3"], 2, "--queries is -3; it takes a number of queries, 0 for all"),
+    ],
+)
+def test_a_wrong_start_of_tuning_is_one_line(words, code, told, features, tmp_path):
+    (tmp_path / "tiny.yml").write_text(TINY.read_text())
+    left, output, errors = tune(features, tmp_path, *words, "OUTPUT_DIR", "tuned")
+    assert (left, len(errors.splitlines())) == (code, 1), output + errors
+    assert told in errors
+    assert not (tmp_path / "tuned/tuned.yml").exists()
