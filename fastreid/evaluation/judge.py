@@ -119,8 +119,9 @@ def _pieces(blocks: Iterable[tuple[Tensor, Tensor]], truth: Truth) -> Iterable[t
                 f"({len(rows)}, {truth.num_gallery}), not {distances.dtype} {tuple(distances.shape)}"
             )
         queries = rows.cpu().numpy()
-        if len(queries) and not (queries.min() >= 0 and queries.max() < truth.num_queries):
-            raise InputError(f"a block holds query {queries.max()}, but there are {truth.num_queries} query ids")
+        strange = queries[(queries < 0) | (queries >= truth.num_queries)]
+        if len(strange):
+            raise InputError(f"a block holds query {strange[0]}, but there are {truth.num_queries} query ids")
         for start in range(0, len(queries), step):
             yield queries[start : start + step], distances[start : start + step].detach().to(torch.float32)
 

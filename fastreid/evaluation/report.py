@@ -128,8 +128,14 @@ def _parquet(columns: Mapping[str, Sequence]) -> bytes:
     except ImportError:
         raise EnvironmentFault('a .parquet table needs pyarrow: pip install "fastreid[parquet]", or name it .csv')
     memory = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(dict(columns)), memory)
+    words = {name: [_as_text(word) for word in columns[name]] for name in ("name", "patent")}
+    pyarrow.parquet.write_table(pyarrow.table(dict(columns) | words), memory)
     return memory.getvalue()
+
+
+def _as_text(word: str) -> str:
+    """A file's name may hold bytes that are no text; Parquet takes text alone, so they are told as \\xff."""
+    return word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 TABLES: dict[str, Callable[[Mapping[str, Sequence]], bytes]] = {".csv": _csv, ".parquet": _parquet}

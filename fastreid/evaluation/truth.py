@@ -10,6 +10,8 @@ from fastreid.utils.errors import InputError
 
 Ids = Sequence[str] | Sequence[int] | np.ndarray | Tensor
 
+_AT_ONCE = 1 << 20  # drawings of queries' patents: a patent may have thousands, and 8 MiB of them are as quick as more
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -82,10 +84,7 @@ class Truth:
 
     def answers(self, queries: np.ndarray) -> Answers:
         """The right answers of some queries, int64 (B,), at once."""
-        sizes, own = self._sizes[queries, None], self._own[queries, None]
-        steps = np.arange(sizes.max(initial=0))
-        same = np.where(steps < sizes, self._by_id.take(self._starts[queries, None] + steps, mode="clip"), -1)
-        dropped = (same >= 0) & self._is_dropped(queries, same)
+        (same, dropped), own = self._same_patent(queries), self._own[queries, None]
         own_elsewhere = np.where((same == own).any(axis=1, keepdims=True), -1, own)
         return Answers(
             _packed(np.where(dropped, -1, same)),
@@ -103,13 +102,25 @@ class Truth:
         return same & ~dropped, dropped
 
     def num_matches(self, queries: np.ndarray) -> np.ndarray:
-        """How many matches each of some queries, int64 (B,), has: int64 (B,)."""
-        return (self.answers(queries).matches >= 0).sum(axis=1)
+        """How many matches each of some queries, int64 (B,), has: int64 (B,); memory grows with B alone."""
+        found = np.zeros(len(queries), dtype=np.int64)
+        step = max(1, _AT_ONCE // max(1, self._sizes[queries].max(initial=0)))
+        for start in range(0, len(queries), step):
+            same, dropped = self._same_patent(queries[start : start + step])
+            found[start : start + step] = ((same >= 0) & ~dropped).sum(axis=1)
+        return found
 
     def num_wrong_pairs(self) -> int:
         """How many pairs of a query and a row of the gallery are neither right nor left out."""
         own_elsewhere = (self._own >= 0) & (self.gallery_patents[self._own] != self.query_patents)
         return self.num_queries * self.num_gallery - int(self._sizes.sum()) - int(own_elsewhere.sum())
+
+    def _same_patent(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the queries' own patents (B, M), filled up with -1, and which of them do not count."""
+        sizes = self._sizes[queries, None]
+        steps = np.arange(sizes.max(initial=0))
+        same = np.where(steps < sizes, self._by_id.take(self._starts[queries, None] + steps, mode="clip"), -1)
+        return same, (same >= 0) & self._is_dropped(queries, same)
 
     def _is_dropped(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Whether rows (B, K) of the queries' own patents do not count."""

@@ -1,4 +1,5 @@
 import sys
+import tracemalloc
 from fractions import Fraction
 from math import log2
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 from sklearn import metrics
 
-from fastreid.evaluation import ScoreSettings, Truth, nearest, score
-from fastreid.evaluation.judge import judge_blocks
+from fastreid.evaluation import ScoreSettings, Truth, bootstrap, nearest, score
+from fastreid.evaluation.judge import judge_blocks, judge_rows
+from fastreid.evaluation.metrics import score_names
 from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_generator
@@ -160,6 +162,7 @@ def test_a_query_that_comes_twice_or_never_is_refused():
         ([0], torch.zeros(2, 2), r"of 1 queries to 2 drawings are floats \(1, 2\)"),
         ([0, 1], torch.zeros(2, 2, dtype=torch.int64), "not torch.int64"),
         ([0, 2], torch.zeros(2, 2), "a block holds query 2, but there are 2 query ids"),
+        ([1, -1], torch.zeros(2, 2), "a block holds query -1, but there are 2 query ids"),
     ],
 )
 def test_blocks_that_do_not_fit_the_truth_are_refused(rows, distances, words):
@@ -188,6 +191,13 @@ def test_intervals_are_those_of_drawing_whole_patents_again_and_again():
         means.append(drawn.mean())
     wanted = np.quantile(means, [0.05, 0.95])
     assert found.intervals(0.9, num_draws=200, seed=3)["mAP"] == pytest.approx(tuple(wanted), rel=1e-9)
+
+
+def test_draws_of_many_patents_come_a_few_at_a_time_and_are_the_same(monkeypatch):
+    found = judged(*random_case())
+    together = found.intervals(num_draws=50)
+    monkeypatch.setattr(bootstrap, "_AT_ONCE", 1)
+    assert found.intervals(num_draws=50)["nDCG"] == pytest.approx(together["nDCG"], rel=1e-12)
 
 
 def test_more_patents_give_narrower_intervals_and_one_patent_gives_none():
@@ -229,3 +239,28 @@ def test_a_row_that_does_not_count_is_no_patent_of_a_short_ranking():
 def test_wrong_pairs_are_those_neither_right_nor_left_out():
     truth = Truth(["a", "a", "x"], ["a", "b", "c"], own_rows=[1, 0, -1])  # wrong: c; b and c; all three
     assert truth.num_wrong_pairs() == 6
+
+
+@pytest.mark.parametrize("cameras", [False, True])
+def test_as_many_matches_are_counted_as_a_look_at_every_row_finds(cameras, monkeypatch):
+    monkeypatch.setattr("fastreid.evaluation.truth._AT_ONCE", 30)  # a few queries at a time
+    _, query_ids, gallery_ids = random_case()
+    sides = {"query_cameras": np.arange(40) % 3, "gallery_cameras": np.arange(300) % 3} if cameras else {}
+    truth = Truth(query_ids, gallery_ids, own_rows=np.arange(40) * 7 - 1, **sides)
+    matches, _ = truth.judge(np.arange(40), np.tile(np.arange(300), (40, 1)))
+    assert truth.num_matches(np.arange(40)).tolist() == matches.sum(axis=1).tolist()
+    assert truth.num_matches(np.array([7, 3])).tolist() == matches.sum(axis=1)[[7, 3]].tolist()
+
+
+def test_a_short_ranking_beside_a_patent_of_thousands_of_drawings_stays_small():
+    truth = Truth(np.arange(2000) % 10, np.repeat(np.arange(10), 3000))
+    tracemalloc.start()
+    judge_rows(np.tile(np.arange(10), (2000, 1)), truth, ScoreSettings())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20  # one word for each query and each drawing of its patent is 46 MiB
+
+
+def test_the_scores_one_may_choose_by_are_those_of_a_whole_ranking():
+    found = judged(*random_case(), top_k=3, roc=True).means()
+    assert (*score_names(top_k=3, roc=True), "num_queries", "num_without_match") == tuple(found)

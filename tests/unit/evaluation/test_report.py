@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid.evaluation import scores_table, write_results
+from fastreid.evaluation import ScoreSettings, Truth, scores_table, write_results
+from fastreid.evaluation.judge import judge_blocks
 from fastreid.evaluation.per_query import QueryScores
 from fastreid.evaluation.report import write_query_table
 from fastreid.structures import Ranking
@@ -61,6 +62,13 @@ def test_steps_stand_side_by_side_and_the_interval_belongs_to_the_last():
     assert [line.split() for line in lines] == [["mAP", "10.00", "20.00", "[15.0,", "26.1]"], ["mINP", "1.00"]]
 
 
+def test_four_steps_and_their_intervals_fit_a_terminal():
+    distances, ids = torch.zeros(2, 2), ["a", "b"]
+    scores = judge_blocks([(torch.arange(2), distances)], Truth(ids, ids), ScoreSettings(roc=True))
+    steps = [(name, scores.means()) for name in ("search", "WHITEN", "AQE", "RERANK")]
+    assert max(map(len, scores_table(steps, scores.intervals()).splitlines())) <= 100
+
+
 def query_scores():
     values = {"mAP": np.array([50.0, np.nan, 100.0])}
     return QueryScores(values, np.array([0, 1, 0]), np.array([2, 0, 1]), np.array([2.0, np.nan, 1.0]), {})
@@ -85,6 +93,15 @@ def test_the_same_table_as_parquet(tmp_path):
     assert table["name"] == NAMES
     assert table["mAP"] == [50.0, None, 100.0]
     assert table["first_place"] == [2, None, 1]
+
+
+def test_names_that_hold_bytes_which_are_no_text_are_written_too(tmp_path):
+    names = ["a\udcff.png", *NAMES[1:]]
+    write_query_table(tmp_path / "queries.csv", query_scores(), names=names, patents=PATENTS)
+    assert b"\na\xff.png," in (tmp_path / "queries.csv").read_bytes()
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_query_table(tmp_path / "queries.parquet", query_scores(), names=names, patents=PATENTS)
+    assert parquet.read_table(tmp_path / "queries.parquet")["name"].to_pylist() == ["a\\xff.png", *NAMES[1:]]
 
 
 def test_a_table_that_cannot_be_is_refused_and_nothing_is_written(tmp_path, monkeypatch):
