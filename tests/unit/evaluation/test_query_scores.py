@@ -46,6 +46,9 @@ def test_scores_of_lists_worked_out_by_hand():
     ideal = 1 + 1 / log2(3) + 1 / log2(4)
     assert found["nDCG"] == percent((1 + 1 / log2(4) + 1 / log2(13)) / ideal)
     assert found["nDCG@10"] == percent((1 + 1 / log2(4)) / ideal)
+    two = score(DISTANCES, ["a"], GALLERY, top_k=2)
+    assert (two["P@2"], two["R@2"]) == (percent(Fraction(1, 2)), percent(Fraction(1, 3)))
+    assert two["nDCG@2"] == percent(1 / (1 + 1 / log2(3)))
 
 
 @pytest.mark.parametrize(("normaliser", "divisor"), [("min", 2), ("relevant", 3), ("found", 1)])
@@ -62,6 +65,12 @@ def test_people_search_for_patents_and_one_is_right():
     best, mean = (score(distances, ["a"], gallery, patent_distance=way) for way in ("best", "mean"))
     assert (best["patent/mAP"], mean["patent/mAP"]) == (percent(Fraction(1, 3)), percent(Fraction(1, 2)))
     assert (best["patent/Rank-1"], best["patent/Rank-5"]) == (0, 100)
+
+
+@pytest.mark.parametrize("way", ["best", "mean"])
+def test_patents_equally_near_stand_in_order_of_their_first_rows(way):
+    places = [score(torch.zeros(1, 3), [mine], ["b", "a", "b"], patent_distance=way)["patent/mAP"] for mine in "ba"]
+    assert places == [percent(Fraction(1, 1)), percent(Fraction(1, 2))]
 
 
 def test_drawings_of_unknown_patents_are_patents_of_their_own():

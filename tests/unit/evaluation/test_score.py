@@ -102,6 +102,8 @@ def test_a_short_ranking_gives_what_it_can_tell_and_nothing_else():
     assert ten == {key: whole[key] for key in ten}
     at_ten = {"mAP@10", "P@10", "R@10", "nDCG@10", "Rank-1", "Rank-5", "Rank-10", "patent/Rank-1"}
     assert set(ten) == at_ten | {"num_queries", "num_without_match"}
+    nine = score(nearest(queries, gallery, 9), query_ids, gallery_ids)
+    assert set(nine) == {"Rank-1", "Rank-5", "patent/Rank-1", "num_queries", "num_without_match"}
     seven = score(nearest(queries, gallery, 7), query_ids, gallery_ids)
     assert set(seven) == {"Rank-1", "Rank-5", "patent/Rank-1", "num_queries", "num_without_match"}
 
