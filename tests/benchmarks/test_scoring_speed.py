@@ -17,7 +17,7 @@ from fastreid.evaluation.judge import judge_blocks
 
 _ROOM = 1 << 24  # distances at a time, whatever the gallery
 TIMED_QUERIES = 200  # of the sorting way; every query takes the same time, so these stand for all
-CASES = (  # times the gallery, and the choices that change the work; the most that was held only rises from case to case
+CASES = (  # times the gallery, and choices that change the work; the most that was held only rises from case to case
     (1, ScoreSettings()),
     (2, ScoreSettings()),
     (4, ScoreSettings()),
