@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fastreid.evaluation.features import slices
+
 _STRIP = 32  # products a strip
 _MANY = 0.2  # the share of strips above the floor from which on the whole block is sorted out at once
 
@@ -122,11 +124,6 @@ def largest(values: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """The largest of each line, descending, and their places: (B, min(width, n)), twice."""
     found = values.topk(min(width, values.shape[1]), dim=1)
     return found.values, found.indices
-
-
-def slices(total: int, step: int) -> Iterator[slice]:
-    """Stretches of `step`, the last of what is left."""
-    return (slice(start, min(start + step, total)) for start in range(0, total, step))
 
 
 def _hits(block: Tensor, floors: Tensor, *, turned: bool) -> tuple[Tensor, Tensor, Tensor] | None:

@@ -1,6 +1,7 @@
 """What search, expansion and re-ranking ask of features before they work on them."""
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -50,9 +51,9 @@ def row_norms(features: Features, what: str) -> Tensor:
     Raises:
         NumbersError: a row is NaN, Inf or all zero; the first 20 are named.
     """
-    step = max(1, (1 << 20) // features.shape[1])
-    parts = (block.to(torch.float64, copy=True) for block in features.split(step))
-    norms = torch.cat([sum_by_halves(part.square_()).sqrt_() for part in parts])
+    norms = torch.empty(len(features), dtype=torch.float64, device=features.device)
+    for part in slices(len(features), max(1, (1 << 20) // features.shape[1])):
+        norms[part] = sum_by_halves(features[part].to(torch.float64, copy=True).square_()).sqrt_()
     bad = ~torch.isfinite(norms) | (norms == 0)
     if bad.any():
         rows = bad.nonzero().flatten().tolist()
@@ -73,6 +74,11 @@ def sum_by_halves(values: Tensor) -> Tensor:
         values[:, : values.shape[1] - half] += values[:, half:]
         values = values[:, :half]
     return values[:, 0].clone()
+
+
+def slices(total: int, step: int) -> Iterator[slice]:
+    """Stretches of `step`, the last of what is left."""
+    return (slice(start, min(start + step, total)) for start in range(0, total, step))
 
 
 def check_fit(queries: Features, gallery: Features) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fastreid.evaluation.candidates import Rows, Scan, largest_products, slices
+from fastreid.evaluation.candidates import Rows, Scan, largest_products
+from fastreid.evaluation.features import slices
 from fastreid.evaluation.space import HALF_UNIT, Space, products
 from fastreid.utils.logger import get_logger
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from fastreid.evaluation import order
-from fastreid.evaluation.candidates import Candidates, Scan, largest, largest_products, slices
-from fastreid.evaluation.features import Features, as_features, check_count
+from fastreid.evaluation.candidates import Candidates, Scan, largest, largest_products
+from fastreid.evaluation.features import Features, as_features, check_count, slices
 from fastreid.evaluation.passes import PRECISIONS, Pass, bfloat16_pass, float32_pass
 from fastreid.evaluation.space import CosineSpace, EuclideanSpace, InnerProductSpace, Space
 from fastreid.structures import Ranking
