@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.utils import make_grid
 
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
-from fastreid.evaluation.report import scores_table, write_query_table, write_results
+from fastreid.evaluation.report import check_table, scores_table, write_query_table, write_results
 from fastreid.evaluation.sheet import ranked_sheet
 from fastreid.evaluation.whitening import save_whitening
 from fastreid.structures import Batch, Drawing, Embeddings
@@ -43,6 +43,10 @@ class Results:
     num_draws: int = 0
     query_table: str = ""
     files_needed: bool = True
+
+    def __post_init__(self) -> None:
+        if self.query_table:
+            check_table(self.query_table)
 
     def sheet(self, evaluation: Evaluation) -> Image.Image | None:
         """Queries and their first ranks; None if no picture is wanted."""

@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tabulate import tabulate
@@ -105,12 +106,33 @@ def write_query_table(
         "first_place": [int(place) if np.isfinite(place) else None for place in scores.first_places],
     }
     columns |= {name: [None if np.isnan(x) else x for x in values.tolist()] for name, values in scores.values.items()}
+    check_table(path)
+    content = TABLES[Path(path).suffix](columns)
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def check_table(path: str | os.PathLike) -> None:
+    """Refuse a table that could not be written, by its ending, before there is anything to write.
+
+    Raises:
+        InputError: another ending than .csv and .parquet.
+        EnvironmentFault: .parquet without pyarrow.
+    """
     ending = Path(path).suffix
     if ending not in TABLES:
         raise InputError(f"{path}: a table ends in {' or '.join(TABLES)} (TEST.SCORE.TABLE)")
-    content = TABLES[ending](columns)
-    with atomic_write(path) as file:
-        file.write(content)
+    if ending == ".parquet":
+        _open_pyarrow()
+
+
+def _open_pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise EnvironmentFault('a .parquet table needs pyarrow: pip install "fastreid[parquet]", or name it .csv')
+    return pyarrow
 
 
 def _csv(columns: Mapping[str, Sequence]) -> bytes:
@@ -122,12 +144,7 @@ def _csv(columns: Mapping[str, Sequence]) -> bytes:
 
 
 def _parquet(columns: Mapping[str, Sequence]) -> bytes:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise EnvironmentFault('a .parquet table needs pyarrow: pip install "fastreid[parquet]", or name it .csv')
-    memory = io.BytesIO()
+    memory, pyarrow = io.BytesIO(), _open_pyarrow()
     words = {name: [_as_text(word) for word in columns[name]] for name in ("name", "patent")}
     pyarrow.parquet.write_table(pyarrow.table(dict(columns) | words), memory)
     return memory.getvalue()

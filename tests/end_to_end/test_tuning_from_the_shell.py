@@ -1,6 +1,7 @@
 """Post-processing tuned on saved features, and what it leaves used for a test."""
 
 import csv
+import sys
 
 import pytest
 from commands import TINY, run_here
@@ -55,3 +56,12 @@ def test_a_wrong_start_of_tuning_is_one_line(words, code, told, features, tmp_pa
     assert (left, len(errors.splitlines())) == (code, 1), output + errors
     assert told in errors
     assert not (tmp_path / "tuned/tuned.yml").exists()
+
+
+def test_a_table_that_cannot_be_written_is_told_before_any_work(features, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.TABLE", "queries.parquet")
+    code, _, errors = run_here("test.py", "--config-file", TINY, *words, folder=tmp_path)
+    assert (code, len(errors.splitlines())) == (3, 1)
+    assert 'pip install "fastreid[parquet]", or name it .csv' in errors
+    assert not (tmp_path / "result.npy").exists()
