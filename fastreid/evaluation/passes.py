@@ -65,20 +65,20 @@ def float32_pass(space: Space, k: int, *, memory_mb: int) -> Pass:
 def bfloat16_pass(space: Space, k: int, *, memory_mb: int, insist: bool = False) -> Pass | None:
     """Products of bfloat16 rows; None where they would not pay.
 
-    They pay where the hardware has units for them, the rows fit in half the memory, there are many pairs, and a trial
+    They pay where the rows fit in half the memory, the hardware has units for them, there are many pairs, and a trial
     with some of the queries leaves few of them in crowds that only float32 can tell apart.
 
     Args:
         space: what is searched.
         k: how many nearest are wanted.
         memory_mb: MiB to work in.
-        insist: take them all the same.
+        insist: take them wherever the rows fit.
     """
     num_queries, num_gallery = len(space.queries), len(space.gallery)
     same = space.symmetric and space.queries is space.gallery
     needed = 2 * (space.width + 1) * (num_gallery + (0 if same else num_queries))
     pays = has_bfloat16_units(space.queries.device) and num_queries * num_gallery >= _WORTH_IT
-    if not insist and not (pays and needed <= memory_mb * _MIB // 2):
+    if needed > memory_mb * _MIB // 2 or not (insist or pays):
         return None
     gallery, lost, lengths = _narrowed(space.gallery_rows, num_gallery)
     queries, my_lost, my_lengths = (gallery, lost, lengths) if same else _narrowed(space.query_rows, num_queries)

@@ -55,7 +55,8 @@ def nearest(
             evaluation has it) or "inner_product" (minus the product).
         memory_mb: MiB to work in, beside the features and a few times the answer.
         engine: "torch" or "faiss" (on a GPU with faiss-gpu): who chooses the candidates.
-        precision: of the product that chooses them: "float32", "bfloat16", or "auto": bfloat16 first where it pays.
+        precision: of the product that chooses them: "float32"; "bfloat16" first, where its rows fit in half the memory;
+            or "auto": bfloat16 first where that pays.
 
     Returns:
         A ranking with indices and distances (Q, min(k, G)).

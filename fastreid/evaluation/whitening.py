@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fastreid.evaluation.features import Features, as_features, check_count, row_norms
+from fastreid.evaluation.features import Features, as_features, check_count, row_norms, slices
 from fastreid.utils.errors import InputError, StorageError, WeightsError
 from fastreid.utils.files import atomic_write
 
@@ -68,9 +68,12 @@ class Whitening:
             )
         norms = row_norms(rows, "features")
         mean, matrix = self.mean.to(norms), self.matrix.to(norms)
-        parts = [(part.double() / length[:, None] - mean) @ matrix for part, length in _parts(rows, norms)]
-        turned = torch.cat(parts)
-        return (turned / row_norms(turned, "whitened features")[:, None]).float()
+        whitened = torch.empty(len(rows), matrix.shape[1], device=norms.device)
+        for part in slices(len(rows), _ROWS_AT_A_TIME):
+            turned = (rows[part].double() / norms[part, None] - mean) @ matrix
+            whitened[part] = (turned / turned.norm(dim=1, keepdim=True)).float()
+        row_norms(whitened, "whitened features")  # a feature at the mean has no direction left, and is named
+        return whitened
 
 
 def learn_whitening(features: Features | np.ndarray, settings: WhiteningSettings, *, model: str = "") -> Whitening:
@@ -93,8 +96,8 @@ def learn_whitening(features: Features | np.ndarray, settings: WhiteningSettings
     norms = row_norms(rows, "features to learn whitening from")
     sums = torch.zeros(rows.shape[1], dtype=norms.dtype, device=norms.device)
     squares = torch.zeros(rows.shape[1], rows.shape[1], dtype=norms.dtype, device=norms.device)
-    for part, length in _parts(rows, norms):
-        unit = part.double() / length[:, None]
+    for part in slices(len(rows), _ROWS_AT_A_TIME):
+        unit = rows[part].double() / norms[part, None]
         sums += unit.sum(0)
         squares += unit.T @ unit
     mean = sums / len(rows)
@@ -146,7 +149,3 @@ def load_whitening(path: str | os.PathLike) -> Whitening:
             f"{path}: mean {tuple(mean.shape)} and matrix {tuple(matrix.shape)} do not fit; learn it again"
         )
     return Whitening(mean.float(), matrix.float(), model)
-
-
-def _parts(rows: Features, norms: Tensor):
-    return zip(rows.split(_ROWS_AT_A_TIME), norms.split(_ROWS_AT_A_TIME))

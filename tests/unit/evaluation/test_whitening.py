@@ -94,3 +94,8 @@ def test_whitening_refuses_other_widths_one_feature_and_bad_rows():
         learn_whitening(torch.ones(1, 3), WhiteningSettings())
     with pytest.raises(NumbersError, match="1 of 2 rows of features to learn whitening from"):
         learn_whitening(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), WhiteningSettings())
+
+
+def test_a_feature_at_the_mean_has_no_direction_and_is_named():
+    with pytest.raises(NumbersError, match="1 of 2 rows of whitened features are NaN, Inf or zero: rows 1"):
+        Whitening(torch.tensor([0.0, 1.0]), torch.eye(2))(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
