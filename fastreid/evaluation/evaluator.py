@@ -11,7 +11,7 @@ from fastreid.evaluation.judge import judge_blocks
 from fastreid.evaluation.per_query import QueryScores, ScoreSettings
 from fastreid.evaluation.search import METRICS, Block, Firsts
 from fastreid.evaluation.sources import FromFeatures, Source
-from fastreid.evaluation.steps import Found, Search, Step, check_order
+from fastreid.evaluation.steps import NOT_COMPARABLE, Found, Search, Step, check_steps
 from fastreid.evaluation.truth import Truth
 from fastreid.evaluation.whitening import Whitening
 from fastreid.structures import Embeddings, Ranking
@@ -55,7 +55,7 @@ class Evaluator:
         device: where to work.
 
     Raises:
-        InputError: an unknown name, or steps in an order that makes no sense.
+        InputError: an unknown name, or steps that do not go together or with the metric or accept rates.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Evaluator:
         device: torch.device | str = "cpu",
     ):
         self.space, self.search, self.scoring = METRICS.get(metric), search or Search(), scoring or ScoreSettings()
-        check_order(steps)
+        check_steps(steps, space=self.space, accept_rates=self.scoring.roc)
         if objects not in OBJECTS:
             raise InputError(f"objects (TEST.FUSE.OBJECT) are told by {' or '.join(OBJECTS)}, not {objects!r}")
         self.steps, self.objects, self.device = tuple(steps), objects, torch.device(device)
@@ -120,10 +120,7 @@ class Evaluator:
     def _judge(self, source: Source, truth: Truth) -> tuple[Ranking, QueryScores]:
         """The nearest and the scores, from one pass over the distances."""
         if self.scoring.roc and not source.comparable:
-            raise InputError(
-                "TEST.ROC compares distances of all queries, and after TEST.RERANK.TOP_N or TEST.FUSE by rank they only "
-                "order each query's gallery; leave one of them out"
-            )
+            raise InputError(NOT_COMPARABLE)
         firsts = Firsts(self.scoring.top_k)
 
         def noted() -> Iterator[Block]:

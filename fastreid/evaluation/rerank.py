@@ -18,6 +18,7 @@ from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError
 
 FORMS = ("fast-reid", "paper")
+NO_DISTANCE = "re-ranking asks for a distance: take the metric cosine or euclidean (TEST.METRIC)"
 _ROWS_AT_A_TIME = 4096
 
 
@@ -103,7 +104,7 @@ class KReciprocal(Source):
 
     def __init__(self, space: Space, settings: RerankSettings, *, memory_mb: int, precision: str = "auto"):
         if space.squares_per_distance is None:
-            raise InputError("re-ranking asks for a distance: take the metric cosine or euclidean (TEST.METRIC)")
+            raise InputError(NO_DISTANCE)
         self.space, self.settings, self.memory_mb, self.precision = space, settings, memory_mb, precision
         self.comparable = settings.top_n is None
         rows = torch.cat([in_memory(space.queries), in_memory(space.gallery)])

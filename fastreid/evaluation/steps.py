@@ -12,7 +12,7 @@ from typing import Protocol
 from fastreid.evaluation.features import Features, check_count
 from fastreid.evaluation.fusion import BestOfRanks, mean_of_objects
 from fastreid.evaluation.query_expansion import ExpansionSettings, expand
-from fastreid.evaluation.rerank import KReciprocal, RerankSettings
+from fastreid.evaluation.rerank import NO_DISTANCE, KReciprocal, RerankSettings
 from fastreid.evaluation.search import ENGINES, check_precision
 from fastreid.evaluation.sources import FromFeatures, Source
 from fastreid.evaluation.space import Space
@@ -20,6 +20,10 @@ from fastreid.evaluation.whitening import Whitening, WhiteningSettings, learn_wh
 from fastreid.utils.errors import InputError
 
 FEATURES, DISTANCES, RANKINGS = "features", "distances", "rankings"  # what a step works on, in the order they may come
+NOT_COMPARABLE = (
+    "TEST.ROC compares distances of all queries, and after TEST.RERANK.TOP_N or TEST.FUSE by rank they only order each "
+    "query's gallery; leave one of them out"
+)
 _ORDER = (FEATURES, DISTANCES, RANKINGS)
 
 
@@ -103,13 +107,17 @@ class Whiten:
     name = "+ whitening"
     works_on = FEATURES
 
-    def __call__(self, found: Found) -> Found:
-        whitening = self.ready
-        if whitening is not None and whitening.model and found.model and whitening.model != found.model:
+    def check_model(self, model: str) -> None:
+        """Refuse what was learnt before with other weights than those of this sha256; "" is not known."""
+        if self.ready is not None and self.ready.model and model and self.ready.model != model:
             raise InputError(
-                f"the whitening was learnt with other weights (sha256 {whitening.model[:12]}) than the features were "
-                f"made with ({found.model[:12]}); learn it anew: TEST.WHITEN.LEARN_FROM train"
+                f"the whitening was learnt with other weights (sha256 {self.ready.model[:12]}) than the features are "
+                f"made with ({model[:12]}); learn it anew: TEST.WHITEN.LEARN_FROM train"
             )
+
+    def __call__(self, found: Found) -> Found:
+        self.check_model(found.model)
+        whitening = self.ready
         if whitening is None and self.learn_from == "train":
             if found.training is None:
                 raise InputError(
@@ -184,8 +192,19 @@ class Rerank:
         return replace(found, source=source)
 
 
-def check_order(steps: Sequence[Step]) -> None:
-    """Refuse steps in an order in which one would throw away what another made."""
+def check_steps(steps: Sequence[Step], *, space: type[Space], accept_rates: bool) -> None:
+    """Refuse what would come to nothing, before there is any work in it.
+
+    Args:
+        steps: in order; one that would throw away what another made is refused.
+        space: the metric; re-ranking asks for a distance.
+        accept_rates: whether they are asked for; they compare distances of all queries.
+    """
+    for step in steps:
+        if isinstance(step, Rerank) and space.squares_per_distance is None:
+            raise InputError(NO_DISTANCE)
+        if accept_rates and (isinstance(step, FuseRanks) or (isinstance(step, Rerank) and step.settings.top_n)):
+            raise InputError(NOT_COMPARABLE)
     for before, after in pairwise(steps):
         now, then = _ORDER.index(before.works_on), _ORDER.index(after.works_on)
         if then < now or (then == now and now > 0):

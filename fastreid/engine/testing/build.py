@@ -21,6 +21,7 @@ from fastreid.evaluation.evaluator import Evaluation
 from fastreid.evaluation.feature_manifest import Origin, changed, read_manifest
 from fastreid.evaluation.features import Features
 from fastreid.evaluation.saved_features import feature_folders, load_features
+from fastreid.evaluation.steps import Whiten
 from fastreid.evaluation.tuning import Grid, Trial, tune
 from fastreid.structures import Drawing
 from fastreid.utils import comm
@@ -40,6 +41,10 @@ def build_testers(
         training: the training drawings, for steps that learn from them.
         weights_sha256: of the weights that will be tested; "" while they are still learning.
     """
+    evaluator = build_evaluator(cfg, device=device_of(cfg))
+    for step in evaluator.steps:
+        if isinstance(step, Whiten):
+            step.check_model(weights_sha256)
     return [
         Tester(
             name=name,
@@ -50,7 +55,7 @@ def build_testers(
             num_draws=cfg.TEST.SCORE.BOOTSTRAP,
             query_table=cfg.TEST.SCORE.TABLE,
             embed=functools.partial(embed, cfg),
-            evaluator=build_evaluator(cfg, device=device_of(cfg)),
+            evaluator=evaluator,
             training=training,
             weights_sha256=weights_sha256,
         )

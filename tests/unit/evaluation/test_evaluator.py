@@ -186,7 +186,7 @@ def test_whitening_learnt_on_the_way_is_handed_out_and_serves_again():
     again = Evaluator(steps=[Whiten(WHITENING.settings, "file", first.whitening)])(queries, gallery, model="abc")
     assert torch.equal(again.ranking.indices, first.ranking.indices)
     with pytest.raises(
-        InputError, match=r"learnt with other weights \(sha256 abc\) than the features were made with \(xyz\)"
+        InputError, match=r"learnt with other weights \(sha256 abc\) than the features are made with \(xyz\)"
     ):
         Evaluator(steps=[Whiten(WHITENING.settings, "file", first.whitening)])(queries, gallery, model="xyz")
 
@@ -231,4 +231,20 @@ def test_two_re_rankings_are_refused_since_one_would_be_for_nothing():
 def test_accept_rates_are_refused_where_distances_do_not_compare():
     steps = [Rerank(RerankSettings(k1=8, k2=3, lambda_value=0.3, top_n=25))]
     with pytest.raises(InputError, match=r"TEST\.ROC compares distances of all queries"):
-        Evaluator(steps=steps, scoring=ScoreSettings(roc=True))(*embeddings())
+        Evaluator(steps=steps, scoring=ScoreSettings(roc=True))
+
+
+def test_re_ranking_by_inner_products_is_refused_before_any_work():
+    with pytest.raises(InputError, match="asks for a distance"):
+        Evaluator(metric="inner_product", steps=[RERANKING])
+
+
+def test_accept_rates_of_anybodys_distances_that_do_not_compare_are_refused():
+    class Shuffle:
+        name, works_on = "+ shuffled", "rankings"
+
+        def __call__(self, found):
+            return FuseRanks()(found)
+
+    with pytest.raises(InputError, match=r"TEST\.ROC compares"):
+        Evaluator(steps=[Shuffle()], scoring=ScoreSettings(roc=True))(*embeddings())
