@@ -43,16 +43,18 @@ def run_here(tool, *arguments, folder):
     spec = importlib.util.spec_from_file_location(f"tool_{tool}", REPOSITORY / "tools" / tool)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    output, errors, before = io.StringIO(), io.StringIO(), os.getcwd()
+    output, errors, before, threads = io.StringIO(), io.StringIO(), os.getcwd(), torch.get_num_threads()
     words = mock.patch.object(sys, "argv", [tool, *map(str, arguments)])
     # The lock of a folder is held until the process ends, and this one goes on.
     unlocked = mock.patch.object(setup, "_take", lambda folder: folder.mkdir(parents=True, exist_ok=True))
     os.chdir(folder)
+    torch.set_num_threads(1)  # as `start` gives each process; the last bits of a feature depend on it
     try:
         with words, unlocked, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             code = module.cli()
     finally:
         os.chdir(before)
+        torch.set_num_threads(threads)
     return code, output.getvalue(), errors.getvalue()
 
 

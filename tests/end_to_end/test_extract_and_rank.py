@@ -11,6 +11,7 @@ from commands import TINY, run, run_here
 
 from fastreid.evaluation.feature_manifest import read_manifest
 from fastreid.evaluation.saved_features import FeaturePart, load_features, save_features
+from fastreid.utils.files import sha256_of
 
 FILES = ("result.npy", "result.zip", "ranks.png")
 AQE = ("TEST.AQE.ENABLED", True)
@@ -55,8 +56,8 @@ def test_saved_features_are_ranked_as_by_a_direct_test_to_the_byte(where, saved,
     output = call("test.py", tmp_path, "--features", saved / where, *AQE, "OUTPUT_DIR", "ranked")
     assert "mAP@10" in output
     for name in FILES:
-        assert (tmp_path / "ranked" / name).read_bytes() == (direct / name).read_bytes(), name
-    assert (tmp_path / "result.npy").read_bytes() == (direct / "result.npy").read_bytes()
+        assert sha256_of(tmp_path / "ranked" / name) == sha256_of(direct / name), name
+    assert sha256_of(tmp_path / "result.npy") == sha256_of(direct / "result.npy")
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -70,16 +71,16 @@ def test_what_is_learnt_from_saved_training_drawings_is_what_a_direct_test_learn
     call("test.py", tmp_path, *source, *steps, "OUTPUT_DIR", "direct")
     call("test.py", tmp_path, "--features", where, *steps, "OUTPUT_DIR", "ranked")
     for name in ("whitening.safetensors", *FILES):
-        assert (tmp_path / "ranked" / name).read_bytes() == (tmp_path / "direct" / name).read_bytes(), name
+        assert sha256_of(tmp_path / "ranked" / name) == sha256_of(tmp_path / "direct" / name), name
 
 
 def test_two_processes_save_and_rank_the_bytes_of_one(saved, source, direct, tmp_path):
     two = ("--num-gpus", 2)
     call("extract.py", tmp_path, *two, "--split", "all", "--output", "elsewhere", *source, "OUTPUT_DIR", "out")
     for path in (saved / "out/features/Generated").glob("*.[nc]*v*"):
-        assert (tmp_path / "elsewhere/Generated" / path.name).read_bytes() == path.read_bytes(), path.name
+        assert sha256_of(tmp_path / "elsewhere/Generated" / path.name) == sha256_of(path), path.name
     call("test.py", tmp_path, *two, "--features", "elsewhere", *AQE, "OUTPUT_DIR", "ranked")
-    assert (tmp_path / "result.npy").read_bytes() == (direct / "result.npy").read_bytes()
+    assert sha256_of(tmp_path / "result.npy") == sha256_of(direct / "result.npy")
 
 
 def test_what_is_there_is_not_made_again_and_what_changed_is(saved, source, drawings, tmp_path):
@@ -111,7 +112,7 @@ def test_settings_that_would_give_other_features_now_are_told_and_the_saved_ones
     settings = ("INPUT.SIZE_TEST", "[64, 64]", *AQE, "OUTPUT_DIR", "ranked")
     output = call("test.py", tmp_path, "--features", saved / "out/features", *settings)
     assert "the saved features count, though INPUT.SIZE_TEST was [32, 32] and is [64, 64]" in output
-    assert (tmp_path / "result.npy").read_bytes() == (direct / "result.npy").read_bytes()
+    assert sha256_of(tmp_path / "result.npy") == sha256_of(direct / "result.npy")
 
 
 def test_features_of_other_weights_than_those_asked_for_are_refused(saved, trained, tmp_path):
@@ -149,7 +150,7 @@ def test_ranks_are_written_without_a_picture_where_the_images_are_gone(saved, di
     output = call("test.py", tmp_path, "--features", "features", *AQE, "OUTPUT_DIR", "ranked")
     assert "Generated: the ranks are written without their picture: /gone/" in output
     assert not (tmp_path / "ranked/ranks.png").exists()
-    assert (tmp_path / "result.npy").read_bytes() == (direct / "result.npy").read_bytes()
+    assert sha256_of(tmp_path / "result.npy") == sha256_of(direct / "result.npy")
 
 
 def test_damaged_and_unfinished_features_are_refused_with_their_code(saved, tmp_path):
