@@ -161,7 +161,7 @@ def _largest(space: Space, *, memory_mb: int) -> Tensor:
     """The largest distance of each row, float64 (N,), above 0."""
     largest = torch.empty(len(space.queries), dtype=torch.float64)
     for part, distances in distance_blocks(space, memory_mb=memory_mb):
-        largest[part] = distances.amax(dim=1).double().cpu()
+        largest[part.cpu()] = distances.amax(dim=1).double().cpu()
     return largest.clamp(min=torch.finfo(torch.float32).tiny)
 
 

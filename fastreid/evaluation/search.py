@@ -153,8 +153,8 @@ def distance_blocks(space: Space, *, memory_mb: int, rows: Tensor | None = None)
     num_gallery, half = len(space.gallery), memory_mb * _MIB // 2
     block = min(_LARGEST_BLOCK, max(1, half // (40 * num_gallery + 24 * space.width)))
     tile = min(_LARGEST_BLOCK, max(1, half // (40 * block + 24 * space.width)))
-    if rows is None:
-        rows = torch.arange(len(space.queries), device=space.queries.device)
+    device = space.query_norms.device
+    rows = torch.arange(len(space.queries), device=device) if rows is None else rows.to(device)
     for part in rows.split(block):
         distances = torch.empty(len(part), num_gallery, device=rows.device)
         for stretch in slices(num_gallery, tile):

@@ -5,7 +5,7 @@ import torch
 
 from fastreid.evaluation import Evaluator, ExpansionSettings, RerankSettings, expand, k_reciprocal, nearest
 from fastreid.evaluation.search import METRICS
-from fastreid.evaluation.steps import Expand, Rerank
+from fastreid.evaluation.steps import Expand, FuseFeatures, FuseRanks, Rerank
 from fastreid.structures import Embeddings
 
 pytestmark = pytest.mark.gpu
@@ -48,9 +48,13 @@ def test_expansion_and_re_ranking_on_the_gpu_are_those_of_the_cpu():
         expand(queries.cuda(), gallery.cuda(), k=5, alpha=2.0), expand(queries, gallery, k=5, alpha=2.0)
     ):
         torch.testing.assert_close(found.cpu(), wanted, rtol=0, atol=1e-5)
-    choices = {"k1": 20, "k2": 6, "lambda_value": 0.3, "k": 10}
-    found, wanted = k_reciprocal(queries.cuda(), gallery.cuda(), **choices), k_reciprocal(queries, gallery, **choices)
-    torch.testing.assert_close(found.distances.cpu(), wanted.distances, rtol=0, atol=1e-5)
+    for more in ({}, {"form": "paper"}, {"top_n": 50}):
+        choices = {"k1": 20, "k2": 6, "lambda_value": 0.3, "k": 10, **more}
+        found, wanted = (
+            k_reciprocal(queries.cuda(), gallery.cuda(), **choices),
+            k_reciprocal(queries, gallery, **choices),
+        )
+        torch.testing.assert_close(found.distances.cpu(), wanted.distances, rtol=0, atol=1e-5)
 
 
 def test_scores_of_a_pipeline_on_the_gpu_are_those_of_the_cpu():
@@ -60,4 +64,14 @@ def test_scores_of_a_pipeline_on_the_gpu_are_those_of_the_cpu():
     steps = [Expand(ExpansionSettings(k=5, alpha=2.0)), Rerank(RerankSettings(k1=20, k2=6, lambda_value=0.3))]
     on_gpu, on_cpu = (Evaluator(steps=steps, device=device)(*sides) for device in ("cuda", "cpu"))
     assert on_gpu.steps[0] == on_cpu.steps[0]  # plain search: the same distances, so the same scores
+    assert on_gpu.scores == pytest.approx(on_cpu.scores, abs=0.05)
+
+
+@pytest.mark.parametrize("step", [FuseFeatures(), FuseRanks()])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_fused_queries_on_the_gpu_rank_as_on_the_cpu(step, metric):
+    queries, gallery, patents = features()
+    words, names = tuple(map(str, patents.tolist())), tuple(f"{row}.png" for row in range(len(patents)))
+    sides = Embeddings(queries, words[::4], names[::4]), Embeddings(gallery, words, names)
+    on_gpu, on_cpu = (Evaluator(metric=metric, steps=[step], device=device)(*sides) for device in ("cuda", "cpu"))
     assert on_gpu.scores == pytest.approx(on_cpu.scores, abs=0.05)
