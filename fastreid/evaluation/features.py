@@ -25,8 +25,8 @@ def as_features(features: Features | np.ndarray, what: str) -> Features:
     Raises:
         InputError: not a matrix of floats, or nothing in it.
     """
-    if isinstance(features, np.memmap) and features.dtype == np.float32 and features.ndim == 2:
-        features = MappedRows(features) if features.flags.c_contiguous else np.asarray(features)
+    if isinstance(features, np.ndarray) and MappedRows.fits(features):
+        features = MappedRows(features)
     if isinstance(features, MappedRows) and 0 not in features.shape:
         return features
     if isinstance(features, MappedRows):

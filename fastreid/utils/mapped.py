@@ -20,21 +20,30 @@ class MappedRows:
         array: float32 (N, D) in C order, as `numpy.load(path, mmap_mode="r")` gives it.
 
     Raises:
-        InputError: another kind of array, or one that is not mapped whole.
+        InputError: another kind of array, or one that is not mapped, or mapped to be written to.
     """
 
     device = torch.device("cpu")
     dtype = torch.float32
     ndim = 2
 
-    def __init__(self, array: np.memmap):
+    @classmethod
+    def fits(cls, array: np.ndarray) -> bool:
+        """Whether an array is what this class is made from."""
+        right_kind = array.ndim == 2 and array.dtype == np.float32 and array.flags.c_contiguous
+        return right_kind and _mapping_of(array) is not None
+
+    def __init__(self, array: np.ndarray):
         if array.ndim != 2 or array.dtype != np.float32 or not array.flags.c_contiguous:
             raise InputError(
                 f"mapped rows are float32 (N, D) in C order, not {array.dtype} {array.shape}; convert them"
             )
         self.shape = torch.Size(array.shape)
         self._array = array
-        self._mapping = _mapping_of(array)
+        mapping = _mapping_of(array)
+        if mapping is None:
+            raise InputError("mapped rows are those of a file, only to be read: numpy.load(path, mmap_mode='r')")
+        self._mapping = mapping
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -50,11 +59,14 @@ class MappedRows:
         return (self[start : start + step] for start in range(0, len(self), step))
 
 
-def _mapping_of(array: np.ndarray) -> mmap.mmap:
-    """The mapping an array lies in, which is that of the array it is a view of."""
+def _mapping_of(array: np.ndarray) -> mmap.mmap | None:
+    """The mapping an array lies in, which is that of the array it is a view of; None where it lies in none.
+
+    None also where the mapping may be written to: its pages hold what was written, and giving them back would lose it.
+    """
     base: object = array
     while isinstance(base, np.ndarray):
+        if base.flags.writeable or getattr(base, "mode", "r") != "r":
+            return None
         base = base.base
-    if not isinstance(base, mmap.mmap):
-        raise InputError("mapped rows are those of a file: numpy.load(path, mmap_mode='r')")
-    return base
+    return base if isinstance(base, mmap.mmap) else None

@@ -92,7 +92,8 @@ def test_arrays_also_read_only_mapped_ones_are_taken(tmp_path, crowded):
     np.save(tmp_path / "gallery.npy", crowded[1].numpy())
     mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
     wanted = nearest(*crowded, 10)
-    for gallery in (mapped, MappedRows(mapped), np.asarray(mapped), np.asfortranarray(mapped)):
+    kinds = (mapped, MappedRows(mapped), mapped[:], np.asfortranarray(mapped), mapped.astype(np.float32))
+    for gallery in kinds:
         found = nearest(crowded[0].numpy().astype(np.float64), gallery, 10, memory_mb=1)
         assert torch.equal(found.indices, wanted.indices)
 
@@ -125,3 +126,12 @@ def test_faiss_that_is_not_installed_is_asked_for_by_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(EnvironmentFault, match="pip install faiss-cpu"):
         nearest(torch.randn(2, 4), torch.randn(3, 4), 1, engine="faiss")
+
+
+@pytest.mark.parametrize("mode", ["c", "r+"])
+def test_what_was_written_into_a_mapped_array_is_searched_and_stays(mode, tmp_path, crowded):
+    np.save(tmp_path / "gallery.npy", crowded[1].numpy())
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode=mode)
+    mapped[1500] = crowded[0][0].numpy()
+    assert nearest(crowded[0][:1], mapped, 1).indices.tolist() == [[1500]]
+    assert np.array_equal(mapped[1500], crowded[0][0].numpy())

@@ -78,8 +78,10 @@ def test_hardware_that_rounds_more_than_the_proof_allows_is_found_out(monkeypatc
     coarse = passes._multiply_bfloat16
     monkeypatch.setattr(passes, "_multiply_bfloat16", lambda left, right, out: coarse(left, right, out).mul_(1.02))
     monkeypatch.setattr(logging.getLogger("fastreid"), "propagate", True)
-    assert bfloat16_pass(CosineSpace(rows, rows), 5, memory_mb=64) is None
-    assert "rounded more than they should" in caplog.text
+    for insist in (False, True):
+        caplog.clear()
+        assert bfloat16_pass(CosineSpace(rows, rows), 5, memory_mb=64, insist=insist) is None
+        assert "rounded more than they should" in caplog.text
 
 
 def test_a_common_direction_does_not_make_the_search_wrong():

@@ -46,10 +46,20 @@ def test_a_table_that_is_gone_through_does_not_stay_in_memory(tmp_path):
     [
         (np.zeros((3, 4)), "float32"),
         (np.zeros(3, dtype=np.float32), r"float32 \(N, D\)"),
-        (np.zeros((3, 4), dtype=np.float32), "those of a file"),
+        (np.zeros((3, 4), dtype=np.float32), "those of a file, only to be read"),
         (np.zeros((4, 3), dtype=np.float32).T, "in C order"),
     ],
 )
 def test_what_is_no_mapped_table_is_refused(array, words):
     with pytest.raises(InputError, match=words):
         MappedRows(array)
+
+
+def test_a_mapping_with_changes_of_its_own_is_refused_even_under_a_view_that_is_only_read(saved):
+    changed = np.load(saved[1], mmap_mode="c")
+    view = changed[:]
+    view.flags.writeable = changed.flags.writeable = False
+    for array in (changed, view):
+        assert not MappedRows.fits(array)
+        with pytest.raises(InputError, match="only to be read"):
+            MappedRows(array)
