@@ -7,12 +7,13 @@ from torch import Tensor
 
 from fastreid.evaluation import order
 from fastreid.evaluation.features import Features, as_features, in_memory, row_norms
-from fastreid.evaluation.search import Block
+from fastreid.evaluation.search import Block, first_of
 from fastreid.evaluation.sources import Source
 from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError, NumbersError
 
 _PLACE_BITS = 32
+_LAST = torch.iinfo(torch.int64).max  # a key that no place and distance have
 
 
 def mean_of_objects(queries: Features, objects: Sequence[str]) -> Tensor:
@@ -49,14 +50,12 @@ class BestOfRanks(Source):
     """Ranks the gallery for an object by the best place a drawing has in the rankings of the object's queries.
 
     Where two drawings have the same best place, the one that was nearer at it comes first, then the one of the lower
-    row. The distances are the places themselves, from 0.
+    row; of a source whose distances only order each query's gallery, the one of the lower row at once. The distances
+    are the places themselves, from 0.
 
     Args:
         source: the rankings to fuse.
         objects: as for `mean_of_objects`.
-
-    Raises:
-        InputError: not one word a query.
     """
 
     comparable = False
@@ -65,33 +64,52 @@ class BestOfRanks(Source):
         self.source, self.numbers = source, object_numbers(objects)
 
     def blocks(self, rows: Tensor | None = None) -> Iterator[Block]:
-        """Queries come object by object; for rows that leave out some of an object's queries, these do not count."""
+        """Queries come object by object; for rows that leave out some of an object's queries, these do not count.
+
+        Of an object whose queries fill more than a block, one line of the gallery is held and not one a query.
+        """
         rows = torch.arange(len(self.numbers)) if rows is None else rows.cpu()
         rows = rows[self.numbers[rows].argsort(stable=True)]
-        waiting: list[Block] = []
-        done = 0
+        open_rows, open_best, done = rows[:0], None, 0
         for part, distances in self.source.blocks(rows):
-            waiting.append((part, distances))
             done += len(part)
-            part, distances = (torch.cat(column) for column in zip(*waiting))
-            objects = self.numbers[part.cpu()]
-            whole = len(part) if done == len(rows) else int((objects != objects[-1]).sum())
-            waiting = [(part[whole:], distances[whole:])]
+            step, best, lines = len(part), *self._best_keys(part, distances)
+            if open_best is not None and self.numbers[open_rows[0]] == self.numbers[part[0].cpu()]:
+                torch.minimum(best[0], open_best[0], out=best[0])
+            elif open_best is not None:
+                best, lines = torch.cat([open_best, best]), lines + 1
+            members = torch.cat([open_rows, part.cpu()])
+            lines = torch.cat([lines.new_zeros(len(open_rows)), lines])
+            whole = len(members) if done == len(rows) else int((lines < lines[-1]).sum())
+            open_rows, open_best = members[whole:], best[-1:].clone()
             if whole:
-                yield part[:whole], _fused(distances[:whole], objects[:whole].to(distances.device))
+                fused = _places(best[: int(lines[whole - 1]) + 1].argsort(dim=1, stable=True)).float()
+                for some in torch.arange(whole).split(step):
+                    yield members[some].to(part.device), fused[lines[some.to(lines.device)]]
 
     def first(self, k: int) -> Ranking:
         """From the k first of each query: what is not among them for any query has k better ones before it."""
+        if not self.source.comparable:  # what it tells the first with are not the distances its blocks order by
+            return first_of(self.blocks(), k)
         found = self.source.first(k)
         rows = torch.empty_like(found.indices)
         keys = _keys(torch.arange(found.indices.shape[1], device=rows.device).expand_as(rows), found.distances)
         for number in range(int(self.numbers.max()) + 1):
             mine = (self.numbers == number).nonzero().flatten().to(rows.device)
             candidates, places = found.indices[mine].flatten().unique(return_inverse=True)
-            best = keys.new_full((len(candidates),), torch.iinfo(torch.int64).max)
+            best = keys.new_full((len(candidates),), _LAST)
             best.scatter_reduce_(0, places, keys[mine].flatten(), "amin")
             rows[mine] = candidates[best.argsort(stable=True)[: rows.shape[1]]]
         return Ranking(rows, torch.arange(rows.shape[1], dtype=torch.float32, device=rows.device).repeat(len(rows), 1))
+
+    def _best_keys(self, queries: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
+        """The best key of each drawing for each object of some queries, int64 (g, G), and each query's line in it."""
+        columns = torch.arange(distances.shape[1], device=distances.device)
+        keys = _keys(_places(order.encode(distances, columns).argsort(dim=1)), distances)
+        numbers, lines = self.numbers[queries.cpu()].unique_consecutive(return_inverse=True)
+        lines = lines.to(distances.device)
+        best = keys.new_full((len(numbers), len(columns)), _LAST)
+        return best.scatter_reduce_(0, lines[:, None].expand_as(keys), keys, "amin"), lines
 
 
 def object_numbers(objects: Sequence[str], *, num_queries: int | None = None) -> Tensor:
@@ -102,17 +120,10 @@ def object_numbers(objects: Sequence[str], *, num_queries: int | None = None) ->
     return torch.tensor([known.setdefault(word or row, len(known)) for row, word in enumerate(objects)])
 
 
-def _fused(distances: Tensor, objects: Tensor) -> Tensor:
-    """The places of the gallery for each query's object, float32 (B, G), from the distances of the queries."""
-    columns = torch.arange(distances.shape[1], device=distances.device)
-    in_order = order.encode(distances, columns).argsort(dim=1)
-    places = torch.empty_like(in_order).scatter_(1, in_order, columns.expand_as(in_order))
-    numbers, lines = objects.unique(return_inverse=True)
-    best = places.new_full((len(numbers), len(columns)), torch.iinfo(torch.int64).max)
-    best.scatter_reduce_(0, lines[:, None].expand_as(places), _keys(places, distances), "amin")
-    in_order = best.argsort(dim=1, stable=True)
-    fused = torch.empty_like(best).scatter_(1, in_order, columns.expand_as(in_order))
-    return fused[lines].float()
+def _places(in_order: Tensor) -> Tensor:
+    """The place of each row of the gallery, from the rows in order: int64 (B, G), twice."""
+    columns = torch.arange(in_order.shape[1], device=in_order.device)
+    return torch.empty_like(in_order).scatter_(1, in_order, columns.expand_as(in_order))
 
 
 def _keys(places: Tensor, distances: Tensor) -> Tensor:

@@ -164,7 +164,10 @@ def why_anew(folder: str | os.PathLike, stamps: Mapping[str, str], *, origin: Or
     try:
         manifest = read_manifest(folder)
     except FastreidError:
-        return dict.fromkeys(stamps, "there are none yet")
+        there = (Path(folder) / MANIFEST).exists()
+        return dict.fromkeys(
+            stamps, f"{MANIFEST} is damaged or of another format" if there else "there are no finished ones"
+        )
     changes = manifest.origin.changes(origin)
     if changes:
         return dict.fromkeys(stamps, "; ".join(changes))

@@ -16,13 +16,14 @@ from fastreid.engine import setup
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = REPOSITORY / "tests/end_to_end/tiny.yml"
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 TIMED = {"time", "data_time", "eta_seconds"}
 
 
-def start(tool, *arguments, folder, **environment):
-    """Start a command in a folder; the process."""
+def start(tool, *arguments, folder, launcher=(), **environment):
+    """Start a command in a folder, by itself or by a launcher's words after `python`; the process."""
     return subprocess.Popen(
-        [sys.executable, REPOSITORY / "tools" / tool, *map(str, arguments)],
+        [sys.executable, *launcher, REPOSITORY / "tools" / tool, *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **environment},
         stdout=subprocess.PIPE,
@@ -31,9 +32,9 @@ def start(tool, *arguments, folder, **environment):
     )
 
 
-def run(tool, *arguments, folder, **environment):
+def run(tool, *arguments, folder, launcher=(), **environment):
     """Run a command in a folder; its exit code, output and errors."""
-    process = start(tool, *arguments, folder=folder, **environment)
+    process = start(tool, *arguments, folder=folder, launcher=launcher, **environment)
     output, errors = process.communicate(timeout=240)
     return process.returncode, output, errors
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from commands import TINY, run, run_here
+from commands import TINY, TORCHRUN, run, run_here
 
 from fastreid.evaluation.feature_manifest import read_manifest
 from fastreid.evaluation.saved_features import FeaturePart, load_features, save_features
@@ -17,10 +17,16 @@ FILES = ("result.npy", "result.zip", "ranks.png")
 AQE = ("TEST.AQE.ENABLED", True)
 
 
-def call(tool, folder, *words, code=0):
-    """Run a tool in a folder with the tiny config; what it said on stdout, or on stderr where a fault is expected."""
-    start = run if "--num-gpus" in words or "--split" in words else run_here
-    left, output, errors = start(tool, "--config-file", TINY, *words, folder=folder)
+def call(tool, folder, *words, code=0, shell=False, launcher=()):
+    """Run a tool in a folder with the tiny config; what it said on stdout, or on stderr where a fault is expected.
+
+    `shell` gives it a process of its own, in a locale that knows no Unicode.
+    """
+    words = ("--config-file", TINY, *words)
+    if shell:
+        left, output, errors = run(tool, *words, folder=folder, launcher=launcher, LC_ALL="C")
+    else:
+        left, output, errors = run_here(tool, *words, folder=folder)
     assert left == code, output + errors
     assert code == 0 or len(errors.splitlines()) == 1
     return errors if code else output
@@ -36,7 +42,7 @@ def source(drawings, trained):
 def saved(source, tmp_path_factory):
     """A working folder with the features of all splits in out/features."""
     folder = tmp_path_factory.mktemp("saved ünïcode")
-    output = call("extract.py", folder, "--split", "all", *source, "OUTPUT_DIR", "out")
+    output = call("extract.py", folder, "--split", "all", *source, "OUTPUT_DIR", "out", shell=True)
     told = output.splitlines()[-1]
     assert told.startswith("out/features/Generated: wrote queries and gallery and train; it holds 16 x 512 queries, ")
     assert told.endswith(f"to test: python tools/test.py --config-file {TINY} --features out/features/Generated")
@@ -52,7 +58,9 @@ def direct(source, tmp_path_factory):
 
 
 @pytest.mark.parametrize("where", ["out/features", "out/features/Generated"])
-def test_saved_features_are_ranked_as_by_a_direct_test_to_the_byte(where, saved, direct, tmp_path):
+def test_saved_features_are_ranked_as_by_a_direct_test_to_the_byte(where, saved, direct, tmp_path, monkeypatch):
+    for name in ("build_tested_model", "build_test_datasets", "build_datasets"):
+        monkeypatch.delattr(f"fastreid.engine.testing.build.{name}")
     output = call("test.py", tmp_path, "--features", saved / where, *AQE, "OUTPUT_DIR", "ranked")
     assert "mAP@10" in output
     for name in FILES:
@@ -75,11 +83,14 @@ def test_what_is_learnt_from_saved_training_drawings_is_what_a_direct_test_learn
 
 
 def test_two_processes_save_and_rank_the_bytes_of_one(saved, source, direct, tmp_path):
-    two = ("--num-gpus", 2)
-    call("extract.py", tmp_path, *two, "--split", "all", "--output", "elsewhere", *source, "OUTPUT_DIR", "out")
-    for path in (saved / "out/features/Generated").glob("*.[nc]*v*"):
-        assert sha256_of(tmp_path / "elsewhere/Generated" / path.name) == sha256_of(path), path.name
-    call("test.py", tmp_path, *two, "--features", "elsewhere", *AQE, "OUTPUT_DIR", "ranked")
+    words = ("--split", "all", "--output", "Zeichnungen ä 図", *source, "OUTPUT_DIR", "out")
+    call("extract.py", tmp_path, *words, shell=True, launcher=TORCHRUN)
+    files = [f"{part}.{ending}" for part in ("queries", "gallery", "train") for ending in ("npy", "csv")]
+    for name in files:
+        path = saved / "out/features/Generated" / name
+        assert sha256_of(tmp_path / "Zeichnungen ä 図/Generated" / name) == sha256_of(path), name
+    words = ("--num-gpus", 2, "--features", "Zeichnungen ä 図", *AQE, "OUTPUT_DIR", "ranked")
+    call("test.py", tmp_path, *words, shell=True)
     assert sha256_of(tmp_path / "result.npy") == sha256_of(direct / "result.npy")
 
 
@@ -159,11 +170,32 @@ def test_damaged_and_unfinished_features_are_refused_with_their_code(saved, tmp_
     content = bytearray((folder / "gallery.npy").read_bytes())
     content[-1] ^= 1
     (folder / "gallery.npy").write_bytes(content)
-    told = call("test.py", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=6)
+    told = call("test.py", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=6, shell=True)
     assert "gallery.npy: not the file that was written" in told
     (folder / "manifest.json").unlink()
     told = call("test.py", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=2)
     assert "did not finish; run tools/extract.py again" in told
+
+
+def test_what_a_killed_extraction_left_is_made_whole_by_the_next(saved, source, tmp_path):
+    shutil.copytree(saved / "out/features", tmp_path / "features")
+    folder = tmp_path / "features/Generated"
+    (folder / "manifest.json").unlink()
+    (folder / "gallery.npy").rename(folder / "gallery.npy.fastreid-tmp-abcdefgh")
+    output = call("extract.py", tmp_path, "--split", "all", "--output", "features", *source, "OUTPUT_DIR", "out")
+    assert "since there are no finished ones" in output
+    names = sorted(path.name for path in (saved / "out/features/Generated").iterdir())
+    assert sorted(path.name for path in folder.iterdir()) == names
+    for name in set(names) - {"manifest.json"}:
+        assert sha256_of(folder / name) == sha256_of(saved / "out/features/Generated" / name), name
+
+
+@pytest.mark.parametrize(
+    ("tool", "option"),
+    [("train_net.py", "--features"), ("extract.py", "--features"), ("test.py", "--split"), ("test.py", "--output")],
+)
+def test_an_option_of_another_command_is_refused(tool, option, tmp_path):
+    assert f"{tool}: unrecognized arguments: {option}" in call(tool, tmp_path, option, "train", code=2)
 
 
 def test_a_place_that_cannot_be_written_is_found_before_any_work(source, tmp_path):

@@ -68,6 +68,12 @@ PIPELINES = {
     "whitening": [WHITENING],
     "re-ranking": [RERANKING],
     "all that goes together": [WHITENING, EXPANSION, RERANKING],
+    "ranks fused": [FuseRanks()],
+    "re-ranked ranks fused": [RERANKING, FuseRanks()],
+    "only the first re-ranked, ranks fused": [
+        Rerank(RerankSettings(k1=8, k2=3, lambda_value=0.3, top_n=25)),
+        FuseRanks(),
+    ],
     "only the first re-ranked": [Rerank(RerankSettings(k1=8, k2=3, lambda_value=0.3, top_n=25))],
 }
 
@@ -80,6 +86,19 @@ def test_unknown_patents_give_the_same_ranking_and_no_scores(steps, engine):
     assert torch.equal(known.ranking.indices, unknown.ranking.indices)
     assert torch.equal(known.ranking.distances, unknown.ranking.distances)
     assert (unknown.scores, unknown.steps) == ({}, ())
+
+
+@pytest.mark.parametrize("steps", PIPELINES.values(), ids=PIPELINES)
+def test_the_ranking_that_is_told_is_the_one_that_is_scored(steps):
+    queries, gallery = embeddings()
+    pairs = Embeddings(
+        torch.cat([queries.features, gallery.features[:40]]), queries.patents * 3, queries.names + gallery.names[:40]
+    )
+    rest = Embeddings(gallery.features[40:], gallery.patents[40:], gallery.names[40:])
+    found = Evaluator(steps=steps)(pairs, rest)
+    told = score(found.ranking, pairs.patents, rest.patents)
+    assert "mAP@10" in told
+    assert told == {name: found.scores[name] for name in told}
 
 
 @pytest.mark.parametrize(("sides", "name"), [((True, False), "+ AQE"), ((False, True), "+ DBA")])

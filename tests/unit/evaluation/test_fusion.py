@@ -67,3 +67,32 @@ def test_objects_are_one_word_a_query():
     with pytest.raises(InputError, match="2 queries show 1 objects; give one word a query"):
         mean_of_objects(torch.eye(2), ["a"])
     assert object_numbers(["x", "", "x", ""]).tolist() == [0, 1, 0, 2]
+
+
+class Counted(FromFeatures):
+    """Gives blocks of a few queries, as a large gallery would."""
+
+    def __init__(self, space, size):
+        super().__init__(space, memory_mb=64)
+        self.size = size
+
+    def blocks(self, rows=None):
+        rows = torch.arange(len(self.space.queries)) if rows is None else rows
+        for part in rows.split(self.size):
+            yield from super().blocks(part)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize("words", [OBJECTS, ["a"] * 8, list("abcdefgh"), list("aaaaabbb")])
+def test_objects_that_reach_over_blocks_are_fused_as_in_one(words, size):
+    space = open_space(*sides(), "cosine")
+    whole, parts = BestOfRanks(Counted(space, 100), words), BestOfRanks(Counted(space, size), words)
+    assert torch.equal(first_of(parts.blocks(), 300).indices, first_of(whole.blocks(), 300).indices)
+    assert all(len(rows) <= size for rows, _ in parts.blocks())
+
+
+def test_some_rows_are_fused_among_themselves():
+    space, rows = open_space(*sides(), "cosine"), torch.tensor([6, 1, 0])
+    some = BestOfRanks(FromFeatures(space, memory_mb=64), OBJECTS)
+    alone = BestOfRanks(FromFeatures(space.of_queries(rows.sort().values), memory_mb=64), ["a", "b", "a"])
+    assert torch.equal(first_of(some.blocks(rows), 20).indices, alone.first(20).indices)

@@ -140,7 +140,7 @@ def test_what_is_there_is_made_anew_only_for_a_reason(tmp_path):
     def why(stamp="s", **changes):
         return why_anew(tmp_path, {"queries": stamp}, origin=Origin(**{**vars(ORIGIN), **changes}))
 
-    assert why() == {"queries": "there are none yet"}
+    assert why() == {"queries": "there are no finished ones"}
     save_features(tmp_path, [part()], origin=ORIGIN)
     assert why() == {}
     assert why(weights="elsewhere/best.pth", config="OUTPUT_DIR: elsewhere\n") == {}
@@ -151,6 +151,8 @@ def test_what_is_there_is_made_anew_only_for_a_reason(tmp_path):
     assert why_anew(tmp_path, {"gallery": "s"}, origin=ORIGIN) == {"gallery": "there are none yet"}
     (tmp_path / "queries.csv").unlink()
     assert why() == {"queries": "queries.csv is lost or damaged"}
+    (tmp_path / "manifest.json").write_bytes(b"{}")
+    assert why() == {"queries": "manifest.json is damaged or of another format"}
 
 
 @pytest.mark.parametrize("change", ["content", "touch", "rename", "patent"])
