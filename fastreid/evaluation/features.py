@@ -12,6 +12,7 @@ from fastreid.utils.mapped import MappedRows
 
 Features = Tensor | MappedRows
 
+MIB = 1 << 20  # bytes
 _NAMED = 20
 
 

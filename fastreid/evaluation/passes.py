@@ -11,17 +11,15 @@ import torch
 from torch import Tensor
 
 from fastreid.evaluation.candidates import Rows, Scan, largest_products
-from fastreid.evaluation.features import slices
-from fastreid.evaluation.space import HALF_UNIT, Space, products
+from fastreid.evaluation.features import MIB, slices
+from fastreid.evaluation.space import HALF_UNIT, SMALLEST, Space, products
 from fastreid.utils.logger import get_logger
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
-_MIB = 1 << 20
 _LARGEST_BLOCK = 4096  # rows: larger blocks multiply no faster, and smaller ones waste less of a symmetric product
 _ROWS_AT_A_TIME = 4096
 _BFLOAT16_ROUNDING = 2.0**-8 * (1 + 2.0**-7)  # of a product, as a share of the rounded one
-_SMALLEST = 2.0**-126  # what is below may be flushed to 0
 _WORTH_IT = 1 << 26  # pairs: below, float32 is done before a trial is
 _TRIED = 128  # queries of the trial
 _LOOKED_AT = 8  # products of each that are compared with the exact ones
@@ -44,7 +42,7 @@ def float32_pass(space: Space, k: int, *, memory_mb: int) -> Pass:
         k: how many nearest are wanted.
         memory_mb: MiB to work in.
     """
-    room = memory_mb * _MIB
+    room = memory_mb * MIB
     gallery = _kept(space.gallery_rows, len(space.gallery), space, room // 2)
     same = space.symmetric and space.queries is space.gallery
     scan = Scan(
@@ -79,10 +77,13 @@ def bfloat16_pass(space: Space, k: int, *, memory_mb: int, insist: bool = False)
     same = space.symmetric and space.queries is space.gallery
     needed = 2 * (space.width + 1) * (num_gallery + (0 if same else num_queries))
     pays = has_bfloat16_units(space.queries.device) and num_queries * num_gallery >= _WORTH_IT
-    if needed > memory_mb * _MIB // 2 or not (insist or pays):
+    if needed > memory_mb * MIB // 2 or not (insist or pays):
         return None
-    gallery, lost, lengths = _narrowed(space.gallery_rows, num_gallery)
-    queries, my_lost, my_lengths = (gallery, lost, lengths) if same else _narrowed(space.query_rows, num_queries)
+    device = space.query_norms.device
+    gallery, lost, lengths = _narrowed(space.gallery_rows, num_gallery, device)
+    queries, my_lost, my_lengths = gallery, lost, lengths
+    if not same:
+        queries, my_lost, my_lengths = _narrowed(space.query_rows, num_queries, device)
     slack = space.slack() + my_lost * (lengths.max() + lost.max()) + my_lengths * lost.max()
     slack += _summing(queries.shape[1], my_lengths * lengths.max())
     on_gpu = queries.device.type == "cuda"
@@ -96,7 +97,7 @@ def bfloat16_pass(space: Space, k: int, *, memory_mb: int, insist: bool = False)
         dtype=torch.float32 if on_gpu else torch.bfloat16,
         slack=slack,
         relative=HALF_UNIT if on_gpu else _BFLOAT16_ROUNDING,
-        block=_block_rows(space.width, k, memory_mb * _MIB // 2),
+        block=_block_rows(space.width, k, memory_mb * MIB // 2),
     )
     found = Pass(scan, margin=96)
     return found if _serves(found, queries, gallery, k, most_crowded=1.0 if insist else _MOST_CROWDED) else None
@@ -131,28 +132,31 @@ def _summing(width: int, lengths: Tensor) -> Tensor:
 
     Twice Higham's, since tensor cores cut off what they should round; narrowed rows may be longer by one part in 256.
     """
-    return 2 * 1.01 * (width + 2) * (HALF_UNIT * lengths + _SMALLEST)
+    return 2 * 1.01 * (width + 2) * (HALF_UNIT * lengths + SMALLEST)
 
 
-def _narrowed(make: Rows, num: int) -> tuple[Tensor, Tensor, Tensor]:
+def _narrowed(make: Rows, num: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Rows in bfloat16 (num, D), the length of what each lost, and each one's own length, float64 (num,)."""
-    parts = []
+    width = make(slice(0, 1)).shape[1]
+    narrow = torch.empty(num, width, dtype=torch.bfloat16, device=device)
+    lost, lengths = torch.empty(2, num, dtype=torch.float64, device=device)
     for rows in slices(num, _ROWS_AT_A_TIME):
         wide = make(rows)
-        narrow = wide.bfloat16()
+        narrow[rows] = wide
         # What is lost has 16 bits at most, so the difference is exact; the sum of its squares is not.
-        parts.append((narrow, (wide - narrow).norm(dim=1).double(), wide.norm(dim=1).double()))
-    narrow, lost, lengths = (torch.cat(column) for column in zip(*parts))
-    rounding = 1 + 2 * (narrow.shape[1] + 2) * HALF_UNIT
-    return narrow, lost * rounding, lengths * rounding
+        lost[rows], lengths[rows] = (wide - narrow[rows]).norm(dim=1), wide.norm(dim=1)
+    rounding, flushed = 1 + 2 * (width + 2) * HALF_UNIT, (width * SMALLEST) ** 0.5  # squares may vanish
+    return narrow, lost * rounding + flushed, lengths * rounding + flushed
 
 
 def _kept(make: Rows, num: int, space: Space, room: int) -> Rows:
     """Rows made once and kept where there is room for them, else made for each block."""
     if 4 * (space.width + 1) * num > room:
         return make
-    rows = torch.cat([make(part) for part in slices(num, _ROWS_AT_A_TIME)])
-    return rows.__getitem__
+    kept = torch.empty(num, make(slice(0, 1)).shape[1], device=space.query_norms.device)
+    for part in slices(num, _ROWS_AT_A_TIME):  # filled as they come: `torch.cat` would hold all of them twice
+        kept[part] = make(part)
+    return kept.__getitem__
 
 
 def _multiply_bfloat16(left: Tensor, right: Tensor, out: Tensor) -> Tensor:

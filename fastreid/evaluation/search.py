@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastreid.evaluation import order
 from fastreid.evaluation.candidates import Candidates, Scan, largest, largest_products
-from fastreid.evaluation.features import Features, as_features, check_count, slices
+from fastreid.evaluation.features import MIB, Features, as_features, check_count, slices
 from fastreid.evaluation.passes import PRECISIONS, Pass, bfloat16_pass, float32_pass
 from fastreid.evaluation.space import CosineSpace, EuclideanSpace, InnerProductSpace, Space
 from fastreid.structures import Ranking
@@ -24,7 +24,6 @@ from fastreid.utils.registry import Registry
 
 _LARGEST_BLOCK = 2048  # rows of whole distances
 _MOST_OF_FAISS_ON_A_GPU = 2048  # neighbours
-_MIB = 1 << 20
 
 Block = tuple[Tensor, Tensor]  # queries' rows, int64 (B,), and their distances to the whole gallery, float32 (B, G)
 CandidatesOf = Callable[[Scan, int, int], Candidates]  # of a scan, k and the products to keep a query
@@ -53,7 +52,7 @@ def nearest(
         k: neighbours a query, at least 1; more than the gallery holds gives the whole gallery.
         metric: "cosine" (one minus the cosine, 0..2), "euclidean" (the SQUARED Euclidean distance, as the reference's
             evaluation has it) or "inner_product" (minus the product).
-        memory_mb: MiB to work in, beside the features and a few times the answer.
+        memory_mb: MiB to work in, beside the features and up to k + 96 candidates a query with their rows, 12 bytes each.
         engine: "torch" or "faiss" (on a GPU with faiss-gpu): who chooses the candidates.
         precision: of the product that chooses them: "float32"; "bfloat16" first, where its rows fit in half the memory;
             or "auto": bfloat16 first where that pays.
@@ -91,6 +90,7 @@ def neighbours(space: Space, k: int, *, memory_mb: int, engine: str = "torch", p
     if narrow is None:
         return _in_float32(space, k, memory_mb=memory_mb, candidates_of=candidates_of)
     found, crowded = _settled(space, narrow, k, candidates_of=candidates_of)
+    del narrow  # its rows; those in float32 take their place
     if len(crowded):
         rest = _in_float32(space.of_queries(crowded), k, memory_mb=memory_mb, candidates_of=candidates_of)
         _amend(found, crowded, rest)
@@ -150,7 +150,7 @@ def distance_blocks(space: Space, *, memory_mb: int, rows: Tensor | None = None)
         The queries' rows, int64 (B,), and their distances, float32 (B, G). B leaves room to sort the block.
     """
     check_count("memory_mb", memory_mb)
-    num_gallery, half = len(space.gallery), memory_mb * _MIB // 2
+    num_gallery, half = len(space.gallery), memory_mb * MIB // 2
     block = min(_LARGEST_BLOCK, max(1, half // (40 * num_gallery + 24 * space.width)))
     tile = min(_LARGEST_BLOCK, max(1, half // (40 * block + 24 * space.width)))
     device = space.query_norms.device

@@ -21,7 +21,7 @@ from fastreid.utils.errors import NumbersError
 
 HALF_UNIT = 2.0**-24  # float32's unit roundoff
 _HALF_UNIT_64 = 2.0**-53
-_SMALLEST = 2.0**-126  # below it float32 loses digits, or all of a number where the hardware flushes it to 0
+SMALLEST = 2.0**-126  # below it float32 loses digits, or all of a number where the hardware flushes it to 0
 _FACTOR_HALF_UNIT = {"highest": HALF_UNIT, "high": 2.0**-11, "medium": 2.0**-8}  # by torch's matmul precision
 _CPU_PAIR_FLOATS, _GPU_PAIR_FLOATS = 1 << 18, 1 << 24  # of pairs at a time: what stays in a CPU's cache is 10x faster
 
@@ -147,6 +147,8 @@ class _ScaledSpace(Space):
         self.scale = max(float(self.query_norms.max()), float(self.gallery_norms.max()))
         if (2 * self.scale) ** 2 > torch.finfo(torch.float32).max:
             raise NumbersError(f"features of length {self.scale:.1e} have no squared distance in float32; use cosine")
+        # What is lost where float32 runs out of small numbers: in a product, and in the distance, in a product's unit.
+        self.lost = (self.width + 2) * SMALLEST + SMALLEST / self.scale**2
 
 
 class EuclideanSpace(_ScaledSpace):
@@ -168,7 +170,7 @@ class EuclideanSpace(_ScaledSpace):
         lengths = self.query_norms / self.scale
         longest = float(self.gallery_norms.max()) / self.scale
         product = self.product_roundoff() * (lengths * longest + longest**2 / 2)
-        return product + HALF_UNIT * (lengths + longest).square()
+        return product + HALF_UNIT * (lengths + longest).square() + self.lost
 
     def _pairs(self, query_rows: Tensor, gallery_rows: Tensor) -> Tensor:
         return sum_by_halves(self.queries[query_rows].double().sub_(self.gallery[gallery_rows]).square_())
@@ -196,7 +198,7 @@ class InnerProductSpace(_ScaledSpace):
     def slack(self) -> Tensor:
         longest = float(self.gallery_norms.max()) / self.scale
         shares = (self.product_roundoff() + 2 * HALF_UNIT) * longest
-        return shares * self.query_norms / self.scale + self.width * _SMALLEST
+        return shares * self.query_norms / self.scale + self.lost
 
     def _pairs(self, query_rows: Tensor, gallery_rows: Tensor) -> Tensor:
         return -sum_by_halves(self.queries[query_rows].double().mul_(self.gallery[gallery_rows]))

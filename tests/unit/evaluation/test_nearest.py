@@ -1,4 +1,5 @@
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -135,3 +136,30 @@ def test_what_was_written_into_a_mapped_array_is_searched_and_stays(mode, tmp_pa
     mapped[1500] = crowded[0][0].numpy()
     assert nearest(crowded[0][:1], mapped, 1).indices.tolist() == [[1500]]
     assert np.array_equal(mapped[1500], crowded[0][0].numpy())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("metric", METRICS.names())
+@pytest.mark.parametrize(("size", "longest"), [(1e-25, None), (1e-22, None), (1e-6, 1e15), (1e-12, 1e9), (1e15, 1e-6)])
+def test_lengths_at_the_ends_of_float32_keep_the_search_exact(size, longest, metric, precision):
+    generator = torch.Generator().manual_seed(0)
+    gallery, queries = (
+        size * torch.randn(3000, 64, generator=generator),
+        size * torch.randn(20, 64, generator=generator),
+    )
+    if longest is not None:
+        queries[0] *= longest / size
+    found, whole = (nearest(queries, gallery, k, metric=metric, precision=precision) for k in (5, 3000))
+    assert torch.equal(found.indices, whole.indices[:, :5])
+    assert torch.equal(found.distances, whole.distances[:, :5])
+
+
+def test_what_crowds_in_bfloat16_is_searched_again_within_the_budget(measured):
+    generator = torch.Generator().manual_seed(0)
+    gallery = torch.randn(1, 256) + 1e-3 * torch.randn(160_000, 256, generator=generator)  # 156 MiB, as in float32 rows
+    queries = gallery[:20].clone()
+    search = partial(nearest, gallery=gallery, k=5, memory_mb=330)
+    search(queries[:2], precision="bfloat16")  # what torch holds from its first product on
+    found, held = measured(lambda: search(queries, precision="bfloat16"))
+    assert torch.equal(found.indices[:, 0], torch.arange(20))
+    assert held < 200  # rows in one precision, once
