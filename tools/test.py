@@ -10,8 +10,9 @@ from pathlib import Path
 
 from fastreid.engine import default_setup
 from fastreid.engine.command import start
+from fastreid.engine.ranking.build import run_saved_test
 from fastreid.engine.setup import load_config
-from fastreid.engine.testing.build import run_saved_test, run_test
+from fastreid.engine.testing.build import run_test
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.exits import run_tool

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from fastreid.engine import default_setup
 from fastreid.engine.command import start
+from fastreid.engine.ranking.build import tune_saved
+from fastreid.engine.ranking.tuned import tuned_config, write_trials
 from fastreid.engine.setup import load_config
-from fastreid.engine.testing.build import tune_saved
-from fastreid.engine.testing.tuned import tuned_config, write_trials
-from fastreid.evaluation.tuning import SIDES, Grid, Trial
+from fastreid.evaluation.tuning import SIDES, STEPS, Grid, Trial
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 from fastreid.utils.exits import run_tool
-from fastreid.utils.files import write_text
+from fastreid.utils.files import check_writable, write_text
 
 SWITCHED_OFF = ("TEST.AQE.ENABLED", "False", "TEST.RERANK.ENABLED", "False")  # they are what is tried
 
@@ -25,27 +25,39 @@ def run(args: argparse.Namespace) -> None:
     if args.queries < 0:
         raise InputError(f"--queries is {args.queries}; it takes a number of queries, 0 for all")
     cfg = load_config(args.config_file, [*args.opts, *SWITCHED_OFF])
-    default_setup(cfg, args)
     grid = Grid(
+        steps=args.steps,
         expansion_k=args.expansion_k,
         expansion_alpha=args.expansion_alpha,
+        times=cfg.TEST.AQE.QE_TIME,
         sides=args.sides,
         k1=args.k1,
         k2=args.k2,
         lambda_value=args.lambda_value,
-        top_n=args.top_n or None,
+        form=cfg.TEST.RERANK.FORM,
+        top_n=(cfg.TEST.RERANK.TOP_N if args.top_n is None else args.top_n) or None,
     )
-    show = _show(cfg.TEST.SELECT_BY) if comm.is_main() else None
-    trials = tune_saved(cfg, args.features, grid=grid, num_queries=args.queries, on_trial=show)
+    default_setup(cfg, args)
+    select_by, folder = cfg.TEST.SELECT_BY, Path(cfg.OUTPUT_DIR)
+    path = Path(args.output) if args.output else folder / "tuned.yml"
     if comm.is_main():
-        folder = Path(cfg.OUTPUT_DIR)
-        path = Path(args.output) if args.output else folder / "tuned.yml"
-        write_trials(folder / "tuning.csv", trials)
-        write_text(path, tuned_config(trials, path=path, base=args.config_file, select_by=cfg.TEST.SELECT_BY))
-        best = trials[0]
+        check_writable(path)
+    trials = tune_saved(
+        cfg,
+        args.features,
+        grid=grid,
+        num_queries=args.queries,
+        weights_asked="MODEL.WEIGHTS" in args.opts[::2],
+        on_trial=_show(select_by) if comm.is_main() else None,
+    )
+    if comm.is_main():
+        best, table = trials[0], folder / "tuning.csv"
+        write_trials(table, trials)
+        text = tuned_config(trials, path=path, settings=cfg.changes(), tried_with=args.config_file, select_by=select_by)
+        write_text(path, text)
         print(
-            f"{path}: {cfg.TEST.SELECT_BY} {best.value:.2f}, {best.gain[0]:+.2f} to {best.gain[1]:+.2f} beside plain search "
-            f"(95 %), the best of {len(trials)}; all of them: {folder / 'tuning.csv'}"
+            f"{path}: {select_by} {best.value:.2f}, {best.gain[0]:+.2f} to {best.gain[1]:+.2f} beside plain search "
+            f"(95 %), the best of {len(trials)}; all of them: {table}"
         )
 
 
@@ -58,7 +70,7 @@ def _show(select_by: str) -> Callable[[Trial, int, int], None]:
 
 def _numbers(kind: type) -> Callable[[str], list]:
     def read(text: str) -> list:
-        return [kind(word) for word in text.split(",")]
+        return [kind(word) for word in text.split(",") if word]
 
     read.__name__ = f"list of {kind.__name__}"  # argparse says it when a word does not fit
     return read
@@ -75,13 +87,14 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", required=True, metavar="DIR", help="a set's features that tools/extract.py saved")
     parser.add_argument("--output", metavar="FILE", help="gets the best choice as YAML (OUTPUT_DIR/tuned.yml)")
     parser.add_argument("--queries", type=int, default=0, metavar="N", help="try with N of the queries; 0: all (0)")
+    add("--steps", _numbers(str), usual.steps, f"what is tried, of {', '.join(STEPS)}")
     add("--expansion-k", whole, usual.expansion_k, "TEST.AQE.QE_K to try")
     add("--expansion-alpha", real, usual.expansion_alpha, "TEST.AQE.ALPHA to try")
     add("--sides", _numbers(str), usual.sides, f"what is expanded, of {', '.join(SIDES)}")
     add("--k1", whole, usual.k1, "TEST.RERANK.K1 to try")
     add("--k2", whole, usual.k2, "TEST.RERANK.K2 to try")
     add("--lambda", real, usual.lambda_value, "TEST.RERANK.LAMBDA to try")
-    parser.add_argument("--top-n", type=int, default=0, metavar="N", help="TEST.RERANK.TOP_N; 0: all (0)")
+    parser.add_argument("--top-n", type=int, metavar="N", help="TEST.RERANK.TOP_N; 0: all (as the config has it)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -51,6 +51,16 @@ class CfgNode(YacsNode):
         """Take every setting of another tree; the same rules hold."""
         self._merge([Setting(key, value, "Python") for key, value in _leaves(cfg_other)])
 
+    def changes(self) -> dict[str, Any]:
+        """The settings that are not the defaults, section by section, as a YAML file would have them."""
+        found: dict[str, Any] = {}
+        for key, value in _leaves(self):
+            if key not in _defaults() or value != _defaults()[key]:
+                *sections, name = key.split(".")
+                node = functools.reduce(lambda section, word: section.setdefault(word, {}), sections, found)
+                node[name] = list(value) if isinstance(value, tuple) else value
+        return found
+
     def clone(self) -> "CfgNode":
         """A copy that may be changed, also of a frozen tree."""
         twin = copy.deepcopy(self)

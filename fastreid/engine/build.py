@@ -29,14 +29,14 @@ from fastreid.engine.tester import input_sheet
 from fastreid.engine.testing.build import build_testers
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.writers import ConsoleWriter, JSONWriter, TensorboardWriter, Writer
-from fastreid.evaluation.metrics import score_names
+from fastreid.evaluation.metrics import check_score
 from fastreid.modeling import build_model
 from fastreid.modeling.build import build_losses, load_start_weights
 from fastreid.modeling.weights import load_state, model_state, read_weights
 from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.structures import Batch
 from fastreid.utils import comm
-from fastreid.utils.errors import EnvironmentFault, InputError, suggest
+from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.logger import get_logger
 
 
@@ -204,11 +204,7 @@ def num_classes_of(cfg: CfgNode, num_patents: int) -> int:
 
 def _check_selection(cfg: CfgNode, data: RetrievalData) -> None:
     """Refuse, before the first step, a choice of the best model that no evaluation could make."""
-    known = score_names(top_k=cfg.TEST.TOP_K, roc=cfg.TEST.ROC.ENABLED)
-    if cfg.TEST.SELECT_BY not in known:
-        raise InputError(
-            f"TEST.SELECT_BY: there is no score '{cfg.TEST.SELECT_BY}'.{suggest(cfg.TEST.SELECT_BY, known)}"
-        )
+    check_score(cfg.TEST.SELECT_BY, top_k=cfg.TEST.TOP_K, roc=cfg.TEST.ROC.ENABLED)
     if not {drawing.patent for drawing in data.queries} & {drawing.patent for drawing in data.gallery} - {""}:
         raise InputError(
             f"{data.name}, the first of DATASETS.TESTS, has no query whose patent is in its database, so it cannot choose "

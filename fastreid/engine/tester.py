@@ -63,13 +63,18 @@ class Results:
             return None
 
     def write(self, evaluation: Evaluation, folder: str | Path) -> None:
-        """`result.npy`, `result.zip`, `ranks.png` and what else was asked for; a picture of other ranks does not stay."""
+        """`result.npy`, `result.zip`, `ranks.png` and what else was asked for; what tells of other ranks does not stay.
+
+        Whitening that another test learnt does stay: it is no result, and knows the weights it goes with.
+        """
         write_results(evaluation.ranking, folder, num_gallery=len(self.gallery))
         if evaluation.whitening is not None:
             save_whitening(Path(folder) / "whitening.safetensors", evaluation.whitening)
         if self.query_table and evaluation.per_query is not None:
             names, patents = ([getattr(drawing, key) for drawing in self.queries] for key in ("name", "patent"))
             write_query_table(Path(folder) / self.query_table, evaluation.per_query, names=names, patents=patents)
+        elif self.query_table:
+            (Path(folder) / self.query_table).unlink(missing_ok=True)
         path, sheet = Path(folder) / "ranks.png", self.sheet(evaluation)
         if sheet is None:
             path.unlink(missing_ok=True)

@@ -39,10 +39,6 @@ def build_evaluator(cfg: CfgNode, *, device: torch.device | str = "cpu") -> Eval
         WeightsError: a whitening file is damaged.
     """
     test = cfg.TEST
-    if test.RERANK.ENABLED and 0 < test.RERANK.TOP_N < test.TOP_K:
-        raise InputError(
-            f"TEST.RERANK.TOP_N is {test.RERANK.TOP_N} and TEST.TOP_K {test.TOP_K}; what is ranked anew must fill a result"
-        )
     names = tuple(test.STEPS)
     if len(set(names)) < len(names):
         raise InputError(f"TEST.STEPS is {list(names)}; it names each step once")
@@ -62,9 +58,9 @@ def build_evaluator(cfg: CfgNode, *, device: torch.device | str = "cpu") -> Eval
 
 
 def _whiten(given: CfgNode) -> Step:
-    learn_from = given.LEARN_FROM
-    ready = None if learn_from in ("database", "train") else load_whitening(learn_from)
-    return Whiten(WhiteningSettings(dim=given.DIM, power=given.POWER), learn_from, ready)
+    settings, learn_from = WhiteningSettings(dim=given.DIM, power=given.POWER), given.LEARN_FROM
+    ready = None if learn_from in ("database", "train") else load_whitening(learn_from).with_settings(settings)
+    return Whiten(settings, learn_from, ready)
 
 
 def _expansion(given: CfgNode) -> ExpansionSettings:

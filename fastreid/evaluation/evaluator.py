@@ -1,7 +1,7 @@
 """From features to a ranking and its scores: search, then the steps of post-processing one after the other."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 
 import torch
@@ -11,7 +11,7 @@ from fastreid.evaluation.judge import judge_blocks
 from fastreid.evaluation.per_query import QueryScores, ScoreSettings
 from fastreid.evaluation.search import METRICS, Block, Firsts
 from fastreid.evaluation.sources import FromFeatures, Source
-from fastreid.evaluation.steps import NOT_COMPARABLE, Found, Search, Step, check_steps
+from fastreid.evaluation.steps import NOT_COMPARABLE, Found, Search, Step, Whiten, check_steps
 from fastreid.evaluation.truth import Truth
 from fastreid.evaluation.whitening import Whitening
 from fastreid.structures import Embeddings, Ranking
@@ -69,7 +69,7 @@ class Evaluator:
         device: torch.device | str = "cpu",
     ):
         self.space, self.search, self.scoring = METRICS.get(metric), search or Search(), scoring or ScoreSettings()
-        check_steps(steps, space=self.space, accept_rates=self.scoring.roc)
+        check_steps(steps, space=self.space, scoring=self.scoring)
         if objects not in OBJECTS:
             raise InputError(f"objects (TEST.FUSE.OBJECT) are told by {' or '.join(OBJECTS)}, not {objects!r}")
         self.steps, self.objects, self.device = tuple(steps), objects, torch.device(device)
@@ -94,8 +94,7 @@ class Evaluator:
             InputError: features of other widths, no query with a match, or a step that cannot work on these.
             NumbersError: features are NaN, Inf or zero.
         """
-        found, truth = self.open(queries, gallery)
-        found = replace(found, training=training, model=model)
+        found, truth = self.open(queries, gallery, training=training, model=model)
         steps: list[tuple[str, Scores]] = []
         ranking, judged = None, None
         for step in (None, *self.steps):
@@ -108,14 +107,40 @@ class Evaluator:
         ranking = Ranking(ranking.indices.cpu(), ranking.distances.cpu())
         return Evaluation(ranking, steps[-1][1] if steps else {}, tuple(steps), judged, found.whitening)
 
-    def open(self, queries: Embeddings, gallery: Embeddings) -> tuple[Found, Truth | None]:
-        """What plain search finds, before any step, and who matches whom; None where one side's patents are unknown."""
+    def open(
+        self,
+        queries: Embeddings,
+        gallery: Embeddings,
+        *,
+        training: Callable[[], Features] | None = None,
+        model: str = "",
+    ) -> tuple[Found, Truth | None]:
+        """What plain search finds, before any step, and who matches whom; None where one side's patents are unknown.
+
+        Arguments and refusals as for a call.
+        """
+        width, num_gallery = gallery.features.shape[1], len(gallery.names)
+        self.check(width=width, num_gallery=num_gallery, training=training is not None, model=model)
         sides = [side.features for side in (queries, gallery)]
         if self.device.type != "cpu":
             sides = [in_memory(side).to(self.device) for side in sides]
         space = self.space(*sides)
         source, objects = FromFeatures(space, **asdict(self.search)), _objects_of(queries, self.objects)
-        return Found(space, self.search, source, objects), _truth_of(queries, gallery)
+        found = Found(space, self.search, source, objects, training=training, model=model)
+        return found, _truth_of(queries, gallery)
+
+    def check(self, *, width: int = 0, num_gallery: int = 0, training: bool = False, model: str = "") -> None:
+        """Refuse features that a step could not work on, before there is any work in them.
+
+        Args:
+            width: floats a feature; 0: not known.
+            num_gallery: drawings in the database; 0: not known.
+            training: whether there are features of training drawings.
+            model: the sha256 of the weights; "" not known.
+        """
+        first = next((step for step in self.steps if isinstance(step, Whiten)), None)
+        if first is not None:
+            first.check(width=width, num_gallery=num_gallery, training=training, model=model)
 
     def _judge(self, source: Source, truth: Truth) -> tuple[Ranking, QueryScores]:
         """The nearest and the scores, from one pass over the distances."""

@@ -10,7 +10,7 @@ from fastreid.evaluation.roc import accept_names
 from fastreid.evaluation.search import distance_blocks, open_space
 from fastreid.evaluation.truth import Ids, Truth
 from fastreid.structures import Ranking
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import InputError, suggest
 
 
 def score(
@@ -100,6 +100,13 @@ def score_names(*, top_k: int = 10, roc: bool = False) -> tuple[str, ...]:
     lists = (f"P@{top_k}", f"R@{top_k}", "R-precision", "nDCG", f"nDCG@{top_k}")
     patents = ("patent/mAP", *(f"patent/Rank-{r}" for r in RANKS))
     return (*drawings, *lists, *patents, *(accept_names() if roc else ()))
+
+
+def check_score(name: str, *, top_k: int = 10, roc: bool = False) -> None:
+    """Refuse to choose by a score (TEST.SELECT_BY) that is none of `score_names`."""
+    known = score_names(top_k=top_k, roc=roc)
+    if name not in known:
+        raise InputError(f"TEST.SELECT_BY: there is no score '{name}' to choose by.{suggest(name, known)}")
 
 
 def score_ranking(ranking: Ranking, truth: Truth, settings: ScoreSettings) -> QueryScores:

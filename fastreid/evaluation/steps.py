@@ -11,6 +11,7 @@ from typing import Protocol
 
 from fastreid.evaluation.features import Features, check_count
 from fastreid.evaluation.fusion import BestOfRanks, mean_of_objects
+from fastreid.evaluation.per_query import ScoreSettings
 from fastreid.evaluation.query_expansion import ExpansionSettings, expand
 from fastreid.evaluation.rerank import NO_DISTANCE, KReciprocal, RerankSettings
 from fastreid.evaluation.search import ENGINES, check_precision
@@ -107,26 +108,25 @@ class Whiten:
     name = "+ whitening"
     works_on = FEATURES
 
-    def check_model(self, model: str) -> None:
-        """Refuse what was learnt before with other weights than those of this sha256; "" is not known."""
-        if self.ready is not None and self.ready.model and model and self.ready.model != model:
+    def check(self, *, width: int, num_gallery: int, training: bool, model: str) -> None:
+        """Refuse features it could not whiten; arguments as for `Evaluator.check`."""
+        if self.ready is not None:
+            self.ready.check(width=width, model=model)
+            return
+        if self.learn_from == "train" and not training:
             raise InputError(
-                f"the whitening was learnt with other weights (sha256 {self.ready.model[:12]}) than the features are "
-                f"made with ({model[:12]}); learn it anew: TEST.WHITEN.LEARN_FROM train"
+                "TEST.WHITEN.LEARN_FROM is train, but there are no features of training drawings; "
+                "tools/extract.py --split all saves them with the others"
             )
+        self.settings.check(width=width, num_features=num_gallery if self.learn_from == "database" else 0)
 
     def __call__(self, found: Found) -> Found:
-        self.check_model(found.model)
+        training, gallery = found.training, found.space.gallery
+        self.check(width=found.space.width, num_gallery=len(gallery), training=training is not None, model=found.model)
         whitening = self.ready
-        if whitening is None and self.learn_from == "train":
-            if found.training is None:
-                raise InputError(
-                    "TEST.WHITEN.LEARN_FROM is train, but there are no features of training drawings; "
-                    "tools/extract.py --split all saves them with the others"
-                )
-            whitening = learn_whitening(found.training(), self.settings, model=found.model)
         if whitening is None:
-            whitening = learn_whitening(found.space.gallery, self.settings, model=found.model)
+            lessons = gallery if training is None or self.learn_from == "database" else training()
+            whitening = learn_whitening(lessons, self.settings, model=found.model)
         turned = found.with_features(whitening(found.space.queries), whitening(found.space.gallery))
         return replace(turned, whitening=whitening)
 
@@ -192,19 +192,19 @@ class Rerank:
         return replace(found, source=source)
 
 
-def check_steps(steps: Sequence[Step], *, space: type[Space], accept_rates: bool) -> None:
+def check_steps(steps: Sequence[Step], *, space: type[Space], scoring: ScoreSettings) -> None:
     """Refuse what would come to nothing, before there is any work in it.
 
     Args:
         steps: in order; one that would throw away what another made is refused.
         space: the metric; re-ranking asks for a distance.
-        accept_rates: whether they are asked for; they compare distances of all queries.
+        scoring: accept rates compare distances of all queries, and what is ranked anew must fill `top_k` columns.
     """
     for step in steps:
-        if isinstance(step, Rerank) and space.squares_per_distance is None:
-            raise InputError(NO_DISTANCE)
-        if accept_rates and (isinstance(step, FuseRanks) or (isinstance(step, Rerank) and step.settings.top_n)):
+        if scoring.roc and isinstance(step, FuseRanks):
             raise InputError(NOT_COMPARABLE)
+        if isinstance(step, Rerank):
+            _check_reranking(step.settings, space=space, scoring=scoring)
     for before, after in pairwise(steps):
         now, then = _ORDER.index(before.works_on), _ORDER.index(after.works_on)
         if then < now or (then == now and now > 0):
@@ -212,3 +212,15 @@ def check_steps(steps: Sequence[Step], *, space: type[Space], accept_rates: bool
                 f"'{after.name}' works on {after.works_on} and would undo '{before.name}'; in TEST.STEPS what works on "
                 f"features comes first, then RERANK, then FUSE by rank"
             )
+
+
+def _check_reranking(settings: RerankSettings, *, space: type[Space], scoring: ScoreSettings) -> None:
+    if space.squares_per_distance is None:
+        raise InputError(NO_DISTANCE)
+    if settings.top_n is not None and settings.top_n < scoring.top_k:
+        raise InputError(
+            f"top_n (TEST.RERANK.TOP_N) is {settings.top_n} and top_k (TEST.TOP_K) {scoring.top_k}; what is ranked anew "
+            "must fill a result"
+        )
+    if settings.top_n is not None and scoring.roc:
+        raise InputError(NOT_COMPARABLE)

@@ -5,56 +5,78 @@ from dataclasses import dataclass, replace
 from itertools import groupby, product
 
 from fastreid.evaluation.evaluator import Evaluator
+from fastreid.evaluation.features import Features
 from fastreid.evaluation.judge import judge_blocks
+from fastreid.evaluation.metrics import check_score
 from fastreid.evaluation.per_query import QueryScores
 from fastreid.evaluation.query_expansion import ExpansionSettings, expansions_of
 from fastreid.evaluation.rerank import KReciprocal, RerankSettings
 from fastreid.evaluation.sources import Source
-from fastreid.evaluation.steps import FEATURES, Found
+from fastreid.evaluation.steps import FEATURES, Found, Rerank, check_steps
 from fastreid.structures import Embeddings
-from fastreid.utils.errors import InputError, suggest
+from fastreid.utils.errors import InputError
 
+STEPS = ("AQE", "RERANK")  # what can be tried, by its name in TEST.STEPS
 SIDES = {"both": (True, True), "queries": (True, False), "database": (False, True)}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The choices that are tried.
+    """The choices that are tried, refused when they are made and not hours later.
 
     Args:
+        steps: of STEPS, which are tried.
         expansion_k: drawings averaged.
         expansion_alpha: powers of the cosine.
+        times: how often every expansion is done.
         sides: names of SIDES, which features are expanded.
         k1: neighbours that must see each other.
         k2: neighbours averaged; those above a k1 are passed over.
         lambda_value: shares of the first distance.
-        top_n: how many are ranked anew; None: all.
+        form: of every re-ranking.
+        top_n: how many every one ranks anew; None: all.
     """
 
+    steps: Sequence[str] = STEPS
     expansion_k: Sequence[int] = (2, 3, 5, 8)
     expansion_alpha: Sequence[float] = (0.0, 1.0, 3.0)
+    times: int = 1
     sides: Sequence[str] = ("both", "queries")
     k1: Sequence[int] = (8, 12, 20)
     k2: Sequence[int] = (1, 3, 6)
     lambda_value: Sequence[float] = (0.1, 0.3, 0.5)
+    form: str = "fast-reid"
     top_n: int | None = None
+
+    def __post_init__(self) -> None:
+        for what, names, known in (("step to try", self.steps, STEPS), ("side to expand", self.sides, tuple(SIDES))):
+            unknown = [name for name in names if name not in known]
+            if unknown:
+                raise InputError(f"no {what} is called {unknown[0]!r}; there are {', '.join(known)}")
+        if not self.steps:
+            raise InputError(f"no step would be tried; name some of {', '.join(STEPS)}")
+        for name, choices in (("AQE", self.expansions()), ("RERANK", self.rerankings())):
+            if name in self.steps and not choices:
+                raise InputError(f"nothing of {name} would be tried; give each of its choices a value")
+        if "RERANK" in self.steps and (min(self.k1) < min(self.k2) or max(self.k1) < max(self.k2)):
+            raise InputError(
+                f"a k2 goes with a k1 from it on, so of {_words(self.k1)} and {_words(self.k2)} not all can"
+            )
 
     def expansions(self) -> list[ExpansionSettings]:
         """Every expansion of the grid."""
-        unknown = [name for name in self.sides if name not in SIDES]
-        if unknown:
-            raise InputError(f"no side to expand is called {unknown[0]!r}; there are {', '.join(SIDES)}")
         return [
-            ExpansionSettings(k=k, alpha=alpha, queries_too=SIDES[side][0], gallery_too=SIDES[side][1])
+            ExpansionSettings(k, alpha, times=self.times, queries_too=SIDES[side][0], gallery_too=SIDES[side][1])
             for k, alpha, side in product(self.expansion_k, self.expansion_alpha, self.sides)
+            if "AQE" in self.steps
         ]
 
     def rerankings(self) -> list[RerankSettings]:
         """Every re-ranking of the grid."""
         return [
-            RerankSettings(k1=k1, k2=k2, lambda_value=share, top_n=self.top_n)
+            RerankSettings(k1, k2, lambda_value=share, form=self.form, top_n=self.top_n)
             for k1, k2, share in product(self.k1, self.k2, self.lambda_value)
-            if k2 <= k1
+            if k2 <= k1 and "RERANK" in self.steps
         ]
 
 
@@ -96,6 +118,8 @@ def tune(
     *,
     grid: Grid,
     select_by: str = "mAP@10",
+    training: Callable[[], Features] | None = None,
+    model: str = "",
     on_trial: Callable[[Trial, int, int], None] | None = None,
 ) -> list[Trial]:
     """Try plain search, every expansion, and every re-ranking after plain search and after the best expansion.
@@ -108,21 +132,22 @@ def tune(
         queries: of the query list, with patents.
         gallery: of the database list, with patents.
         grid: what is tried.
-        select_by: the score that counts.
+        select_by: the score that counts; a gain needs one of every query, so no accept rate.
+        training: gives the training drawings' features, for a step that learns from them.
+        model: the sha256 of the weights that gave the features, if it is known.
         on_trial: is told each trial, its number from 1, and how many there are at the most.
 
     Returns:
         The trials, the best first; of equal ones the one tried earlier, which is the simpler one.
 
     Raises:
-        InputError: patents that are not known, a score there is not, or nothing to try.
+        InputError: patents that are not known, or what `check_grid` refuses.
     """
-    found, truth = evaluator.open(queries, gallery)
+    check_grid(evaluator, grid, select_by=select_by)
+    found, truth = evaluator.open(queries, gallery, training=training, model=model)
     if truth is None:
         raise InputError("the patents of these features are not known, so no choice can be told from another")
     for step in evaluator.steps:
-        if step.works_on != FEATURES:
-            raise InputError(f"'{step.name}' works on {step.works_on}, so nothing can be tried after it; switch it off")
         found = step(found)
     trials: list[Trial] = []
     expansions, rerankings = grid.expansions(), grid.rerankings()
@@ -130,8 +155,6 @@ def tune(
 
     def attempt(source: Source, expansion: ExpansionSettings | None, reranking: RerankSettings | None) -> None:
         scores = judge_blocks(source.blocks(), truth, evaluator.scoring)
-        if select_by not in scores.values:
-            raise InputError(f"there is no score '{select_by}' to choose by.{suggest(select_by, scores.values)}")
         gain = scores.difference(trials[0].scores)[select_by] if trials else (0.0, 0.0)
         trials.append(Trial(expansion, reranking, scores, scores.means()[select_by], gain))
         if on_trial is not None:
@@ -148,6 +171,24 @@ def tune(
         for source, reranking in _reranked(starts[start], rerankings):
             attempt(source, start, reranking)
     return sorted(trials, key=lambda trial: -trial.value)
+
+
+def check_grid(evaluator: Evaluator, grid: Grid, *, select_by: str) -> None:
+    """Refuse what could not be tried or told, before there is any work in it.
+
+    Raises:
+        InputError: a score there is not, or steps that do not go together or with the evaluator.
+    """
+    check_score(select_by, top_k=evaluator.scoring.top_k)
+    for step in evaluator.steps:
+        if step.works_on != FEATURES:
+            raise InputError(f"'{step.name}' works on {step.works_on}, so nothing can be tried after it; switch it off")
+    for choice in grid.rerankings():
+        check_steps([*evaluator.steps, Rerank(choice)], space=evaluator.space, scoring=evaluator.scoring)
+
+
+def _words(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))
 
 
 def _expanded(found: Found, settings: Sequence[ExpansionSettings]) -> Iterator[tuple[ExpansionSettings, Found]]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from fastreid.evaluation.features import Features, as_features, check_count, row_norms, slices
-from fastreid.utils.errors import InputError, StorageError, WeightsError
+from fastreid.utils.errors import InputError, NumbersError, StorageError, WeightsError
 from fastreid.utils.files import atomic_write
 
 _ROWS_AT_A_TIME = 4096
+_ANEW = "learn it anew: TEST.WHITEN.LEARN_FROM database or train"
+_LEAST_VARIANCE = 1e-12  # of unit features; what is below is the rounding of equal ones
 _LEAST_SHARE = 1e-9  # of the largest variance: directions with less are noise of the sums, and are left out
 
 
@@ -37,6 +39,13 @@ class WhiteningSettings:
         if not (isinstance(self.power, (int, float)) and 0 <= self.power <= 0.5):
             raise InputError(f"power (TEST.WHITEN.POWER) is a number 0..0.5, not {self.power!r}")
 
+    def check(self, *, width: int, num_features: int) -> None:
+        """Refuse more directions than features so wide, and so many of them, can vary in; 0: not known."""
+        most = min([number for number in (width, num_features - 1) if number > 0], default=self.dim)
+        if self.dim > most:
+            told = f"{num_features} features of {width} floats" if num_features else f"features of {width} floats"
+            raise InputError(f"dim (TEST.WHITEN.DIM) is {self.dim}, but {told} vary in {most} directions at most")
+
 
 @dataclass(frozen=True)
 class Whitening:
@@ -47,12 +56,39 @@ class Whitening:
     Args:
         mean: float32 (D,), of features of length 1.
         matrix: float32 (D, d).
+        power: of the variance that directions were divided by.
         model: the sha256 of the weights that gave the features it was learnt from; "" where that is not known.
     """
 
     mean: Tensor
     matrix: Tensor
+    power: float = 0.5
     model: str = ""
+
+    def check(self, *, width: int, model: str) -> None:
+        """Refuse features of another width (0: not known) or of other weights than it was learnt with ("": not known)."""
+        if width and width != len(self.mean):
+            raise InputError(f"whitening was learnt from {len(self.mean)} floats a row, not {width}; {_ANEW}")
+        if self.model and model and self.model != model:
+            raise InputError(
+                f"the whitening was learnt with other weights (sha256 {self.model[:12]}) than the features are made "
+                f"with ({model[:12]}); {_ANEW}"
+            )
+
+    def with_settings(self, settings: WhiteningSettings) -> "Whitening":
+        """As if learnt with these settings: with their `dim` largest directions.
+
+        Raises:
+            InputError: another power, or more directions than were kept.
+        """
+        kept = self.matrix.shape[1]
+        if settings.power != self.power:
+            raise InputError(
+                f"the whitening was learnt with power (TEST.WHITEN.POWER) {self.power:g}, not {settings.power:g}; {_ANEW}"
+            )
+        if settings.dim > kept:
+            raise InputError(f"the whitening has {kept} directions, not {settings.dim} (TEST.WHITEN.DIM); {_ANEW}")
+        return replace(self, matrix=self.matrix[:, : settings.dim or kept])
 
     def __call__(self, features: Features | np.ndarray) -> Tensor:
         """Whitened features, float32 (N, d) of length 1.
@@ -62,10 +98,7 @@ class Whitening:
             NumbersError: a row is NaN, Inf or zero, before or after.
         """
         rows = as_features(features, "features")
-        if rows.shape[1] != len(self.mean):
-            raise InputError(
-                f"whitening was learnt from {len(self.mean)} floats a row, not {rows.shape[1]}; learn it anew"
-            )
+        self.check(width=rows.shape[1], model="")
         norms = row_norms(rows, "features")
         mean, matrix = self.mean.to(norms), self.matrix.to(norms)
         whitened = torch.empty(len(rows), matrix.shape[1], device=norms.device)
@@ -103,7 +136,9 @@ def learn_whitening(features: Features | np.ndarray, settings: WhiteningSettings
     mean = sums / len(rows)
     variances, directions = torch.linalg.eigh(squares / len(rows) - torch.outer(mean, mean))
     variances, directions = variances.flip(0), directions.flip(1)
-    num = int((variances > _LEAST_SHARE * variances[0]).sum())
+    num = int((variances > max(_LEAST_VARIANCE, _LEAST_SHARE * float(variances[0]))).sum())
+    if num == 0:
+        raise NumbersError(f"{len(rows)} features to learn whitening from are all the same; nothing can be learnt")
     if settings.dim > num:
         raise InputError(
             f"dim (TEST.WHITEN.DIM) is {settings.dim}, but {len(rows)} features vary in {num} directions; ask for fewer"
@@ -112,14 +147,14 @@ def learn_whitening(features: Features | np.ndarray, settings: WhiteningSettings
     matrix = directions[:, kept] / variances[kept].pow(settings.power)
     # An eigenvector may point either way; its largest entry is made positive, so that a run gives the same file again.
     matrix = matrix * matrix.gather(0, matrix.abs().argmax(0, keepdim=True)).sign()
-    return Whitening(mean.float(), matrix.float(), model)
+    return Whitening(mean.float(), matrix.float(), settings.power, model)
 
 
 def save_whitening(path: str | os.PathLike, whitening: Whitening) -> None:
     """Write what was learnt as safetensors, whole or not at all."""
     tensors = {"mean": whitening.mean.cpu().contiguous(), "matrix": whitening.matrix.cpu().contiguous()}
     with atomic_write(path) as file:
-        file.write(safetensors.torch.save(tensors, metadata={"model": whitening.model}))
+        file.write(safetensors.torch.save(tensors, metadata={"model": whitening.model, "power": repr(whitening.power)}))
 
 
 def load_whitening(path: str | os.PathLike) -> Whitening:
@@ -133,19 +168,20 @@ def load_whitening(path: str | os.PathLike) -> Whitening:
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file of whitening (TEST.WHITEN.LEARN_FROM); check the path")
+        raise InputError(
+            f"TEST.WHITEN.LEARN_FROM is database, train or a file of whitening, and there is no file {path}"
+        )
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror})")
     try:
         tensors = safetensors.torch.load(content)
         mean, matrix = tensors["mean"], tensors["matrix"]
         length = int.from_bytes(content[:8], "little")
-        model = json.loads(content[8 : 8 + length])["__metadata__"]["model"]
+        noted = json.loads(content[8 : 8 + length])["__metadata__"]
+        model, power = noted["model"], float(noted["power"])
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError):
-        raise WeightsError(f"{path}: not a whitening file, or damaged; learn it again with LEARN_FROM train")
+        raise WeightsError(f"{path}: not a whitening file, or damaged; {_ANEW}")
     fits = mean.ndim == 1 and matrix.ndim == 2 and len(matrix) == len(mean) and matrix.isfinite().all()
     if not fits or not mean.isfinite().all():
-        raise WeightsError(
-            f"{path}: mean {tuple(mean.shape)} and matrix {tuple(matrix.shape)} do not fit; learn it again"
-        )
-    return Whitening(mean.float(), matrix.float(), model)
+        raise WeightsError(f"{path}: mean {tuple(mean.shape)} and matrix {tuple(matrix.shape)} do not fit; {_ANEW}")
+    return Whitening(mean.float(), matrix.float(), power, model)

@@ -53,6 +53,24 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         file.write(text)
 
 
+def check_writable(path: str | os.PathLike) -> None:
+    """Refuse a file that `atomic_write` could not write, before there is any work in it; makes missing folders.
+
+    Raises:
+        StorageError: the folder cannot be written, or the path is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise StorageError(f"{path}: is a folder, and a file should be written there; choose another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f"{path.name}{TEMPORARY_MARK}", dir=path.parent)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error}); choose another folder")
+    os.close(handle)
+    os.unlink(temporary)
+
+
 def remove_stale(folder: str | os.PathLike) -> list[str]:
     """Remove the temporary files a killed writer left in a folder; returns their names."""
     ending = re.compile(rf"{re.escape(TEMPORARY_MARK)}\w{{8}}$")

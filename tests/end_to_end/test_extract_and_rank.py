@@ -148,19 +148,22 @@ def test_other_weights_of_the_config_file_are_told_and_those_that_are_gone_are_n
         assert words in output
 
 
-def test_ranks_are_written_without_a_picture_where_the_images_are_gone(saved, direct, tmp_path):
+def test_what_tells_of_other_ranks_goes_where_images_and_patents_are_gone(saved, direct, tmp_path):
     origin = read_manifest(saved / "out/features/Generated").origin
     parts = []
     for name in ("queries", "gallery"):
         features, drawings = load_features(saved / "out/features/Generated", name)
-        gone = tuple(replace(drawing, path=f"/gone/{drawing.name}") for drawing in drawings)
-        parts.append(FeaturePart(name, features, gone, "stamp"))
+        gone = tuple(replace(drawing, path=f"/gone/{drawing.name}", patent="") for drawing in drawings)
+        parts.append(FeaturePart(name, replace(features, patents=("",) * len(gone)), gone, "stamp"))
     save_features(tmp_path / "features/Generated", parts, origin=origin)
     (tmp_path / "ranked").mkdir()
-    (tmp_path / "ranked/ranks.png").write_bytes(b"of other ranks")
-    output = call("test.py", tmp_path, "--features", "features", *AQE, "OUTPUT_DIR", "ranked")
+    for name in ("ranks.png", "queries.csv"):
+        (tmp_path / "ranked" / name).write_bytes(b"of other ranks")
+    words = ("TEST.SCORE.TABLE", "queries.csv", "OUTPUT_DIR", "ranked")
+    output = call("test.py", tmp_path, "--features", "features", *AQE, *words)
     assert "Generated: the ranks are written without their picture: /gone/" in output
     assert not (tmp_path / "ranked/ranks.png").exists()
+    assert not (tmp_path / "ranked/queries.csv").exists()
     assert sha256_of(tmp_path / "result.npy") == sha256_of(direct / "result.npy")
 
 
@@ -175,6 +178,15 @@ def test_damaged_and_unfinished_features_are_refused_with_their_code(saved, tmp_
     (folder / "manifest.json").unlink()
     told = call("test.py", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=2)
     assert "did not finish; run tools/extract.py again" in told
+
+
+def test_one_of_several_sets_that_is_damaged_is_refused_before_anything_is_written(saved, tmp_path):
+    for name in ("A", "B"):
+        shutil.copytree(saved / "out/features/Generated", tmp_path / "features" / name)
+    (tmp_path / "features/B/queries.csv").write_text("row,name,patent,camera,path\n")
+    told = call("test.py", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=6)
+    assert "features/B/queries.csv: not the file that was written" in told
+    assert not (tmp_path / "ranked/result.npy").exists()
 
 
 def test_what_a_killed_extraction_left_is_made_whole_by_the_next(saved, source, tmp_path):

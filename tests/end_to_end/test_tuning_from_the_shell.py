@@ -25,14 +25,15 @@ def tune(features, folder, *words):
 
 def test_the_best_of_what_was_tried_is_a_config_for_the_test(features, tmp_path):
     (tmp_path / "tiny.yml").write_text(TINY.read_text())
-    code, output, errors = tune(features, tmp_path, "TEST.AQE.ENABLED", True, "OUTPUT_DIR", "tuned")
+    settings = ("TEST.AQE.ENABLED", True, "TEST.METRIC", "euclidean", "TEST.AQE.QE_TIME", 2, "OUTPUT_DIR", "tuned")
+    code, output, errors = tune(features, tmp_path, "--output", tmp_path / "best/tuned.yml", *settings)
     assert code == 0, errors
     assert "1 of at most 13: plain search: mAP@10" in output
     with open(tmp_path / "tuned/tuning.csv", newline="") as file:
         trials = list(csv.DictReader(file))
-    assert output.splitlines()[-1].startswith(f"tuned/tuned.yml: mAP@10 {float(trials[0]['mAP@10']):.2f}, ")
+    assert output.splitlines()[-1].startswith(f"{tmp_path}/best/tuned.yml: mAP@10 {float(trials[0]['mAP@10']):.2f}, ")
     words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.TABLE", "queries.csv")
-    code, output, errors = run_here("test.py", "--config-file", "tuned/tuned.yml", *words, folder=tmp_path)
+    code, output, errors = run_here("test.py", "--config-file", tmp_path / "best/tuned.yml", *words, folder=tmp_path)
     assert code == 0, errors
     [line] = [line.split() for line in output.splitlines() if line.startswith("mAP@10 ")]
     assert f"{float(trials[0]['mAP@10']):.2f}" in line
@@ -43,6 +44,11 @@ def test_the_best_of_what_was_tried_is_a_config_for_the_test(features, tmp_path)
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
+        (["--output", "/proc/none/tuned.yml"], 5, "/proc/none/tuned.yml: cannot be written"),
+        (["--output", "."], 5, ".: is a folder, and a file should be written there"),
+        (["--top-n", "4"], 2, "top_n (TEST.RERANK.TOP_N) is 4 and top_k (TEST.TOP_K) 10"),
+        (["--steps", "AQE,FUSE"], 2, "no step to try is called 'FUSE'; there are AQE, RERANK"),
+        (["--expansion-k", ""], 2, "nothing of AQE would be tried; give each of its choices a value"),
         (["TEST.SELECT_BY", "mAP@1"], 2, "there is no score 'mAP@1' to choose by. Did you mean 'mAP@10'"),
         (["--sides", "all"], 2, "no side to expand is called 'all'"),
         (["--k1", "4,x"], 2, "argument --k1: invalid list of int value: '4,x'"),

@@ -1,1 +1,1 @@
-"""From weights, or from saved features, to rankings and scores."""
+"""From weights to rankings and scores."""

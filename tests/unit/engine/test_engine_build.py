@@ -20,7 +20,7 @@ def data(query="a", gallery="a"):
 
 def test_a_score_that_no_test_gives_is_refused_before_the_first_step():
     cfg = load_config(TINY, ["TEST.TOP_K", "5"])
-    with pytest.raises(InputError, match=r"no score 'mAP@10'. Did you mean 'mAP@5'"):
+    with pytest.raises(InputError, match=r"no score 'mAP@10' to choose by. Did you mean 'mAP@5'"):
         _check_selection(cfg, data())
 
 

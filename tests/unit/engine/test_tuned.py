@@ -1,9 +1,11 @@
 import csv
+from pathlib import Path
 
 import numpy as np
 
+from fastreid.config import get_cfg
+from fastreid.engine.ranking.tuned import tuned_config, write_trials
 from fastreid.engine.setup import load_config
-from fastreid.engine.testing.tuned import tuned_config, write_trials
 from fastreid.evaluation import ExpansionSettings, RerankSettings
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.per_query import QueryScores
@@ -20,14 +22,33 @@ def trial(expansion, reranking, value):
     return Trial(expansion, reranking, scores, value, (0.5, 1.5))
 
 
+def written(trials, cfg):
+    return tuned_config(trials, path="tuned.yml", settings=cfg.changes(), tried_with="base.yml", select_by="mAP")
+
+
+def leaves(section, prefix=""):
+    for name, value in section.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
 def test_the_best_choice_is_a_config_that_builds_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_text("base.yml", "TEST: {METRIC: euclidean}\n")
-    text = tuned_config([trial(EXPANSION, RERANKING, 40.0)], path="logs/tuned.yml", base="base.yml", select_by="mAP")
-    write_text("logs/tuned.yml", text)
-    cfg = load_config("logs/tuned.yml")
-    assert cfg.TEST.METRIC == "euclidean"
+    words = ("MODEL.BACKBONE.DEPTH", "101x", "TEST.RERANK.K1", "77", "INPUT.SIZE_TEST", "[64, 64]")
+    tried = load_config("base.yml", words)
+    write_text("elsewhere/tuned.yml", written([trial(EXPANSION, RERANKING, 40.0)], tried))
+    cfg = load_config("elsewhere/tuned.yml")
+    before, after = (
+        dict(pair for pair in leaves(tree) if not pair[0].startswith(("TEST.AQE", "TEST.RERANK")))
+        for tree in (tried, cfg)
+    )
+    assert before == after
     assert build_evaluator(cfg).steps == (Expand(EXPANSION), Rerank(RERANKING))
+    assert cfg.TEST.METRIC == "euclidean"
+    text = Path("elsewhere/tuned.yml").read_text()
     assert "mAP 40.00" in text
     assert "+0.50 to +1.50 points" in text
 
@@ -35,18 +56,13 @@ def test_the_best_choice_is_a_config_that_builds_it(tmp_path, monkeypatch):
 def test_where_nothing_was_better_the_steps_are_off(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_text("base.yml", "TEST: {AQE: {ENABLED: True}}\n")
-    text = tuned_config([trial(None, None, 40.0)], path="tuned.yml", base="base.yml", select_by="mAP")
-    write_text("tuned.yml", text)
+    write_text("tuned.yml", written([trial(None, None, 40.0)], load_config("base.yml")))
     assert build_evaluator(load_config("tuned.yml")).steps == ()
 
 
-def test_outside_the_working_folder_no_base_is_named_and_the_config_says_so(tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    text = tuned_config([trial(None, None, 40.0)], path=tmp_path / "t.yml", base=tmp_path / "b.yml", select_by="mAP")
-    write_text(tmp_path / "t.yml", text)
-    assert "put it in a _BASE_ line" in text
-    load_config(tmp_path / "t.yml")
+def test_where_nothing_differs_from_the_defaults_the_config_still_loads(tmp_path):
+    write_text(tmp_path / "tuned.yml", written([trial(None, None, 40.0)], get_cfg()))
+    assert load_config(tmp_path / "tuned.yml") == get_cfg()
 
 
 def test_the_table_of_trials_has_a_line_for_each(tmp_path):

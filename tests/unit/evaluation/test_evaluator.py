@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from fastreid.evaluation import (
     RerankSettings,
     ScoreSettings,
     Search,
+    Whitening,
     WhiteningSettings,
     expand,
     k_reciprocal,
@@ -179,7 +182,7 @@ def test_a_step_of_ones_own_joins_by_its_name():
         (["TEST.STEPS", ["AQEE"]], "no step of post-processing is called 'AQEE'. Did you mean 'AQE'"),
         (["TEST.STEPS", ["AQE", "AQE"]], "it names each step once"),
         (["TEST.FUSE.ENABLED", True, "TEST.FUSE.BY", "rnk"], "no way to fuse queries is called 'rnk'"),
-        (["TEST.RERANK.ENABLED", True, "TEST.RERANK.TOP_N", 5], "TOP_N is 5 and TEST.TOP_K 10"),
+        (["TEST.RERANK.ENABLED", True, "TEST.RERANK.TOP_N", 5], r"TOP_N\) is 5 and top_k \(TEST.TOP_K\) 10"),
         (
             ["TEST.RERANK.ENABLED", True, "TEST.WHITEN.ENABLED", True, "TEST.STEPS", ["RERANK", "WHITEN"]],
             "'\\+ whitening' works on features and would undo '\\+ re-ranking'",
@@ -204,10 +207,36 @@ def test_whitening_learnt_on_the_way_is_handed_out_and_serves_again():
     assert torch.equal(first.whitening.matrix, wanted.matrix)
     again = Evaluator(steps=[Whiten(WHITENING.settings, "file", first.whitening)])(queries, gallery, model="abc")
     assert torch.equal(again.ranking.indices, first.ranking.indices)
-    with pytest.raises(
-        InputError, match=r"learnt with other weights \(sha256 abc\) than the features are made with \(xyz\)"
-    ):
-        Evaluator(steps=[Whiten(WHITENING.settings, "file", first.whitening)])(queries, gallery, model="xyz")
+
+
+READY = Whitening(torch.zeros(32), torch.eye(32)[:, :8], model="abc")
+
+
+@pytest.mark.parametrize(
+    ("step", "model", "words"),
+    [
+        (
+            Whiten(WhiteningSettings(), "f", READY),
+            "xyz",
+            r"weights \(sha256 abc\) than the features are made with \(xyz\)",
+        ),
+        (Whiten(WhiteningSettings(), "f", replace(READY, mean=torch.zeros(9))), "", "from 9 floats a row, not 32"),
+        (
+            Whiten(WhiteningSettings(dim=33)),
+            "",
+            "DIM\\) is 33, but 100 features of 32 floats vary in 32 directions at most",
+        ),
+        (
+            Whiten(WhiteningSettings(dim=100), "train"),
+            "",
+            "no features of training drawings; tools/extract.py --split all",
+        ),
+    ],
+)
+def test_features_that_a_step_cannot_work_on_are_refused_before_the_search(step, model, words, monkeypatch):
+    monkeypatch.delattr("fastreid.evaluation.evaluator.FromFeatures")  # what searches
+    with pytest.raises(InputError, match=words):
+        Evaluator(steps=[FuseFeatures(), step])(*embeddings(), model=model)
 
 
 def test_whitening_is_learnt_from_training_drawings_where_it_should():
@@ -216,8 +245,6 @@ def test_whitening_is_learnt_from_training_drawings_where_it_should():
     step = Whiten(WhiteningSettings(), "train")
     found = Evaluator(steps=[step])(queries, gallery, training=lambda: training)
     assert torch.equal(found.whitening.matrix, learn_whitening(training, WhiteningSettings()).matrix)
-    with pytest.raises(InputError, match=r"no features of training drawings; tools/extract\.py --split all"):
-        Evaluator(steps=[step])(queries, gallery)
 
 
 def test_queries_of_one_patent_are_fused_and_get_one_ranking():

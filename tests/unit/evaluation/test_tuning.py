@@ -1,7 +1,16 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from fastreid.evaluation import Evaluator, ExpansionSettings, RerankSettings, Whitening, WhiteningSettings
+from fastreid.evaluation import (
+    Evaluator,
+    ExpansionSettings,
+    RerankSettings,
+    ScoreSettings,
+    Whitening,
+    WhiteningSettings,
+)
 from fastreid.evaluation.steps import Expand, FuseRanks, Rerank, Whiten
 from fastreid.evaluation.tuning import Grid, tune
 from fastreid.structures import Embeddings
@@ -70,7 +79,9 @@ def test_steps_of_the_evaluator_come_before_what_is_tried():
 
 def test_a_trial_tells_what_was_chosen():
     trials = tune(
-        Evaluator(), *embeddings(), grid=Grid((3,), (2.0,), ("database",), k1=(6,), k2=(2,), lambda_value=(0.3,))
+        Evaluator(),
+        *embeddings(),
+        grid=Grid(("AQE", "RERANK"), (3,), (2.0,), 1, ("database",), k1=(6,), k2=(2,), lambda_value=(0.3,)),
     )
     both = "expansion of database, k 3, alpha 2, re-ranking k1 6, k2 2, lambda 0.3"
     assert both in {str(trial) for trial in trials}
@@ -83,17 +94,59 @@ def test_a_trial_tells_what_was_chosen():
     ("evaluator", "options", "words"),
     [
         (Evaluator(), {"select_by": "mAP@11"}, "there is no score 'mAP@11' to choose by. Did you mean 'mAP@10'"),
-        (
-            Evaluator(),
-            {"grid": Grid(sides=("queires",))},
-            "no side to expand is called 'queires'; there are both, queries",
-        ),
+        (Evaluator(), {"select_by": "TPR@FPR=1e-02"}, "there is no score 'TPR@FPR=1e-02' to choose by"),
+        (Evaluator(metric="inner_product"), {}, "re-ranking asks for a distance"),
+        (Evaluator(), {"grid": Grid(top_n=4)}, r"TOP_N\) is 4 and top_k \(TEST.TOP_K\) 10"),
+        (Evaluator(scoring=ScoreSettings(roc=True)), {"grid": Grid(top_n=12)}, "TEST.ROC compares distances of all"),
         (Evaluator(steps=[FuseRanks()]), {}, r"'\+ ranks fused' works on rankings, so nothing can be tried after it"),
     ],
 )
 def test_tuning_refuses_what_it_cannot_do(evaluator, options, words):
     with pytest.raises(InputError, match=words):
-        tune(evaluator, *embeddings(), **({"grid": GRID} | options))
+        tune(evaluator, None, None, **({"grid": GRID} | options))  # before it looks at the features
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"sides": ("queires",)}, "no side to expand is called 'queires'; there are both, queries, database"),
+        ({"steps": ("DBA",)}, "no step to try is called 'DBA'; there are AQE, RERANK"),
+        ({"steps": ()}, "no step would be tried; name some of AQE, RERANK"),
+        ({"expansion_k": ()}, "nothing of AQE would be tried"),
+        ({"lambda_value": ()}, "nothing of RERANK would be tried"),
+        ({"expansion_k": (0,)}, "k is an integer of at least 1, not 0"),
+        ({"k1": (0,), "k2": (0,)}, "k1 is an integer of at least 1, not 0"),
+        ({"k1": (0, 5), "k2": (1,)}, "of 0,5 and 1 not all can"),
+        ({"k1": (2,), "k2": (5,)}, "nothing of RERANK would be tried"),
+        ({"k1": (4, 8), "k2": (2, 9)}, "of 4,8 and 2,9 not all can"),
+        ({"lambda_value": (2,)}, "a share 0..1, not 2"),
+        ({"form": "mine"}, "is fast-reid or paper, not 'mine'"),
+        ({"top_n": -1}, "top_n is an integer of at least 1, not -1"),
+    ],
+)
+def test_a_grid_refuses_what_would_not_be_tried(choices, words):
+    with pytest.raises(InputError, match=words):
+        Grid(**choices)
+
+
+def test_one_step_alone_can_be_tried():
+    expanded = tune(Evaluator(metric="inner_product"), *embeddings(), grid=replace(GRID, steps=("AQE",)))
+    assert [trial.reranking for trial in expanded] == [None] * 9
+    again = tune(Evaluator(), *embeddings(), grid=replace(GRID, steps=("RERANK",), form="paper", top_n=30))
+    assert {trial.expansion for trial in again} == {None}
+    assert {trial.reranking.form for trial in again if trial.reranking} == {"paper"}
+    assert {trial.reranking.top_n for trial in again if trial.reranking} == {30}
+
+
+def test_steps_that_learn_get_the_training_features_and_refuse_other_weights():
+    sides, whiten = embeddings(), Whiten(WhiteningSettings(), "train")
+    training = torch.randn(50, 16, generator=torch.Generator().manual_seed(1))
+    trials = tune(Evaluator(steps=[whiten]), *sides, grid=GRID, training=lambda: training)
+    plain = next(trial for trial in trials if str(trial) == "plain search")
+    assert plain.scores.means() == Evaluator(steps=[whiten])(*sides, training=lambda: training).scores
+    ready = Whiten(WhiteningSettings(), "file", Whitening(torch.zeros(16), torch.eye(16), model="abc"))
+    with pytest.raises(InputError, match="learnt with other weights"):
+        tune(Evaluator(steps=[ready]), *sides, grid=GRID, model="xyz")
 
 
 def test_features_whose_patents_are_unknown_cannot_be_tuned_on():

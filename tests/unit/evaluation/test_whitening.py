@@ -48,13 +48,13 @@ def test_few_features_give_fewer_directions_than_floats():
 
 
 def test_what_was_learnt_comes_back_from_its_file_bit_for_bit(tmp_path):
-    learnt = learn_whitening(features(), WhiteningSettings(dim=5), model="0f" * 32)
+    learnt = learn_whitening(features(), WhiteningSettings(dim=5, power=0.3), model="0f" * 32)
     for name in ("a", "b"):
         save_whitening(tmp_path / name, learnt)
     back = load_whitening(tmp_path / "a")
     assert torch.equal(back.mean, learnt.mean)
     assert torch.equal(back.matrix, learnt.matrix)
-    assert back.model == learnt.model
+    assert (back.model, back.power) == (learnt.model, 0.3)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -69,12 +69,14 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
 def test_a_file_that_holds_no_numbers_or_other_shapes_is_refused(tmp_path):
     for mean, matrix in ((torch.zeros(3), torch.zeros(4, 2)), (torch.full((3,), torch.nan), torch.zeros(3, 2))):
         save_whitening(tmp_path / "a", Whitening(mean, matrix))
-        with pytest.raises(WeightsError, match="do not fit; learn it again"):
+        with pytest.raises(WeightsError, match="do not fit; learn it anew"):
             load_whitening(tmp_path / "a")
 
 
 def test_a_file_that_is_not_there_is_told():
-    with pytest.raises(InputError, match="nowhere: no such file of whitening"):
+    with pytest.raises(
+        InputError, match="LEARN_FROM is database, train or a file of whitening, and there is no file nowhere"
+    ):
         load_whitening("nowhere")
 
 
@@ -99,3 +101,21 @@ def test_whitening_refuses_other_widths_one_feature_and_bad_rows():
 def test_a_feature_at_the_mean_has_no_direction_and_is_named():
     with pytest.raises(NumbersError, match="1 of 2 rows of whitened features are NaN, Inf or zero: rows 1"):
         Whitening(torch.tensor([0.0, 1.0]), torch.eye(2))(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+
+
+def test_fewer_directions_of_what_was_learnt_are_those_of_learning_fewer():
+    rows = features()
+    whole, few = (learn_whitening(rows, WhiteningSettings(dim=dim)) for dim in (0, 3))
+    assert torch.equal(whole.with_settings(WhiteningSettings(dim=3))(rows), few(rows))
+    assert torch.equal(whole.with_settings(WhiteningSettings())(rows), whole(rows))
+    with pytest.raises(InputError, match="has 3 directions, not 5"):
+        few.with_settings(WhiteningSettings(dim=5))
+    with pytest.raises(InputError, match=r"learnt with power \(TEST.WHITEN.POWER\) 0.5, not 0"):
+        few.with_settings(WhiteningSettings(power=0.0))
+
+
+@pytest.mark.parametrize("noise", [0, 1e-8])
+def test_features_that_are_all_the_same_teach_nothing(noise):
+    rows = torch.ones(50, 12) + noise * torch.randn(50, 12, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(NumbersError, match="50 features to learn whitening from are all the same"):
+        learn_whitening(rows, WhiteningSettings())

@@ -3,9 +3,8 @@
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,33 +13,32 @@ from fastreid.evaluation.tuning import Trial
 from fastreid.utils.files import write_text
 
 
-def tuned_config(trials: Sequence[Trial], *, path: str | Path, base: str | Path, select_by: str) -> str:
-    """The best trial as a config on top of the one it was tried with.
+def tuned_config(
+    trials: Sequence[Trial], *, path: str | os.PathLike, settings: Mapping[str, Any], tried_with: str, select_by: str
+) -> str:
+    """The best trial as a config that stands by itself, wherever it lies.
 
     Args:
         trials: the best first.
-        path: where the config will lie, from which its base is named. A config outside the working folder names none,
-            since it would not find one; its first lines say so.
-        base: the config it was tried with.
+        path: where the config will lie.
+        settings: those it was tried with, as `CfgNode.changes` gives them.
+        tried_with: the config file they came from, for the reader.
         select_by: the score that chose.
     """
     best = trials[0]
-    here, below = Path.cwd().resolve(), Path(base).resolve()
-    near = here in below.parents and here in Path(path).resolve().parents
     opening = [
         f"# The best of {len(trials)} choices of post-processing by tools/tune_postprocessing.py, {date.today()}.",
         f"# python tools/test.py --config-file {path} --eval-only",
-        f"# Cost: as of {base}. Score: {select_by} {best.value:.2f} on the features it was tuned on;",
-        f"# beside plain search {best.gain[0]:+.2f} to {best.gain[1]:+.2f} points (95 %).",
+        f"# Cost: as of {tried_with}, whose settings are below. Score: {select_by} {best.value:.2f} on the features it was",
+        f"# tuned on; beside plain search {best.gain[0]:+.2f} to {best.gain[1]:+.2f} points (95 %).",
     ]
-    if not near:
-        opening.append(f"# Made with {base}; put it in a _BASE_ line here once both lie in one folder.")
-    settings: dict[str, Any] = {"_BASE_": os.path.relpath(below, Path(path).resolve().parent)} if near else {}
-    settings["TEST"] = _settings(best)
-    return "\n".join(opening) + "\n" + yaml.safe_dump(settings, sort_keys=False)
+    test = dict(settings.get("TEST", {}))
+    for section, choices in _settings(best).items():
+        test[section] = {**test.get(section, {}), **choices}
+    return "\n".join(opening) + "\n" + yaml.safe_dump({**settings, "TEST": test}, sort_keys=False)
 
 
-def write_trials(path: str | Path, trials: Sequence[Trial]) -> None:
+def write_trials(path: str | os.PathLike, trials: Sequence[Trial]) -> None:
     """A table of all trials, the best first: their choices and their scores."""
     rows = []
     for trial in trials:
