@@ -153,8 +153,10 @@ def learn_whitening(features: Features | np.ndarray, settings: WhiteningSettings
 def save_whitening(path: str | os.PathLike, whitening: Whitening) -> None:
     """Write what was learnt as safetensors, whole or not at all."""
     tensors = {"mean": whitening.mean.cpu().contiguous(), "matrix": whitening.matrix.cpu().contiguous()}
+    # One word of metadata: safetensors writes several in an order that changes from call to call.
+    learnt_as = json.dumps({"model": whitening.model, "power": whitening.power})
     with atomic_write(path) as file:
-        file.write(safetensors.torch.save(tensors, metadata={"model": whitening.model, "power": repr(whitening.power)}))
+        file.write(safetensors.torch.save(tensors, metadata={"learnt_as": learnt_as}))
 
 
 def load_whitening(path: str | os.PathLike) -> Whitening:
@@ -177,8 +179,8 @@ def load_whitening(path: str | os.PathLike) -> Whitening:
         tensors = safetensors.torch.load(content)
         mean, matrix = tensors["mean"], tensors["matrix"]
         length = int.from_bytes(content[:8], "little")
-        noted = json.loads(content[8 : 8 + length])["__metadata__"]
-        model, power = noted["model"], float(noted["power"])
+        noted = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["learnt_as"])
+        model, power = str(noted["model"]), float(noted["power"])
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError):
         raise WeightsError(f"{path}: not a whitening file, or damaged; {_ANEW}")
     fits = mean.ndim == 1 and matrix.ndim == 2 and len(matrix) == len(mean) and matrix.isfinite().all()
