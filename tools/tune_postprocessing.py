@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fastreid.config.values import is_text
 from fastreid.engine import default_setup
 from fastreid.engine.command import start
 from fastreid.engine.ranking.build import tune_saved
@@ -24,6 +25,8 @@ def run(args: argparse.Namespace) -> None:
     """What each process of the run does."""
     if args.queries < 0:
         raise InputError(f"--queries is {args.queries}; it takes a number of queries, 0 for all")
+    if args.random_weights:
+        raise InputError("--random-weights makes a network, and saved features need none; leave it out")
     cfg = load_config(args.config_file, [*args.opts, *SWITCHED_OFF])
     grid = Grid(
         steps=args.steps,
@@ -40,8 +43,9 @@ def run(args: argparse.Namespace) -> None:
     default_setup(cfg, args)
     select_by, folder = cfg.TEST.SELECT_BY, Path(cfg.OUTPUT_DIR)
     path = Path(args.output) if args.output else folder / "tuned.yml"
+    table = folder / "tuning.csv"
     if comm.is_main():
-        check_writable(path)
+        _check_places(path, table, Path(args.config_file))
     trials = tune_saved(
         cfg,
         args.features,
@@ -51,14 +55,30 @@ def run(args: argparse.Namespace) -> None:
         on_trial=_show(select_by) if comm.is_main() else None,
     )
     if comm.is_main():
-        best, table = trials[0], folder / "tuning.csv"
         write_trials(table, trials)
-        text = tuned_config(trials, path=path, settings=cfg.changes(), tried_with=args.config_file, select_by=select_by)
+        text = tuned_config(
+            trials,
+            path=path,
+            settings=cfg.changes(),
+            steps=cfg.TEST.STEPS,
+            tried_with=args.config_file,
+            select_by=select_by,
+        )
         write_text(path, text)
         print(
-            f"{path}: {select_by} {best.value:.2f}, {best.gain[0]:+.2f} to {best.gain[1]:+.2f} beside plain search "
-            f"(95 %), the best of {len(trials)}; all of them: {table}"
+            f"{path}: {select_by} {trials[0].value:.2f}{trials[0].told_gain()}, the best of {len(trials)}; "
+            f"all of them: {table}"
         )
+
+
+def _check_places(path: Path, table: Path, config: Path) -> None:
+    """Refuse, before any work, places where the answers could not be written or would replace something else."""
+    for place in (table, path):
+        check_writable(place)
+    if path.resolve() in (table.resolve(), config.resolve()):
+        raise InputError(f"--output {path} is the config it starts from or the table of trials; choose another name")
+    if not is_text(str(path)):
+        raise InputError(f"--output {str(path)!r} is not text, and the config names itself; choose another name")
 
 
 def _show(select_by: str) -> Callable[[Trial, int, int], None]:

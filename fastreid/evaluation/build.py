@@ -10,7 +10,7 @@ from fastreid.evaluation.per_query import ScoreSettings
 from fastreid.evaluation.query_expansion import ExpansionSettings
 from fastreid.evaluation.rerank import RerankSettings
 from fastreid.evaluation.search import ENGINES, METRICS
-from fastreid.evaluation.steps import Expand, FuseFeatures, FuseRanks, Rerank, Search, Step, Whiten
+from fastreid.evaluation.steps import LEARN_FROM, Expand, FuseFeatures, FuseRanks, Rerank, Search, Step, Whiten
 from fastreid.evaluation.whitening import WhiteningSettings, load_whitening
 from fastreid.utils.errors import InputError
 from fastreid.utils.registry import Registry
@@ -59,7 +59,7 @@ def build_evaluator(cfg: CfgNode, *, device: torch.device | str = "cpu") -> Eval
 
 def _whiten(given: CfgNode) -> Step:
     settings, learn_from = WhiteningSettings(dim=given.DIM, power=given.POWER), given.LEARN_FROM
-    ready = None if learn_from in ("database", "train") else load_whitening(learn_from).with_settings(settings)
+    ready = None if learn_from in LEARN_FROM else load_whitening(learn_from).with_settings(settings)
     return Whiten(settings, learn_from, ready)
 
 

@@ -11,7 +11,7 @@ from fastreid.evaluation.judge import judge_blocks
 from fastreid.evaluation.per_query import QueryScores, ScoreSettings
 from fastreid.evaluation.search import METRICS, Block, Firsts
 from fastreid.evaluation.sources import FromFeatures, Source
-from fastreid.evaluation.steps import NOT_COMPARABLE, Found, Search, Step, Whiten, check_steps
+from fastreid.evaluation.steps import NOT_COMPARABLE, Expand, Found, FuseFeatures, Search, Step, Whiten, check_steps
 from fastreid.evaluation.truth import Truth
 from fastreid.evaluation.whitening import Whitening
 from fastreid.structures import Embeddings, Ranking
@@ -33,7 +33,7 @@ class Evaluation:
             patents are unknown. Keys and units as `score`.
         steps: (name, scores) after plain search and after each further step; empty where the patents are unknown.
         per_query: what each query got after the last step; None where the patents are unknown.
-        whitening: what was learnt or used; None without that step.
+        whitening: what was learnt; None where nothing was.
     """
 
     ranking: Ranking
@@ -120,7 +120,8 @@ class Evaluator:
         Arguments and refusals as for a call.
         """
         width, num_gallery = gallery.features.shape[1], len(gallery.names)
-        self.check(width=width, num_gallery=num_gallery, training=training is not None, model=model)
+        num_training = None if training is None else 0
+        self.check(width=width, num_gallery=num_gallery, num_training=num_training, model=model)
         sides = [side.features for side in (queries, gallery)]
         if self.device.type != "cpu":
             sides = [in_memory(side).to(self.device) for side in sides]
@@ -129,18 +130,20 @@ class Evaluator:
         found = Found(space, self.search, source, objects, training=training, model=model)
         return found, _truth_of(queries, gallery)
 
-    def check(self, *, width: int = 0, num_gallery: int = 0, training: bool = False, model: str = "") -> None:
+    def check(self, *, width: int = 0, num_gallery: int = 0, num_training: int | None = None, model: str = "") -> None:
         """Refuse features that a step could not work on, before there is any work in them.
 
         Args:
             width: floats a feature; 0: not known.
             num_gallery: drawings in the database; 0: not known.
-            training: whether there are features of training drawings.
+            num_training: features of training drawings; None: there are none; 0: not known how many.
             model: the sha256 of the weights; "" not known.
         """
-        first = next((step for step in self.steps if isinstance(step, Whiten)), None)
-        if first is not None:
-            first.check(width=width, num_gallery=num_gallery, training=training, model=model)
+        for step in self.steps:
+            if isinstance(step, Whiten):
+                step.check(width=width, num_gallery=num_gallery, num_training=num_training, model=model)
+            if not isinstance(step, (FuseFeatures, Expand)):
+                width = 0  # it may be another from here on
 
     def _judge(self, source: Source, truth: Truth) -> tuple[Ranking, QueryScores]:
         """The nearest and the scores, from one pass over the distances."""

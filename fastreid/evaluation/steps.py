@@ -25,6 +25,7 @@ NOT_COMPARABLE = (
     "TEST.ROC compares distances of all queries, and after TEST.RERANK.TOP_N or TEST.FUSE by rank they only order each "
     "query's gallery; leave one of them out"
 )
+LEARN_FROM = ("database", "train")
 _ORDER = (FEATURES, DISTANCES, RANKINGS)
 
 
@@ -62,7 +63,7 @@ class Found:
         source: what ranks now.
         objects: for each query the object it shows, one word a query; "" where that is not known.
         training: gives the training drawings' features; None where there are none.
-        whitening: what was learnt on the way.
+        whitening: what was learnt on the way; None where nothing was, or what is used was learnt before.
         model: the sha256 of the weights that gave the features; "" where that is not known.
     """
 
@@ -108,27 +109,36 @@ class Whiten:
     name = "+ whitening"
     works_on = FEATURES
 
-    def check(self, *, width: int, num_gallery: int, training: bool, model: str) -> None:
+    def __post_init__(self) -> None:
+        if self.ready is None and self.learn_from not in LEARN_FROM:
+            raise InputError(
+                f"learn_from is {' or '.join(LEARN_FROM)}, or what was learnt is given, not {self.learn_from!r}"
+            )
+
+    def check(self, *, width: int, num_gallery: int, num_training: int | None, model: str) -> None:
         """Refuse features it could not whiten; arguments as for `Evaluator.check`."""
         if self.ready is not None:
             self.ready.check(width=width, model=model)
             return
-        if self.learn_from == "train" and not training:
+        if self.learn_from == "train" and num_training is None:
             raise InputError(
                 "TEST.WHITEN.LEARN_FROM is train, but there are no features of training drawings; "
                 "tools/extract.py --split all saves them with the others"
             )
-        self.settings.check(width=width, num_features=num_gallery if self.learn_from == "database" else 0)
+        self.settings.check(
+            width=width, num_features=(num_gallery if self.learn_from == "database" else num_training) or 0
+        )
 
     def __call__(self, found: Found) -> Found:
         training, gallery = found.training, found.space.gallery
-        self.check(width=found.space.width, num_gallery=len(gallery), training=training is not None, model=found.model)
+        num_training = None if training is None else 0
+        self.check(width=found.space.width, num_gallery=len(gallery), num_training=num_training, model=found.model)
         whitening = self.ready
         if whitening is None:
             lessons = gallery if training is None or self.learn_from == "database" else training()
             whitening = learn_whitening(lessons, self.settings, model=found.model)
         turned = found.with_features(whitening(found.space.queries), whitening(found.space.gallery))
-        return replace(turned, whitening=whitening)
+        return turned if self.ready is whitening else replace(turned, whitening=whitening)
 
 
 @dataclass(frozen=True)

@@ -55,28 +55,33 @@ class Grid:
                 raise InputError(f"no {what} is called {unknown[0]!r}; there are {', '.join(known)}")
         if not self.steps:
             raise InputError(f"no step would be tried; name some of {', '.join(STEPS)}")
-        for name, choices in (("AQE", self.expansions()), ("RERANK", self.rerankings())):
-            if name in self.steps and not choices:
+        for name, choices in (("AQE", self._expansions()), ("RERANK", self._rerankings())):
+            if not choices:
                 raise InputError(f"nothing of {name} would be tried; give each of its choices a value")
-        if "RERANK" in self.steps and (min(self.k1) < min(self.k2) or max(self.k1) < max(self.k2)):
+        if min(self.k1) < min(self.k2) or max(self.k1) < max(self.k2):
             raise InputError(
                 f"a k2 goes with a k1 from it on, so of {_words(self.k1)} and {_words(self.k2)} not all can"
             )
 
     def expansions(self) -> list[ExpansionSettings]:
-        """Every expansion of the grid."""
+        """Every expansion that is tried."""
+        return self._expansions() if "AQE" in self.steps else []
+
+    def rerankings(self) -> list[RerankSettings]:
+        """Every re-ranking that is tried."""
+        return self._rerankings() if "RERANK" in self.steps else []
+
+    def _expansions(self) -> list[ExpansionSettings]:
         return [
             ExpansionSettings(k, alpha, times=self.times, queries_too=SIDES[side][0], gallery_too=SIDES[side][1])
             for k, alpha, side in product(self.expansion_k, self.expansion_alpha, self.sides)
-            if "AQE" in self.steps
         ]
 
-    def rerankings(self) -> list[RerankSettings]:
-        """Every re-ranking of the grid."""
+    def _rerankings(self) -> list[RerankSettings]:
         return [
             RerankSettings(k1, k2, lambda_value=share, form=self.form, top_n=self.top_n)
             for k1, k2, share in product(self.k1, self.k2, self.lambda_value)
-            if k2 <= k1 and "RERANK" in self.steps
+            if k2 <= k1
         ]
 
 
@@ -89,14 +94,19 @@ class Trial:
         reranking: None where nothing was ranked anew.
         scores: of every query.
         value: the score that counts, x100.
-        gain: between which two numbers its gain over plain search lies, with 95 % confidence, in points.
+        gain: between which two numbers its gain over plain search lies, with 95 % confidence, in points; None where
+            that was not asked for, or all queries are of one patent.
     """
 
     expansion: ExpansionSettings | None
     reranking: RerankSettings | None
     scores: QueryScores
     value: float
-    gain: tuple[float, float]
+    gain: tuple[float, float] | None
+
+    def told_gain(self) -> str:
+        """The gain for a reader; "" where it is not known."""
+        return f", {self.gain[0]:+.2f} to {self.gain[1]:+.2f} beside plain search (95 %)" if self.gain else ""
 
     def __str__(self) -> str:
         words = []
@@ -118,6 +128,7 @@ def tune(
     *,
     grid: Grid,
     select_by: str = "mAP@10",
+    num_draws: int = 1000,
     training: Callable[[], Features] | None = None,
     model: str = "",
     on_trial: Callable[[Trial, int, int], None] | None = None,
@@ -133,6 +144,7 @@ def tune(
         gallery: of the database list, with patents.
         grid: what is tried.
         select_by: the score that counts; a gain needs one of every query, so no accept rate.
+        num_draws: of patents, for the gains; 0: no gains.
         training: gives the training drawings' features, for a step that learns from them.
         model: the sha256 of the weights that gave the features, if it is known.
         on_trial: is told each trial, its number from 1, and how many there are at the most.
@@ -155,7 +167,10 @@ def tune(
 
     def attempt(source: Source, expansion: ExpansionSettings | None, reranking: RerankSettings | None) -> None:
         scores = judge_blocks(source.blocks(), truth, evaluator.scoring)
-        gain = scores.difference(trials[0].scores)[select_by] if trials else (0.0, 0.0)
+        gain: tuple[float, float] | None = None
+        if num_draws and len(set(scores.patents[scores.counted])) > 1:
+            first = trials[0].scores if trials else scores
+            gain = scores.difference(first, num_draws=num_draws)[select_by]
         trials.append(Trial(expansion, reranking, scores, scores.means()[select_by], gain))
         if on_trial is not None:
             on_trial(trials[-1], len(trials), most)

@@ -148,6 +148,20 @@ def test_other_weights_of_the_config_file_are_told_and_those_that_are_gone_are_n
         assert words in output
 
 
+def test_whitening_that_was_read_from_a_file_leaves_the_file_as_it_is(saved, tmp_path):
+    words = ("--features", saved / "out/features", "TEST.WHITEN.ENABLED", True, "OUTPUT_DIR", "ranked")
+    call("test.py", tmp_path, *words)
+    before = sha256_of(tmp_path / "ranked/whitening.safetensors")
+    call("test.py", tmp_path, *words, "TEST.WHITEN.LEARN_FROM", "ranked/whitening.safetensors", "TEST.WHITEN.DIM", 4)
+    assert sha256_of(tmp_path / "ranked/whitening.safetensors") == before
+
+
+def test_a_direct_test_refuses_whitening_it_cannot_do_before_it_looks_at_a_drawing(source, tmp_path, monkeypatch):
+    monkeypatch.delattr("fastreid.engine.testing.build.build_tested_model")
+    words = (*source, "TEST.WHITEN.ENABLED", True, "TEST.WHITEN.DIM", 600, "OUTPUT_DIR", "out")
+    assert "TEST.WHITEN.DIM) is 600" in call("test.py", tmp_path, *words, code=2)
+
+
 def test_what_tells_of_other_ranks_goes_where_images_and_patents_are_gone(saved, direct, tmp_path):
     origin = read_manifest(saved / "out/features/Generated").origin
     parts = []
@@ -183,6 +197,18 @@ def test_damaged_and_unfinished_features_are_refused_with_their_code(saved, tmp_
 def test_one_of_several_sets_that_is_damaged_is_refused_before_anything_is_written(saved, tmp_path):
     for name in ("A", "B"):
         shutil.copytree(saved / "out/features/Generated", tmp_path / "features" / name)
+    words = ("TEST.WHITEN.ENABLED", True, "TEST.WHITEN.LEARN_FROM", "train", "OUTPUT_DIR", "ranked")
+    for name, told in (("train.npy", "not the file that was written"), ("manifest.json", "did not finish")):
+        before = (tmp_path / "features/B" / name).read_bytes()
+        if name == "train.npy":
+            (tmp_path / "features/B" / name).write_bytes(before[:-1] + b"x")
+        else:
+            (tmp_path / "features/B" / name).unlink()
+        answer = call("test.py", tmp_path, "--features", "features", *words, code=6 if name == "train.npy" else 2)
+        assert told in answer
+        (tmp_path / "features/B" / name).write_bytes(before)
+    words = ("TEST.WHITEN.ENABLED", True, "TEST.WHITEN.DIM", 600, "OUTPUT_DIR", "ranked")
+    assert "TEST.WHITEN.DIM) is 600" in call("test.py", tmp_path, "--features", "features", *words, code=2)
     (tmp_path / "features/B/queries.csv").write_text("row,name,patent,camera,path\n")
     told = call("test.py", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=6)
     assert "features/B/queries.csv: not the file that was written" in told

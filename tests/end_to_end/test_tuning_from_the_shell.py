@@ -1,6 +1,7 @@
 """Post-processing tuned on saved features, and what it leaves used for a test."""
 
 import csv
+import os
 import sys
 
 import pytest
@@ -11,7 +12,7 @@ from commands import TINY, run_here
 def features(drawings, trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
     words = ("DATASETS.ROOT", drawings, "MODEL.WEIGHTS", trained / "model_best.pth", "OUTPUT_DIR", "out")
-    code, _, errors = run_here("extract.py", "--config-file", TINY, *words, folder=folder)
+    code, _, errors = run_here("extract.py", "--config-file", TINY, "--split", "all", *words, folder=folder)
     assert code == 0, errors
     return folder / "out/features/Generated"
 
@@ -25,12 +26,19 @@ def tune(features, folder, *words):
 
 def test_the_best_of_what_was_tried_is_a_config_for_the_test(features, tmp_path):
     (tmp_path / "tiny.yml").write_text(TINY.read_text())
-    settings = ("TEST.AQE.ENABLED", True, "TEST.METRIC", "euclidean", "TEST.AQE.QE_TIME", 2, "OUTPUT_DIR", "tuned")
-    code, output, errors = tune(features, tmp_path, "--output", tmp_path / "best/tuned.yml", *settings)
+    kept = {"METRIC": "euclidean", "AQE.QE_TIME": 2, "RERANK.FORM": "paper", "RERANK.TOP_N": 12, "WHITEN.ENABLED": True}
+    kept |= {"WHITEN.LEARN_FROM": "train", "STEPS": "['RERANK', 'AQE', 'WHITEN']", "AQE.ENABLED": True}
+    settings = [word for key, value in kept.items() for word in (f"TEST.{key}", value)]
+    places = ("--output", tmp_path / "best/tuned.yml", *settings, "OUTPUT_DIR", "tuned")
+    code, output, errors = tune(features, tmp_path, *places)
     assert code == 0, errors
     assert "1 of at most 13: plain search: mAP@10" in output
     with open(tmp_path / "tuned/tuning.csv", newline="") as file:
         trials = list(csv.DictReader(file))
+    assert {trial["AQE.QE_TIME"] for trial in trials if trial["AQE.ENABLED"] == "True"} == {"2"}
+    reranked = {(trial["RERANK.FORM"], trial["RERANK.TOP_N"]) for trial in trials if trial["RERANK.ENABLED"] == "True"}
+    assert reranked == {("paper", "12")}
+    assert {trial["num_queries"] for trial in trials} == {"16"}
     assert output.splitlines()[-1].startswith(f"{tmp_path}/best/tuned.yml: mAP@10 {float(trials[0]['mAP@10']):.2f}, ")
     words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.TABLE", "queries.csv")
     code, output, errors = run_here("test.py", "--config-file", tmp_path / "best/tuned.yml", *words, folder=tmp_path)
@@ -41,10 +49,35 @@ def test_the_best_of_what_was_tried_is_a_config_for_the_test(features, tmp_path)
         assert len(list(csv.DictReader(file))) == 16
 
 
+def test_some_of_the_queries_are_tried_and_the_gain_is_left_out_where_no_draws_are_wanted(features, tmp_path):
+    (tmp_path / "tiny.yml").write_text(TINY.read_text())
+    words = ("--queries", "5", "--steps", "AQE", "TEST.SCORE.BOOTSTRAP", 0, "OUTPUT_DIR", "tuned")
+    code, output, errors = tune(features, tmp_path, *words)
+    assert code == 0, errors
+    assert "95 %" not in output
+    with open(tmp_path / "tuned/tuning.csv", newline="") as file:
+        trials = list(csv.DictReader(file))
+    assert {(trial["num_queries"], trial["RERANK.ENABLED"], trial["gain_low"]) for trial in trials} == {
+        ("5", "False", "")
+    }
+
+
+def test_nothing_is_read_before_the_choices_are_known_to_be_possible(features, tmp_path, monkeypatch):
+    (tmp_path / "tiny.yml").write_text(TINY.read_text())
+    monkeypatch.delattr("fastreid.engine.ranking.build.load_features")
+    code, _, errors = tune(features, tmp_path, "TEST.SELECT_BY", "mAP@1", "OUTPUT_DIR", "tuned")
+    assert (code, len(errors.splitlines())) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
         (["--output", "/proc/none/tuned.yml"], 5, "/proc/none/tuned.yml: cannot be written"),
+        (["--output", "tiny.yml"], 2, "--output tiny.yml is the config it starts from or the table of trials"),
+        (["--output", "tuned/tuning.csv"], 2, "is the config it starts from or the table of trials"),
+        (["--output", os.fsdecode(b"\xe4.yml")], 2, "is not text, and the config names itself"),
+        (["--random-weights"], 2, "--random-weights makes a network, and saved features need none"),
+        (["MODEL.WEIGHTS", "other.pth"], 2, "not with MODEL.WEIGHTS other.pth"),
         (["--output", "."], 5, ".: is a folder, and a file should be written there"),
         (["--top-n", "4"], 2, "top_n (TEST.RERANK.TOP_N) is 4 and top_k (TEST.TOP_K) 10"),
         (["--steps", "AQE,FUSE"], 2, "no step to try is called 'FUSE'; there are AQE, RERANK"),

@@ -112,6 +112,7 @@ def tune_saved(
         test.gallery,
         grid=grid,
         select_by=cfg.TEST.SELECT_BY,
+        num_draws=cfg.TEST.SCORE.BOOTSTRAP,
         training=test.training,
         model=test.model,
         on_trial=on_trial,
@@ -122,31 +123,30 @@ def _open(cfg: CfgNode, folder: Path, evaluator: Evaluator, *, weights_asked: bo
     """A set whose files are whole and whose features the evaluator can work on."""
     origin = read_manifest(folder).origin
     _compare(cfg, folder, origin, weights_asked=weights_asked)
-    training, model = _training_of(cfg, folder, origin), origin.weights_sha256
-    test = _SavedTest(*load_features(folder, "queries"), *load_features(folder, "gallery"), training, model)
+    queries, gallery = load_features(folder, "queries"), load_features(folder, "gallery")
+    training = _training_of(cfg, folder, origin)
     evaluator.check(
-        width=test.gallery.features.shape[1],
-        num_gallery=len(test.gallery_list),
-        training=training is not None,
-        model=model,
+        width=gallery[0].features.shape[1],
+        num_gallery=len(gallery[1]),
+        num_training=None if training is None else len(training),
+        model=origin.weights_sha256,
     )
-    return test
+    learnt_from = None if training is None else (lambda: training)
+    return _SavedTest(*queries, *gallery, learnt_from, origin.weights_sha256)
 
 
-def _training_of(cfg: CfgNode, folder: Path, origin: Origin) -> Callable[[], Features] | None:
-    """Gives the training features that lie with those of a set, or beside them as the set of DATASETS.NAMES."""
+def _training_of(cfg: CfgNode, folder: Path, origin: Origin) -> Features | None:
+    """The training features, if a step learns from them: with those of a set, or beside as the set of DATASETS.NAMES."""
+    if not cfg.TEST.WHITEN.ENABLED or cfg.TEST.WHITEN.LEARN_FROM != "train":
+        return None
     places = (folder, folder.resolve().parent / training_set(cfg))
     place = next((place for place in places if (place / "train.npy").is_file()), None)
     if place is None:
         return None
-
-    def load() -> Features:
-        changes = read_manifest(place).origin.changes(origin)
-        if changes:
-            raise InputError(f"{place}: its training features are not like those of {folder}: {'; '.join(changes)}")
-        return load_features(place, "train")[0].features
-
-    return load
+    changes = read_manifest(place).origin.changes(origin)
+    if changes:
+        raise InputError(f"{place}: its training features are not like those of {folder}: {'; '.join(changes)}")
+    return load_features(place, "train")[0].features
 
 
 def _compare(cfg: CfgNode, folder: Path, origin: Origin, *, weights_asked: bool) -> None:

@@ -9,12 +9,18 @@ from typing import Any
 
 import yaml
 
-from fastreid.evaluation.tuning import Trial
+from fastreid.evaluation.tuning import STEPS, Trial
 from fastreid.utils.files import write_text
 
 
 def tuned_config(
-    trials: Sequence[Trial], *, path: str | os.PathLike, settings: Mapping[str, Any], tried_with: str, select_by: str
+    trials: Sequence[Trial],
+    *,
+    path: str | os.PathLike,
+    settings: Mapping[str, Any],
+    steps: Sequence[str],
+    tried_with: str,
+    select_by: str,
 ) -> str:
     """The best trial as a config that stands by itself, wherever it lies.
 
@@ -22,6 +28,7 @@ def tuned_config(
         trials: the best first.
         path: where the config will lie.
         settings: those it was tried with, as `CfgNode.changes` gives them.
+        steps: TEST.STEPS of these settings; what was tried comes after all others, whatever their order says.
         tried_with: the config file they came from, for the reader.
         select_by: the score that chose.
     """
@@ -29,10 +36,10 @@ def tuned_config(
     opening = [
         f"# The best of {len(trials)} choices of post-processing by tools/tune_postprocessing.py, {date.today()}.",
         f"# python tools/test.py --config-file {path} --eval-only",
-        f"# Cost: as of {tried_with}, whose settings are below. Score: {select_by} {best.value:.2f} on the features it was",
-        f"# tuned on; beside plain search {best.gain[0]:+.2f} to {best.gain[1]:+.2f} points (95 %).",
+        f"# Cost: as of {tried_with}, whose settings are below.",
+        f"# Score: {select_by} {best.value:.2f} on the features it was tuned on{best.told_gain()}.",
     ]
-    test = dict(settings.get("TEST", {}))
+    test = {**settings.get("TEST", {}), "STEPS": [*(name for name in steps if name not in STEPS), *STEPS]}
     for section, choices in _settings(best).items():
         test[section] = {**test.get(section, {}), **choices}
     return "\n".join(opening) + "\n" + yaml.safe_dump({**settings, "TEST": test}, sort_keys=False)
@@ -44,7 +51,8 @@ def write_trials(path: str | os.PathLike, trials: Sequence[Trial]) -> None:
     for trial in trials:
         choices = _settings(trial)
         row = {f"{part}.{key}": value for part, keys in choices.items() for key, value in keys.items()}
-        rows.append(row | {"gain_low": trial.gain[0], "gain_high": trial.gain[1]} | trial.scores.means())
+        low, high = trial.gain or ("", "")
+        rows.append(row | {"gain_low": low, "gain_high": high} | trial.scores.means())
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
     writer.writeheader()

@@ -34,7 +34,10 @@ def build_testers(
         weights_sha256: of the weights that will be tested; "" while they are still learning.
     """
     evaluator = build_evaluator(cfg, device=device_of(cfg))
-    evaluator.check(training=bool(training), model=weights_sha256)
+    width, num_training = cfg.MODEL.HEADS.EMBEDDING_DIM or cfg.MODEL.BACKBONE.FEAT_DIM, len(training) or None
+    for data in tests.values():
+        num_gallery = len(data.gallery)
+        evaluator.check(width=width, num_gallery=num_gallery, num_training=num_training, model=weights_sha256)
     return [
         Tester(
             name=name,

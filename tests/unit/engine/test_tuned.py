@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,14 @@ def trial(expansion, reranking, value):
 
 
 def written(trials, cfg):
-    return tuned_config(trials, path="tuned.yml", settings=cfg.changes(), tried_with="base.yml", select_by="mAP")
+    return tuned_config(
+        trials,
+        path="tuned.yml",
+        settings=cfg.changes(),
+        steps=cfg.TEST.STEPS,
+        tried_with="base.yml",
+        select_by="mAP",
+    )
 
 
 def leaves(section, prefix=""):
@@ -37,20 +45,30 @@ def leaves(section, prefix=""):
 def test_the_best_choice_is_a_config_that_builds_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_text("base.yml", "TEST: {METRIC: euclidean}\n")
-    words = ("MODEL.BACKBONE.DEPTH", "101x", "TEST.RERANK.K1", "77", "INPUT.SIZE_TEST", "[64, 64]")
+    words = (
+        "TEST.STEPS",
+        "['RERANK', 'AQE', 'WHITEN']",
+        "MODEL.BACKBONE.DEPTH",
+        "101x",
+        "TEST.RERANK.K1",
+        "77",
+        "INPUT.SIZE_TEST",
+        "[64, 64]",
+    )
     tried = load_config("base.yml", words)
     write_text("elsewhere/tuned.yml", written([trial(EXPANSION, RERANKING, 40.0)], tried))
     cfg = load_config("elsewhere/tuned.yml")
     before, after = (
-        dict(pair for pair in leaves(tree) if not pair[0].startswith(("TEST.AQE", "TEST.RERANK")))
+        dict(pair for pair in leaves(tree) if not pair[0].startswith(("TEST.AQE", "TEST.RERANK", "TEST.STEPS")))
         for tree in (tried, cfg)
     )
     assert before == after
+    assert tuple(cfg.TEST.STEPS) == ("WHITEN", "AQE", "RERANK")  # as it was tried, whatever the order was
     assert build_evaluator(cfg).steps == (Expand(EXPANSION), Rerank(RERANKING))
     assert cfg.TEST.METRIC == "euclidean"
     text = Path("elsewhere/tuned.yml").read_text()
     assert "mAP 40.00" in text
-    assert "+0.50 to +1.50 points" in text
+    assert "+0.50 to +1.50 beside plain search (95 %)" in text
 
 
 def test_where_nothing_was_better_the_steps_are_off(tmp_path, monkeypatch):
@@ -62,7 +80,16 @@ def test_where_nothing_was_better_the_steps_are_off(tmp_path, monkeypatch):
 
 def test_where_nothing_differs_from_the_defaults_the_config_still_loads(tmp_path):
     write_text(tmp_path / "tuned.yml", written([trial(None, None, 40.0)], get_cfg()))
-    assert load_config(tmp_path / "tuned.yml") == get_cfg()
+    cfg = load_config(tmp_path / "tuned.yml")
+    assert cfg.changes() == get_cfg().changes() == {}
+
+
+def test_a_gain_that_is_not_known_is_not_told(tmp_path):
+    best = replace(trial(None, None, 40.0), gain=None)
+    assert "95 %" not in written([best], get_cfg())
+    write_trials(tmp_path / "tuning.csv", [best])
+    with open(tmp_path / "tuning.csv", newline="") as file:
+        assert next(csv.DictReader(file))["gain_low"] == ""
 
 
 def test_the_table_of_trials_has_a_line_for_each(tmp_path):

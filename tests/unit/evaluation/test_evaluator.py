@@ -239,6 +239,28 @@ def test_features_that_a_step_cannot_work_on_are_refused_before_the_search(step,
         Evaluator(steps=[FuseFeatures(), step])(*embeddings(), model=model)
 
 
+class Half:
+    """A step that leaves half of the width."""
+
+    name, works_on = "+ half", "features"
+
+    def __call__(self, found):
+        return found.with_features(found.space.queries[:, :16], found.space.gallery[:, :16])
+
+
+def test_whitening_after_a_step_that_changes_the_width_is_held_to_that_width():
+    ready = Whiten(WhiteningSettings(), "f", replace(READY, mean=torch.zeros(16), matrix=torch.eye(16)))
+    found = Evaluator(steps=[Half(), ready])(*embeddings())
+    assert found.whitening is None  # nothing was learnt
+    with pytest.raises(InputError, match="from 16 floats a row, not 32"):
+        Evaluator(steps=[ready])(*embeddings())
+
+
+def test_a_source_of_whitening_that_there_is_not_is_refused():
+    with pytest.raises(InputError, match="learn_from is database or train, or what was learnt is given, not 'trian'"):
+        Whiten(WhiteningSettings(), "trian")
+
+
 def test_whitening_is_learnt_from_training_drawings_where_it_should():
     queries, gallery = embeddings()
     training = torch.randn(50, 32, generator=torch.Generator().manual_seed(7))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fastreid.evaluation import nearest
+from fastreid.evaluation.passes import bfloat16_pass
 from fastreid.evaluation.search import METRICS
 from fastreid.utils.errors import EnvironmentFault
 from fastreid.utils.mapped import MappedRows
@@ -163,3 +164,17 @@ def test_what_crowds_in_bfloat16_is_searched_again_within_the_budget(measured):
     found, held = measured(lambda: search(queries, precision="bfloat16"))
     assert torch.equal(found.indices[:, 0], torch.arange(20))
     assert held < 200  # rows in one precision, once
+
+
+@pytest.mark.parametrize("rounded", ["gallery", "queries", "both"])
+def test_the_bound_of_bfloat16_rows_holds_and_is_close_where_all_roundings_pull_one_way(rounded):
+    even = torch.ones(40, 64)  # as bfloat16 has it
+    odd = torch.full((40, 64), 0.5 * (1 + 0.95 * 2**-8))  # every float loses as much
+    queries = odd[:20] if rounded != "gallery" else even[:20]
+    gallery = torch.cat([odd if rounded != "queries" else even, torch.full((1, 64), 1.0)])
+    space = METRICS.get("inner_product")(queries, gallery)
+    scan, mine, theirs = bfloat16_pass(space, 3, memory_mb=64, insist=True).scan, slice(0, 20), slice(0, 40)
+    narrow = scan.queries(mine).double() @ scan.gallery(theirs).double().T
+    exact = space.query_rows(mine).double() @ space.gallery_rows(theirs).double().T
+    error = (narrow - exact).abs() / scan.slack[:, None]
+    assert 0.4 < error.max() <= 1

@@ -119,7 +119,7 @@ def test_tuning_refuses_what_it_cannot_do(evaluator, options, words):
         ({"k1": (0, 5), "k2": (1,)}, "of 0,5 and 1 not all can"),
         ({"k1": (2,), "k2": (5,)}, "nothing of RERANK would be tried"),
         ({"k1": (4, 8), "k2": (2, 9)}, "of 4,8 and 2,9 not all can"),
-        ({"lambda_value": (2,)}, "a share 0..1, not 2"),
+        ({"steps": ("AQE",), "lambda_value": (2,)}, "a share 0..1, not 2"),
         ({"form": "mine"}, "is fast-reid or paper, not 'mine'"),
         ({"top_n": -1}, "top_n is an integer of at least 1, not -1"),
     ],
@@ -147,6 +147,14 @@ def test_steps_that_learn_get_the_training_features_and_refuse_other_weights():
     ready = Whiten(WhiteningSettings(), "file", Whitening(torch.zeros(16), torch.eye(16), model="abc"))
     with pytest.raises(InputError, match="learnt with other weights"):
         tune(Evaluator(steps=[ready]), *sides, grid=GRID, model="xyz")
+
+
+@pytest.mark.parametrize(("num_draws", "num_queries"), [(0, 40), (1000, 1)])
+def test_a_gain_that_cannot_be_told_or_is_not_wanted_is_none(num_draws, num_queries):
+    queries, gallery = embeddings()
+    trials = tune(Evaluator(), queries.some(torch.arange(num_queries)), gallery, grid=GRID, num_draws=num_draws)
+    assert {trial.gain for trial in trials} == {None}
+    assert trials[0].told_gain() == ""
 
 
 def test_features_whose_patents_are_unknown_cannot_be_tuned_on():
