@@ -1,23 +1,20 @@
 """Drawings made from a seed, so that a first run needs no download."""
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fastreid.data.datasets.deeppatent import Patent
 from fastreid.data.generated import RULES_VERSION, write_patents
 from fastreid.structures import Drawing
-from fastreid.utils.errors import InputError, StorageError
-from fastreid.utils.logger import get_logger
+from fastreid.utils.errors import InputError
+from fastreid.utils.locks import alone
 
-LOCK_NAME = ".generated.lock"  # held by the one run that draws; stays, as a lock that is removed locks nobody out
+LOCK_NAME = ".generated.lock"  # held by the one run that draws
 UNFINISHED = re.compile(r"generated-[0-9a-f]{8}\.unfinished-\w{8}")
 
 
@@ -65,7 +62,7 @@ class Generated:
 
     def _draw(self) -> None:
         root = self.folder.parent
-        with _alone_in(root):
+        with alone(root / LOCK_NAME, doing="draws", setting="DATASETS.ROOT"):
             if self.folder.exists():  # drawn while this run waited
                 return
             for left in root.iterdir():
@@ -78,25 +75,3 @@ class Generated:
                 os.rename(unfinished, self.folder)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _alone_in(root: Path) -> Iterator[None]:
-    """Inside, no other run draws below this root; a run that is killed frees it."""
-    lock = None
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            get_logger().info(f"another run draws in {root}; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{root}: cannot be written ({error.strerror or error}); free space or choose another DATASETS.ROOT"
-        ) from error
-    finally:
-        if lock is not None:
-            os.close(lock)

@@ -1,0 +1,354 @@
+"""Pages decoded and reduced once, for every epoch, process and run after.
+
+One SQLite file a choice of settings, so that adding to it is safe against kills and other runs, and looking a page up
+takes tens of microseconds in any number of processes, which share what the system has read:
+
+    files   path, its size and times of change, and the sha256 of what it held
+    pages   sha256 of a file -> height, width, and zstd of that sha256 and the grey levels, with zstd's checksum
+
+So equal files share a page, a file that was only touched or moved with the folder is not decoded again, and a damaged
+entry is found out when it is read.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import PIL
+import zstandard
+
+from fastreid.data.datasets.base import refuse
+from fastreid.data.image import MAX_PIXELS, open_image, page_of, read_drawing
+from fastreid.structures import Drawing
+from fastreid.utils.errors import EnvironmentFault, InputError, StorageError
+from fastreid.utils.locks import alone
+from fastreid.utils.logger import get_logger
+
+FORMAT = 1  # of the tables and of what stands in them
+DECODER = 1  # grows whenever `read_image` gives other pixels for the same file
+
+_APPLICATION = 0x70617467  # what the file's header says it is for
+_TASK = 16  # files a process is given at a time
+_COMMIT_S = 2.0  # what a kill may lose
+_LARGEST_SIDE = 1 << 24
+_SCHEMA = """
+CREATE TABLE files (path BLOB PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, digest BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE pages (digest BLOB PRIMARY KEY, height INT NOT NULL, width INT NOT NULL, page BLOB NOT NULL);
+"""
+
+_PAGE = "SELECT p.digest, height, width, page FROM files f JOIN pages p ON p.digest = f.digest WHERE path = ?"
+_STATES = "SELECT path, size, mtime_ns, ctime_ns, f.digest FROM files f JOIN pages p ON p.digest = f.digest"
+
+State = tuple[int, int, int]  # size in bytes, time of change of the content and of anything, in ns
+
+
+class Made(NamedTuple):
+    """What became of one file: its state when it was read, its sha256, and its page unless that is there already."""
+
+    path: str
+    state: State
+    digest: bytes
+    page: tuple[int, int, bytes] | None
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What filling came to.
+
+    Args:
+        num_made: pages that were decoded.
+        num_kept: drawings whose page was there.
+    """
+
+    num_made: int
+    num_kept: int
+
+
+class PageCache:
+    """Pages of one choice of settings, in `folder/pages-<longest side>-<digest of settings>.sqlite`.
+
+    Other settings, another Pillow or other rules of decoding are another file. A page is what `read_drawing` gives for
+    its file, bit for bit. What the cache does not hold is read from its file.
+
+    Args:
+        folder: made if it is missing.
+        longest_px: as for `read_image`; 0 keeps pages whole.
+        max_pixels: a larger page is refused when it is made.
+    """
+
+    def __init__(self, folder: Path, *, longest_px: int, max_pixels: int = MAX_PIXELS):
+        self.settings = {"format": FORMAT, "decoder": DECODER, "pillow": PIL.__version__, "longest_px": longest_px}
+        digest = hashlib.blake2b(repr(self.settings).encode(), digest_size=4).hexdigest()
+        self.path = folder / f"pages-{longest_px or 'whole'}-{digest}.sqlite"
+        self.longest_px, self.max_pixels = longest_px, max_pixels
+        self._root = f"{os.path.abspath(folder.parent)}{os.sep}"
+        # A connection belongs to one process and thread; one that was inherited by a fork is neither used nor closed.
+        self._connections: dict[tuple[int, int], sqlite3.Connection] = {}
+        self._told: set[str] = set()
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_connections": {}}
+
+    def read(self, drawing: Drawing) -> np.ndarray:
+        """The page of a drawing, uint8 (H, W), as `read_drawing` gives it; a damaged entry is told and read anew."""
+        try:
+            entry = self._connection().execute(_PAGE, (self._key(drawing.path),)).fetchone()
+        except sqlite3.Error as error:
+            raise self._fault(error)
+        if entry is not None:
+            page = _unpacked(*entry)
+            if page is not None:
+                return page
+            self._tell(
+                f"{self.path}: the page of {drawing.name} is damaged, so its file is read; tools/prepare.py --mend"
+            )
+        return read_drawing(drawing, max_pixels=self.max_pixels, longest_px=self.longest_px)
+
+    def fill(
+        self,
+        drawings: Sequence[Drawing],
+        *,
+        num_workers: int = 0,
+        on_page: Callable[[int, int], None] | None = None,
+    ) -> Filled:
+        """Make the pages that are missing or whose files changed; one run does while others wait.
+
+        A kill loses the last seconds' pages and nothing else.
+
+        Args:
+            drawings: of any lists.
+            num_workers: processes that decode; 0 decodes in this one.
+            on_page: called after each file with how many are done and how many there are to do.
+
+        Raises:
+            InputError: images that cannot be read; all are told, the first 20 by name, after the others are kept.
+            StorageError: the folder cannot be written, the disk is full, or the cache is damaged.
+            EnvironmentFault: a decoding process died.
+        """
+        sources = {drawing.path: drawing for drawing in drawings}
+        if not self._stale(sources):  # nothing to write, so a folder that cannot be written is enough
+            return Filled(0, len(sources))
+        with alone(self.path.with_suffix(".lock"), doing="reads drawings", setting="DATASETS.CACHE.FOLDER"):
+            try:
+                connection = self._created()
+                try:
+                    stale = self._stale(sources)  # less than before, where another run was at it
+                    faults = self._make(connection, stale, num_workers=num_workers, on_page=on_page)
+                    connection.commit()
+                finally:
+                    connection.close()
+            except sqlite3.Error as error:
+                raise self._fault(error)
+        refuse([self._told_of(sources[path], fault) for path, fault in faults.items()], "the drawings")
+        return Filled(len(stale), len(sources) - len(stale))
+
+    def mend(self) -> int:
+        """Forget the files that are gone or whose pages are damaged; gives how many. A later `fill` makes them anew.
+
+        Raises:
+            StorageError: the folder cannot be written, or the cache is damaged as a whole.
+        """
+        if not self.path.exists():
+            return 0
+        with alone(self.path.with_suffix(".lock"), doing="reads drawings", setting="DATASETS.CACHE.FOLDER"):
+            try:
+                connection = self._created()
+                try:
+                    return self._mend(connection)
+                finally:
+                    connection.close()
+            except sqlite3.Error as error:
+                raise self._fault(error)
+
+    def size(self) -> tuple[int, int]:
+        """How many pages there are, and how many bytes the file has."""
+        try:
+            [num] = self._connection().execute("SELECT count(*) FROM pages").fetchone()
+        except sqlite3.Error as error:
+            raise self._fault(error)
+        return num, self.path.stat().st_size
+
+    def close(self) -> None:
+        """Close what this process and thread has open."""
+        connection = self._connections.pop((os.getpid(), threading.get_ident()), None)
+        if connection is not None:
+            connection.close()
+
+    def _make(
+        self,
+        connection: sqlite3.Connection,
+        stale: dict[str, bytes | None],
+        *,
+        num_workers: int,
+        on_page: Callable[[int, int], None] | None,
+    ) -> dict[str, str]:
+        """Write what the stale files hold; gives the faults by path."""
+        faults, saved = {}, time.monotonic()
+        for done, (path, made) in enumerate(self._decoded(stale, num_workers), start=1):
+            if isinstance(made, str):
+                faults[path] = made
+            else:
+                if made.page is not None:
+                    connection.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)", (made.digest, *made.page))
+                row = (self._key(path), *made.state, made.digest)
+                connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", row)
+            if time.monotonic() > saved + _COMMIT_S:
+                connection.commit()
+                saved = time.monotonic()
+            if on_page is not None:
+                on_page(done, len(stale))
+        return faults
+
+    def _decoded(self, stale: dict[str, bytes | None], num_workers: int) -> Iterator[tuple[str, Made | str]]:
+        """Each stale file with what it holds or why that cannot be told, in order."""
+        items = iter(stale.items())
+        tasks = iter(lambda: list(islice(items, _TASK)), [])
+        if num_workers == 0:
+            for task in tasks:
+                yield from _make_all(task, self.longest_px, self.max_pixels)
+            return
+        # A forked copy of a process that runs threads can hang, so the workers start clean; the fork server imports once.
+        clean = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        context = multiprocessing.get_context(clean)
+        context.set_forkserver_preload([__name__])
+        with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+            # Few at a time: what is done waits here until it is written.
+            given = (pool.submit(_make_all, task, self.longest_px, self.max_pixels) for task in tasks)
+            running = deque(islice(given, 4 * num_workers))
+            try:
+                while running:
+                    yield from running.popleft().result()
+                    running.extend(islice(given, 1))
+            except BrokenProcessPool:
+                raise EnvironmentFault("a decoding process died; free memory, or lower DATALOADER.NUM_WORKERS")
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _stale(self, sources: dict[str, Drawing]) -> dict[str, bytes | None]:
+        """The paths whose page is missing or of another state of the file, with the sha256 of a page that is there."""
+        known: dict[bytes, tuple[State, bytes]] = {}
+        if self.path.exists():
+            try:
+                rows = self._connection().execute(_STATES)
+                known = {path: ((size, mtime, ctime), digest) for path, size, mtime, ctime, digest in rows}
+            except sqlite3.Error as error:
+                raise self._fault(error)
+        stale: dict[str, bytes | None] = {}
+        for path in sources:
+            entry = known.get(self._key(path))
+            if entry is None or entry[0] != _state_of(path):
+                stale[path] = None if entry is None else entry[1]
+        return stale
+
+    def _mend(self, connection: sqlite3.Connection) -> int:
+        whole = set()
+        for digest, height, width, page in connection.execute("SELECT digest, height, width, page FROM pages"):
+            if _unpacked(digest, height, width, page) is not None:
+                whole.add(digest)
+        files = connection.execute("SELECT path, digest FROM files").fetchall()
+        lost = [(path,) for path, digest in files if digest not in whole or _state_of(self._path(path)) is None]
+        connection.executemany("DELETE FROM files WHERE path = ?", lost)
+        connection.execute("DELETE FROM pages WHERE digest NOT IN (SELECT digest FROM files)")
+        connection.commit()
+        connection.execute("VACUUM")
+        return len(lost)
+
+    def _created(self) -> sqlite3.Connection:
+        """A connection to write by; the lock is held."""
+        connection = sqlite3.connect(self.path, timeout=60)
+        if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
+            connection.execute("PRAGMA page_size = 8192")
+            connection.executescript(f"BEGIN; PRAGMA application_id = {_APPLICATION}; {_SCHEMA} COMMIT;")
+        return connection
+
+    def _connection(self) -> sqlite3.Connection:
+        """This process's and thread's connection to read by."""
+        place = os.getpid(), threading.get_ident()
+        if place not in self._connections:
+            # Whoever may write also rolls back what a killed writer had begun.
+            mode = "rw" if os.access(self.path.parent, os.W_OK) else "ro"
+            address = f"{self.path.absolute().as_uri()}?mode={mode}"
+            self._connections[place] = sqlite3.connect(address, uri=True, timeout=60)
+        return self._connections[place]
+
+    def _key(self, path: str) -> bytes:
+        """A path as the file has it: from the folder the cache lies in, so that both may move together."""
+        whole = os.path.abspath(path)
+        return os.fsencode(whole.removeprefix(self._root))
+
+    def _path(self, key: bytes) -> str:
+        return os.path.join(self._root, os.fsdecode(key))
+
+    def _told_of(self, drawing: Drawing, fault: str) -> str:
+        return f"{drawing.source}: {fault}" if drawing.source else fault
+
+    def _fault(self, error: sqlite3.Error) -> StorageError:
+        if "full" in str(error) or "readonly" in str(error) or "unable to open" in str(error):
+            return StorageError(f"{self.path}: {error}; free space, or choose another DATASETS.CACHE.FOLDER")
+        return StorageError(f"{self.path}: damaged ({error}); remove it, and its pages are made anew")
+
+    def _tell(self, words: str) -> None:
+        if words not in self._told:  # once an epoch would be noise
+            self._told.add(words)
+            get_logger().warning(words)
+
+
+def _state_of(path: str) -> State | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _make_all(
+    task: Sequence[tuple[str, bytes | None]], longest_px: int, max_pixels: int
+) -> list[tuple[str, Made | str]]:
+    return [(path, _make_one(path, known, longest_px=longest_px, max_pixels=max_pixels)) for path, known in task]
+
+
+def _make_one(path: str, known: bytes | None, *, longest_px: int, max_pixels: int) -> Made | str:
+    """What a file holds, or in words why it cannot be told."""
+    try:
+        with open_image(path) as file:
+            status = os.fstat(file.fileno())  # before the reading: what changes during it is noticed next time
+            digest = hashlib.sha256(file.read()).digest()
+            file.seek(0)
+            page = None if digest == known else page_of(file, path, max_pixels=max_pixels, longest_px=longest_px)
+    except InputError as error:
+        return str(error)
+    state = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return Made(path, state, digest, None if page is None else _packed(digest, page))
+
+
+def _packed(digest: bytes, page: np.ndarray) -> tuple[int, int, bytes]:
+    height, width = page.shape
+    squeezed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(digest + page.tobytes())
+    return height, width, squeezed
+
+
+def _unpacked(digest: bytes, height: int, width: int, squeezed: bytes) -> np.ndarray | None:
+    """The page, uint8 (height, width); None where anything of it is damaged."""
+    try:
+        if not (0 < height < _LARGEST_SIDE and 0 < width < _LARGEST_SIDE):
+            return None
+        if zstandard.frame_content_size(squeezed) != len(digest) + height * width:
+            return None
+        content = zstandard.ZstdDecompressor().decompress(squeezed)
+    except (zstandard.ZstdError, TypeError, MemoryError):  # whatever damaged bytes lead to
+        return None
+    if not content.startswith(digest):
+        return None
+    return np.frombuffer(content, np.uint8, offset=len(digest)).reshape(height, width)
