@@ -43,6 +43,8 @@ setup(
         "yacs",
         "faiss-cpu",
         "scipy",
+        "tqdm",
+        "zstandard",
         "safetensors",
         "gdown",
         "tensorboard",

@@ -123,6 +123,7 @@ RULES: dict[str, Rule] = {
     "INPUT.SIZE_TRAIN": SIZE,
     "INPUT.SIZE_TEST": SIZE,
     "INPUT.FILL": Rule(0, 255),
+    "INPUT.LONGEST_PX": NONE_OR_MORE,
     "INPUT.MAX_PIXELS": COUNT,
     "INPUT.CROP.SIZE": SIZE,
     "INPUT.CROP.SCALE": Rule(0, 1, above=True, lengths=(2, 2), ascending=True),

@@ -1,5 +1,6 @@
 """From a config to drawings, transforms and loaders: the room's tables and its only reader of the config."""
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,16 +9,20 @@ from typing import Any
 
 import torch
 from torchvision.transforms import v2
+from tqdm import tqdm
 
 from fastreid.config import CfgNode
+from fastreid.data.cache import Filled, PageCache
 from fastreid.data.datasets.base import Dataset, RetrievalData, class_numbers
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
 from fastreid.data.datasets.folder import Folder, Lists
 from fastreid.data.datasets.generated import Generated
 from fastreid.data.datasets.joined import joined, overlap
+from fastreid.data.image import read_drawing
 from fastreid.data.loading import Sampler, TestLoader, TrainLoader, Workers
 from fastreid.data.samplers.identity import BalancedIdentitySampler, IdentitySampler, NaiveIdentitySampler
 from fastreid.data.samplers.stream import ImbalancedDatasetSampler, TrainingSampler
+from fastreid.data.samples import Read
 from fastreid.data.transforms.autoaugment import AugMix, AutoAugment
 from fastreid.data.transforms.page import PadAndCrop, Pipeline, Resize
 from fastreid.data.transforms.patch import RandomPatch
@@ -134,9 +139,10 @@ def build_train_loader(
             f"{sampler.num_short_ids} of {len(words)} patents have fewer than {options.num_instance} drawings "
             "(DATALOADER.NUM_INSTANCE), so drawings of theirs stand several times in a batch"
         )
+    read = build_reader(cfg, drawings)
     return TrainLoader(
         drawings,
-        transform=build_train_transforms(cfg, donors=drawings),
+        transform=build_train_transforms(cfg, donors=drawings, read=read),
         sampler=sampler,
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         seed=cfg.SEED,
@@ -144,7 +150,7 @@ def build_train_loader(
         rank=rank,
         world_size=world_size,
         workers=_workers(cfg),
-        max_pixels=cfg.INPUT.MAX_PIXELS,
+        read=read,
     )
 
 
@@ -157,16 +163,55 @@ def build_test_loader(cfg: CfgNode, drawings: Sequence[Drawing], *, rank: int = 
         rank=rank,
         world_size=world_size,
         workers=_workers(cfg),
-        max_pixels=cfg.INPUT.MAX_PIXELS,
+        read=build_reader(cfg, drawings),
     )
 
 
-def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = ()) -> Pipeline:
+def build_reader(cfg: CfgNode, drawings: Sequence[Drawing] = ()) -> Read:
+    """Drawing to page as all of a run reads drawings: reduced to INPUT.LONGEST_PX, from the cache where it is on.
+
+    Args:
+        cfg: settings.
+        drawings: those that will be read; the cache is filled with them first.
+
+    Raises:
+        InputError: the cache is on, and some of the drawings cannot be read.
+    """
+    if not cfg.DATASETS.CACHE.ENABLED or not drawings:
+        return functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
+    cache = build_cache(cfg)
+    fill_cache(cfg, cache, drawings)
+    return cache.read
+
+
+def build_cache(cfg: CfgNode) -> PageCache:
+    """The cache of the pages of INPUT.LONGEST_PX, in DATASETS.CACHE.FOLDER or beside the data."""
+    given = cfg.DATASETS.CACHE.FOLDER
+    folder = Path(given).expanduser() if given else _root(cfg) / "cache"
+    return PageCache(folder, longest_px=cfg.INPUT.LONGEST_PX, max_pixels=cfg.INPUT.MAX_PIXELS)
+
+
+def fill_cache(cfg: CfgNode, cache: PageCache, drawings: Sequence[Drawing]) -> Filled:
+    """Make the pages that are missing with DATALOADER.NUM_WORKERS processes, with a bar where somebody looks on."""
+    with tqdm(disable=None, unit="drawing", desc=f"pages for {cache.path.name}", leave=False) as bar:
+
+        def on_page(done: int, num: int) -> None:
+            bar.total = num
+            bar.update(done - bar.n)
+
+        filled = cache.fill(drawings, num_workers=cfg.DATALOADER.NUM_WORKERS, on_page=on_page)
+    if filled.num_made:
+        get_logger().info(f"{cache.path}: made {filled.num_made} pages, {filled.num_kept} were there")
+    return filled
+
+
+def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read: Read = read_drawing) -> Pipeline:
     """Page to image with the random changes that INPUT switches on.
 
     Args:
         cfg: settings.
         donors: where random patch (INPUT.RPT) takes its pieces from; refused when that is on and they are none.
+        read: gives a donor's page.
     """
     given = cfg.INPUT
     on_page = [make(given) for switch, make in PAGE_STEPS if not switch or given[switch].ENABLED]
@@ -174,7 +219,7 @@ def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = ()) -> P
     if given.REA.ENABLED:
         on_tensor.append(_erasing(given.REA))
     if given.RPT.ENABLED:
-        on_tensor.append(RandomPatch(donors, prob=given.RPT.PROB, max_pixels=given.MAX_PIXELS))
+        on_tensor.append(RandomPatch(donors, prob=given.RPT.PROB, read=read))
     return Pipeline(on_page, on_tensor)
 
 

@@ -3,7 +3,7 @@
 One SQLite file a choice of settings, so that adding to it is safe against kills and other runs, and looking a page up
 takes tens of microseconds in any number of processes, which share what the system has read:
 
-    files   path, its size and times of change, and the sha256 of what it held
+    files   path, its size and times of change, the sha256 of what it held, and a mark over all of these
     pages   sha256 of a file -> height, width, and zstd of that sha256 and the grey levels, with zstd's checksum
 
 So equal files share a page, a file that was only touched or moved with the folder is not decoded again, and a damaged
@@ -11,14 +11,12 @@ entry is found out when it is read.
 """
 
 import hashlib
-import multiprocessing
 import os
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
@@ -35,6 +33,7 @@ from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentFault, InputError, StorageError
 from fastreid.utils.locks import alone
 from fastreid.utils.logger import get_logger
+from fastreid.utils.processes import clean_pool
 
 FORMAT = 1  # of the tables and of what stands in them
 DECODER = 1  # grows whenever `read_image` gives other pixels for the same file
@@ -44,12 +43,13 @@ _TASK = 16  # files a process is given at a time
 _COMMIT_S = 2.0  # what a kill may lose
 _LARGEST_SIDE = 1 << 24
 _SCHEMA = """
-CREATE TABLE files (path BLOB PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, digest BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE pages (digest BLOB PRIMARY KEY, height INT NOT NULL, width INT NOT NULL, page BLOB NOT NULL);
+CREATE TABLE files (path BLOB PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, digest BLOB, mark BLOB) WITHOUT ROWID;
+CREATE TABLE pages (digest BLOB PRIMARY KEY, height INT, width INT, page BLOB);
 """
 
-_PAGE = "SELECT p.digest, height, width, page FROM files f JOIN pages p ON p.digest = f.digest WHERE path = ?"
-_STATES = "SELECT path, size, mtime_ns, ctime_ns, f.digest FROM files f JOIN pages p ON p.digest = f.digest"
+_FILE = "path, size, mtime_ns, ctime_ns, f.digest, mark"
+_PAGE = f"SELECT {_FILE}, height, width, page FROM files f JOIN pages p ON p.digest = f.digest WHERE path = ?"
+_FILES = f"SELECT {_FILE} FROM files f JOIN pages p ON p.digest = f.digest"
 
 State = tuple[int, int, int]  # size in bytes, time of change of the content and of anything, in ns
 
@@ -108,7 +108,7 @@ class PageCache:
         except sqlite3.Error as error:
             raise self._fault(error)
         if entry is not None:
-            page = _unpacked(*entry)
+            page = _unpacked(entry[4], *entry[6:]) if _holds(entry[:6]) else None
             if page is not None:
                 return page
             self._tell(
@@ -203,7 +203,7 @@ class PageCache:
                 if made.page is not None:
                     connection.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)", (made.digest, *made.page))
                 row = (self._key(path), *made.state, made.digest)
-                connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", row)
+                connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", (*row, _mark(row)))
             if time.monotonic() > saved + _COMMIT_S:
                 connection.commit()
                 saved = time.monotonic()
@@ -219,11 +219,7 @@ class PageCache:
             for task in tasks:
                 yield from _make_all(task, self.longest_px, self.max_pixels)
             return
-        # A forked copy of a process that runs threads can hang, so the workers start clean; the fork server imports once.
-        clean = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        context = multiprocessing.get_context(clean)
-        context.set_forkserver_preload([__name__])
-        with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+        with clean_pool(num_workers, preload=__name__) as pool:
             # Few at a time: what is done waits here until it is written.
             given = (pool.submit(_make_all, task, self.longest_px, self.max_pixels) for task in tasks)
             running = deque(islice(given, 4 * num_workers))
@@ -241,8 +237,9 @@ class PageCache:
         known: dict[bytes, tuple[State, bytes]] = {}
         if self.path.exists():
             try:
-                rows = self._connection().execute(_STATES)
-                known = {path: ((size, mtime, ctime), digest) for path, size, mtime, ctime, digest in rows}
+                if _is_ours(self._connection()):
+                    rows = self._connection().execute(_FILES)
+                    known = {row[0]: (row[1:4], row[4]) for row in rows if _holds(row)}
             except sqlite3.Error as error:
                 raise self._fault(error)
         stale: dict[str, bytes | None] = {}
@@ -257,8 +254,12 @@ class PageCache:
         for digest, height, width, page in connection.execute("SELECT digest, height, width, page FROM pages"):
             if _unpacked(digest, height, width, page) is not None:
                 whole.add(digest)
-        files = connection.execute("SELECT path, digest FROM files").fetchall()
-        lost = [(path,) for path, digest in files if digest not in whole or _state_of(self._path(path)) is None]
+        files = connection.execute("SELECT * FROM files").fetchall()
+        lost = [
+            (row[0],)
+            for row in files
+            if not (_holds(row) and row[4] in whole and _state_of(self._path(row[0])) is not None)
+        ]
         connection.executemany("DELETE FROM files WHERE path = ?", lost)
         connection.execute("DELETE FROM pages WHERE digest NOT IN (SELECT digest FROM files)")
         connection.commit()
@@ -268,7 +269,7 @@ class PageCache:
     def _created(self) -> sqlite3.Connection:
         """A connection to write by; the lock is held."""
         connection = sqlite3.connect(self.path, timeout=60)
-        if connection.execute("PRAGMA application_id").fetchone() != (_APPLICATION,):
+        if not _is_ours(connection):
             connection.execute("PRAGMA page_size = 8192")
             connection.executescript(f"BEGIN; PRAGMA application_id = {_APPLICATION}; {_SCHEMA} COMMIT;")
         return connection
@@ -305,12 +306,27 @@ class PageCache:
             get_logger().warning(words)
 
 
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    """Whether the tables are there; another run may be about to make them."""
+    return connection.execute("PRAGMA application_id").fetchone() == (_APPLICATION,)
+
+
 def _state_of(path: str) -> State | None:
     try:
         status = os.stat(path)
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _mark(row: tuple) -> bytes:
+    """Tells a file's row from one that was damaged, even into that of another file."""
+    return hashlib.blake2b(repr(row).encode(), digest_size=8).digest()
+
+
+def _holds(row: tuple) -> bool:
+    """Whether a file's row has the mark it was written with."""
+    return _mark(row[:-1]) == row[-1]
 
 
 def _make_all(

@@ -21,12 +21,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from fastreid.data.datasets.base import class_numbers
-from fastreid.data.image import MAX_PIXELS
+from fastreid.data.image import read_drawing
 from fastreid.data.messages import one_line
 from fastreid.data.samplers.stream import InferenceSampler
-from fastreid.data.samples import DrawingDataset, Item, Transform, collate
+from fastreid.data.samples import DrawingDataset, Item, Read, Transform, collate
 from fastreid.structures import Batch, Drawing
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentFault, FastreidError, InputError
 
 NUM_DRAWINGS_TOLD = 3
 MAIN_ANSWERS = (signal.SIGTERM, signal.SIGINT)
@@ -73,7 +73,7 @@ class TrainLoader:
         rank: this device's number; it gets its slice of each global batch.
         world_size: how many devices share a batch.
         workers: the processes that load.
-        max_pixels: larger images are refused.
+        read: gives a drawing's page.
 
     Attributes:
         words: the patents' words in order of their class numbers.
@@ -98,7 +98,7 @@ class TrainLoader:
         rank: int = 0,
         world_size: int = 1,
         workers: Workers = Workers(),
-        max_pixels: int = MAX_PIXELS,
+        read: Read = read_drawing,
     ):
         self.iters_per_epoch = len(drawings) // batch_size
         if not self.iters_per_epoch:
@@ -109,7 +109,7 @@ class TrainLoader:
             raise InputError(f"SOLVER.IMS_PER_BATCH is {batch_size}; allowed are multiples of the {world_size} devices")
         targets, self.words = class_numbers(drawings)
         self.num_classes = len(self.words)
-        dataset = DrawingDataset(drawings, targets, transform=transform, seed=seed, max_pixels=max_pixels)
+        dataset = DrawingDataset(drawings, targets, transform=transform, seed=seed, read=read)
         share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         self._feed = _Feed(dataset, _train_items(sampler, start_iteration, batch_size, share), workers)
 
@@ -135,7 +135,7 @@ class TestLoader:
         rank: this process's number; it gets a run of whole batches.
         world_size: how many processes share the list.
         workers: the processes that load.
-        max_pixels: larger images are refused.
+        read: gives a drawing's page.
     """
 
     __test__ = False  # not a test, whatever its name makes pytest think
@@ -149,11 +149,11 @@ class TestLoader:
         rank: int = 0,
         world_size: int = 1,
         workers: Workers = Workers(),
-        max_pixels: int = MAX_PIXELS,
+        read: Read = read_drawing,
     ):
         targets, self.words = class_numbers(drawings)
         self.sampler = InferenceSampler(len(drawings), batch_size=batch_size, rank=rank, world_size=world_size)
-        self.dataset = DrawingDataset(drawings, targets, transform=transform, max_pixels=max_pixels)
+        self.dataset = DrawingDataset(drawings, targets, transform=transform, read=read)
         self.workers = workers
 
     def __len__(self) -> int:
@@ -181,7 +181,7 @@ class _Feed:
         self.items = items
         self.workers = workers
         self.awaited: deque[list[Item]] = deque()  # given to the workers and not yet back, in order
-        self.batches: Iterator[Batch | InputError] | None = None
+        self.batches: Iterator[Batch | FastreidError] | None = None
         self.closed = False
 
     def __iter__(self) -> Iterator[Batch]:
@@ -199,7 +199,7 @@ class _Feed:
                 raise self._fault(str(error))
             raise
         self.awaited.popleft()
-        if isinstance(batch, InputError):
+        if isinstance(batch, FastreidError):
             raise batch
         return batch
 
@@ -207,7 +207,7 @@ class _Feed:
         self.closed = True
         self.batches = None
 
-    def _start(self) -> Iterator[Batch | InputError]:
+    def _start(self) -> Iterator[Batch | FastreidError]:
         several = self.workers.num > 0
         with warnings.catch_warnings():
             # Python 3.12 and later warn of any fork beside threads; the head of this file says why this one is safe.

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fastreid.data.image import MAX_PIXELS, read_drawing
+from fastreid.data.image import read_drawing
 from fastreid.data.messages import one_line
 from fastreid.structures import Batch, Drawing
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import FastreidError, InputError
 from fastreid.utils.seeding import keyed_torch
 
+Read = Callable[[Drawing], np.ndarray]  # a drawing to its page, uint8 (H, W)
 Transform = Callable[[np.ndarray], Tensor]
 Item = tuple[int, int]  # (draw, row): the how-manieth drawing of the run, and its place in the list
 Sample = tuple[Tensor, int, int]  # image, target, row
@@ -21,7 +22,7 @@ NUM_SIZES_TOLD = 3
 
 
 class DrawingDataset(Dataset):
-    """Gives the sample of a (draw, row), or the InputError that tells why there is none.
+    """Gives the sample of a (draw, row), or the error that tells why there is none.
 
     An error is returned, not raised, because torch would wrap one raised in a worker into a traceback.
 
@@ -30,7 +31,7 @@ class DrawingDataset(Dataset):
         targets: class number of each drawing.
         transform: page to image.
         seed: the run's seed: what is random in the transform follows from it, the draw and the row.
-        max_pixels: larger images are refused.
+        read: gives a drawing's page.
     """
 
     def __init__(
@@ -40,20 +41,20 @@ class DrawingDataset(Dataset):
         *,
         transform: Transform,
         seed: int = 0,
-        max_pixels: int = MAX_PIXELS,
+        read: Read = read_drawing,
     ):
         self.drawings = drawings
         self.targets = targets
         self.transform = transform
         self.seed = seed
-        self.max_pixels = max_pixels
+        self.read = read
 
-    def __getitem__(self, item: Item) -> Sample | InputError:
+    def __getitem__(self, item: Item) -> Sample | FastreidError:
         draw, row = item
         drawing = self.drawings[row]
         try:
-            page = read_drawing(drawing, max_pixels=self.max_pixels)
-        except InputError as error:
+            page = self.read(drawing)
+        except FastreidError as error:
             return error
         try:
             with keyed_torch(self.seed, "augment", draw, row):
@@ -62,11 +63,11 @@ class DrawingDataset(Dataset):
             return InputError(f"{drawing.source}: {one_line(drawing.path)}: {error}")
 
 
-def collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
+def collate(samples: Sequence[Sample | FastreidError]) -> Batch | FastreidError:
     """Stack samples to a batch; if some are errors, the first of them."""
     good: list[Sample] = []
     for sample in samples:
-        if isinstance(sample, InputError):
+        if isinstance(sample, FastreidError):
             return sample
         good.append(sample)
     images, targets, rows = zip(*good)

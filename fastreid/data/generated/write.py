@@ -1,9 +1,8 @@
 """Generated patents on the disk, in the DeepPatent layout."""
 
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from fastreid.data.generated.patent import FEWEST_DRAWINGS, draw_patent, num_dra
 from fastreid.data.generated.sheet import page_size, png_bytes
 from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.files import atomic_write, write_text
+from fastreid.utils.processes import clean_pool
 from fastreid.utils.seeding import keyed_generator
 
 RULES_VERSION = 1  # grows whenever the same seed gives other bytes than before
@@ -143,11 +143,7 @@ def _draw_all(root: Path, collection: Collection, numbers: list[int], num_worker
             _write_patent(root, collection, number)
             yield
         return
-    # A forked copy of a process that runs threads can hang, so the workers start clean; the fork server imports once.
-    clean = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(clean)
-    context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(min(num_workers, len(numbers)), mp_context=context) as pool:
+    with clean_pool(min(num_workers, len(numbers)), preload=__name__) as pool:
         drawn = [pool.submit(_write_patent, root, collection, number) for number in numbers]
         try:
             for future in as_completed(drawn):

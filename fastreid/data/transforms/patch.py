@@ -1,8 +1,9 @@
 """A piece of another drawing pasted over part of this one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -23,18 +24,18 @@ class RandomPatch:
     Args:
         donors: the drawings a piece may come from.
         prob: probability 0..1.
-        max_pixels: as for any drawing.
+        read: gives a drawing's page.
     """
 
     AREA = (0.01, 0.5)
     ASPECT = 10.0
 
-    def __init__(self, donors: Sequence[Drawing], *, prob: float, max_pixels: int):
+    def __init__(self, donors: Sequence[Drawing], *, prob: float, read: Callable[[Drawing], np.ndarray] = read_drawing):
         if not donors:
             raise InputError("INPUT.RPT.ENABLED needs the training drawings to take pieces from; none were given")
         self.donors = donors
         self.prob = prob
-        self.max_pixels = max_pixels
+        self.read = read
 
     def __call__(self, image: Tensor) -> Tensor:
         if not chance(self.prob):
@@ -51,7 +52,7 @@ class RandomPatch:
     def _donor(self, image: Tensor) -> Tensor:
         drawing = self.donors[int(torch.randint(len(self.donors), ()))]
         try:
-            page = Image.fromarray(read_drawing(drawing, max_pixels=self.max_pixels))
+            page = Image.fromarray(self.read(drawing))
         except InputError as error:
             raise InputError(f"for a random patch, {error}")
         return to_tensor(page.resize((image.shape[2], image.shape[1]), Image.Resampling.BICUBIC))

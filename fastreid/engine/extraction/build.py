@@ -140,6 +140,7 @@ def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str,
     found = {name: value for name, value in _leaves("MODEL", cfg.MODEL) if not name.startswith(SHAPES_NOTHING)}
     found |= {
         "INPUT.SIZE_TEST": cfg.INPUT.SIZE_TEST,
+        "INPUT.LONGEST_PX": cfg.INPUT.LONGEST_PX,
         "INPUT.CROP.ENABLED": cfg.INPUT.CROP.ENABLED,
         "INPUT.CROP.SIZE": cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else "",
         "TEST.FLIP.ENABLED": cfg.TEST.FLIP.ENABLED,

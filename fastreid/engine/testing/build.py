@@ -60,7 +60,7 @@ def reader(cfg: CfgNode):
     """Path to page, uint8 (H, W), as all of a run reads drawings."""
 
     def read(path: str) -> np.ndarray:
-        return read_image(path, max_pixels=cfg.INPUT.MAX_PIXELS)
+        return read_image(path, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
 
     return read
 

@@ -1,0 +1,79 @@
+"""A cache that a killed run was filling, or that two runs fill at once, is whole for the next one."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastreid.data.cache import PageCache
+from fastreid.data.image import read_drawing
+from fastreid.structures import Drawing
+
+REPOSITORY = Path(__file__).parents[2]
+NUM = 300
+FILL = """
+import sys
+from pathlib import Path
+from fastreid.data import cache
+from fastreid.structures import Drawing
+cache._COMMIT_S, workers = 0.0, int(sys.argv[2])  # a commit a file, so that kills fall inside commits too
+drawings = [Drawing(str(path), path.name, "1") for path in sorted(Path(sys.argv[1], "data").iterdir())]
+print("begins", flush=True)
+filled = cache.PageCache(Path(sys.argv[1], "cache"), longest_px=60).fill(drawings, num_workers=workers)
+print(filled.num_made, flush=True)
+"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "data").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(NUM):
+        Image.fromarray(rng.integers(0, 256, (80, 70), dtype=np.uint8)).save(tmp_path / f"data/{number:03}.png")
+    return tmp_path
+
+
+def start(root, num_workers=0):
+    process = subprocess.Popen(
+        [sys.executable, "-c", FILL, root, str(num_workers)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+    )
+    process.stdout.readline()
+    return process
+
+
+def check(root):
+    """Every page is there and is that of its file."""
+    drawings = [Drawing(str(path), path.name, "1") for path in sorted((root / "data").iterdir())]
+    cache = PageCache(root / "cache", longest_px=60)
+    assert cache.fill(drawings).num_made == 0
+    assert all(np.array_equal(cache.read(drawing), read_drawing(drawing, longest_px=60)) for drawing in drawings)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_kills_lose_no_page_that_was_written(root, num_workers):
+    chance, num_pages = random.Random(num_workers), [0]
+    for _ in range(4):
+        filling = start(root, num_workers)
+        time.sleep(chance.uniform(0.05, 0.25) + 2.5 * (num_workers > 0))  # workers take a while to start
+        filling.send_signal(signal.SIGKILL)
+        filling.communicate(timeout=30)
+        cache = PageCache(root / "cache", longest_px=60)
+        num_pages.append(cache.size()[0] if cache.path.exists() else 0)
+    assert num_pages == sorted(num_pages)
+    assert num_pages[-1] > 0
+    last = start(root, num_workers)
+    assert int(last.communicate(timeout=60)[0]) == NUM - num_pages[-1]
+    check(root)
+
+
+def test_two_runs_at_once_decode_every_file_once(root):
+    runs = [start(root) for _ in range(2)]
+    made = [int(run.communicate(timeout=60)[0].splitlines()[-1]) for run in runs]
+    assert sum(made) == NUM
+    check(root)

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Decode all drawings of a config into the cache: tools/prepare.py --config-file FILE [KEY VALUE ...]"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from fastreid.data.build import build_cache, build_datasets, build_test_datasets, fill_cache
+from fastreid.engine.setup import load_config
+from fastreid.utils.exits import CommandParser, run_tool
+from fastreid.utils.logger import setup_logger
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    cfg = load_config(args.config_file, args.opts)
+    setup_logger()
+    train, tests = ((), build_test_datasets(cfg)) if args.split == "test" else build_datasets(cfg)
+    drawings = list(train)
+    if args.split != "train":
+        drawings += [drawing for data in tests.values() for drawing in (*data.queries, *data.gallery)]
+    cache = build_cache(cfg)
+    if args.mend:
+        print(f"{cache.path}: forgot {cache.mend()} files that are gone or whose pages were damaged")
+    filled = fill_cache(cfg, cache, drawings)
+    num_pages, num_bytes = cache.size()
+    print(
+        f"{cache.path}: made {filled.num_made} pages, {filled.num_kept} were there; it holds {num_pages} in "
+        f"{num_bytes / 2**20:.1f} MiB, {num_bytes / num_pages / 1024:.1f} KiB each"
+    )
+    if not cfg.DATASETS.CACHE.ENABLED:
+        print("to use it: DATASETS.CACHE.ENABLED True")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        description="Decode the drawings of a config once, into the cache that training and test read."
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML settings")
+    parser.add_argument(
+        "--split",
+        choices=("all", "train", "test"),
+        default="all",
+        help="train: the drawings of DATASETS.NAMES; test: those of DATASETS.TESTS (all)",
+    )
+    parser.add_argument(
+        "--mend", action="store_true", help="first forget files that are gone and pages that are damaged"
+    )
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings that win over the file")
+    return parser
+
+
+def cli() -> int:
+    return run_tool(main)
+
+
+if __name__ == "__main__":
+    sys.exit(cli())
