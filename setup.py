@@ -76,6 +76,7 @@ setup(
             "fastreid-test = fastreid_tools.test:cli",
             "fastreid-extract = fastreid_tools.extract:cli",
             "fastreid-tune-postprocessing = fastreid_tools.tune_postprocessing:cli",
+            "fastreid-prepare = fastreid_tools.prepare:cli",
             "fastreid-make-drawings = fastreid_tools.make_drawings:cli",
         ]
     },

@@ -15,8 +15,11 @@ def get_logger() -> logging.Logger:
     return logging.getLogger(NAME)
 
 
-def setup_logger(folder: str | Path, *, rank: int = 0) -> logging.Logger:
-    """Send the run's lines to the console (process 0 only) and to `folder/log.txt` (`log.txt.rankN` for the others)."""
+def setup_logger(folder: str | Path | None = None, *, rank: int = 0) -> logging.Logger:
+    """Send the run's lines to the console (process 0 only) and to `folder/log.txt` (`log.txt.rankN` for the others).
+
+    Without a folder there is no file.
+    """
     logger = get_logger()
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
@@ -28,6 +31,8 @@ def setup_logger(folder: str | Path, *, rank: int = 0) -> logging.Logger:
         console.setLevel(logging.INFO)
         console.setFormatter(_ConsoleFormatter())
         logger.addHandler(console)
+    if folder is None:
+        return logger
     file = _LogFile(Path(folder) / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"), encoding="utf-8")
     file.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S"))
     logger.addHandler(file)

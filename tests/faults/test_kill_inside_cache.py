@@ -41,10 +41,20 @@ def root(tmp_path):
 
 def start(root, num_workers=0):
     process = subprocess.Popen(
-        [sys.executable, "-c", FILL, root, str(num_workers)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", FILL, root, str(num_workers)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     process.stdout.readline()
     return process
+
+
+def num_made(filling):
+    output = filling.communicate(timeout=60)[0]
+    assert filling.returncode == 0, output
+    return int(output.splitlines()[-1])
 
 
 def check(root):
@@ -67,13 +77,11 @@ def test_kills_lose_no_page_that_was_written(root, num_workers):
         num_pages.append(cache.size()[0] if cache.path.exists() else 0)
     assert num_pages == sorted(num_pages)
     assert num_pages[-1] > 0
-    last = start(root, num_workers)
-    assert int(last.communicate(timeout=60)[0]) == NUM - num_pages[-1]
+    assert num_made(start(root, num_workers)) == NUM - num_pages[-1]
     check(root)
 
 
 def test_two_runs_at_once_decode_every_file_once(root):
     runs = [start(root) for _ in range(2)]
-    made = [int(run.communicate(timeout=60)[0].splitlines()[-1]) for run in runs]
-    assert sum(made) == NUM
+    assert sum(num_made(run) for run in runs) == NUM
     check(root)
