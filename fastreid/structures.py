@@ -63,10 +63,6 @@ class Batch:
         images = self.images.to(device, non_blocking=True)
         return Batch(images, self.targets.to(device, non_blocking=True), self.rows)
 
-    def pin_memory(self) -> "Batch":
-        """The batch in memory a GPU fetches faster; DataLoader calls it."""
-        return Batch(self.images.pin_memory(), self.targets.pin_memory(), self.rows)
-
 
 @dataclass(frozen=True)
 class Embeddings:

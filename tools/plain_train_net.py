@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     device = device_of(cfg)
 
     drawings, tests = build_datasets(cfg)
-    loader = build_train_loader(cfg, drawings)
+    loader = build_train_loader(cfg, drawings, device=device)
     model = build_model(cfg, num_classes=num_classes_of(cfg, loader.num_classes)).to(device)
     start_from(cfg, model)
     optimizer = build_optimizer(cfg, model)
@@ -59,7 +59,6 @@ def run(args: argparse.Namespace) -> None:
         for group in optimizer.param_groups:
             group["lr"] = schedule.lr(group["base_lr"], iteration)
         model.train()
-        batch = batch.to(device)
         losses = model(batch.images, batch.targets)
         total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()

@@ -5,7 +5,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fastreid.data.build import build_cache, build_datasets, build_test_datasets, fill_cache
+from fastreid.data.build import build_datasets, build_test_datasets
+from fastreid.data.pages.build import build_cache, fill_cache
 from fastreid.engine.setup import load_config
 from fastreid.utils.exits import CommandParser, run_tool
 from fastreid.utils.logger import setup_logger

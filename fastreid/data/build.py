@@ -1,7 +1,5 @@
 """From a config to drawings, transforms and loaders: the room's tables and its only reader of the config."""
 
-import functools
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,22 +7,22 @@ from typing import Any
 
 import torch
 from torchvision.transforms import v2
-from tqdm import tqdm
 
 from fastreid.config import CfgNode
-from fastreid.data.cache import Filled, PageCache
 from fastreid.data.datasets.base import Dataset, RetrievalData, class_numbers
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
 from fastreid.data.datasets.folder import Folder, Lists
 from fastreid.data.datasets.generated import Generated
 from fastreid.data.datasets.joined import joined, overlap
 from fastreid.data.image import read_drawing
-from fastreid.data.loading import Sampler, TestLoader, TrainLoader, Workers
+from fastreid.data.loading import CPU, Sampler, TestLoader, TrainLoader, Workers
+from fastreid.data.pages.build import build_reader, data_root
 from fastreid.data.samplers.identity import BalancedIdentitySampler, IdentitySampler, NaiveIdentitySampler
 from fastreid.data.samplers.stream import ImbalancedDatasetSampler, TrainingSampler
 from fastreid.data.samples import Read
 from fastreid.data.transforms.autoaugment import AugMix, AutoAugment
-from fastreid.data.transforms.page import PadAndCrop, Pipeline, Resize
+from fastreid.data.transforms.erasing import RandomErasing
+from fastreid.data.transforms.page import BatchStep, PadAndCrop, Pipeline, Resize
 from fastreid.data.transforms.patch import RandomPatch
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
@@ -90,6 +88,11 @@ PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
     ("AUGMIX", lambda given: AugMix(given.AUGMIX.PROB, fill=given.FILL)),
 )
 
+# Training steps on whole batches of images where the network is, in order: (switch in INPUT, maker from INPUT).
+BATCH_STEPS: tuple[tuple[str, Callable[[CfgNode], BatchStep]], ...] = (
+    ("REA", lambda given: RandomErasing(given.REA.PROB, value=given.REA.VALUE)),
+)
+
 
 def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, RetrievalData]]:
     """The training drawings of DATASETS.NAMES joined, and the test sets of DATASETS.TESTS by name.
@@ -122,7 +125,13 @@ def build_test_datasets(cfg: CfgNode) -> dict[str, RetrievalData]:
 
 
 def build_train_loader(
-    cfg: CfgNode, drawings: Sequence[Drawing], *, start_iteration: int = 0, rank: int = 0, world_size: int = 1
+    cfg: CfgNode,
+    drawings: Sequence[Drawing],
+    *,
+    start_iteration: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    device: torch.device = CPU,
 ) -> TrainLoader:
     """Batches of the training drawings for ever, from an iteration on; see `TrainLoader`."""
     targets, words = class_numbers(drawings)
@@ -151,10 +160,18 @@ def build_train_loader(
         world_size=world_size,
         workers=_workers(cfg),
         read=read,
+        device=device,
     )
 
 
-def build_test_loader(cfg: CfgNode, drawings: Sequence[Drawing], *, rank: int = 0, world_size: int = 1) -> TestLoader:
+def build_test_loader(
+    cfg: CfgNode,
+    drawings: Sequence[Drawing],
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    device: torch.device = CPU,
+) -> TestLoader:
     """Batches of TEST.IMS_PER_BATCH drawings in the list's order; see `TestLoader`."""
     return TestLoader(
         drawings,
@@ -164,45 +181,8 @@ def build_test_loader(cfg: CfgNode, drawings: Sequence[Drawing], *, rank: int = 
         world_size=world_size,
         workers=_workers(cfg),
         read=build_reader(cfg, drawings),
+        device=device,
     )
-
-
-def build_reader(cfg: CfgNode, drawings: Sequence[Drawing] = ()) -> Read:
-    """Drawing to page as all of a run reads drawings: reduced to INPUT.LONGEST_PX, from the cache where it is on.
-
-    Args:
-        cfg: settings.
-        drawings: those that will be read; the cache is filled with them first.
-
-    Raises:
-        InputError: the cache is on, and some of the drawings cannot be read.
-    """
-    if not cfg.DATASETS.CACHE.ENABLED or not drawings:
-        return functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
-    cache = build_cache(cfg)
-    fill_cache(cfg, cache, drawings)
-    return cache.read
-
-
-def build_cache(cfg: CfgNode) -> PageCache:
-    """The cache of the pages of INPUT.LONGEST_PX, in DATASETS.CACHE.FOLDER or beside the data."""
-    given = cfg.DATASETS.CACHE.FOLDER
-    folder = Path(given).expanduser() if given else _root(cfg) / "cache"
-    return PageCache(folder, longest_px=cfg.INPUT.LONGEST_PX, max_pixels=cfg.INPUT.MAX_PIXELS)
-
-
-def fill_cache(cfg: CfgNode, cache: PageCache, drawings: Sequence[Drawing]) -> Filled:
-    """Make the pages that are missing with DATALOADER.NUM_WORKERS processes, with a bar where somebody looks on."""
-    with tqdm(disable=None, unit="drawing", desc=f"pages for {cache.path.name}", leave=False) as bar:
-
-        def on_page(done: int, num: int) -> None:
-            bar.total = num
-            bar.update(done - bar.n)
-
-        filled = cache.fill(drawings, num_workers=cfg.DATALOADER.NUM_WORKERS, on_page=on_page)
-    if filled.num_made:
-        get_logger().info(f"{cache.path}: made {filled.num_made} pages, {filled.num_kept} were there")
-    return filled
 
 
 def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read: Read = read_drawing) -> Pipeline:
@@ -215,12 +195,9 @@ def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read
     """
     given = cfg.INPUT
     on_page = [make(given) for switch, make in PAGE_STEPS if not switch or given[switch].ENABLED]
-    on_tensor: list[Callable[[torch.Tensor], torch.Tensor]] = []
-    if given.REA.ENABLED:
-        on_tensor.append(_erasing(given.REA))
     if given.RPT.ENABLED:
-        on_tensor.append(RandomPatch(donors, prob=given.RPT.PROB, read=read))
-    return Pipeline(on_page, on_tensor)
+        on_page.append(RandomPatch(donors, prob=given.RPT.PROB, read=read))
+    return Pipeline(on_page, [make(given) for switch, make in BATCH_STEPS if given[switch].ENABLED])
 
 
 def build_test_transforms(cfg: CfgNode) -> Pipeline:
@@ -237,11 +214,7 @@ def build_test_transforms(cfg: CfgNode) -> Pipeline:
 
 
 def _dataset(cfg: CfgNode, name: str) -> Dataset:
-    return DATASETS.get(name)(cfg, _root(cfg))
-
-
-def _root(cfg: CfgNode) -> Path:
-    return Path(cfg.DATASETS.ROOT or os.environ.get("FASTREID_DATASETS") or "datasets").expanduser()
+    return DATASETS.get(name)(cfg, data_root(cfg))
 
 
 def _names(cfg: CfgNode, key: str) -> tuple[str, ...]:
@@ -306,7 +279,3 @@ def _affine(fill: int) -> v2.RandomAffine:
     # fast-reid takes the nearest pixel here, which breaks thin lines; bilinear keeps them.
     bilinear = v2.InterpolationMode.BILINEAR
     return v2.RandomAffine(10, scale=(0.9, 1.1), shear=0.1, interpolation=bilinear, fill=fill)
-
-
-def _erasing(given: CfgNode) -> v2.RandomErasing:
-    return v2.RandomErasing(given.PROB, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=list(given.VALUE))

@@ -24,11 +24,12 @@ from fastreid.data.datasets.base import class_numbers
 from fastreid.data.image import read_drawing
 from fastreid.data.messages import one_line
 from fastreid.data.samplers.stream import InferenceSampler
-from fastreid.data.samples import DrawingDataset, Item, Read, Transform, collate
+from fastreid.data.samples import DrawingDataset, Item, Levels, Read, Transform, collate
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import EnvironmentFault, FastreidError, InputError
 
 NUM_DRAWINGS_TOLD = 3
+CPU = torch.device("cpu")
 MAIN_ANSWERS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -65,7 +66,7 @@ class TrainLoader:
 
     Args:
         drawings: the training list.
-        transform: page to image, with its random changes.
+        transform: page to image, with its random changes; what is left for whole batches is done on the device.
         sampler: gives the rows of the global batches.
         batch_size: drawings of a step over all devices.
         seed: the run's seed.
@@ -74,6 +75,7 @@ class TrainLoader:
         world_size: how many devices share a batch.
         workers: the processes that load.
         read: gives a drawing's page.
+        device: where the batches go.
 
     Attributes:
         words: the patents' words in order of their class numbers.
@@ -99,6 +101,7 @@ class TrainLoader:
         world_size: int = 1,
         workers: Workers = Workers(),
         read: Read = read_drawing,
+        device: torch.device = CPU,
     ):
         self.iters_per_epoch = len(drawings) // batch_size
         if not self.iters_per_epoch:
@@ -110,6 +113,7 @@ class TrainLoader:
         targets, self.words = class_numbers(drawings)
         self.num_classes = len(self.words)
         dataset = DrawingDataset(drawings, targets, transform=transform, seed=seed, read=read)
+        self._transform, self._device = transform, device
         share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         self._feed = _Feed(dataset, _train_items(sampler, start_iteration, batch_size, share), workers)
 
@@ -117,7 +121,7 @@ class TrainLoader:
         return self
 
     def __next__(self) -> Batch:
-        return next(self._feed)
+        return next(self._feed).finished(self._transform, self._device)
 
     def close(self) -> None:
         """Stop the workers; there are no further batches after it."""
@@ -130,12 +134,13 @@ class TestLoader:
 
     Args:
         drawings: the list; `rows` of a batch are places in it, `targets` number its patents.
-        transform: page to image.
+        transform: page to image; what is left for whole batches is done on the device.
         batch_size: drawings a batch.
         rank: this process's number; it gets a run of whole batches.
         world_size: how many processes share the list.
         workers: the processes that load.
         read: gives a drawing's page.
+        device: where the batches go.
     """
 
     __test__ = False  # not a test, whatever its name makes pytest think
@@ -150,11 +155,13 @@ class TestLoader:
         world_size: int = 1,
         workers: Workers = Workers(),
         read: Read = read_drawing,
+        device: torch.device = CPU,
     ):
         targets, self.words = class_numbers(drawings)
         self.sampler = InferenceSampler(len(drawings), batch_size=batch_size, rank=rank, world_size=world_size)
         self.dataset = DrawingDataset(drawings, targets, transform=transform, read=read)
         self.workers = workers
+        self.device = device
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -162,7 +169,8 @@ class TestLoader:
     def __iter__(self) -> Iterator[Batch]:
         feed = _Feed(self.dataset, ([(row, row) for row in rows] for rows in self.sampler), self.workers)
         try:
-            yield from feed
+            for levels in feed:
+                yield levels.finished(self.dataset.transform, self.device)
         finally:
             feed.close()
 
@@ -181,33 +189,33 @@ class _Feed:
         self.items = items
         self.workers = workers
         self.awaited: deque[list[Item]] = deque()  # given to the workers and not yet back, in order
-        self.batches: Iterator[Batch | FastreidError] | None = None
+        self.batches: Iterator[Levels | FastreidError] | None = None
         self.closed = False
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Levels]:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Levels:
         if self.closed:
             raise StopIteration
         if self.batches is None:
             self.batches = self._start()
         try:
-            batch = next(self.batches)
+            levels = next(self.batches)
         except RuntimeError as error:
             if str(error).startswith("DataLoader "):
                 raise self._fault(str(error))
             raise
         self.awaited.popleft()
-        if isinstance(batch, FastreidError):
-            raise batch
-        return batch
+        if isinstance(levels, FastreidError):
+            raise levels
+        return levels
 
     def close(self) -> None:
         self.closed = True
         self.batches = None
 
-    def _start(self) -> Iterator[Batch | FastreidError]:
+    def _start(self) -> Iterator[Levels | FastreidError]:
         several = self.workers.num > 0
         with warnings.catch_warnings():
             # Python 3.12 and later warn of any fork beside threads; the head of this file says why this one is safe.

@@ -1,6 +1,8 @@
 """One drawing made ready, and several of them stacked."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,11 +16,47 @@ from fastreid.utils.errors import FastreidError, InputError
 from fastreid.utils.seeding import keyed_torch
 
 Read = Callable[[Drawing], np.ndarray]  # a drawing to its page, uint8 (H, W)
-Transform = Callable[[np.ndarray], Tensor]
 Item = tuple[int, int]  # (draw, row): the how-manieth drawing of the run, and its place in the list
-Sample = tuple[Tensor, int, int]  # image, target, row
+Sample = tuple[Tensor, Tensor, int, int]  # levels, numbers of what was drawn, target, row
 
 NUM_SIZES_TOLD = 3
+
+
+class Transform(Protocol):
+    """A page made ready, in two parts; `Pipeline` is one."""
+
+    def prepare(self, page: np.ndarray) -> tuple[Tensor, Tensor]: ...
+
+    def finish(self, levels: Tensor, numbers: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Drawings on their way from where they were read to where the network is.
+
+    Args:
+        levels: uint8 (B, 1, H, W), grey.
+        numbers: float32 (B, P), what was drawn for the changes of whole batches.
+        targets: int64 (B,).
+        rows: int64 (B,).
+    """
+
+    levels: Tensor
+    numbers: Tensor
+    targets: Tensor
+    rows: Tensor
+
+    def pin_memory(self) -> "Levels":
+        """The same in memory a GPU fetches faster; DataLoader calls it."""
+        levels, numbers, targets = (part.pin_memory() for part in (self.levels, self.numbers, self.targets))
+        return Levels(levels, numbers, targets, self.rows)
+
+    def finished(self, transform: Transform, device: torch.device) -> Batch:
+        """The batch on a device, ready for the network; the rows stay where they are."""
+        levels, numbers, targets = (
+            part.to(device, non_blocking=True) for part in (self.levels, self.numbers, self.targets)
+        )
+        return Batch(transform.finish(levels, numbers), targets, self.rows)
 
 
 class DrawingDataset(Dataset):
@@ -58,24 +96,24 @@ class DrawingDataset(Dataset):
             return error
         try:
             with keyed_torch(self.seed, "augment", draw, row):
-                return self.transform(page), self.targets[row], row
+                return *self.transform.prepare(page), self.targets[row], row
         except InputError as error:
             return InputError(f"{drawing.source}: {one_line(drawing.path)}: {error}")
 
 
-def collate(samples: Sequence[Sample | FastreidError]) -> Batch | FastreidError:
-    """Stack samples to a batch; if some are errors, the first of them."""
+def collate(samples: Sequence[Sample | FastreidError]) -> Levels | FastreidError:
+    """Stack samples; if some are errors, the first of them."""
     good: list[Sample] = []
     for sample in samples:
         if isinstance(sample, FastreidError):
             return sample
         good.append(sample)
-    images, targets, rows = zip(*good)
-    sizes = {tuple(image.shape[1:]) for image in images}
+    levels, numbers, targets, rows = zip(*good)
+    sizes = {tuple(one.shape[1:]) for one in levels}
     if len(sizes) > 1:
         told = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)[:NUM_SIZES_TOLD])
         return InputError(
             f"the drawings of a batch have {len(sizes)} sizes ({told} px); give INPUT.SIZE_TRAIN and SIZE_TEST a height "
             "and a width, or set INPUT.CROP.ENABLED"
         )
-    return Batch(torch.stack(images), torch.tensor(targets), torch.tensor(rows))
+    return Levels(torch.stack(levels), torch.stack(numbers), torch.tensor(targets), torch.tensor(rows))

@@ -171,7 +171,12 @@ class DefaultTrainer:
 
     def _loader_from(self, iteration: int):
         return build_train_loader(
-            self.cfg, self.drawings, start_iteration=iteration, rank=comm.rank(), world_size=comm.world_size()
+            self.cfg,
+            self.drawings,
+            start_iteration=iteration,
+            rank=comm.rank(),
+            world_size=comm.world_size(),
+            device=self.device,
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastreid.data.samples import Transform
 from fastreid.engine.inference import evaluating, features_of
 from fastreid.utils.errors import InputError
 
@@ -18,7 +19,7 @@ class Predictor:
 
     Args:
         model: gives (B, D) features in evaluation mode.
-        transform: page, uint8 (H, W), to float32 (3, H, W).
+        transform: page to image.
         read: path to page.
         device: where the model is.
         batch_size: drawings at a time.
@@ -28,7 +29,7 @@ class Predictor:
     def __init__(
         self,
         model: nn.Module,
-        transform: Callable[[np.ndarray], Tensor],
+        transform: Transform,
         *,
         read: Callable[[str], np.ndarray],
         device: torch.device,
@@ -64,10 +65,9 @@ class Predictor:
         parts = []
         with evaluating(self.model):
             for start in range(0, len(pages), self.batch_size):
-                images = torch.stack(
-                    [self.transform(self._page(page)) for page in pages[start : start + self.batch_size]]
-                )
-                parts.append(features_of(self.model, images.to(self.device), flip=self.flip))
+                ready = [self.transform.prepare(self._page(page)) for page in pages[start : start + self.batch_size]]
+                levels, numbers = (torch.stack(part).to(self.device) for part in zip(*ready))
+                parts.append(features_of(self.model, self.transform.finish(levels, numbers), flip=self.flip))
         return torch.cat(parts).clone()
 
     def _page(self, page: Page) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastreid.data.cache import PageCache
 from fastreid.data.image import read_drawing
+from fastreid.data.pages.cache import PageCache
 from fastreid.structures import Drawing
 
 REPOSITORY = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ NUM = 300
 FILL = """
 import sys
 from pathlib import Path
-from fastreid.data import cache
+from fastreid.data.pages import cache
 from fastreid.structures import Drawing
 cache._COMMIT_S, workers = 0.0, int(sys.argv[2])  # a commit a file, so that kills fall inside commits too
 drawings = [Drawing(str(path), path.name, "1") for path in sorted(Path(sys.argv[1], "data").iterdir())]

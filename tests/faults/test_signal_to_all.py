@@ -18,9 +18,9 @@ from fastreid.data.transforms.page import Pipeline, Resize
 from fastreid.structures import Drawing
 
 class Slow(Pipeline):
-    def __call__(self, page):
+    def prepare(self, page):
         time.sleep(0.01)
-        return super().__call__(page)
+        return super().prepare(page)
 
 asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1))

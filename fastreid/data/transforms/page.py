@@ -5,7 +5,7 @@ checkpoints were trained on Pillow's bicubic resizing and one channel is a third
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,38 +26,56 @@ def uniform(low: float, high: float) -> float:
     return low + (high - low) * torch.rand(()).item()
 
 
-class Pipeline:
-    """The steps a page goes through, in order: page uint8 (H, W) in, float32 (3, H', W') with levels 0..255 out.
+class BatchStep(Protocol):
+    """A random change that is drawn for each drawing where it is read and made on whole batches where the network is."""
 
-    Random steps draw from torch's own generator, so `keyed_torch` around the call decides all of them.
+    num_numbers: int  # how many numbers tell what was drawn
+
+    def draw(self, height: int, width: int) -> Sequence[float]:
+        """The numbers for one drawing of this size, drawn from torch's generator."""
+
+    def apply(self, images: Tensor, numbers: Tensor) -> Tensor:
+        """The batch changed: float32 (B, 3, H, W) and float32 (B, num_numbers), on one device, to the same."""
+
+
+class Pipeline:
+    """From pages to images: a part for each page, where it is read, and a part for whole batches, where the network is.
+
+    What travels in between is one channel of bytes and the numbers of what was drawn, a twelfth of a float image.
+    Random steps draw from torch's own generator, and only in `prepare`, so `keyed_torch` around it decides all of them,
+    wherever `finish` runs.
 
     Args:
         page_steps: Pillow image to Pillow image.
-        tensor_steps: float32 (3, H, W) to the same.
+        batch_steps: changes of whole batches.
     """
 
-    def __init__(
-        self, page_steps: Sequence[Callable[[Any], Any]], tensor_steps: Sequence[Callable[[Tensor], Tensor]] = ()
-    ):
+    def __init__(self, page_steps: Sequence[Callable[[Any], Any]], batch_steps: Sequence[BatchStep] = ()):
         self.page_steps = tuple(page_steps)
-        self.tensor_steps = tuple(tensor_steps)
+        self.batch_steps = tuple(batch_steps)
 
-    def __call__(self, page: np.ndarray) -> Tensor:
+    def prepare(self, page: np.ndarray) -> tuple[Tensor, Tensor]:
+        """A page uint8 (H, W) to levels uint8 (1, H', W') and the numbers float32 (P,) of what was drawn for it."""
         if page.ndim != 2 or page.dtype != np.uint8 or not page.size:
             raise InputError(f"a page is uint8 (H, W), not {page.dtype} {page.shape}; read_image gives one")
         image = Image.fromarray(page)
         for step in self.page_steps:
             image = step(image)
-        tensor = to_tensor(image)
-        for step in self.tensor_steps:
-            tensor = step(tensor)
-        return tensor
+        levels = torch.from_numpy(np.array(image))[None]
+        numbers = [number for step in self.batch_steps for number in step.draw(*levels.shape[1:])]
+        return levels, torch.tensor(numbers, dtype=torch.float32)
 
+    def finish(self, levels: Tensor, numbers: Tensor) -> Tensor:
+        """Levels uint8 (B, 1, H, W) and numbers float32 (B, P) to images float32 (B, 3, H, W), RGB, 0..255."""
+        images = levels.float().expand(-1, 3, -1, -1)
+        for step, part in zip(self.batch_steps, numbers.split([step.num_numbers for step in self.batch_steps], dim=1)):
+            images = step.apply(images, part)
+        return images.contiguous()
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """A grey Pillow image as float32 (3, H, W), levels 0..255, three equal channels."""
-    grey = torch.from_numpy(np.array(image, dtype=np.float32))
-    return grey.expand(3, -1, -1).contiguous()
+    def __call__(self, page: np.ndarray) -> Tensor:
+        """The whole way of one page, uint8 (H, W) to float32 (3, H', W')."""
+        levels, numbers = self.prepare(page)
+        return self.finish(levels[None], numbers[None])[0]
 
 
 class Resize:

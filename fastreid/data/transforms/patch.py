@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from fastreid.data.image import read_drawing
-from fastreid.data.transforms.page import chance, to_tensor, uniform
+from fastreid.data.transforms.page import chance, uniform
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
@@ -37,25 +36,25 @@ class RandomPatch:
         self.prob = prob
         self.read = read
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: Image.Image) -> Image.Image:
         if not chance(self.prob):
             return image
-        donor = self._donor(image)
-        height, width = self._patch_size(*image.shape[1:])
-        tops, lefts = image.shape[1] - height + 1, image.shape[2] - width + 1
+        donor = self._donor(image.size)
+        height, width = self._patch_size(image.height, image.width)
+        tops, lefts = image.height - height + 1, image.width - width + 1
         from_top, from_left, top, left = (int(torch.randint(high, ())) for high in (tops, lefts, tops, lefts))
-        patch = donor[:, from_top : from_top + height, from_left : from_left + width]
-        pasted = image.clone()
-        pasted[:, top : top + height, left : left + width] = patch.flip(2) if chance(0.5) else patch
+        patch = donor.crop((from_left, from_top, from_left + width, from_top + height))
+        pasted = image.copy()
+        pasted.paste(patch.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if chance(0.5) else patch, (left, top))
         return pasted
 
-    def _donor(self, image: Tensor) -> Tensor:
+    def _donor(self, size: tuple[int, int]) -> Image.Image:
         drawing = self.donors[int(torch.randint(len(self.donors), ()))]
         try:
             page = Image.fromarray(self.read(drawing))
         except InputError as error:
             raise InputError(f"for a random patch, {error}")
-        return to_tensor(page.resize((image.shape[2], image.shape[1]), Image.Resampling.BICUBIC))
+        return page.resize(size, Image.Resampling.BICUBIC)
 
     def _patch_size(self, height: int, width: int) -> tuple[int, int]:
         area = uniform(*self.AREA) * height * width

@@ -81,8 +81,9 @@ def embed(cfg: CfgNode, model: nn.Module, drawings: Sequence[Drawing]) -> Embedd
     Those of the training drawings: `embed(cfg, model, build_datasets(cfg)[0])`.
     """
     comm.share_buffers(model)
-    batches = build_test_loader(cfg, drawings, rank=comm.rank(), world_size=comm.world_size())
-    return extract(model, batches, drawings, device=device_of(cfg), flip=cfg.TEST.FLIP.ENABLED)
+    device = device_of(cfg)
+    batches = build_test_loader(cfg, drawings, rank=comm.rank(), world_size=comm.world_size(), device=device)
+    return extract(model, batches, drawings, device=device, flip=cfg.TEST.FLIP.ENABLED)
 
 
 def extract_sets(

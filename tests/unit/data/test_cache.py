@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastreid.data.cache import PageCache
 from fastreid.data.image import read_drawing
+from fastreid.data.pages.cache import PageCache
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError, StorageError
 
@@ -80,7 +80,7 @@ def test_a_file_that_was_only_touched_is_read_but_not_decoded(tmp_path, drawings
     cache = cache_in(tmp_path / "cache")
     cache.fill(drawings)
     os.utime(drawings[3].path)
-    monkeypatch.delattr("fastreid.data.cache.page_of")
+    monkeypatch.delattr("fastreid.data.pages.entries.page_of")
     assert cache.fill(drawings).num_made == 1
     assert cache.fill(drawings).num_made == 0
 
@@ -97,10 +97,10 @@ def test_a_folder_that_moves_with_its_data_needs_nothing_decoded(tmp_path, monke
     cache_in(tmp_path / "root/cache").fill(drawings)
     (tmp_path / "root").rename(tmp_path / "moved")
     moved = [Drawing(drawing.path.replace("/root/", "/moved/"), drawing.name, "1") for drawing in drawings]
-    monkeypatch.delattr("fastreid.data.cache.page_of")
+    monkeypatch.delattr("fastreid.data.pages.entries.page_of")
     cache = cache_in(tmp_path / "moved/cache")
     cache.fill(moved)
-    monkeypatch.delattr("fastreid.data.cache.read_drawing")
+    monkeypatch.delattr("fastreid.data.pages.cache.read_drawing")
     assert len(pages(cache.read, moved)) == 5
 
 
@@ -197,7 +197,7 @@ def test_a_full_cache_in_a_folder_that_cannot_be_written_serves(tmp_path, drawin
     monkeypatch.setattr(os, "open", _refusing(os.open))
     cache = cache_in(tmp_path / "cache")
     assert cache.fill(drawings).num_made == 0
-    monkeypatch.delattr("fastreid.data.cache.read_drawing")
+    monkeypatch.delattr("fastreid.data.pages.cache.read_drawing")
     assert len(pages(cache.read, drawings)) == 40
 
 

@@ -17,6 +17,7 @@ from fastreid.data.samplers.identity import BalancedIdentitySampler
 from fastreid.data.samplers.stream import TrainingSampler
 from fastreid.data.samples import collate
 from fastreid.data.transforms.autoaugment import AutoAugment
+from fastreid.data.transforms.erasing import RandomErasing
 from fastreid.data.transforms.page import PadAndCrop, Pipeline, Resize
 from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentFault, InputError
@@ -38,7 +39,7 @@ def drawings(tmp_path_factory):
 
 def random_transform():
     steps = [AutoAugment(0.7, fill=255), Resize([16, 16], max_pixels=10**6), PadAndCrop(3, mode="constant", fill=255)]
-    return Pipeline(steps)
+    return Pipeline(steps, [RandomErasing(0.5, value=[10, 20, 30])])
 
 
 def train_loader(drawings, *, num_workers=0, transform=None, sampler=None, timeout_s=60, **options):
@@ -200,12 +201,12 @@ def test_a_page_that_cannot_be_resized_is_told_with_its_file(drawings):
 class Kill:
     """A transform under which the worker dies like one that the kernel kills."""
 
-    def __call__(self, page):
+    def prepare(self, page):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Hang:
-    def __call__(self, page):
+    def prepare(self, page):
         time.sleep(30)
 
 
@@ -233,6 +234,6 @@ def test_a_stuck_worker_is_a_fault_after_the_time_out(drawings):
 
 
 def test_drawings_of_several_sizes_are_no_batch():
-    fault = collate([(torch.zeros(3, 4, height), 0, 0) for height in (5, 6)])
+    fault = collate([(torch.zeros(1, 4, height), torch.zeros(0), 0, 0) for height in (5, 6)])
     assert isinstance(fault, InputError)
     assert "2 sizes (4 x 5, 4 x 6 px)" in str(fault)

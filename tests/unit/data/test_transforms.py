@@ -8,6 +8,7 @@ from torchvision.transforms import v2
 
 from fastreid.data.image import read_image
 from fastreid.data.transforms.autoaugment import POLICIES, AugMix, AutoAugment, apply
+from fastreid.data.transforms.erasing import RandomErasing
 from fastreid.data.transforms.page import PadAndCrop, Pipeline, Resize
 from fastreid.data.transforms.patch import RandomPatch
 from fastreid.structures import Drawing
@@ -34,7 +35,7 @@ def test_a_pipeline_gives_three_equal_float_channels_0_to_255():
 
 def test_a_pipeline_leaves_the_page_as_it_was():
     page = np.full((9, 9), 200, np.uint8)
-    Pipeline([lambda image: image.point(lambda level: 0)], [lambda image: image.add_(1)])(page)
+    Pipeline([lambda image: image.point(lambda level: 0)], [RandomErasing(1.0, value=[1, 2, 3])])(page)
     assert (page == 200).all()
 
 
@@ -168,27 +169,27 @@ def donors(tmp_path):
 
 
 def test_a_random_patch_is_a_rectangle_of_a_donor(donors):
-    image = torch.full((3, 40, 60), 255.0)
+    image = Image.new("L", (60, 40), 255)
     for seed in range(40):
         with keyed_torch(seed):
-            pasted = RandomPatch(donors, prob=1.0, max_pixels=10**6)(image)
-        rows, columns = np.nonzero((pasted[0] != 255).numpy())
-        patch = pasted[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        assert patch.unique().tolist() in ([10.0], [60.0])
-        assert 0.005 < patch[0].numel() / image[0].numel() <= 0.55
-    assert (image == 255).all()
+            pasted = levels(RandomPatch(donors, prob=1.0)(image))
+        rows, columns = np.nonzero(pasted != 255)
+        patch = pasted[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert np.unique(patch).tolist() in ([10], [60])
+        assert 0.005 < patch.size / pasted.size <= 0.55
+    assert (levels(image) == 255).all()
 
 
 def test_a_patch_of_a_drawing_that_cannot_be_read_is_told_with_its_line(donors, tmp_path):
     for donor in donors:
         (tmp_path / donor.name).unlink()
     with pytest.raises(InputError, match=r"^for a random patch, list:[16]0: "):
-        RandomPatch(donors, prob=1.0, max_pixels=10**6)(torch.zeros(3, 8, 8))
+        RandomPatch(donors, prob=1.0)(Image.new("L", (8, 8)))
 
 
 def test_a_patch_needs_donors():
     with pytest.raises(InputError, match=r"INPUT\.RPT\.ENABLED needs the training drawings"):
-        RandomPatch((), prob=0.5, max_pixels=10**6)
+        RandomPatch((), prob=0.5)
 
 
 def test_resizing_is_pillows_bicubic_to_the_bit(tmp_path):
@@ -198,3 +199,37 @@ def test_resizing_is_pillows_bicubic_to_the_bit(tmp_path):
     expected = Image.fromarray(noise).convert("RGB").resize((32, 48), Image.Resampling.BICUBIC)
     image = Pipeline([Resize([48, 32], max_pixels=10**6)])(page)
     assert np.array_equal(image.permute(1, 2, 0).numpy(), np.asarray(expected, dtype=np.float32))
+
+
+def test_what_is_drawn_for_a_page_and_made_on_a_batch_is_the_whole_way_of_each():
+    pages = [np.random.default_rng(seed).integers(0, 256, (30, 20), dtype=np.uint8) for seed in range(9)]
+    pipeline = Pipeline([PadAndCrop(3, mode="constant", fill=255)], [RandomErasing(0.5, value=[10, 20, 30])])
+    alone, ready = [], []
+    for seed, page in enumerate(pages):
+        for taken, give in ((alone, pipeline), (ready, pipeline.prepare)):
+            with keyed_torch(seed):
+                taken.append(give(page))
+    levels_of, numbers = (torch.stack(part) for part in zip(*ready))
+    assert (levels_of.dtype, tuple(levels_of.shape), tuple(numbers.shape)) == (torch.uint8, (9, 1, 30, 20), (9, 4))
+    assert torch.equal(pipeline.finish(levels_of, numbers), torch.stack(alone))
+
+
+def test_erasing_takes_rectangles_of_the_published_sizes_as_often_as_asked():
+    images = torch.full((400, 3, 40, 60), 255.0)
+    step = RandomErasing(0.5, value=[10, 20, 30])
+    with keyed_torch(0):
+        numbers = torch.tensor([step.draw(40, 60) for _ in range(400)], dtype=torch.float32)
+    erased = step.apply(images, numbers)
+    shares = (erased[:, 0] == 10).float().mean((1, 2))
+    assert 0.4 < (shares > 0).float().mean() < 0.6
+    assert 0.015 < shares[shares > 0].min() < 0.04
+    assert 0.25 < shares.max() <= 0.34
+    assert ((erased[:, 1] == 20) == (erased[:, 0] == 10)).all()
+    assert ((erased == 255).all(1) | (erased == torch.tensor([10.0, 20, 30])[:, None, None]).all(1)).all()
+    top, left, high, wide = numbers[shares > 0].unbind(1)
+    assert (top + high <= 40).all()
+    assert (left + wide <= 60).all()
+    assert top.max() > 15
+    assert left.max() > 25
+    assert (high / wide).max() > 2
+    assert (images == 255).all()

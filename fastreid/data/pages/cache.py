@@ -21,16 +21,15 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import PIL
-import zstandard
 
 from fastreid.data.datasets.base import refuse
-from fastreid.data.image import MAX_PIXELS, open_image, page_of, read_drawing
+from fastreid.data.image import MAX_PIXELS, read_drawing
+from fastreid.data.pages.entries import Made, State, holds, make_all, mark, state_of, unpacked
 from fastreid.structures import Drawing
-from fastreid.utils.errors import EnvironmentFault, InputError, StorageError
+from fastreid.utils.errors import EnvironmentFault, StorageError
 from fastreid.utils.locks import alone
 from fastreid.utils.logger import get_logger
 from fastreid.utils.processes import clean_pool
@@ -41,7 +40,6 @@ DECODER = 1  # grows whenever `read_image` gives other pixels for the same file
 _APPLICATION = 0x70617467  # what the file's header says it is for
 _TASK = 16  # files a process is given at a time
 _COMMIT_S = 2.0  # what a kill may lose
-_LARGEST_SIDE = 1 << 24
 _SCHEMA = """
 CREATE TABLE files (path BLOB PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, digest BLOB, mark BLOB) WITHOUT ROWID;
 CREATE TABLE pages (digest BLOB PRIMARY KEY, height INT, width INT, page BLOB);
@@ -50,17 +48,6 @@ CREATE TABLE pages (digest BLOB PRIMARY KEY, height INT, width INT, page BLOB);
 _FILE = "path, size, mtime_ns, ctime_ns, f.digest, mark"
 _PAGE = f"SELECT {_FILE}, height, width, page FROM files f JOIN pages p ON p.digest = f.digest WHERE path = ?"
 _FILES = f"SELECT {_FILE} FROM files f JOIN pages p ON p.digest = f.digest"
-
-State = tuple[int, int, int]  # size in bytes, time of change of the content and of anything, in ns
-
-
-class Made(NamedTuple):
-    """What became of one file: its state when it was read, its sha256, and its page unless that is there already."""
-
-    path: str
-    state: State
-    digest: bytes
-    page: tuple[int, int, bytes] | None
 
 
 @dataclass(frozen=True)
@@ -108,7 +95,7 @@ class PageCache:
         except sqlite3.Error as error:
             raise self._fault(error)
         if entry is not None:
-            page = _unpacked(entry[4], *entry[6:]) if _holds(entry[:6]) else None
+            page = unpacked(entry[4], *entry[6:]) if holds(entry[:6]) else None
             if page is not None:
                 return page
             self._tell(
@@ -203,7 +190,7 @@ class PageCache:
                 if made.page is not None:
                     connection.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)", (made.digest, *made.page))
                 row = (self._key(path), *made.state, made.digest)
-                connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", (*row, _mark(row)))
+                connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", (*row, mark(row)))
             if time.monotonic() > saved + _COMMIT_S:
                 connection.commit()
                 saved = time.monotonic()
@@ -217,11 +204,11 @@ class PageCache:
         tasks = iter(lambda: list(islice(items, _TASK)), [])
         if num_workers == 0:
             for task in tasks:
-                yield from _make_all(task, self.longest_px, self.max_pixels)
+                yield from make_all(task, self.longest_px, self.max_pixels)
             return
         with clean_pool(num_workers, preload=__name__) as pool:
             # Few at a time: what is done waits here until it is written.
-            given = (pool.submit(_make_all, task, self.longest_px, self.max_pixels) for task in tasks)
+            given = (pool.submit(make_all, task, self.longest_px, self.max_pixels) for task in tasks)
             running = deque(islice(given, 4 * num_workers))
             try:
                 while running:
@@ -239,26 +226,26 @@ class PageCache:
             try:
                 if _is_ours(self._connection()):
                     rows = self._connection().execute(_FILES)
-                    known = {row[0]: (row[1:4], row[4]) for row in rows if _holds(row)}
+                    known = {row[0]: (row[1:4], row[4]) for row in rows if holds(row)}
             except sqlite3.Error as error:
                 raise self._fault(error)
         stale: dict[str, bytes | None] = {}
         for path in sources:
             entry = known.get(self._key(path))
-            if entry is None or entry[0] != _state_of(path):
+            if entry is None or entry[0] != state_of(path):
                 stale[path] = None if entry is None else entry[1]
         return stale
 
     def _mend(self, connection: sqlite3.Connection) -> int:
         whole = set()
         for digest, height, width, page in connection.execute("SELECT digest, height, width, page FROM pages"):
-            if _unpacked(digest, height, width, page) is not None:
+            if unpacked(digest, height, width, page) is not None:
                 whole.add(digest)
         files = connection.execute("SELECT * FROM files").fetchall()
         lost = [
             (row[0],)
             for row in files
-            if not (_holds(row) and row[4] in whole and _state_of(self._path(row[0])) is not None)
+            if not (holds(row) and row[4] in whole and state_of(self._path(row[0])) is not None)
         ]
         connection.executemany("DELETE FROM files WHERE path = ?", lost)
         connection.execute("DELETE FROM pages WHERE digest NOT IN (SELECT digest FROM files)")
@@ -309,62 +296,3 @@ class PageCache:
 def _is_ours(connection: sqlite3.Connection) -> bool:
     """Whether the tables are there; another run may be about to make them."""
     return connection.execute("PRAGMA application_id").fetchone() == (_APPLICATION,)
-
-
-def _state_of(path: str) -> State | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _mark(row: tuple) -> bytes:
-    """Tells a file's row from one that was damaged, even into that of another file."""
-    return hashlib.blake2b(repr(row).encode(), digest_size=8).digest()
-
-
-def _holds(row: tuple) -> bool:
-    """Whether a file's row has the mark it was written with."""
-    return _mark(row[:-1]) == row[-1]
-
-
-def _make_all(
-    task: Sequence[tuple[str, bytes | None]], longest_px: int, max_pixels: int
-) -> list[tuple[str, Made | str]]:
-    return [(path, _make_one(path, known, longest_px=longest_px, max_pixels=max_pixels)) for path, known in task]
-
-
-def _make_one(path: str, known: bytes | None, *, longest_px: int, max_pixels: int) -> Made | str:
-    """What a file holds, or in words why it cannot be told."""
-    try:
-        with open_image(path) as file:
-            status = os.fstat(file.fileno())  # before the reading: what changes during it is noticed next time
-            digest = hashlib.sha256(file.read()).digest()
-            file.seek(0)
-            page = None if digest == known else page_of(file, path, max_pixels=max_pixels, longest_px=longest_px)
-    except InputError as error:
-        return str(error)
-    state = status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    return Made(path, state, digest, None if page is None else _packed(digest, page))
-
-
-def _packed(digest: bytes, page: np.ndarray) -> tuple[int, int, bytes]:
-    height, width = page.shape
-    squeezed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(digest + page.tobytes())
-    return height, width, squeezed
-
-
-def _unpacked(digest: bytes, height: int, width: int, squeezed: bytes) -> np.ndarray | None:
-    """The page, uint8 (height, width); None where anything of it is damaged."""
-    try:
-        if not (0 < height < _LARGEST_SIDE and 0 < width < _LARGEST_SIDE):
-            return None
-        if zstandard.frame_content_size(squeezed) != len(digest) + height * width:
-            return None
-        content = zstandard.ZstdDecompressor().decompress(squeezed)
-    except (zstandard.ZstdError, TypeError, MemoryError):  # whatever damaged bytes lead to
-        return None
-    if not content.startswith(digest):
-        return None
-    return np.frombuffer(content, np.uint8, offset=len(digest)).reshape(height, width)

@@ -1,0 +1,1 @@
+"""Where pages come from: their files, or a cache of what these held."""

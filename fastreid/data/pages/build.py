@@ -1,0 +1,58 @@
+"""From a config to what reads drawings, and to the cache."""
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from fastreid.config import CfgNode
+from fastreid.data.image import read_drawing
+from fastreid.data.pages.cache import Filled, PageCache
+from fastreid.data.samples import Read
+from fastreid.structures import Drawing
+from fastreid.utils.logger import get_logger
+
+
+def data_root(cfg: CfgNode) -> Path:
+    """The folder of all data."""
+    return Path(cfg.DATASETS.ROOT or os.environ.get("FASTREID_DATASETS") or "datasets").expanduser()
+
+
+def build_reader(cfg: CfgNode, drawings: Sequence[Drawing] = ()) -> Read:
+    """Drawing to page as all of a run reads drawings: reduced to INPUT.LONGEST_PX, from the cache where it is on.
+
+    Args:
+        cfg: settings.
+        drawings: those that will be read; the cache is filled with them first.
+
+    Raises:
+        InputError: the cache is on, and some of the drawings cannot be read.
+    """
+    if not cfg.DATASETS.CACHE.ENABLED or not drawings:
+        return functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
+    cache = build_cache(cfg)
+    fill_cache(cfg, cache, drawings)
+    return cache.read
+
+
+def build_cache(cfg: CfgNode) -> PageCache:
+    """The cache of the pages of INPUT.LONGEST_PX, in DATASETS.CACHE.FOLDER or beside the data."""
+    given = cfg.DATASETS.CACHE.FOLDER
+    folder = Path(given).expanduser() if given else data_root(cfg) / "cache"
+    return PageCache(folder, longest_px=cfg.INPUT.LONGEST_PX, max_pixels=cfg.INPUT.MAX_PIXELS)
+
+
+def fill_cache(cfg: CfgNode, cache: PageCache, drawings: Sequence[Drawing]) -> Filled:
+    """Make the pages that are missing with DATALOADER.NUM_WORKERS processes, with a bar where somebody looks on."""
+    with tqdm(disable=None, unit="drawing", desc=f"pages for {cache.path.name}", leave=False) as bar:
+
+        def on_page(done: int, num: int) -> None:
+            bar.total = num
+            bar.update(done - bar.n)
+
+        filled = cache.fill(drawings, num_workers=cfg.DATALOADER.NUM_WORKERS, on_page=on_page)
+    if filled.num_made:
+        get_logger().info(f"{cache.path}: made {filled.num_made} pages, {filled.num_kept} were there")
+    return filled
