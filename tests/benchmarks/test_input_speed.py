@@ -1,0 +1,168 @@
+"""From files or the cache to the network's input, beside the reference's way written out plainly, in one run.
+
+The reference decodes each sheet whole, makes three equal channels of it, and changes it step by step with Pillow.
+"""
+
+import time
+from statistics import median
+
+import numpy as np
+import pytest
+import torch
+from drawn_sheets import FORMATS, write_sheets
+from PIL import Image
+from torchvision.transforms import v2
+
+from fastreid.config import get_cfg
+from fastreid.data.build import build_train_transforms
+from fastreid.data.loading import TestLoader, TrainLoader, Workers
+from fastreid.data.pages.cache import PageCache
+from fastreid.data.samplers.stream import TrainingSampler
+from fastreid.data.transforms.page import Pipeline, Resize
+from fastreid.structures import Drawing
+
+NUM, BATCH, RUNS = 96, 32, 5
+LONGEST_PX = 512
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory):
+    paths = write_sheets(tmp_path_factory.mktemp("sheets"), NUM)
+    return [Drawing(str(path), path.name, str(row // 4)) for row, path in enumerate(paths)]
+
+
+@pytest.fixture(scope="module")
+def cache(drawings, tmp_path_factory):
+    cache = PageCache(tmp_path_factory.mktemp("cache"), longest_px=LONGEST_PX)
+    cache.fill(drawings)
+    return cache
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def cpu_ms(work, num, runs=RUNS):
+    """CPU milliseconds a drawing, the median of several runs after one that warms up."""
+    work()
+    taken = []
+    for _ in range(runs):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    return median(taken) / num * 1000
+
+
+def reference_page(file):
+    levels = np.asarray(Image.open(file).convert("L"))
+    return Image.fromarray(np.repeat(levels[..., None], 3, axis=2))
+
+
+def reference_transforms(size):
+    return v2.Compose(
+        [
+            v2.RandomApply([v2.AutoAugment()], 0.1),
+            v2.Resize((size, size), interpolation=v2.InterpolationMode.BICUBIC),
+            v2.Pad(10),
+            v2.RandomCrop((size, size)),
+            v2.RandomHorizontalFlip(),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32),
+            v2.RandomErasing(0.5, value=[123.675, 116.28, 103.53]),
+        ]
+    )
+
+
+def our_transforms(size):
+    cfg = get_cfg()
+    switches = [item for name in ("AUTOAUG", "PADDING", "FLIP", "REA") for item in (f"INPUT.{name}.ENABLED", True)]
+    cfg.merge_from_list(["INPUT.SIZE_TRAIN", [size, size], "INPUT.AUTOAUG.PROB", 0.1, *switches])
+    return build_train_transforms(cfg)
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("size", [256, 384])
+def test_training_input_from_the_cache_beside_the_reference(size, drawings, cache, capsys):
+    transform, reference = our_transforms(size), reference_transforms(size)
+
+    def ours():
+        loader = TrainLoader(
+            drawings,
+            transform=transform,
+            sampler=TrainingSampler(NUM, batch_size=BATCH, seed=0),
+            batch_size=BATCH,
+            seed=0,
+            read=cache.read,
+        )
+        for _ in range(NUM // BATCH):
+            next(loader)
+        loader.close()
+
+    def theirs():
+        for start in range(0, NUM // 2, BATCH):
+            torch.stack([reference(reference_page(drawing.path)) for drawing in drawings[start : start + BATCH]])
+
+    mine, plain = cpu_ms(ours, NUM), cpu_ms(theirs, NUM // BATCH // 2 * BATCH or BATCH, runs=3)
+    with capsys.disabled():
+        print(
+            f"\n{size} px, train transforms, from pages of {LONGEST_PX} px: {mine:.2f} CPU-ms a drawing, the reference's way {plain:.1f}: {plain / mine:.1f} times"
+        )
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_first_pass_beside_the_references_decode_and_resize(kind, tmp_path, capsys):
+    num = 12
+    paths = write_sheets(tmp_path, num, kind)
+    drawings = [Drawing(str(path), path.name, "1") for path in paths]
+    turn = iter(range(1000))
+
+    def ours():
+        PageCache(tmp_path / f"cache{next(turn)}", longest_px=LONGEST_PX).fill(drawings)
+
+    def theirs():
+        for path in paths:
+            page = reference_page(path)
+            page.resize((round(page.width * LONGEST_PX / page.height), LONGEST_PX), Image.Resampling.BICUBIC)
+
+    mine, plain = cpu_ms(ours, num), cpu_ms(theirs, num)
+    cache = PageCache(tmp_path / "cache0", longest_px=LONGEST_PX)
+    page = Image.open(paths[0]).convert("L")
+    exact = np.asarray(
+        page.resize((round(page.width * LONGEST_PX / page.height), LONGEST_PX), Image.Resampling.BICUBIC)
+    )
+    off = np.abs(cache.read(drawings[0]).astype(int) - exact)
+    with capsys.disabled():
+        print(
+            f"\nfirst pass of {kind}: {mine:.1f} CPU-ms a sheet, written to the cache too; the reference's decode and resize "
+            f"{plain:.1f}: {plain / mine:.1f} times; levels off plain bicubic: {off.mean():.2f} in the mean, {off.max()} at most"
+        )
+
+
+@pytest.mark.benchmark
+def test_two_workers_from_the_cache_without_augmentation(drawings, cache, capsys):
+    many = [drawing for _ in range(40) for drawing in drawings]
+    rates = []
+    for _ in range(3):
+        loader = TestLoader(
+            many,
+            transform=Pipeline([Resize([256, 256], max_pixels=10**8)]),
+            batch_size=64,
+            workers=Workers(2, timeout_s=60),
+            read=cache.read,
+        )
+        batches = iter(loader)
+        next(batches)  # the workers are there
+        start = time.perf_counter()
+        num = sum(len(batch.rows) for batch in batches)
+        rates.append(num / (time.perf_counter() - start))
+    num_pages, num_bytes = cache.size()
+    with capsys.disabled():
+        print(
+            f"\ntwo workers, 256 px from pages of {LONGEST_PX} px: {median(rates):.0f} drawings a second ({min(rates):.0f} to {max(rates):.0f})"
+        )
+        print(f"cache: {num_bytes / num_pages / 1024:.1f} KiB a page of {LONGEST_PX} px")

@@ -70,7 +70,7 @@ class Pipeline:
         images = levels.float().expand(-1, 3, -1, -1)
         for step, part in zip(self.batch_steps, numbers.split([step.num_numbers for step in self.batch_steps], dim=1)):
             images = step.apply(images, part)
-        return images.contiguous()
+        return images
 
     def __call__(self, page: np.ndarray) -> Tensor:
         """The whole way of one page, uint8 (H, W) to float32 (3, H', W')."""
