@@ -1,11 +1,12 @@
 """From a config to drawings, transforms and loaders: the room's tables and its only reader of the config."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torchvision.transforms import v2
 
@@ -16,6 +17,8 @@ from fastreid.data.datasets.folder import Folder, Lists
 from fastreid.data.datasets.generated import Generated
 from fastreid.data.datasets.joined import joined, overlap
 from fastreid.data.loading import Sampler, TestLoader, TrainLoader, Workers
+from fastreid.data.samplers.complete import CompleteIdentitySampler
+from fastreid.data.samplers.coverage import measure
 from fastreid.data.samplers.identity import BalancedIdentitySampler, IdentitySampler, NaiveIdentitySampler
 from fastreid.data.samplers.stream import ImbalancedDatasetSampler, TrainingSampler
 from fastreid.data.transforms.autoaugment import AugMix, AutoAugment
@@ -50,6 +53,8 @@ class SamplerOptions:
     seed: int
     world_size: int
     cameras: tuple[int, ...]
+    look_alikes: float = 0.0
+    neighbours: Mapping[int, np.ndarray] | None = None
 
     def groups(self) -> dict[str, int]:
         """The options of an identity sampler."""
@@ -70,6 +75,9 @@ SAMPLERS: Registry[Callable[[list[int], SamplerOptions], Sampler]] = Registry(
             targets, cameras=given.cameras, **given.groups()
         ),
         "NaiveIdentitySampler": lambda targets, given: NaiveIdentitySampler(targets, **given.groups()),
+        "CompleteIdentitySampler": lambda targets, given: CompleteIdentitySampler(
+            targets, look_alikes=given.look_alikes, neighbours=given.neighbours, **given.groups()
+        ),
     },
 )
 
@@ -117,9 +125,27 @@ def build_test_datasets(cfg: CfgNode) -> dict[str, RetrievalData]:
 
 
 def build_train_loader(
-    cfg: CfgNode, drawings: Sequence[Drawing], *, start_iteration: int = 0, rank: int = 0, world_size: int = 1
+    cfg: CfgNode,
+    drawings: Sequence[Drawing],
+    *,
+    start_iteration: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    neighbours: Mapping[int, np.ndarray] | None = None,
 ) -> TrainLoader:
-    """Batches of the training drawings for ever, from an iteration on; see `TrainLoader`."""
+    """Batches of the training drawings for ever, from an iteration on; see `TrainLoader`.
+
+    Args:
+        cfg: settings.
+        drawings: the training list.
+        start_iteration: iterations that are already done; from 0 on, what the sampler shows of the list is logged.
+        rank: this device's number.
+        world_size: how many devices share a batch.
+        neighbours: tables of look-alikes, as `CompleteIdentitySampler` takes them.
+
+    Raises:
+        InputError: DATALOADER.LOOK_ALIKES with a sampler that knows none, and as `TrainLoader` and the samplers do.
+    """
     targets, words = class_numbers(drawings)
     options = SamplerOptions(
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
@@ -127,14 +153,21 @@ def build_train_loader(
         seed=cfg.SEED,
         world_size=world_size,
         cameras=tuple(drawing.camera for drawing in drawings),
+        look_alikes=cfg.DATALOADER.LOOK_ALIKES,
+        neighbours=neighbours,
     )
     sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)(targets, options)
+    if options.look_alikes and not isinstance(sampler, CompleteIdentitySampler):
+        raise InputError(
+            f"DATALOADER.LOOK_ALIKES is {options.look_alikes} and {cfg.DATALOADER.SAMPLER_TRAIN} knows no look-alikes; "
+            "set it to 0, or DATALOADER.SAMPLER_TRAIN to CompleteIdentitySampler"
+        )
     if isinstance(sampler, IdentitySampler) and sampler.num_short_ids and start_iteration == 0:
         get_logger().info(
             f"{sampler.num_short_ids} of {len(words)} patents have fewer than {options.num_instance} drawings "
             "(DATALOADER.NUM_INSTANCE), so drawings of theirs stand several times in a batch"
         )
-    return TrainLoader(
+    loader = TrainLoader(
         drawings,
         transform=build_train_transforms(cfg, donors=drawings),
         sampler=sampler,
@@ -146,6 +179,16 @@ def build_train_loader(
         workers=_workers(cfg),
         max_pixels=cfg.INPUT.MAX_PIXELS,
     )
+    if start_iteration == 0 and rank == 0:
+        shown = measure(
+            sampler,
+            targets,
+            batch_size=options.batch_size,
+            num_instance=options.num_instance,
+            world_size=world_size,
+        )
+        get_logger().info(f"{cfg.DATALOADER.SAMPLER_TRAIN}: {shown}")
+    return loader
 
 
 def build_test_loader(cfg: CfgNode, drawings: Sequence[Drawing], *, rank: int = 0, world_size: int = 1) -> TestLoader:
