@@ -61,6 +61,14 @@ def test_a_round_has_one_group_for_each_k_drawings_of_a_patent():
     assert groups == {patent: max(num // 4, 1) for patent, num in enumerate(counts)}
 
 
+def test_the_groups_of_a_large_patent_are_spread_evenly_over_a_round():
+    counts = [80, *[4] * 380]  # 20 groups in 50 batches
+    batches = first(make(counts), 50)
+    where = [number for number, batch in enumerate(batches) if (batch < 80).any()]
+    assert len(where) == 20
+    assert set(np.diff(where)) <= {1, 2, 3, 4}
+
+
 def test_no_patent_stands_twice_where_two_rounds_meet():
     targets, num = targets_of(MIXED), sum(MIXED)
     batches = first(make(), 10 * num // 32 + 1)
