@@ -80,8 +80,9 @@ def test_no_patent_stands_twice_where_two_rounds_meet():
 
 
 def test_the_devices_share_a_batch_by_whole_patents():
-    targets = targets_of(MIXED)
-    for batch in first(make(batch_size=64, world_size=2), 200):
+    counts = [*[72] * 8, *[4] * 176]  # the large ones have 18 groups for 20 batches
+    targets = targets_of(counts)
+    for batch in first(make(counts, batch_size=64, world_size=2), 57):
         ours, theirs = np.split(targets[batch], 2)
         assert len(set(batch.tolist())) == 64
         assert not set(ours) & set(theirs)
@@ -121,6 +122,13 @@ def test_sizes_are_shifted_before_a_group_is_cut():
     targets = targets_of(counts)
     sizes = Counter(num for batch in first(make(counts), 15) for num in groups_of(batch, targets).values())
     assert set(sizes) == {4, 5, 6}
+
+
+def test_several_groups_of_a_patent_stand_together_before_a_group_is_cut():
+    groups = Dealer(np.array([8, 5, 5]), num_instance=4, generator=np.random.default_rng(0)).fill(
+        13, used=(), barred={}
+    )
+    assert sorted(size for _, size in groups) == [4, 4, 5]
 
 
 def test_the_cut_is_made_where_it_leaves_a_whole_group():
