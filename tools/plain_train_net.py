@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
         cfg.SOLVER.AMP.ENABLED and device_of(cfg).type == "cuda",
         cfg.SOLVER.FREEZE_ITERS,
         cfg.SOLVER.CLIP_GRADIENTS.ENABLED,
+        cfg.DATALOADER.LOOK_ALIKES,
         cfg.TEST.PRECISE_BN.ENABLED,
         args.num_gpus * args.num_machines > 1,
         args.resume,
@@ -40,8 +41,8 @@ def run(args: argparse.Namespace) -> None:
     ]
     if any(left_out):
         raise InputError(
-            "the plain run has no SOLVER.AMP on a GPU, FREEZE_ITERS, CLIP_GRADIENTS, TEST.PRECISE_BN, --num-gpus, --resume "
-            "or --eval-only; use tools/train_net.py"
+            "the plain run has no SOLVER.AMP on a GPU, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.LOOK_ALIKES, "
+            "TEST.PRECISE_BN, --num-gpus, --resume or --eval-only; use tools/train_net.py"
         )
     default_setup(cfg, args)
     device = device_of(cfg)

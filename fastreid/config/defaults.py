@@ -151,6 +151,7 @@ _C.DATASETS.GENERATED.SIZE_PX = 320  # Generated: px, longest side of a sheet (o
 _C.DATALOADER = Node()
 _C.DATALOADER.SAMPLER_TRAIN = "TrainingSampler"  # see SAMPLERS in fastreid/data/build.py
 _C.DATALOADER.NUM_INSTANCE = 4  # drawings of one patent in a batch of an identity sampler
+_C.DATALOADER.LOOK_ALIKES = 0.0  # share 0..1 of a batch's patents chosen as neighbours of its others; 0: off (ours)
 _C.DATALOADER.NUM_WORKERS = 8  # processes that load drawings; 0: the main process
 _C.DATALOADER.TIMEOUT_S = 300  # s until a worker that gives nothing counts as stuck; 0: never (ours)
 _C.DATALOADER.SET_WEIGHT = []  # weights of SetReWeightSampler (accepted)

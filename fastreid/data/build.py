@@ -1,12 +1,11 @@
 """From a config to drawings, transforms and loaders: the room's tables and its only reader of the config."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
-from torchvision.transforms import v2
 
 from fastreid.config import CfgNode
 from fastreid.data.datasets.base import Dataset, RetrievalData, class_numbers
@@ -14,22 +13,17 @@ from fastreid.data.datasets.deeppatent import Patent, PatentTest
 from fastreid.data.datasets.folder import Folder, Lists
 from fastreid.data.datasets.generated import Generated
 from fastreid.data.datasets.joined import joined, overlap
-from fastreid.data.image import read_drawing
 from fastreid.data.loading import CPU, Sampler, TestLoader, TrainLoader, Workers
 from fastreid.data.pages.build import build_reader, data_root
+from fastreid.data.samplers.complete import CompleteIdentitySampler
+from fastreid.data.samplers.coverage import measure
 from fastreid.data.samplers.identity import BalancedIdentitySampler, IdentitySampler, NaiveIdentitySampler
 from fastreid.data.samplers.stream import ImbalancedDatasetSampler, TrainingSampler
-from fastreid.data.samples import Read
-from fastreid.data.transforms.autoaugment import AugMix, AutoAugment
-from fastreid.data.transforms.erasing import RandomErasing
-from fastreid.data.transforms.page import BatchStep, PadAndCrop, Pipeline, Resize
-from fastreid.data.transforms.patch import RandomPatch
+from fastreid.data.transforms.build import build_test_transforms, build_train_transforms
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
 from fastreid.utils.registry import Registry
-
-BICUBIC = v2.InterpolationMode.BICUBIC
 
 # (cfg, root) -> the data set
 DATASETS: Registry[Callable[[CfgNode, Path], Dataset]] = Registry(
@@ -53,6 +47,8 @@ class SamplerOptions:
     seed: int
     world_size: int
     cameras: tuple[int, ...]
+    look_alikes: float = 0.0
+    neighbours: Mapping[int, np.ndarray] | None = None
 
     def groups(self) -> dict[str, int]:
         """The options of an identity sampler."""
@@ -73,24 +69,10 @@ SAMPLERS: Registry[Callable[[list[int], SamplerOptions], Sampler]] = Registry(
             targets, cameras=given.cameras, **given.groups()
         ),
         "NaiveIdentitySampler": lambda targets, given: NaiveIdentitySampler(targets, **given.groups()),
+        "CompleteIdentitySampler": lambda targets, given: CompleteIdentitySampler(
+            targets, look_alikes=given.look_alikes, neighbours=given.neighbours, **given.groups()
+        ),
     },
-)
-
-# Training steps on the grey page between decoder and tensor, in order: (switch in INPUT, maker from INPUT).
-PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
-    ("AUTOAUG", lambda given: AutoAugment(given.AUTOAUG.PROB, fill=given.FILL)),
-    ("", lambda given: Resize(given.SIZE_TRAIN, max_pixels=given.MAX_PIXELS)),
-    ("CROP", lambda given: _random_crop(given.CROP)),
-    ("PADDING", lambda given: PadAndCrop(given.PADDING.SIZE, mode=given.PADDING.MODE, fill=given.FILL)),
-    ("FLIP", lambda given: v2.RandomHorizontalFlip(given.FLIP.PROB)),
-    ("CJ", lambda given: v2.RandomApply([_jitter(given.CJ)], p=given.CJ.PROB)),
-    ("AFFINE", lambda given: _affine(given.FILL)),
-    ("AUGMIX", lambda given: AugMix(given.AUGMIX.PROB, fill=given.FILL)),
-)
-
-# Training steps on whole batches of images where the network is, in order: (switch in INPUT, maker from INPUT).
-BATCH_STEPS: tuple[tuple[str, Callable[[CfgNode], BatchStep]], ...] = (
-    ("REA", lambda given: RandomErasing(given.REA.PROB, value=given.REA.VALUE)),
 )
 
 
@@ -131,9 +113,23 @@ def build_train_loader(
     start_iteration: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    neighbours: Mapping[int, np.ndarray] | None = None,
     device: torch.device = CPU,
 ) -> TrainLoader:
-    """Batches of the training drawings for ever, from an iteration on; see `TrainLoader`."""
+    """Batches of the training drawings for ever, from an iteration on; see `TrainLoader`.
+
+    Args:
+        cfg: settings.
+        drawings: the training list.
+        start_iteration: iterations that are already done; from 0 on, what the sampler shows of the list is logged.
+        rank: this device's number.
+        world_size: how many devices share a batch.
+        neighbours: tables of look-alikes, as `CompleteIdentitySampler` takes them.
+        device: where the batches go.
+
+    Raises:
+        InputError: DATALOADER.LOOK_ALIKES with a sampler that knows none, and as `TrainLoader` and the samplers do.
+    """
     targets, words = class_numbers(drawings)
     options = SamplerOptions(
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
@@ -141,15 +137,22 @@ def build_train_loader(
         seed=cfg.SEED,
         world_size=world_size,
         cameras=tuple(drawing.camera for drawing in drawings),
+        look_alikes=cfg.DATALOADER.LOOK_ALIKES,
+        neighbours=neighbours,
     )
     sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)(targets, options)
+    if options.look_alikes and not isinstance(sampler, CompleteIdentitySampler):
+        raise InputError(
+            f"DATALOADER.LOOK_ALIKES is {options.look_alikes} and {cfg.DATALOADER.SAMPLER_TRAIN} knows no look-alikes; "
+            "set it to 0, or DATALOADER.SAMPLER_TRAIN to CompleteIdentitySampler"
+        )
     if isinstance(sampler, IdentitySampler) and sampler.num_short_ids and start_iteration == 0:
         get_logger().info(
             f"{sampler.num_short_ids} of {len(words)} patents have fewer than {options.num_instance} drawings "
             "(DATALOADER.NUM_INSTANCE), so drawings of theirs stand several times in a batch"
         )
     read = build_reader(cfg, drawings)
-    return TrainLoader(
+    loader = TrainLoader(
         drawings,
         transform=build_train_transforms(cfg, donors=drawings, read=read),
         sampler=sampler,
@@ -162,6 +165,16 @@ def build_train_loader(
         read=read,
         device=device,
     )
+    if start_iteration == 0 and rank == 0:
+        shown = measure(
+            sampler,
+            targets,
+            batch_size=options.batch_size,
+            num_instance=options.num_instance,
+            world_size=world_size,
+        )
+        get_logger().info(f"{cfg.DATALOADER.SAMPLER_TRAIN}: {shown}")
+    return loader
 
 
 def build_test_loader(
@@ -183,34 +196,6 @@ def build_test_loader(
         read=build_reader(cfg, drawings),
         device=device,
     )
-
-
-def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read: Read = read_drawing) -> Pipeline:
-    """Page to image with the random changes that INPUT switches on.
-
-    Args:
-        cfg: settings.
-        donors: where random patch (INPUT.RPT) takes its pieces from; refused when that is on and they are none.
-        read: gives a donor's page.
-    """
-    given = cfg.INPUT
-    on_page = [make(given) for switch, make in PAGE_STEPS if not switch or given[switch].ENABLED]
-    if given.RPT.ENABLED:
-        on_page.append(RandomPatch(donors, prob=given.RPT.PROB, read=read))
-    return Pipeline(on_page, [make(given) for switch, make in BATCH_STEPS if given[switch].ENABLED])
-
-
-def build_test_transforms(cfg: CfgNode) -> Pipeline:
-    """Page to image as in the test: resized, and cut to its centre where INPUT.CROP is on."""
-    size, crop = cfg.INPUT.SIZE_TEST, cfg.INPUT.CROP.SIZE
-    steps: list[Callable[[Any], Any]] = [Resize(size, max_pixels=cfg.INPUT.MAX_PIXELS)]
-    if cfg.INPUT.CROP.ENABLED:
-        if any(side > whole for side, whole in zip(_pair(crop), _pair(size))):
-            raise InputError(
-                f"INPUT.CROP.SIZE is {crop}; allowed is at most INPUT.SIZE_TEST {size}, from whose centre it is cut"
-            )
-        steps.append(v2.CenterCrop(_pair(crop)))
-    return Pipeline(steps)
 
 
 def _dataset(cfg: CfgNode, name: str) -> Dataset:
@@ -258,24 +243,3 @@ def _generated(cfg: CfgNode, root: Path) -> Generated:
 def _workers(cfg: CfgNode) -> Workers:
     on_gpu = cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available()
     return Workers(cfg.DATALOADER.NUM_WORKERS, timeout_s=cfg.DATALOADER.TIMEOUT_S, pin_memory=on_gpu)
-
-
-def _pair(size: Sequence[int]) -> tuple[int, int]:
-    """Height and width; one number stands for both."""
-    return (size[0], size[-1])
-
-
-def _random_crop(given: CfgNode) -> v2.RandomResizedCrop:
-    return v2.RandomResizedCrop(
-        _pair(given.SIZE), scale=tuple(given.SCALE), ratio=tuple(given.RATIO), interpolation=BICUBIC
-    )
-
-
-def _jitter(given: CfgNode) -> v2.ColorJitter:
-    return v2.ColorJitter(given.BRIGHTNESS, contrast=given.CONTRAST, saturation=given.SATURATION, hue=given.HUE)
-
-
-def _affine(fill: int) -> v2.RandomAffine:
-    # fast-reid takes the nearest pixel here, which breaks thin lines; bilinear keeps them.
-    bilinear = v2.InterpolationMode.BILINEAR
-    return v2.RandomAffine(10, scale=(0.9, 1.1), shear=0.1, interpolation=bilinear, fill=fill)

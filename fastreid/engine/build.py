@@ -9,6 +9,7 @@ from torch import nn
 from fastreid.config import CfgNode
 from fastreid.data.build import build_datasets, build_train_loader
 from fastreid.data.datasets.base import RetrievalData
+from fastreid.data.loading import TrainLoader
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.extraction.build import CLASSIFIER
 from fastreid.engine.hooks import (
@@ -23,6 +24,7 @@ from fastreid.engine.hooks import (
     WriteMetrics,
     write_bad_step,
 )
+from fastreid.engine.look_alikes import RenewLookAlikes
 from fastreid.engine.setup import device_of, write_config
 from fastreid.engine.step import BadStep, Clip, TrainStep
 from fastreid.engine.tester import input_sheet
@@ -53,6 +55,8 @@ class DefaultTrainer:
     def __init__(self, cfg: CfgNode):
         self.cfg = cfg
         self.device = device_of(cfg)
+        self.progress = Progress()
+        _check_look_alikes(cfg)
         self.drawings, tests = build_datasets(cfg)
         _check_selection(cfg, next(iter(tests.values())))
         self.loader = self._loader_from(0)
@@ -66,7 +70,6 @@ class DefaultTrainer:
             clip=_clip(cfg),
             all_learn=any(term.sees == "logits" for term in build_losses(cfg)),
         )
-        self.progress = Progress()
         self.checkpointer = Checkpointer(
             cfg.OUTPUT_DIR, self.step, iters_per_epoch=self.loader.iters_per_epoch, config=cfg.dump()
         )
@@ -117,10 +120,10 @@ class DefaultTrainer:
 
     def _loop(self) -> TrainLoop:
         if self.progress.iteration:
-            self.loader = self._loader_from(self.progress.iteration)
+            self._load_from(self.progress.iteration)
         return TrainLoop(
             self.step,
-            self.loader,
+            self._batches(),
             hooks=self._hooks(),
             iters_per_epoch=self.loader.iters_per_epoch,
             max_epochs=self.cfg.SOLVER.MAX_EPOCH,
@@ -139,6 +142,15 @@ class DefaultTrainer:
             metrics=metrics,
         )
         precise = [PreciseBatchNorm(self._measuring_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
+        renew = RenewLookAlikes(
+            progress,
+            period=cfg.TEST.EVAL_PERIOD,
+            num_patents=self.loader.num_classes,
+            num_drawings=len(self.drawings),
+            batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            memory_mb=cfg.TEST.MEMORY_MB,
+            load_from=self._load_from,
+        )
         return [
             SetLearningRate(build_schedule(cfg, self.loader.iters_per_epoch)),
             FreezeLayers(cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS),
@@ -146,6 +158,7 @@ class DefaultTrainer:
             ShowInputs(metrics, input_sheet),
             *(precise if cfg.TEST.PRECISE_BN.ENABLED else []),
             evaluate,
+            *([renew] if cfg.DATALOADER.LOOK_ALIKES else []),
             metrics,
             SaveCheckpoints(self.checkpointer, progress, period=cfg.SOLVER.CHECKPOINT_PERIOD),
             StopOnSignal(self.checkpointer, progress),
@@ -169,13 +182,23 @@ class DefaultTrainer:
         finally:
             loader.close()
 
-    def _loader_from(self, iteration: int):
+    def _batches(self) -> Iterator[Batch]:
+        """From the loader that there is at each step."""
+        while True:
+            yield next(self.loader)
+
+    def _load_from(self, iteration: int) -> None:
+        self.loader.close()
+        self.loader = self._loader_from(iteration)
+
+    def _loader_from(self, iteration: int) -> TrainLoader:
         return build_train_loader(
             self.cfg,
             self.drawings,
             start_iteration=iteration,
             rank=comm.rank(),
             world_size=comm.world_size(),
+            neighbours={made: table.numpy() for made, table in self.progress.look_alikes.items()},
             device=self.device,
         )
 
@@ -214,6 +237,14 @@ def _check_selection(cfg: CfgNode, data: RetrievalData) -> None:
         raise InputError(
             f"{data.name}, the first of DATASETS.TESTS, has no query whose patent is in its database, so it cannot choose "
             "the best model; put a set with known patents first"
+        )
+
+
+def _check_look_alikes(cfg: CfgNode) -> None:
+    if cfg.DATALOADER.LOOK_ALIKES and not cfg.TEST.EVAL_PERIOD:
+        raise InputError(
+            f"DATALOADER.LOOK_ALIKES is {cfg.DATALOADER.LOOK_ALIKES} and TEST.EVAL_PERIOD 0: look-alikes are found after "
+            "evaluations; set EVAL_PERIOD to 1 or more, or LOOK_ALIKES to 0"
         )
 
 

@@ -1,8 +1,9 @@
 """Checkpoints of a run: written whole, found again, and enough to go on exactly.
 
 A file holds `model` (the state dict fast-reid users know), `optimizer`, `scaler`, `iteration`, `epoch` (0-based, the
-last one finished), `metric`, `best`, `best_epoch`, `window` (values not yet written to the log), `generator` (torch's)
-and `config`; tensors, numbers, words and dicts only, so `torch.load(weights_only=True)` reads it.
+last one finished), `metric`, `best`, `best_epoch`, `window` (values not yet written to the log), `look_alikes` (tables of
+patents), `generator` (torch's) and `config`; tensors, numbers, words and dicts only, so `torch.load(weights_only=True)`
+reads it.
 """
 
 import os
@@ -52,6 +53,8 @@ class Progress:
         best: the highest such score; -1 before the first evaluation.
         best_epoch: the 0-based epoch that earned it; -1 before.
         window: values of the steps since the last line of the log, by name.
+        look_alikes: tables of the patents' look-alikes that batches to come are made with, by the number of steps that
+            were done when they were made.
     """
 
     iteration: int = 0
@@ -59,6 +62,7 @@ class Progress:
     best: float = -1.0
     best_epoch: int = -1
     window: dict[str, list[float]] = field(default_factory=dict)
+    look_alikes: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 class Checkpointer:
@@ -93,6 +97,7 @@ class Checkpointer:
             "best": progress.best,
             "best_epoch": progress.best_epoch,
             "window": progress.window,
+            "look_alikes": progress.look_alikes,
             "generator": torch.get_rng_state(),
             "config": self.config,
         }
@@ -138,6 +143,7 @@ class Checkpointer:
             best=state["best"],
             best_epoch=state["best_epoch"],
             window=state["window"],
+            look_alikes=state.get("look_alikes", {}),
         )
 
     def _check_settings(self, path: Path, before: str) -> None:

@@ -14,10 +14,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from fastreid.config import get_cfg
-from fastreid.data.build import build_train_transforms
 from fastreid.data.loading import TestLoader, TrainLoader, Workers
 from fastreid.data.pages.cache import PageCache
 from fastreid.data.samplers.stream import TrainingSampler
+from fastreid.data.transforms.build import build_train_transforms
 from fastreid.data.transforms.page import Pipeline, Resize
 from fastreid.structures import Drawing
 

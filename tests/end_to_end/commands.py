@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -37,6 +38,15 @@ def run(tool, *arguments, folder, launcher=(), **environment):
     process = start(tool, *arguments, folder=folder, launcher=launcher, **environment)
     output, errors = process.communicate(timeout=240)
     return process.returncode, output, errors
+
+
+def wait_for(path, process, *, limit_s=120):
+    """Wait until a file is there and not empty; the run must live until then."""
+    deadline = time.monotonic() + limit_s
+    while not (path.exists() and path.stat().st_size):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def run_here(tool, *arguments, folder):

@@ -8,16 +8,7 @@ import sys
 import time
 
 import pytest
-from commands import REPOSITORY, TINY, metrics, run, same_bits, start
-
-
-def wait_for(path, process, *, limit_s=120):
-    """Wait until a file is there and not empty; the run must live until then."""
-    deadline = time.monotonic() + limit_s
-    while not (path.exists() and path.stat().st_size):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from commands import REPOSITORY, TINY, metrics, run, same_bits, start, wait_for
 
 
 def test_a_run_killed_and_resumed_ends_with_the_same_bits(drawings, trained, tmp_path):

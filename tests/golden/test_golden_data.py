@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fastreid.config import get_cfg
-from fastreid.data.build import build_test_transforms
 from fastreid.data.image import read_image
 from fastreid.data.samplers.identity import BalancedIdentitySampler, NaiveIdentitySampler
+from fastreid.data.transforms.build import build_test_transforms
 
 GOLDEN = Path(__file__).parent
 SAMPLERS = json.loads((GOLDEN / "samplers.json").read_text())

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from fastreid.config import CfgNode
-from fastreid.data.build import build_datasets, build_test_datasets, build_test_transforms
+from fastreid.data.build import build_datasets, build_test_datasets
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.image import read_image
+from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.extraction.build import build_tested_model, embed
 from fastreid.engine.predictor import Predictor
 from fastreid.engine.setup import device_of, load_config

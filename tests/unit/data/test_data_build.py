@@ -15,10 +15,9 @@ from fastreid.data.build import (
     build_datasets,
     build_test_datasets,
     build_test_loader,
-    build_test_transforms,
     build_train_loader,
-    build_train_transforms,
 )
+from fastreid.data.transforms.build import build_test_transforms, build_train_transforms
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_torch
 
@@ -176,6 +175,36 @@ def test_patents_with_few_drawings_are_told_once(caplog):
         build_train_loader(cfg, train)
         build_train_loader(cfg, train, start_iteration=3)
     assert caplog.text.count("8 of 8 patents have fewer than 8 drawings") == 1
+
+
+def test_what_a_sampler_shows_is_told_once_at_the_start_by_the_first_device(caplog):
+    cfg = with_folder("DATALOADER.SAMPLER_TRAIN", "CompleteIdentitySampler")
+    train, _ = build_datasets(cfg)
+    with caplog.at_level("INFO"):
+        build_train_loader(cfg, train)
+        build_train_loader(cfg, train, start_iteration=3)
+        build_train_loader(cfg, train, rank=1, world_size=2)
+    assert caplog.text.count("CompleteIdentitySampler: 100% of a batch are distinct drawings") == 1
+    assert "shows 100.0% of the list" in caplog.text
+
+
+def test_look_alikes_are_refused_by_a_sampler_that_knows_none():
+    cfg = with_folder("DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler", "DATALOADER.LOOK_ALIKES", 0.5)
+    with pytest.raises(
+        InputError, match=r"LOOK_ALIKES is 0\.5 and NaiveIdentitySampler knows no .*CompleteIdentitySampler"
+    ):
+        build_train_loader(cfg, build_datasets(cfg)[0])
+
+
+def test_a_loader_makes_its_batches_with_the_table_it_is_given():
+    cfg = with_folder("DATALOADER.SAMPLER_TRAIN", "CompleteIdentitySampler", "DATALOADER.LOOK_ALIKES", 0.5)
+    train, _ = build_datasets(cfg)
+    ring = np.roll(np.arange(8), -1)[:, None]
+    patents = [
+        [set(batch.targets.tolist()) for batch in islice(build_train_loader(cfg, train, neighbours=tables), 5)]
+        for tables in (None, {0: ring})
+    ]
+    assert patents[0] != patents[1]
 
 
 def steps_on(*names):
