@@ -3,8 +3,8 @@
 The reference decodes each sheet whole, makes three equal channels of it, and changes it step by step with Pillow.
 """
 
-import multiprocessing
-import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -17,15 +17,42 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from fastreid.config import get_cfg
-from fastreid.data.loading import TestLoader, TrainLoader, Workers
+from fastreid.data.loading import TrainLoader
 from fastreid.data.pages.cache import PageCache
 from fastreid.data.samplers.stream import TrainingSampler
 from fastreid.data.transforms.build import build_train_transforms
-from fastreid.data.transforms.page import Pipeline, Resize
 from fastreid.structures import Drawing
 
 NUM, BATCH, RUNS = 96, 32, 5
 LONGEST_PX = 512
+# In a process of its own, whose memory holds nothing else; each share of what processes share counts once.
+LOAD = """
+import multiprocessing, re, sys, time, torch
+from pathlib import Path
+from fastreid.data.loading import TestLoader, Workers
+from fastreid.data.pages.cache import PageCache
+from fastreid.data.transforms.page import Pipeline, Resize
+from fastreid.structures import Drawing
+torch.set_num_threads(1)
+def memory_mib():
+    held = 0
+    for pid in ("self", *(worker.pid for worker in multiprocessing.active_children())):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        held += sum(int(re.search(rf"{name}:\\s+(\\d+)", lines)[1]) for name in ("Pss_Anon", "Pss_Shmem"))
+    return held / 1024
+drawings = [Drawing(str(path), path.name, "1") for path in sorted(Path(sys.argv[1]).iterdir())] * 40
+read, held = PageCache(Path(sys.argv[2]), longest_px=int(sys.argv[3])).read, 0
+transform = Pipeline([Resize([256, 256], max_pixels=10**8)])
+for _ in range(5):
+    batches = iter(TestLoader(drawings, transform=transform, batch_size=64, workers=Workers(2, timeout_s=60), read=read))
+    next(batches)  # the workers are there
+    num, start = 0, time.perf_counter()
+    for number, batch in enumerate(batches):
+        held = max(held, memory_mib()) if number == 40 else held
+        num += len(batch.rows)
+    print(num / (time.perf_counter() - start))
+print(held)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +85,6 @@ def cpu_ms(work, num, runs=RUNS):
         work()
         taken.append(time.process_time() - start)
     return median(taken) / num * 1000
-
-
-def memory_mib():
-    """What this process and its workers hold beside pages of files, each share of what they share counted once."""
-    held = 0
-    for pid in ("self", *(worker.pid for worker in multiprocessing.active_children())):
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        held += sum(int(re.search(rf"{name}:\s+(\d+)", lines)[1]) for name in ("Pss_Anon", "Pss_Shmem"))
-    return held / 1024
 
 
 def reference_page(file):
@@ -160,28 +178,13 @@ def test_the_first_pass_beside_the_references_decode_and_resize(kind, tmp_path, 
 def test_two_workers_from_the_cache_without_augmentation(longest_px, drawings, tmp_path, capsys):
     cache = PageCache(tmp_path, longest_px=longest_px)
     cache.fill(drawings)
-    many = [drawing for _ in range(40) for drawing in drawings]
-    rates, held = [], 0.0
-    for _ in range(RUNS):
-        loader = TestLoader(
-            many,
-            transform=Pipeline([Resize([256, 256], max_pixels=10**8)]),
-            batch_size=64,
-            workers=Workers(2, timeout_s=60),
-            read=cache.read,
-        )
-        batches = iter(loader)
-        next(batches)  # the workers are there
-        start = time.perf_counter()
-        num = 0
-        for batch in batches:
-            num += len(batch.rows)
-            held = max(held, memory_mib()) if num % (16 * 64) == 0 else held
-        rates.append(num / (time.perf_counter() - start))
     num_pages, num_bytes = cache.size()
+    words = (Path(drawings[0].path).parent, tmp_path, str(longest_px))
+    run = subprocess.run([sys.executable, "-c", LOAD, *words], capture_output=True, text=True, check=True)
+    *rates, held = map(float, run.stdout.split())
     with capsys.disabled():
         print(
             f"\ntwo workers, 256 px from pages of {longest_px} px ({num_bytes / num_pages / 1024:.1f} KiB each): "
-            f"{median(rates):.0f} drawings a second ({min(rates):.0f} to {max(rates):.0f}); "
-            f"main process and workers hold {held:.0f} MiB, shared memory and torch itself included, the page cache not"
+            f"{median(rates):.0f} drawings a second ({min(rates):.0f} to {max(rates):.0f}); main process and workers hold "
+            f"{held:.0f} MiB at the most, torch itself and shared memory included, the page cache not"
         )
