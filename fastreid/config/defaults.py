@@ -86,6 +86,7 @@ _C.KD.EMA.MOMENTUM = 0.999  # distillation (accepted)
 _C.INPUT = Node()
 _C.INPUT.SIZE_TRAIN = [256, 128]  # px, height and width; one number: the short side
 _C.INPUT.SIZE_TEST = [256, 128]  # px, height and width; one number: the short side
+_C.INPUT.ASPECT = "squash"  # squash to the size, pad to a square first, or fit into the size and fill the rest (ours)
 _C.INPUT.FILL = 255  # grey level 0..255 outside the page for padding, rotation, shear: 0 is fast-reid's black (ours)
 _C.INPUT.LONGEST_PX = 0  # px; a page is reduced to this longest side when it is decoded; 0: never (ours)
 _C.INPUT.MAX_PIXELS = 64_000_000  # px; an image whose header says more is refused (ours)

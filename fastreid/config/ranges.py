@@ -122,6 +122,7 @@ RULES: dict[str, Rule] = {
     "MODEL.LOSSES.COSFACE.SCALE": POSITIVE,
     "INPUT.SIZE_TRAIN": SIZE,
     "INPUT.SIZE_TEST": SIZE,
+    "INPUT.ASPECT": Rule(choices=("squash", "pad", "fit")),
     "INPUT.FILL": Rule(0, 255),
     "INPUT.LONGEST_PX": NONE_OR_MORE,
     "INPUT.MAX_PIXELS": COUNT,

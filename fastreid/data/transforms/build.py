@@ -20,7 +20,7 @@ BICUBIC = v2.InterpolationMode.BICUBIC
 # Training steps on the grey page between decoder and tensor, in order: (switch in INPUT, maker from INPUT).
 PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
     ("AUTOAUG", lambda given: AutoAugment(given.AUTOAUG.PROB, fill=given.FILL)),
-    ("", lambda given: Resize(given.SIZE_TRAIN, max_pixels=given.MAX_PIXELS)),
+    ("", lambda given: _resize(given, given.SIZE_TRAIN)),
     ("CROP", lambda given: _random_crop(given.CROP)),
     ("PADDING", lambda given: PadAndCrop(given.PADDING.SIZE, mode=given.PADDING.MODE, fill=given.FILL)),
     ("FLIP", lambda given: v2.RandomHorizontalFlip(given.FLIP.PROB)),
@@ -53,7 +53,7 @@ def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read
 def build_test_transforms(cfg: CfgNode) -> Pipeline:
     """Page to image as in the test: resized, and cut to its centre where INPUT.CROP is on."""
     size, crop = cfg.INPUT.SIZE_TEST, cfg.INPUT.CROP.SIZE
-    steps: list[Callable[[Any], Any]] = [Resize(size, max_pixels=cfg.INPUT.MAX_PIXELS)]
+    steps: list[Callable[[Any], Any]] = [_resize(cfg.INPUT, size)]
     if cfg.INPUT.CROP.ENABLED:
         if any(side > whole for side, whole in zip(_pair(crop), _pair(size))):
             raise InputError(
@@ -66,6 +66,10 @@ def build_test_transforms(cfg: CfgNode) -> Pipeline:
 def _pair(size: Sequence[int]) -> tuple[int, int]:
     """Height and width; one number stands for both."""
     return (size[0], size[-1])
+
+
+def _resize(given: CfgNode, size: Sequence[int]) -> Resize:
+    return Resize(size, max_pixels=given.MAX_PIXELS, aspect=given.ASPECT, fill=given.FILL)
 
 
 def _random_crop(given: CfgNode) -> v2.RandomResizedCrop:

@@ -84,13 +84,35 @@ class Resize:
     Args:
         size_px: height and width, or one number.
         max_pixels: a page so long that its resized form has more is refused.
+        aspect: of ASPECTS. "squash": each side is stretched to its length. "pad": first the page is filled up to a
+            square about its middle. "fit": the page keeps its aspect, and what it leaves of the size is filled.
+        fill: grey level 0..255 of what is filled.
+
+    Raises:
+        InputError: another aspect, or one that needs a height and a width; when called, a page that becomes too large.
     """
 
-    def __init__(self, size_px: Sequence[int], *, max_pixels: int):
+    ASPECTS = ("squash", "pad", "fit")
+
+    def __init__(self, size_px: Sequence[int], *, max_pixels: int, aspect: str = "squash", fill: int = 255):
+        if aspect not in self.ASPECTS or (aspect != "squash" and len(size_px) != 2):
+            raise InputError(
+                f"INPUT.ASPECT is '{aspect}' and the size {list(size_px)}; allowed are {', '.join(self.ASPECTS)}, and all "
+                "but squash ask for a height and a width"
+            )
         self.size_px = tuple(size_px)
         self.max_pixels = max_pixels
+        self.aspect = aspect
+        self.fill = fill
 
     def __call__(self, image: Image.Image) -> Image.Image:
+        if self.aspect == "fit":
+            height, width = self.size_px
+            share = min(height / image.height, width / image.width)
+            inner = max(1, round(image.width * share)), max(1, round(image.height * share))
+            return _centred(image.resize(inner, Image.Resampling.BICUBIC), (width, height), self.fill)
+        if self.aspect == "pad":
+            image = _centred(image, (max(image.size),) * 2, self.fill)
         if len(self.size_px) == 2:
             height, width = self.size_px
         else:
@@ -102,6 +124,15 @@ class Resize:
                 "px of INPUT.MAX_PIXELS; give INPUT.SIZE_TRAIN and SIZE_TEST a height and a width"
             )
         return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _centred(image: Image.Image, size: tuple[int, int], fill: int) -> Image.Image:
+    """A page in the middle of a larger one of this width and height."""
+    if image.size == size:
+        return image
+    sheet = Image.new("L", size, fill)
+    sheet.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return sheet
 
 
 class PadAndCrop:

@@ -142,6 +142,8 @@ def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str,
     found |= {
         "INPUT.SIZE_TEST": cfg.INPUT.SIZE_TEST,
         "INPUT.LONGEST_PX": cfg.INPUT.LONGEST_PX,
+        "INPUT.ASPECT": cfg.INPUT.ASPECT,
+        "INPUT.FILL": "" if cfg.INPUT.ASPECT == "squash" else cfg.INPUT.FILL,
         "INPUT.CROP.ENABLED": cfg.INPUT.CROP.ENABLED,
         "INPUT.CROP.SIZE": cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else "",
         "TEST.FLIP.ENABLED": cfg.TEST.FLIP.ENABLED,

@@ -233,3 +233,31 @@ def test_erasing_takes_rectangles_of_the_published_sizes_as_often_as_asked():
     assert left.max() > 25
     assert (high / wide).max() > 2
     assert (images == 255).all()
+
+
+def test_a_page_that_fits_keeps_its_aspect_and_the_rest_is_filled():
+    page = Image.new("L", (20, 40), 0)
+    fitted = levels(Resize([30, 50], max_pixels=10**6, aspect="fit", fill=200)(page))
+    assert fitted.shape == (30, 50)
+    assert (fitted[:, 17:32] == 0).all()
+    assert (np.delete(fitted, range(17, 32), axis=1) == 200).all()
+
+
+def test_a_page_is_padded_to_a_square_before_it_is_squashed():
+    page = Image.new("L", (20, 40), 0)
+    padded = levels(Resize([40, 80], max_pixels=10**6, aspect="pad", fill=255)(page))
+    assert padded.shape == (40, 80)
+    assert (padded[:, 24:56] == 0).all()
+    assert (padded[:, [*range(16), *range(64, 80)]] == 255).all()
+
+
+def test_a_square_page_is_the_same_by_every_aspect():
+    page = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50), dtype=np.uint8))
+    one, *others = (levels(Resize([24, 24], max_pixels=10**6, aspect=aspect)(page)) for aspect in Resize.ASPECTS)
+    assert all(np.array_equal(one, other) for other in others)
+
+
+@pytest.mark.parametrize(("size", "aspect"), [([24], "fit"), ([24], "pad"), ([24, 24], "stretch")])
+def test_an_aspect_that_cannot_be_is_refused(size, aspect):
+    with pytest.raises(InputError, match=r"INPUT\.ASPECT is .* allowed are squash, pad, fit"):
+        Resize(size, max_pixels=10**6, aspect=aspect)
