@@ -13,6 +13,7 @@ from fastreid.data.transforms.erasing import RandomErasing
 from fastreid.data.transforms.page import BatchStep, PadAndCrop, Pipeline, Resize
 from fastreid.data.transforms.patch import RandomPatch
 from fastreid.data.transforms.scan import ScanNoise
+from fastreid.data.transforms.sheet_parts import InkCrop, LabelRemoval, QuarterTurn
 from fastreid.data.transforms.strokes import Breaks, StrokeWidth
 from fastreid.data.transforms.warp import ElasticBend, Warp
 from fastreid.structures import Drawing
@@ -22,6 +23,9 @@ BICUBIC = v2.InterpolationMode.BICUBIC
 
 # Training steps on the grey page between decoder and tensor, in order: (switch in INPUT, maker from INPUT).
 PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
+    ("LABEL", lambda given: LabelRemoval(given.LABEL.PROB)),
+    ("INK_CROP", lambda given: InkCrop(given.INK_CROP.PROB, margin=given.INK_CROP.MARGIN)),
+    ("TURN", lambda given: QuarterTurn(given.TURN.PROB)),
     ("AUTOAUG", lambda given: AutoAugment(given.AUTOAUG.PROB, fill=given.FILL)),
     ("", lambda given: Resize(given.SIZE_TRAIN, max_pixels=given.MAX_PIXELS)),
     ("CROP", lambda given: _random_crop(given.CROP)),
@@ -39,7 +43,7 @@ BATCH_STEPS: tuple[tuple[str, Callable[[CfgNode], BatchStep]], ...] = (
     ("STROKES", lambda given: _stroke_width(given.STROKES)),
     ("BREAKS", lambda given: Breaks(given.BREAKS.PROB, num=given.BREAKS.NUM, size=given.BREAKS.SIZE)),
     ("SCAN", lambda given: ScanNoise(given.SCAN.PROB, noise=given.SCAN.NOISE, dust=given.SCAN.DUST)),
-    ("REA", lambda given: RandomErasing(given.REA.PROB, value=given.REA.VALUE)),
+    ("REA", lambda given: RandomErasing(given.REA.PROB, value=given.REA.VALUE, noise=given.REA.NOISE)),
 )
 
 

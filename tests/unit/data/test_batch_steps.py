@@ -23,6 +23,7 @@ STEPS = {
     "breaks": lambda prob: Breaks(prob, num=9, size=0.1),
     "scan": lambda prob: ScanNoise(prob, noise=30, dust=20),
     "erasing": lambda prob: RandomErasing(prob, value=[10, 20, 30]),
+    "erasing with noise": lambda prob: RandomErasing(prob, value=[10, 20, 30], noise=True),
 }
 
 
@@ -250,3 +251,15 @@ def test_hashed_bits_are_even_and_fixed():
     assert 0 < even.min() < even.max() < 1
     assert even.mean(1).numpy() == pytest.approx([0.5] * 3, abs=0.005)
     assert hashed(torch.tensor([5.0]), salt=3, num=3).tolist() == [[1483577978, 2574240633, 413342025]]
+
+
+def test_erasing_with_noise_takes_the_same_rectangles_and_fills_them_with_every_level():
+    images = torch.full((60, 1, 64, 48), 128.0)
+    plain, noisy = (RandomErasing(1.0, value=[10, 10, 10], noise=noise) for noise in (False, True))
+    with_value, with_noise = plain.apply(images, drawn(plain, num=60)), noisy.apply(images, drawn(noisy, num=60))
+    inside = with_value[:, :1] == 10
+    assert (with_noise[~inside] == 128).all()
+    levels = with_noise[inside]
+    assert set(levels.unique().tolist()) == set(range(256))
+    assert levels.mean().item() == pytest.approx(127.5, abs=2)
+    assert levels.std().item() == pytest.approx(256 / 12**0.5, rel=0.02)

@@ -22,7 +22,7 @@ from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_torch
 
 DATA = Path(__file__).parents[4] / "shared/data/uspto_design"
-OURS = ("WARP", "ELASTIC", "STROKES", "BREAKS", "SCAN")
+OURS = ("TURN", "WARP", "ELASTIC", "STROKES", "BREAKS", "SCAN")
 ALL_STEPS = ("CROP", "PADDING", "FLIP", "CJ", "AFFINE", "AUTOAUG", "AUGMIX", "REA", "RPT", *OURS)
 ALWAYS = ("FLIP", "CJ", "AUTOAUG", "AUGMIX", "REA", "RPT", *OURS)
 
