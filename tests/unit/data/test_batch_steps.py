@@ -86,12 +86,31 @@ def test_a_drawing_looks_the_same_alone_and_in_a_batch(name, pages):
     assert torch.equal(together, torch.stack(alone))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", STEPS)
+def test_a_drawing_looks_the_same_on_a_gpu(name, pages):
+    step = STEPS[name](1.0)
+    numbers = drawn(step)
+    on_gpu = step.apply(pages.float().cuda(), numbers.cuda()).cpu()
+    assert torch.allclose(on_gpu, step.apply(pages.float(), numbers), atol=0.05)
+
+
 @pytest.mark.parametrize("name", STEPS)
 def test_grey_in_three_channels_gives_what_grey_in_one_does(name, pages):
     step = STEPS[name](1.0)
     images, numbers = pages.float(), drawn(step)
     one = step.apply(images, numbers).expand(-1, 3, -1, -1)
     assert torch.allclose(step.apply(images.repeat(1, 3, 1, 1), numbers), one, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (200, 3)])
+def test_a_step_runs_on_the_smallest_images(name, size):
+    step = STEPS[name](1.0)
+    images = torch.full((4, 1, *size), 90.0)
+    result = step.apply(images, drawn(step, num=4, height=size[0], width=size[1]))
+    assert result.shape[2:] == images.shape[2:]
+    assert result.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["warp", "elastic", "strokes", "breaks"])
