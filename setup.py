@@ -78,6 +78,7 @@ setup(
             "fastreid-tune-postprocessing = fastreid_tools.tune_postprocessing:cli",
             "fastreid-prepare = fastreid_tools.prepare:cli",
             "fastreid-make-drawings = fastreid_tools.make_drawings:cli",
+            "fastreid-show-augmentations = fastreid_tools.show_augmentations:cli",
         ]
     },
 )

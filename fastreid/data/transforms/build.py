@@ -12,6 +12,10 @@ from fastreid.data.transforms.autoaugment import AugMix, AutoAugment
 from fastreid.data.transforms.erasing import RandomErasing
 from fastreid.data.transforms.page import BatchStep, PadAndCrop, Pipeline, Resize
 from fastreid.data.transforms.patch import RandomPatch
+from fastreid.data.transforms.scan import ScanNoise
+from fastreid.data.transforms.sheet_parts import InkCrop, LabelRemoval, QuarterTurn
+from fastreid.data.transforms.strokes import Breaks, StrokeWidth
+from fastreid.data.transforms.warp import ElasticBend, Warp
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
@@ -19,6 +23,9 @@ BICUBIC = v2.InterpolationMode.BICUBIC
 
 # Training steps on the grey page between decoder and tensor, in order: (switch in INPUT, maker from INPUT).
 PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
+    ("LABEL", lambda given: LabelRemoval(given.LABEL.PROB)),
+    ("INK_CROP", lambda given: InkCrop(given.INK_CROP.PROB, margin=given.INK_CROP.MARGIN)),
+    ("TURN", lambda given: QuarterTurn(given.TURN.PROB)),
     ("AUTOAUG", lambda given: AutoAugment(given.AUTOAUG.PROB, fill=given.FILL)),
     ("", lambda given: _resize(given, given.SIZE_TRAIN)),
     ("CROP", lambda given: _random_crop(given.CROP)),
@@ -31,7 +38,12 @@ PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
 
 # Training steps on whole batches of images where the network is, in order: (switch in INPUT, maker from INPUT).
 BATCH_STEPS: tuple[tuple[str, Callable[[CfgNode], BatchStep]], ...] = (
-    ("REA", lambda given: RandomErasing(given.REA.PROB, value=given.REA.VALUE)),
+    ("WARP", lambda given: _warp(given.WARP, given.FILL)),
+    ("ELASTIC", lambda given: ElasticBend(given.ELASTIC.PROB, shift=given.ELASTIC.SHIFT, fill=given.FILL)),
+    ("STROKES", lambda given: _stroke_width(given.STROKES)),
+    ("BREAKS", lambda given: Breaks(given.BREAKS.PROB, num=given.BREAKS.NUM, size=given.BREAKS.SIZE)),
+    ("SCAN", lambda given: ScanNoise(given.SCAN.PROB, noise=given.SCAN.NOISE, dust=given.SCAN.DUST)),
+    ("REA", lambda given: RandomErasing(given.REA.PROB, value=given.REA.VALUE, noise=given.REA.NOISE)),
 )
 
 
@@ -86,3 +98,11 @@ def _affine(fill: int) -> v2.RandomAffine:
     # fast-reid takes the nearest pixel here, which breaks thin lines; bilinear keeps them.
     bilinear = v2.InterpolationMode.BILINEAR
     return v2.RandomAffine(10, scale=(0.9, 1.1), shear=0.1, interpolation=bilinear, fill=fill)
+
+
+def _warp(given: CfgNode, fill: int) -> Warp:
+    return Warp(given.PROB, rotate=given.ROTATE, shear=given.SHEAR, scale=given.SCALE, fill=fill)
+
+
+def _stroke_width(given: CfgNode) -> StrokeWidth:
+    return StrokeWidth(given.PROB, thicken_px=given.THICKEN_PX, thin_px=given.THIN_PX)

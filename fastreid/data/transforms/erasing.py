@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fastreid.data.transforms.page import chance, uniform
+from fastreid.data.transforms.places import drawn_seed, hashed
 
 
 class RandomErasing:
@@ -17,19 +18,25 @@ class RandomErasing:
     Args:
         prob: probability 0..1.
         value: levels 0..255 of the three channels.
+        noise: fill with noise instead, any grey level as often as another.
     """
 
     AREA = (0.02, 0.33)
     ASPECT = 3.3
     TRIES = 10  # rectangles that are tried for one that fits
 
-    num_numbers = 4  # top, left, height and width in px; all 0: nothing is erased
-
-    def __init__(self, prob: float, *, value: Sequence[float]):
+    def __init__(self, prob: float, *, value: Sequence[float], noise: bool = False):
         self.prob = prob
         self.value = tuple(value)
+        self.noise = noise
+        # Top, left, height and width in px, and the seed of noise; all 0: nothing is erased.
+        self.num_numbers = 5 if noise else 4
 
     def draw(self, height: int, width: int) -> Sequence[float]:
+        rectangle = self._rectangle(height, width)
+        return (*rectangle, drawn_seed()) if self.noise else rectangle
+
+    def _rectangle(self, height: int, width: int) -> tuple[int, int, int, int]:
         if not chance(self.prob):
             return 0, 0, 0, 0
         for _ in range(self.TRIES):
@@ -42,9 +49,14 @@ class RandomErasing:
         return 0, 0, 0, 0
 
     def apply(self, images: Tensor, numbers: Tensor) -> Tensor:
-        top, left, high, wide = numbers.unbind(1)
+        top, left, high, wide, *seed = numbers.unbind(1)
         inside = _within(top, high, images.shape[2])[:, :, None] & _within(left, wide, images.shape[3])[:, None, :]
-        return torch.where(inside[:, None], images.new_tensor(self.value)[:, None, None], images)
+        if seed:
+            levels = hashed(seed[0], salt=0, num=images.shape[2] * images.shape[3]) & 0xFF
+            filling = levels.float().view(-1, 1, *images.shape[2:])
+        else:
+            filling = images.new_tensor(self.value)[:, None, None]
+        return torch.where(inside[:, None], filling, images)
 
 
 def _within(start: Tensor, length: Tensor, size: int) -> Tensor:

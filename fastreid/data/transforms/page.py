@@ -35,7 +35,10 @@ class BatchStep(Protocol):
         """The numbers for one drawing of this size, drawn from torch's generator."""
 
     def apply(self, images: Tensor, numbers: Tensor) -> Tensor:
-        """The batch changed: float32 (B, 3, H, W) and float32 (B, num_numbers), on one device, to the same."""
+        """The batch changed: float32 (B, C, H, W) and float32 (B, num_numbers), on one device, to (B, C or 3, H, W).
+
+        C is 1 as long as the levels are grey, a third of the work, and 3 after a step that gives each channel its own.
+        """
 
 
 class Pipeline:
@@ -67,10 +70,10 @@ class Pipeline:
 
     def finish(self, levels: Tensor, numbers: Tensor) -> Tensor:
         """Levels uint8 (B, 1, H, W) and numbers float32 (B, P) to images float32 (B, 3, H, W), RGB, 0..255."""
-        images = levels.float().expand(-1, 3, -1, -1)
+        images = levels.float()
         for step, part in zip(self.batch_steps, numbers.split([step.num_numbers for step in self.batch_steps], dim=1)):
             images = step.apply(images, part)
-        return images
+        return images.expand(-1, 3, -1, -1)
 
     def __call__(self, page: np.ndarray) -> Tensor:
         """The whole way of one page, uint8 (H, W) to float32 (3, H', W')."""

@@ -22,8 +22,9 @@ from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_torch
 
 DATA = Path(__file__).parents[4] / "shared/data/uspto_design"
-ALL_STEPS = ("CROP", "PADDING", "FLIP", "CJ", "AFFINE", "AUTOAUG", "AUGMIX", "REA", "RPT")
-ALWAYS = ("FLIP", "CJ", "AUTOAUG", "AUGMIX", "REA", "RPT")
+OURS = ("TURN", "WARP", "ELASTIC", "STROKES", "BREAKS", "SCAN")
+ALL_STEPS = ("CROP", "PADDING", "FLIP", "CJ", "AFFINE", "AUTOAUG", "AUGMIX", "REA", "RPT", *OURS)
+ALWAYS = ("FLIP", "CJ", "AUTOAUG", "AUGMIX", "REA", "RPT", *OURS)
 
 
 def config(*options):
@@ -233,7 +234,7 @@ def test_every_step_can_be_switched_on_and_changes_the_image(step):
 
 
 def test_a_white_page_stays_white_through_all_that_moves_it():
-    cfg = config("INPUT.SIZE_TRAIN", [24, 24], *always_on("PADDING", "FLIP", "AFFINE"))
+    cfg = config("INPUT.SIZE_TRAIN", [24, 24], *always_on("PADDING", "FLIP", "AFFINE", "WARP", "ELASTIC"))
     for seed in range(20):
         with keyed_torch(seed):
             assert build_train_transforms(cfg)(np.full((30, 30), 255, np.uint8)).min() == 255
