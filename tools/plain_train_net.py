@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from fastreid.data.build import build_datasets, build_train_loader
+from fastreid.data.pages.build import fill_if_cached
 from fastreid.engine import default_setup
 from fastreid.engine.build import num_classes_of, start_from
 from fastreid.engine.command import start
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
     optimizer = build_optimizer(cfg, model)
     schedule = build_schedule(cfg, loader.iters_per_epoch)
 
+    fill_if_cached(cfg, drawings)
     lines = []
     max_iterations = cfg.SOLVER.MAX_EPOCH * loader.iters_per_epoch
     for iteration, batch in enumerate(islice(loader, max_iterations)):

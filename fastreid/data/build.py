@@ -151,7 +151,7 @@ def build_train_loader(
             f"{sampler.num_short_ids} of {len(words)} patents have fewer than {options.num_instance} drawings "
             "(DATALOADER.NUM_INSTANCE), so drawings of theirs stand several times in a batch"
         )
-    read = build_reader(cfg, drawings)
+    read = build_reader(cfg)
     loader = TrainLoader(
         drawings,
         transform=build_train_transforms(cfg, donors=drawings, read=read),
@@ -193,7 +193,7 @@ def build_test_loader(
         rank=rank,
         world_size=world_size,
         workers=_workers(cfg),
-        read=build_reader(cfg, drawings),
+        read=build_reader(cfg),
         device=device,
     )
 

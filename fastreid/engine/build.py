@@ -6,10 +6,11 @@ from pathlib import Path
 
 from torch import nn
 
-from fastreid.config import CfgNode
+from fastreid.config import CfgNode, get_cfg
 from fastreid.data.build import build_datasets, build_train_loader
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.loading import TrainLoader
+from fastreid.data.pages.build import fill_if_cached
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.extraction.build import CLASSIFIER
 from fastreid.engine.hooks import (
@@ -28,7 +29,7 @@ from fastreid.engine.look_alikes import RenewLookAlikes
 from fastreid.engine.setup import device_of, write_config
 from fastreid.engine.step import BadStep, Clip, TrainStep
 from fastreid.engine.tester import input_sheet
-from fastreid.engine.testing.build import build_testers
+from fastreid.engine.testing.build import build_testers, lists_of
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.writers import ConsoleWriter, JSONWriter, TensorboardWriter, Writer
 from fastreid.evaluation.metrics import check_score
@@ -71,7 +72,11 @@ class DefaultTrainer:
             all_learn=any(term.sees == "logits" for term in build_losses(cfg)),
         )
         self.checkpointer = Checkpointer(
-            cfg.OUTPUT_DIR, self.step, iters_per_epoch=self.loader.iters_per_epoch, config=cfg.dump()
+            cfg.OUTPUT_DIR,
+            self.step,
+            iters_per_epoch=self.loader.iters_per_epoch,
+            config=cfg.dump(),
+            defaults=get_cfg().dump(),
         )
         get_logger().info(
             f"{len(self.drawings)} drawings of {self.loader.num_classes} patents, "
@@ -100,6 +105,7 @@ class DefaultTrainer:
         if loop.iteration >= loop.max_iterations:
             get_logger().info(f"the run is finished: all {loop.max_epochs} epochs are done")
             return {self.cfg.TEST.SELECT_BY: self.progress.best}
+        fill_if_cached(self.cfg, self.drawings, *lists_of(self.testers))
         try:
             loop.run()
         except BadStep as bad:

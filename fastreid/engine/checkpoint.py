@@ -31,6 +31,7 @@ MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on w
     "CUDNN_BENCHMARK",
     "DATALOADER.NUM_WORKERS",
     "DATALOADER.TIMEOUT_S",
+    "DATASETS.CACHE.",
     "DATASETS.ROOT",
     "DATASETS.TESTS",
     "MODEL.BACKBONE.PRETRAIN",
@@ -73,11 +74,15 @@ class Checkpointer:
         step: holds model, optimizer and loss scaler.
         iters_per_epoch: to count epochs.
         config: the run's settings as text, kept in the file.
+        defaults: of all settings, as text; a checkpoint that is older than a setting had its default.
     """
 
-    def __init__(self, folder: str | Path, step: TrainStep, *, iters_per_epoch: int, config: str = ""):
+    def __init__(
+        self, folder: str | Path, step: TrainStep, *, iters_per_epoch: int, config: str = "", defaults: str = ""
+    ):
         self.folder = Path(folder)
         self.step = step
+        self.defaults = defaults
         self.iters_per_epoch = iters_per_epoch
         self.config = config
 
@@ -147,7 +152,7 @@ class Checkpointer:
         )
 
     def _check_settings(self, path: Path, before: str) -> None:
-        old, new = _settings(before), _settings(self.config)
+        old, new = _settings(self.defaults) | _settings(before), _settings(self.config)
         changed = [
             f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
             for key in sorted(old.keys() | new.keys())

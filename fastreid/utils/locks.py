@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastreid.utils.errors import StorageError
+from fastreid.utils.errors import EnvironmentFault, StorageError
 from fastreid.utils.logger import get_logger
+from fastreid.utils.processes import is_starting
 
 
 @contextlib.contextmanager
@@ -23,7 +24,12 @@ def alone(lock: str | os.PathLike, *, doing: str, setting: str) -> Iterator[None
 
     Raises:
         StorageError: the folder cannot be written, there or by what is done inside.
+        EnvironmentFault: the script of a process that is only starting asks, whose parent may hold the lock.
     """
+    if is_starting():
+        raise EnvironmentFault(
+            'this script does its work when it is imported; put it under `if __name__ == "__main__":`'
+        )
     folder, handle = Path(lock).parent, None
     try:
         folder.mkdir(parents=True, exist_ok=True)

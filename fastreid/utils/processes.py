@@ -21,6 +21,15 @@ def clean_pool(num_workers: int, *, preload: str) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_end_with_parent)
 
 
+def is_starting() -> bool:
+    """Whether this process is a pool's that reads its main script again, before it is given any work.
+
+    A script whose work is not under `if __name__ == "__main__":` begins that work anew there, and must not wait for
+    what its parent holds.
+    """
+    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
+
+
 def _end_with_parent() -> None:
     """Watch the process that made the pool: one that is killed tells its workers nothing, and they would wait for ever."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()

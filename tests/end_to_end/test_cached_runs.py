@@ -58,10 +58,31 @@ def test_a_cache_that_is_no_cache_is_one_line_and_exit_code_5(root, tmp_path):
 
 
 def test_bad_images_are_all_told_before_the_first_step(root, tmp_path):
-    bad = sorted(root.rglob("*.png"))[:3]
+    queries = (next(root.rglob("val_query_patent.txt"))).read_text().split()
+    pages = {path.name: path for path in root.rglob("*.png")}
+    bad = [
+        *list(pages.values())[:2],
+        pages[queries[0].rpartition("/")[2]],
+    ]  # of training, and one that only a test reads
     for path in bad:
         path.write_bytes(path.read_bytes()[:100])
     code, _, errors = train(tmp_path, root, "DATASETS.CACHE.ENABLED", True)
     assert (code, len(errors.splitlines())) == (2, 1), errors
     assert "3 faults" in errors
     assert all(path.name in errors for path in bad)
+
+
+def test_a_wrong_config_is_told_before_a_page_is_decoded(root, tmp_path):
+    for words in (("INPUT.ASPECT", "fit", "INPUT.SIZE_TRAIN", "[32]"), ("MODEL.WEIGHTS", "nowhere.pth")):
+        code, _, errors = train(tmp_path, root, "DATASETS.CACHE.ENABLED", True, *words)
+        assert (code, len(errors.splitlines())) == (2, 1), errors
+    assert not list(root.rglob("*.sqlite"))
+
+
+def test_a_run_goes_on_with_the_cache_switched_on_and_a_drawing_gone_that_it_holds(root, tmp_path):
+    code, _, errors = train(tmp_path, root)
+    assert code == 0, errors
+    words = ("DATASETS.ROOT", root, *STEPS, "SOLVER.MAX_EPOCH", 2, "DATASETS.CACHE.ENABLED", True, "OUTPUT_DIR", "out")
+    code, output, errors = run_here("train_net.py", "--config-file", TINY, "--resume", *words, folder=tmp_path)
+    assert code == 0, errors
+    assert "going on from" in output

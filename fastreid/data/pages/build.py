@@ -20,21 +20,24 @@ def data_root(cfg: CfgNode) -> Path:
     return Path(cfg.DATASETS.ROOT or os.environ.get("FASTREID_DATASETS") or "datasets").expanduser()
 
 
-def build_reader(cfg: CfgNode, drawings: Sequence[Drawing] = ()) -> Read:
+def build_reader(cfg: CfgNode) -> Read:
     """Drawing to page as all of a run reads drawings: reduced to INPUT.LONGEST_PX, from the cache where it is on.
 
-    Args:
-        cfg: settings.
-        drawings: those that will be read; the cache is filled with them first.
+    What the cache does not hold yet is read from its file; see `fill_if_cached`.
+    """
+    if cfg.DATASETS.CACHE.ENABLED:
+        return build_cache(cfg).read
+    return functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
+
+
+def fill_if_cached(cfg: CfgNode, *lists: Sequence[Drawing]) -> None:
+    """Fill the cache, if DATASETS.CACHE is on, with all that a run will read: once, when nothing else can be wrong.
 
     Raises:
-        InputError: the cache is on, and some of the drawings cannot be read.
+        InputError: some of the drawings cannot be read; all are told.
     """
-    if not cfg.DATASETS.CACHE.ENABLED or not drawings:
-        return functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
-    cache = build_cache(cfg)
-    fill_cache(cfg, cache, drawings)
-    return cache.read
+    if cfg.DATASETS.CACHE.ENABLED:
+        fill_cache(cfg, build_cache(cfg), [drawing for drawings in lists for drawing in drawings])
 
 
 def build_cache(cfg: CfgNode) -> PageCache:

@@ -40,6 +40,7 @@ DECODER = 1  # grows whenever `read_image` gives other pixels for the same file
 _APPLICATION = 0x70617467  # what the file's header says it is for
 _TASK = 16  # files a process is given at a time
 _COMMIT_S = 2.0  # what a kill may lose
+_DAMAGED = ("not a database", "malformed", "no such table", "no such column", "unsupported file format")
 _SCHEMA = """
 CREATE TABLE files (path BLOB PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, digest BLOB, mark BLOB) WITHOUT ROWID;
 CREATE TABLE pages (digest BLOB PRIMARY KEY, height INT, width INT, page BLOB);
@@ -72,11 +73,12 @@ class PageCache:
     Args:
         folder: made if it is missing.
         longest_px: as for `read_image`; 0 keeps pages whole.
-        max_pixels: a larger page is refused when it is made.
+        max_pixels: a larger page is refused.
     """
 
     def __init__(self, folder: Path, *, longest_px: int, max_pixels: int = MAX_PIXELS):
-        self.settings = {"format": FORMAT, "decoder": DECODER, "pillow": PIL.__version__, "longest_px": longest_px}
+        self.settings = {"format": FORMAT, "decoder": DECODER, "pillow": PIL.__version__}
+        self.settings |= {"longest_px": longest_px, "max_pixels": max_pixels}
         digest = hashlib.blake2b(repr(self.settings).encode(), digest_size=4).hexdigest()
         self.path = folder / f"pages-{longest_px or 'whole'}-{digest}.sqlite"
         self.longest_px, self.max_pixels = longest_px, max_pixels
@@ -89,11 +91,18 @@ class PageCache:
         return {**self.__dict__, "_connections": {}}
 
     def read(self, drawing: Drawing) -> np.ndarray:
-        """The page of a drawing, uint8 (H, W), as `read_drawing` gives it; a damaged entry is told and read anew."""
+        """The page of a drawing, uint8 (H, W), as `read_drawing` gives it.
+
+        An entry that is damaged, or that another run holds for a minute, is told and read from its file.
+        """
+        entry = None
         try:
-            entry = self._connection().execute(_PAGE, (self._key(drawing.path),)).fetchone()
+            if self._connections or self.path.exists():  # else nothing was ever filled
+                entry = self._connection().execute(_PAGE, (self._key(drawing.path),)).fetchone()
         except sqlite3.Error as error:
-            raise self._fault(error)
+            if not _is_held(error):
+                raise self._fault(error)
+            self._tell(f"{self.path}: another run holds it, so files are read ({error})")
         if entry is not None:
             page = unpacked(entry[4], *entry[6:]) if holds(entry[:6]) else None
             if page is not None:
@@ -133,7 +142,6 @@ class PageCache:
                 try:
                     stale = self._stale(sources)  # less than before, where another run was at it
                     faults = self._make(connection, stale, num_workers=num_workers, on_page=on_page)
-                    connection.commit()
                 finally:
                     connection.close()
             except sqlite3.Error as error:
@@ -182,21 +190,29 @@ class PageCache:
         on_page: Callable[[int, int], None] | None,
     ) -> dict[str, str]:
         """Write what the stale files hold; gives the faults by path."""
-        faults, saved = {}, time.monotonic()
+        faults: dict[str, str] = {}
+        waiting: list[Made] = []  # written together: whoever reads waits while a transaction grows beyond memory
+        saved = time.monotonic()
         for done, (path, made) in enumerate(self._decoded(stale, num_workers), start=1):
             if isinstance(made, str):
                 faults[path] = made
             else:
-                if made.page is not None:
-                    connection.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)", (made.digest, *made.page))
-                row = (self._key(path), *made.state, made.digest)
-                connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", (*row, mark(row)))
-            if time.monotonic() > saved + _COMMIT_S:
-                connection.commit()
-                saved = time.monotonic()
+                waiting.append(made)
+            if time.monotonic() > saved + _COMMIT_S or done == len(stale):
+                self._write(connection, waiting)
+                waiting, saved = [], time.monotonic()
             if on_page is not None:
                 on_page(done, len(stale))
         return faults
+
+    def _write(self, connection: sqlite3.Connection, entries: Sequence[Made]) -> None:
+        pages = [(made.digest, *made.page) for made in entries if made.page is not None]
+        rows = [(self._key(made.path), *made.state, made.digest) for made in entries]
+        with connection:  # a transaction
+            connection.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)", pages)
+            connection.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", [(*row, mark(row)) for row in rows]
+            )
 
     def _decoded(self, stale: dict[str, bytes | None], num_workers: int) -> Iterator[tuple[str, Made | str]]:
         """Each stale file with what it holds or why that cannot be told, in order."""
@@ -215,7 +231,10 @@ class PageCache:
                     yield from running.popleft().result()
                     running.extend(islice(given, 1))
             except BrokenProcessPool:
-                raise EnvironmentFault("a decoding process died; free memory, or lower DATALOADER.NUM_WORKERS")
+                raise EnvironmentFault(
+                    "a decoding process died; free memory, or lower DATALOADER.NUM_WORKERS; a script of your own does its "
+                    'work under `if __name__ == "__main__":`'
+                )
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -283,14 +302,20 @@ class PageCache:
         return f"{drawing.source}: {fault}" if drawing.source else fault
 
     def _fault(self, error: sqlite3.Error) -> StorageError:
-        if "full" in str(error) or "readonly" in str(error) or "unable to open" in str(error):
-            return StorageError(f"{self.path}: {error}; free space, or choose another DATASETS.CACHE.FOLDER")
-        return StorageError(f"{self.path}: damaged ({error}); remove it, and its pages are made anew")
+        if any(words in str(error) for words in _DAMAGED):
+            return StorageError(f"{self.path}: damaged ({error}); remove it, and its pages are made anew")
+        mend = "wait for the other run" if _is_held(error) else "free space, or choose another DATASETS.CACHE.FOLDER"
+        return StorageError(f"{self.path}: {error}; {mend}")
 
     def _tell(self, words: str) -> None:
         if words not in self._told:  # once an epoch would be noise
             self._told.add(words)
             get_logger().warning(words)
+
+
+def _is_held(error: sqlite3.Error) -> bool:
+    """Whether another process is writing; Python 3.10 gives the words alone."""
+    return "locked" in str(error)
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:

@@ -115,6 +115,11 @@ class Resize:
             inner = max(1, round(image.width * share)), max(1, round(image.height * share))
             return _centred(image.resize(inner, Image.Resampling.BICUBIC), (width, height), self.fill)
         if self.aspect == "pad":
+            if max(image.size) ** 2 > self.max_pixels:
+                raise InputError(
+                    f"a page of {image.width} x {image.height} px would be padded to a square over the {self.max_pixels} px "
+                    "of INPUT.MAX_PIXELS; take INPUT.ASPECT fit"
+                )
             image = _centred(image, (max(image.size),) * 2, self.fill)
         if len(self.size_px) == 2:
             height, width = self.size_px

@@ -13,6 +13,7 @@ from torch import nn
 from fastreid import __version__
 from fastreid.config import CfgNode
 from fastreid.data.build import build_datasets, build_test_datasets, build_test_loader
+from fastreid.data.pages.build import fill_if_cached
 from fastreid.engine.inference import extract
 from fastreid.engine.setup import device_of
 from fastreid.evaluation.feature_manifest import Manifest, Origin, read_manifest
@@ -114,6 +115,7 @@ def extract_sets(
             why = "; ".join(dict.fromkeys(reasons.values()))
             get_logger().info(f"{folder}: making features of {' and '.join(reasons)}, since {why}")
             model = model or build_tested_model(cfg, random_weights=random_weights)
+            fill_if_cached(cfg, *(lists[part] for part in reasons))
             parts = (FeaturePart(part, embed(cfg, model, lists[part]), lists[part], stamps[part]) for part in reasons)
             if comm.is_main():
                 save_features(folder, parts, origin=own)

@@ -11,7 +11,7 @@ from fastreid.config import CfgNode
 from fastreid.engine.extraction.build import feature_settings, training_set
 from fastreid.engine.setup import device_of
 from fastreid.engine.tester import Results
-from fastreid.engine.testing.build import leave, reader
+from fastreid.engine.testing.build import leave, result_options
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.feature_manifest import Origin, changed, read_manifest
@@ -62,10 +62,7 @@ def run_saved_test(cfg: CfgNode, folder: str | Path, *, weights_asked: bool = Fa
             name=name,
             queries=test.query_list,
             gallery=test.gallery_list,
-            read=reader(cfg),
-            sheet_queries=cfg.TEST.SHEET_QUERIES,
-            num_draws=cfg.TEST.SCORE.BOOTSTRAP,
-            query_table=cfg.TEST.SCORE.TABLE,
+            **result_options(cfg),
             files_needed=False,
         )
         evaluations[name] = evaluator(test.queries, test.gallery, training=test.training, model=test.model)

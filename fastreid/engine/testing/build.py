@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fastreid.config import CfgNode
 from fastreid.data.build import build_datasets, build_test_datasets
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.image import read_image
+from fastreid.data.pages.build import fill_if_cached
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.extraction.build import build_tested_model, embed
 from fastreid.engine.predictor import Predictor
@@ -44,10 +46,7 @@ def build_testers(
             name=name,
             queries=data.queries,
             gallery=data.gallery,
-            read=reader(cfg),
-            sheet_queries=cfg.TEST.SHEET_QUERIES,
-            num_draws=cfg.TEST.SCORE.BOOTSTRAP,
-            query_table=cfg.TEST.SCORE.TABLE,
+            **result_options(cfg),
             embed=functools.partial(embed, cfg),
             evaluator=evaluator,
             training=training,
@@ -55,6 +54,21 @@ def build_testers(
         )
         for name, data in tests.items()
     ]
+
+
+def lists_of(testers: Sequence[Tester]) -> list[Sequence[Drawing]]:
+    """All lists that tests read."""
+    return [list_ for tester in testers for list_ in (tester.queries, tester.gallery)]
+
+
+def result_options(cfg: CfgNode) -> dict[str, Any]:
+    """What a config says of what is told and written of a ranking, as `Results` takes it."""
+    return {
+        "read": reader(cfg),
+        "sheet_queries": cfg.TEST.SHEET_QUERIES,
+        "num_draws": cfg.TEST.SCORE.BOOTSTRAP,
+        "query_table": cfg.TEST.SCORE.TABLE,
+    }
 
 
 def reader(cfg: CfgNode):
@@ -77,6 +91,7 @@ def run_test(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Evaluat
     digest = sha256_of(cfg.MODEL.WEIGHTS) if learns and not random_weights and os.path.isfile(cfg.MODEL.WEIGHTS) else ""
     testers = build_testers(cfg, build_test_datasets(cfg), training=training, weights_sha256=digest)
     model = build_tested_model(cfg, random_weights=random_weights)
+    fill_if_cached(cfg, training, *lists_of(testers))
     evaluations = {}
     for tester in testers:
         evaluations[tester.name] = tester.test(model)
