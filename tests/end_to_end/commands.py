@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -67,6 +68,18 @@ def run_here(tool, *arguments, folder):
         os.chdir(before)
         torch.set_num_threads(threads)
     return code, output.getvalue(), errors.getvalue()
+
+
+def kill_and_resume(folder, *arguments):
+    """Train with two workers, killed after the first checkpoint, and then to the end by the same words."""
+    process = start("train_net.py", *arguments, "DATALOADER.NUM_WORKERS", 2, folder=folder.parent)
+    wait_for(folder / "last_checkpoint", process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "model_final.pth").exists()
+    code, output, errors = run("train_net.py", *arguments, folder=folder.parent)
+    assert code == 0, errors
+    assert "going on from" in output
 
 
 def weights(path):

@@ -79,7 +79,7 @@ def test_a_wrong_config_is_told_before_a_page_is_decoded(root, tmp_path):
     assert not list(root.rglob("*.sqlite"))
 
 
-def test_a_run_goes_on_with_the_cache_switched_on_and_a_drawing_gone_that_it_holds(root, tmp_path):
+def test_a_run_goes_on_with_the_cache_switched_on(root, tmp_path):
     code, _, errors = train(tmp_path, root)
     assert code == 0, errors
     words = ("DATASETS.ROOT", root, *STEPS, "SOLVER.MAX_EPOCH", 2, "DATASETS.CACHE.ENABLED", True, "OUTPUT_DIR", "out")

@@ -1,10 +1,8 @@
 """Batches made of look-alikes, from the shell: the same batches whenever the run is stopped."""
 
-import signal
-
 import pytest
 import torch
-from commands import TINY, metrics, run, same_bits, start, wait_for
+from commands import TINY, kill_and_resume, metrics, run, same_bits
 
 SAMPLER = ("DATALOADER.SAMPLER_TRAIN", "CompleteIdentitySampler")
 
@@ -27,14 +25,7 @@ def whole(drawings, tmp_path_factory):
 
 def test_a_run_killed_after_its_first_table_and_resumed_ends_with_the_same_bits(drawings, whole, tmp_path):
     given = arguments(drawings, tmp_path / "run", resume=["--resume"])
-    process = start("train_net.py", *given, "DATALOADER.NUM_WORKERS", 2, folder=tmp_path)
-    wait_for(tmp_path / "run" / "last_checkpoint", process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (tmp_path / "run" / "model_final.pth").exists()
-    code, output, errors = run("train_net.py", *given, folder=tmp_path)
-    assert code == 0, errors
-    assert "going on from" in output
+    kill_and_resume(tmp_path / "run", *given)
     assert same_bits(tmp_path / "run" / "model_final.pth", whole / "model_final.pth")
     assert metrics(tmp_path / "run") == metrics(whole)
     tables = [

@@ -8,19 +8,12 @@ import sys
 import time
 
 import pytest
-from commands import REPOSITORY, TINY, metrics, run, same_bits, start, wait_for
+from commands import REPOSITORY, TINY, kill_and_resume, metrics, run, same_bits, start, wait_for
 
 
 def test_a_run_killed_and_resumed_ends_with_the_same_bits(drawings, trained, tmp_path):
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
-    process = start("train_net.py", *arguments, "DATALOADER.NUM_WORKERS", 2, folder=tmp_path)
-    wait_for(tmp_path / "run" / "last_checkpoint", process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (tmp_path / "run" / "model_final.pth").exists()
-    code, output, errors = run("train_net.py", *arguments, folder=tmp_path)
-    assert code == 0, errors
-    assert "going on from" in output
+    kill_and_resume(tmp_path / "run", *arguments)
     assert same_bits(tmp_path / "run" / "model_final.pth", trained / "model_final.pth")
     assert same_bits(tmp_path / "run" / "model_best.pth", trained / "model_best.pth")
     assert metrics(tmp_path / "run") == metrics(trained)

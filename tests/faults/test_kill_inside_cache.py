@@ -1,5 +1,6 @@
 """A cache that a killed run was filling, or that two runs fill at once, is whole for the next one."""
 
+import os
 import random
 import signal
 import subprocess
@@ -85,3 +86,17 @@ def test_two_runs_at_once_decode_every_file_once(root):
     runs = [start(root) for _ in range(2)]
     assert sum(num_made(run) for run in runs) == NUM
     check(root)
+
+
+def test_a_script_without_a_guard_is_told_and_does_not_hang(root):
+    (root / "mine.py").write_text(FILL)
+    done = subprocess.run(
+        [sys.executable, root / "mine.py", root, "2"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert 'a script of your own does its work under `if __name__ == "__main__":`' in done.stderr

@@ -1,5 +1,7 @@
 """The cache of pages: the pixels of the files, whatever happens to either."""
 
+import logging
+import multiprocessing
 import os
 import shutil
 import sqlite3
@@ -133,7 +135,7 @@ def test_a_file_that_is_gone_is_told_and_forgotten_when_asked(tmp_path, drawings
     assert cache.fill(drawings[1:]).num_made == 0
 
 
-def test_a_damaged_page_is_read_from_its_file_and_told_once(tmp_path, drawings, caplog):
+def test_a_damaged_page_is_read_from_its_file_and_told_once(tmp_path, drawings, caplog, monkeypatch):
     cache = cache_in(tmp_path / "cache")
     cache.fill(drawings)
     connection = sqlite3.connect(cache.path)
@@ -144,8 +146,10 @@ def test_a_damaged_page_is_read_from_its_file_and_told_once(tmp_path, drawings, 
         connection.execute("UPDATE pages SET page = ? WHERE digest = ?", (bad, digest))
     connection.commit()
     connection.close()
+    monkeypatch.setattr(logging.getLogger("fastreid"), "propagate", True)
     for _ in range(2):
         assert same(pages(cache.read, drawings), from_files(drawings))
+    assert caplog.text.count("is damaged, so its file is read; tools/prepare.py --mend") == 40
     assert cache.mend() == 40
     assert cache.fill(drawings).num_made == 40
 
@@ -225,3 +229,55 @@ def test_what_it_does_not_hold_is_read_from_its_file(tmp_path, drawings):
     cache = cache_in(tmp_path / "cache")
     cache.fill(drawings[:5])
     assert same(pages(cache.read, drawings), from_files(drawings))
+
+
+def test_a_cache_that_another_run_holds_is_told_so_and_files_are_read(tmp_path, drawings, monkeypatch):
+    cache = cache_in(tmp_path / "cache")
+    cache.fill(drawings)
+    really = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *words, timeout, **options: really(*words, timeout=0.1, **options))
+    cache = cache_in(tmp_path / "cache")
+    other = really(cache.path)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        assert same(pages(cache.read, drawings[:2]), from_files(drawings[:2]))
+        with pytest.raises(StorageError, match=r"database is locked; wait for the other run"):
+            cache.fill(drawings)
+    finally:
+        other.close()
+    assert same(pages(cache.read, drawings), from_files(drawings))
+
+
+def test_a_filling_run_lets_others_read(tmp_path, drawings, monkeypatch):
+    noise = [write(tmp_path / f"data/large{seed}.png", seed, size=(800, 900)) for seed in range(12)]
+    reader = cache_in(tmp_path / "cache", longest_px=0)
+    reader.fill(drawings)
+    really, read = sqlite3.connect, []
+    monkeypatch.setattr(sqlite3, "connect", lambda *words, timeout, **options: really(*words, timeout=0, **options))
+    filler = cache_in(tmp_path / "cache", longest_px=0)  # 8 MiB of pages, four times what SQLite keeps in memory
+    filler.fill(noise, on_page=lambda done, num: read.append(reader.read(drawings[0])))
+    assert same(read, 12 * from_files(drawings[:1], longest_px=0))
+    assert not reader._told
+
+
+def test_a_process_that_was_forked_opens_the_cache_for_itself(tmp_path, drawings):
+    cache = cache_in(tmp_path / "cache")
+    cache.fill(drawings)
+    cache.read(drawings[0])
+    [mine] = cache._connections
+
+    def child(answers):
+        cache.read(drawings[0])
+        answers.put(sorted(place[0] for place in cache._connections))
+
+    answers = multiprocessing.get_context("fork").SimpleQueue()
+    forked = multiprocessing.get_context("fork").Process(target=child, args=(answers,))
+    forked.start()
+    forked.join(timeout=30)
+    assert answers.get() == sorted([mine[0], forked.pid])
+
+
+def test_a_smaller_limit_of_pixels_holds_for_what_was_cached_under_a_larger_one(tmp_path, drawings):
+    cache_in(tmp_path / "cache").fill(drawings)
+    with pytest.raises(InputError, match="is more than the 1000 allowed"):
+        cache_in(tmp_path / "cache", max_pixels=1000).fill(drawings)

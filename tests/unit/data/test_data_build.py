@@ -293,3 +293,11 @@ def test_real_sheets_load_from_lists_to_batches():
     batch = next(iter(build_test_loader(cfg, data.queries[:8])))
     assert batch.rows.tolist() == list(range(8))
     assert batch.images.mean() > 150  # white sheets
+
+
+@pytest.mark.parametrize("build", [build_train_transforms, build_test_transforms])
+def test_aspect_and_fill_of_the_config_reach_training_and_test(build):
+    sizes = ("INPUT.SIZE_TRAIN", [30, 30], "INPUT.SIZE_TEST", [30, 30])
+    image = build(config(*sizes, "INPUT.ASPECT", "fit", "INPUT.FILL", 7))(np.full((40, 20), 255, np.uint8))[0]
+    assert (image[:, 8:22] == 255).all()
+    assert (image[:, :7] == 7).all()

@@ -261,3 +261,8 @@ def test_a_square_page_is_the_same_by_every_aspect():
 def test_an_aspect_that_cannot_be_is_refused(size, aspect):
     with pytest.raises(InputError, match=r"INPUT\.ASPECT is .* allowed are squash, pad, fit"):
         Resize(size, max_pixels=10**6, aspect=aspect)
+
+
+def test_a_page_whose_square_would_be_too_large_is_refused_and_not_made():
+    with pytest.raises(InputError, match=r"padded to a square over the 1000000 px of INPUT\.MAX_PIXELS"):
+        Resize([24, 24], max_pixels=10**6, aspect="pad")(Image.new("L", (20_000, 2)))
