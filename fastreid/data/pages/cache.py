@@ -28,6 +28,7 @@ import PIL
 from fastreid.data.datasets.base import refuse
 from fastreid.data.image import MAX_PIXELS, read_drawing
 from fastreid.data.pages.entries import Made, State, holds, make_all, mark, state_of, unpacked
+from fastreid.data.pages.tables import FILES, PAGE, is_damaged, is_held, is_ours, open_to_write
 from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentFault, StorageError
 from fastreid.utils.locks import alone
@@ -37,18 +38,8 @@ from fastreid.utils.processes import clean_pool
 FORMAT = 1  # of the tables and of what stands in them
 DECODER = 1  # grows whenever `read_image` gives other pixels for the same file
 
-_APPLICATION = 0x70617467  # what the file's header says it is for
 _TASK = 16  # files a process is given at a time
 _COMMIT_S = 2.0  # what a kill may lose
-_DAMAGED = ("not a database", "malformed", "no such table", "no such column", "unsupported file format")
-_SCHEMA = """
-CREATE TABLE files (path BLOB PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, digest BLOB, mark BLOB) WITHOUT ROWID;
-CREATE TABLE pages (digest BLOB PRIMARY KEY, height INT, width INT, page BLOB);
-"""
-
-_FILE = "path, size, mtime_ns, ctime_ns, f.digest, mark"
-_PAGE = f"SELECT {_FILE}, height, width, page FROM files f JOIN pages p ON p.digest = f.digest WHERE path = ?"
-_FILES = f"SELECT {_FILE} FROM files f JOIN pages p ON p.digest = f.digest"
 
 
 @dataclass(frozen=True)
@@ -98,9 +89,9 @@ class PageCache:
         entry = None
         try:
             if self._connections or self.path.exists():  # else nothing was ever filled
-                entry = self._connection().execute(_PAGE, (self._key(drawing.path),)).fetchone()
+                entry = self._connection().execute(PAGE, (self._key(drawing.path),)).fetchone()
         except sqlite3.Error as error:
-            if not _is_held(error):
+            if not is_held(error):
                 raise self._fault(error)
             self._tell(f"{self.path}: another run holds it, so files are read ({error})")
         if entry is not None:
@@ -138,7 +129,7 @@ class PageCache:
             return Filled(0, len(sources))
         with alone(self.path.with_suffix(".lock"), doing="reads drawings", setting="DATASETS.CACHE.FOLDER"):
             try:
-                connection = self._created()
+                connection = open_to_write(self.path)
                 try:
                     stale = self._stale(sources)  # less than before, where another run was at it
                     faults = self._make(connection, stale, num_workers=num_workers, on_page=on_page)
@@ -159,7 +150,7 @@ class PageCache:
             return 0
         with alone(self.path.with_suffix(".lock"), doing="reads drawings", setting="DATASETS.CACHE.FOLDER"):
             try:
-                connection = self._created()
+                connection = open_to_write(self.path)
                 try:
                     return self._mend(connection)
                 finally:
@@ -243,8 +234,8 @@ class PageCache:
         known: dict[bytes, tuple[State, bytes]] = {}
         if self.path.exists():
             try:
-                if _is_ours(self._connection()):
-                    rows = self._connection().execute(_FILES)
+                if is_ours(self._connection()):
+                    rows = self._connection().execute(FILES)
                     known = {row[0]: (row[1:4], row[4]) for row in rows if holds(row)}
             except sqlite3.Error as error:
                 raise self._fault(error)
@@ -272,14 +263,6 @@ class PageCache:
         connection.execute("VACUUM")
         return len(lost)
 
-    def _created(self) -> sqlite3.Connection:
-        """A connection to write by; the lock is held."""
-        connection = sqlite3.connect(self.path, timeout=60)
-        if not _is_ours(connection):
-            connection.execute("PRAGMA page_size = 8192")
-            connection.executescript(f"BEGIN; PRAGMA application_id = {_APPLICATION}; {_SCHEMA} COMMIT;")
-        return connection
-
     def _connection(self) -> sqlite3.Connection:
         """This process's and thread's connection to read by."""
         place = os.getpid(), threading.get_ident()
@@ -302,22 +285,12 @@ class PageCache:
         return f"{drawing.source}: {fault}" if drawing.source else fault
 
     def _fault(self, error: sqlite3.Error) -> StorageError:
-        if any(words in str(error) for words in _DAMAGED):
+        if is_damaged(error):
             return StorageError(f"{self.path}: damaged ({error}); remove it, and its pages are made anew")
-        mend = "wait for the other run" if _is_held(error) else "free space, or choose another DATASETS.CACHE.FOLDER"
+        mend = "wait for the other run" if is_held(error) else "free space, or choose another DATASETS.CACHE.FOLDER"
         return StorageError(f"{self.path}: {error}; {mend}")
 
     def _tell(self, words: str) -> None:
         if words not in self._told:  # once an epoch would be noise
             self._told.add(words)
             get_logger().warning(words)
-
-
-def _is_held(error: sqlite3.Error) -> bool:
-    """Whether another process is writing; Python 3.10 gives the words alone."""
-    return "locked" in str(error)
-
-
-def _is_ours(connection: sqlite3.Connection) -> bool:
-    """Whether the tables are there; another run may be about to make them."""
-    return connection.execute("PRAGMA application_id").fetchone() == (_APPLICATION,)

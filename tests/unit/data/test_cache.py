@@ -1,10 +1,10 @@
 """The cache of pages: the pixels of the files, whatever happens to either."""
 
-import logging
 import multiprocessing
 import os
 import shutil
 import sqlite3
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -135,7 +135,7 @@ def test_a_file_that_is_gone_is_told_and_forgotten_when_asked(tmp_path, drawings
     assert cache.fill(drawings[1:]).num_made == 0
 
 
-def test_a_damaged_page_is_read_from_its_file_and_told_once(tmp_path, drawings, caplog, monkeypatch):
+def test_a_damaged_page_is_read_from_its_file_and_told_once(tmp_path, drawings, monkeypatch):
     cache = cache_in(tmp_path / "cache")
     cache.fill(drawings)
     connection = sqlite3.connect(cache.path)
@@ -146,10 +146,12 @@ def test_a_damaged_page_is_read_from_its_file_and_told_once(tmp_path, drawings, 
         connection.execute("UPDATE pages SET page = ? WHERE digest = ?", (bad, digest))
     connection.commit()
     connection.close()
-    monkeypatch.setattr(logging.getLogger("fastreid"), "propagate", True)
+    told = mock.Mock()
+    monkeypatch.setattr("fastreid.data.pages.cache.get_logger", lambda: told)
     for _ in range(2):
         assert same(pages(cache.read, drawings), from_files(drawings))
-    assert caplog.text.count("is damaged, so its file is read; tools/prepare.py --mend") == 40
+    assert told.warning.call_count == 40
+    assert "is damaged, so its file is read; tools/prepare.py --mend" in told.warning.call_args.args[0]
     assert cache.mend() == 40
     assert cache.fill(drawings).num_made == 40
 
