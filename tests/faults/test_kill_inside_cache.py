@@ -53,8 +53,9 @@ def start(root, num_workers=0):
 
 
 def num_made(filling):
-    output = filling.communicate(timeout=60)[0]
-    assert filling.returncode == 0, output
+    output = filling.stdout.read()  # not communicate(): it looks past what readline() has read ahead
+    assert filling.wait() == 0, output
+    filling.stdout.close()
     return int(output.splitlines()[-1])
 
 
