@@ -35,9 +35,21 @@ def percentile_intervals(
     Raises:
         InputError: a level that is no share between 0 and 1, or no draws.
     """
-    check_count("num_draws", num_draws)
+    check_level(level)
+    means = drawn_means(values, patents, num_draws=num_draws, seed=seed)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {name: (float(low[at]), float(high[at])) for at, name in enumerate(values)}
+
+
+def check_level(level: float) -> None:
+    """Refuse a level that is no share between 0 and 1."""
     if not (isinstance(level, (int, float)) and 0 < level < 1):
         raise InputError(f"level is a share between 0 and 1, not {level!r}")
+
+
+def drawn_means(values: Mapping[str, np.ndarray], patents: np.ndarray, *, num_draws: int, seed: int) -> np.ndarray:
+    """The means that `percentile_intervals` takes its quantiles of: float64 (num_draws, len(values))."""
+    check_count("num_draws", num_draws)
     different, patents = np.unique(patents, return_inverse=True)
     columns = [np.ones(len(patents)), *values.values()]
     sums = np.stack([np.bincount(patents, weights=column) for column in columns], axis=1)
@@ -49,5 +61,4 @@ def percentile_intervals(
         times = np.bincount(drawn.ravel(), minlength=num * num_patents).reshape(num, num_patents)
         totals = times @ sums
         means.append(totals[:, 1:] / totals[:, :1])
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {name: (float(low[at]), float(high[at])) for at, name in enumerate(values)}
+    return np.concatenate(means)

@@ -117,11 +117,15 @@ class QueryScores:
         Raises:
             InputError: scores of other queries or another gallery; and as `intervals`.
         """
+        self.check_same_test(other)
+        values = {name: mine - other.values[name] for name, mine in self.values.items() if name in other.values}
+        return self._bootstrap(values, level=level, num_draws=num_draws, seed=seed)
+
+    def check_same_test(self, other: "QueryScores") -> None:
+        """Refuse the scores of other queries or of another gallery."""
         same = (np.array_equal(getattr(self, name), getattr(other, name)) for name in ("patents", "num_matches"))
         if not all(same):
             raise InputError("scores of other queries or another gallery do not compare; score both runs on one test")
-        values = {name: mine - other.values[name] for name, mine in self.values.items() if name in other.values}
-        return self._bootstrap(values, level=level, num_draws=num_draws, seed=seed)
 
     def _bootstrap(self, values: Mapping[str, np.ndarray], *, level: float, num_draws: int, seed: int) -> Intervals:
         counted = {name: column[self.counted] for name, column in values.items()}

@@ -19,6 +19,7 @@ from fastreid.utils.files import atomic_write
 
 RESULT_NAME = "result.npy"
 ZIP_NAME = "result.zip"
+_TABLE_HEAD = ["name", "patent", "matches", "first_place"]
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold; with it the same ranking gives the same bytes
 
 
@@ -99,17 +100,40 @@ def write_query_table(
     """
     if not len(names) == len(patents) == len(scores.num_matches):
         raise InputError(f"{len(names)} names and {len(patents)} patents do not fit {len(scores.num_matches)} queries")
-    columns: dict[str, Sequence] = {
-        "name": list(names),
-        "patent": list(patents),
-        "matches": scores.num_matches.tolist(),
-        "first_place": [int(place) if np.isfinite(place) else None for place in scores.first_places],
-    }
+    first_places = [int(place) if np.isfinite(place) else None for place in scores.first_places]
+    columns: dict[str, Sequence] = dict(
+        zip(_TABLE_HEAD, (list(names), list(patents), scores.num_matches.tolist(), first_places))
+    )
     columns |= {name: [None if np.isnan(x) else x for x in values.tolist()] for name, values in scores.values.items()}
     check_table(path)
     content = TABLES[Path(path).suffix](columns)
     with atomic_write(path) as file:
         file.write(content)
+
+
+def read_query_table(path: str | os.PathLike) -> QueryScores:
+    """What `write_query_table` wrote as .csv; a first match that was not reached stands at Inf, accept rates are lost.
+
+    Raises:
+        InputError: no such table.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            head, *lines = csv.reader(file)
+        name, patent, matches, first_place, *scores = head
+        _, patents, num_matches, places, *values = zip(*lines, strict=True)
+        counts = np.array(num_matches, np.int64)
+        if [name, patent, matches, first_place] != _TABLE_HEAD or len(values) != len(scores):
+            raise ValueError(f"its columns are {', '.join(head)}")
+        return QueryScores(
+            values={score: np.array([float(x or "nan") for x in column]) for score, column in zip(scores, values)},
+            patents=np.unique(patents, return_inverse=True)[1],
+            num_matches=counts,
+            first_places=np.where(counts > 0, [float(x or "inf") for x in places], np.nan),
+            accept_rates={},
+        )
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: no table of queries ({error}); make it again with TEST.SCORE.TABLE")
 
 
 def check_table(path: str | os.PathLike) -> None:

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Train once for each choice and seed, and tell what each choice changes: tools/ablate.py --config-file FILE --rows FILE ..."""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from fastreid.engine.ablation.build import compare_runs, plan_runs, train_and_test
+from fastreid.engine.ablation.rows import read_rows
+from fastreid.engine.command import start
+from fastreid.engine.setup import load_config
+from fastreid.evaluation.comparison import comparison_table
+from fastreid.utils import comm
+from fastreid.utils.errors import InputError
+from fastreid.utils.exits import run_tool
+from fastreid.utils.files import atomic_write, write_text
+
+
+def run(args: argparse.Namespace) -> None:
+    """What each process of the run does."""
+    cfg = load_config(args.config_file, args.opts)
+    if len(set(args.seeds)) < len(args.seeds):
+        raise InputError(f"--seeds {','.join(map(str, args.seeds))}: a seed stands twice; name each once")
+    rows = read_rows(args.rows, only=args.only)
+    runs = plan_runs(args.config_file, args.opts, rows, args.seeds)
+    left = [one for one in runs if not one.is_done]
+    for number, one in enumerate(left, start=1):
+        if comm.is_main():
+            print(f"run {number} of {len(left)}: row '{one.row}', seed {one.seed}, in {one.folder}", flush=True)
+        train_and_test(one, args)
+    if comm.is_main():
+        _tell(comparison_table(compare_runs(runs), ("mAP", f"mAP@{cfg.TEST.TOP_K}", "Rank-1")), Path(cfg.OUTPUT_DIR))
+
+
+def _tell(lines: list[dict[str, str]], folder: Path) -> None:
+    text = tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, lines[0])
+    writer.writeheader()
+    writer.writerows(lines)
+    write_text(folder / "ablation.md", text + "\n")
+    with atomic_write(folder / "ablation.csv") as file:
+        file.write(table.getvalue().encode())
+    print(f"{text}\n{folder / 'ablation.md'}, and the same as ablation.csv")
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rows", required=True, metavar="FILE", help="YAML: a section a row, and in it settings over the config's"
+    )
+    parser.add_argument("--seeds", type=_seeds, default=[0, 1, 2], metavar="A,B", help="SEED of the runs (0,1,2)")
+    parser.add_argument("--only", type=_names, default=[], metavar="A,B", help="these rows beside the ground (all)")
+
+
+def _seeds(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return start(run, "Train once for each choice, and tell what each changes.", argv=argv, options=_options)
+
+
+def cli() -> int:
+    return run_tool(main)
+
+
+if __name__ == "__main__":
+    sys.exit(cli())
