@@ -75,6 +75,7 @@ setup(
             "fastreid-train = fastreid_tools.train_net:cli",
             "fastreid-test = fastreid_tools.test:cli",
             "fastreid-extract = fastreid_tools.extract:cli",
+            "fastreid-ablate = fastreid_tools.ablate:cli",
             "fastreid-tune-postprocessing = fastreid_tools.tune_postprocessing:cli",
             "fastreid-prepare = fastreid_tools.prepare:cli",
             "fastreid-make-drawings = fastreid_tools.make_drawings:cli",

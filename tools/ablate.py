@@ -2,8 +2,6 @@
 """Train once for each choice and seed, and tell what each choice changes: tools/ablate.py --config-file FILE --rows FILE ..."""
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from fastreid.evaluation.comparison import comparison_table
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 from fastreid.utils.exits import run_tool
-from fastreid.utils.files import atomic_write, write_text
+from fastreid.utils.files import write_text
 
 
 def run(args: argparse.Namespace) -> None:
@@ -34,19 +32,14 @@ def run(args: argparse.Namespace) -> None:
             print(f"run {number} of {len(left)}: row '{one.row}', seed {one.seed}, in {one.folder}", flush=True)
         train_and_test(one, args)
     if comm.is_main():
-        _tell(comparison_table(compare_runs(runs), ("mAP", f"mAP@{cfg.TEST.TOP_K}", "Rank-1")), Path(cfg.OUTPUT_DIR))
+        table = Path(cfg.OUTPUT_DIR) / Path(args.rows).with_suffix(".md").name
+        _tell(comparison_table(compare_runs(runs), ("mAP", f"mAP@{cfg.TEST.TOP_K}", "Rank-1")), table)
 
 
-def _tell(lines: list[dict[str, str]], folder: Path) -> None:
+def _tell(lines: list[dict[str, str]], path: Path) -> None:
     text = tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, lines[0])
-    writer.writeheader()
-    writer.writerows(lines)
-    write_text(folder / "ablation.md", text + "\n")
-    with atomic_write(folder / "ablation.csv") as file:
-        file.write(table.getvalue().encode())
-    print(f"{text}\n{folder / 'ablation.md'}, and the same as ablation.csv")
+    write_text(path, text + "\n")
+    print(f"{text}\n{path}")
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

@@ -16,13 +16,13 @@ class Change:
     """One score of a choice beside the same score of the ground it is measured from.
 
     Args:
-        score: the mean over runs and queries, x100.
+        mean: over runs and queries, x100.
         spread: standard deviation of the runs' scores, in points; NaN for a single run.
         change: by how much the choice scores higher than the ground, in points.
         low, high: between which two numbers the change lies.
     """
 
-    score: float
+    mean: float
     spread: float
     change: float
     low: float
@@ -89,10 +89,10 @@ def comparison_table(rows: Mapping[str, Mapping[str, Change]], scores: Sequence[
     lines = []
     for number, (name, changes) in enumerate(rows.items()):
         line = {"row": name}
-        for score in scores:
-            one = changes[score]
+        for measure in scores:
+            one = changes[measure]
             spread = "" if np.isnan(one.spread) else f" ± {one.spread:.1f}"
-            line[score] = f"{one.score:.1f}{spread}"
-            line[f"{score}, change"] = f"{one.change:+.1f} [{one.low:+.1f}, {one.high:+.1f}]" if number else ""
+            line[measure] = f"{one.mean:.1f}{spread}"
+            line[f"{measure}, change"] = f"{one.change:+.1f} [{one.low:+.1f}, {one.high:+.1f}]" if number else ""
         lines.append(line)
     return lines

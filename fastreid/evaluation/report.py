@@ -126,7 +126,7 @@ def read_query_table(path: str | os.PathLike) -> QueryScores:
         if [name, patent, matches, first_place] != _TABLE_HEAD or len(values) != len(scores):
             raise ValueError(f"its columns are {', '.join(head)}")
         return QueryScores(
-            values={score: np.array([float(x or "nan") for x in column]) for score, column in zip(scores, values)},
+            values={one: np.array([float(x or "nan") for x in column]) for one, column in zip(scores, values)},
             patents=np.unique(patents, return_inverse=True)[1],
             num_matches=counts,
             first_places=np.where(counts > 0, [float(x or "inf") for x in places], np.nan),

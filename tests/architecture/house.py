@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE = sorted((ROOT / "fastreid").rglob("*.py"))
 TOOLS = sorted(path for path in (ROOT / "tools").glob("*.py") if path.name != "__init__.py")
-CONFIGS = sorted((ROOT / "configs").rglob("*.yml"))
+ROWS = sorted((ROOT / "configs/ablations/rows").glob("*.yml"))
+CONFIGS = sorted(set((ROOT / "configs").rglob("*.yml")) - set(ROWS))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BUILDS = [path for path in PACKAGE if path.name == "build.py"]
 

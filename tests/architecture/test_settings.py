@@ -1,13 +1,15 @@
 from functools import cache
 
 import pytest
-from house import CONFIGS, PACKAGE, ROOT, TOOLS, label
+from house import CONFIGS, PACKAGE, ROOT, ROWS, TOOLS, label
 from readers import reads_of_file
 
 from fastreid.config import get_cfg
 from fastreid.config.config import _defaults, _sections
 from fastreid.config.document import document, entries
 from fastreid.config.ranges import NOT_HERE
+from fastreid.engine.ablation.rows import read_rows
+from fastreid.engine.setup import load_config
 
 
 @cache
@@ -62,6 +64,13 @@ def test_a_config_loads_and_opens_with_its_command_cost_and_score(path):
     assert f"--config-file {label(path)}" in opening
     assert "cost" in opening.lower()
     assert "score" in opening.lower()
+
+
+@pytest.mark.parametrize("path", ROWS, ids=label)
+def test_every_row_of_an_ablation_changes_its_config(path):
+    small = ROOT / "configs/ablations/small.yml"
+    ground, *rows = (load_config(small, row.opts) for row in read_rows(path))
+    assert all(row.changes() != ground.changes() for row in rows)
 
 
 def test_the_page_of_settings_is_made_from_the_defaults():

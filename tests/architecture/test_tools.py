@@ -34,6 +34,15 @@ def test_a_tool_explains_itself(path, capsys):
 
 def test_the_installed_commands_are_tools_of_ours():
     commands = dict(re.findall(r'"(fastreid-[a-z-]+) = fastreid_tools\.(\w+):cli"', SETUP))
-    words = ("train", "test", "extract", "tune-postprocessing", "prepare", "make-drawings", "show-augmentations")
+    words = (
+        "train",
+        "test",
+        "extract",
+        "tune-postprocessing",
+        "ablate",
+        "prepare",
+        "make-drawings",
+        "show-augmentations",
+    )
     assert set(commands) == {f"fastreid-{word}" for word in words}
     assert set(commands.values()) <= {path.stem for path in TOOLS}

@@ -70,7 +70,7 @@ class Pipeline:
 
     def finish(self, levels: Tensor, numbers: Tensor) -> Tensor:
         """Levels uint8 (B, 1, H, W) and numbers float32 (B, P) to images float32 (B, 3, H, W), RGB, 0..255."""
-        images = levels.float()
+        images = _as_floats(levels)
         for step, part in zip(self.batch_steps, numbers.split([step.num_numbers for step in self.batch_steps], dim=1)):
             images = step.apply(images, part)
         return images.expand(-1, 3, -1, -1)
@@ -79,6 +79,14 @@ class Pipeline:
         """The whole way of one page, uint8 (H, W) to float32 (3, H', W')."""
         levels, numbers = self.prepare(page)
         return self.finish(levels[None], numbers[None])[0]
+
+
+def _as_floats(levels: Tensor) -> Tensor:
+    """Levels as float32; on a CPU in memory from numpy, since torch asks for aligned blocks, which glibc before 2.38 never
+    finds among those it freed of the same size: each batch would lie behind the last, 1 GiB after some seventy."""
+    if levels.device.type != "cpu":
+        return levels.float()
+    return torch.from_numpy(levels.numpy().astype(np.float32))
 
 
 class Resize:

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import sys
 import zipfile
@@ -10,7 +11,7 @@ import torch
 from fastreid.evaluation import ScoreSettings, Truth, scores_table, write_results
 from fastreid.evaluation.judge import judge_blocks
 from fastreid.evaluation.per_query import QueryScores
-from fastreid.evaluation.report import write_query_table
+from fastreid.evaluation.report import read_query_table, write_query_table
 from fastreid.structures import Ranking
 from fastreid.utils.errors import EnvironmentFault, InputError
 
@@ -84,6 +85,24 @@ def test_a_table_of_queries_has_a_line_for_each(tmp_path):
     assert [line["name"] for line in lines] == NAMES
     assert lines[0] == {"name": "a/1.png", "patent": "D1", "matches": "2", "first_place": "2", "mAP": "50.0"}
     assert (lines[1]["matches"], lines[1]["first_place"], lines[1]["mAP"]) == ("0", "", "")
+
+
+def test_a_table_of_queries_reads_as_the_scores_it_was_made_of(tmp_path):
+    names, far = ["a\udcff.png", *NAMES[1:]], dataclasses.replace(query_scores(), first_places=[np.inf, np.nan, 1])
+    write_query_table(tmp_path / "queries.csv", far, names=names, patents=PATENTS)
+    read = read_query_table(tmp_path / "queries.csv")
+    for name in ("patents", "num_matches", "first_places"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(far, name))
+    np.testing.assert_array_equal(read.values["mAP"], far.values["mAP"])
+
+
+@pytest.mark.parametrize("text", [None, "", "name,patent,matches,first_place,mAP\n", "a,b\n1,2\n", "\0"])
+def test_a_file_that_is_no_table_of_queries_is_refused(text, tmp_path):
+    path = tmp_path / "queries.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=r"queries\.csv: no table of queries .*make it again with TEST.SCORE.TABLE"):
+        read_query_table(path)
 
 
 def test_the_same_table_as_parquet(tmp_path):
