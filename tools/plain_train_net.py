@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     optimizer = build_optimizer(cfg, model)
     schedule = build_schedule(cfg, loader.iters_per_epoch)
 
-    fill_if_cached(cfg, drawings)
+    fill_if_cached(cfg, training=drawings)
     lines = []
     max_iterations = cfg.SOLVER.MAX_EPOCH * loader.iters_per_epoch
     for iteration, batch in enumerate(islice(loader, max_iterations)):

@@ -17,13 +17,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg = load_config(args.config_file, args.opts)
     setup_logger()
     train, tests = ((), build_test_datasets(cfg)) if args.split == "test" else build_datasets(cfg)
-    drawings = list(train)
-    if args.split != "train":
-        drawings += [drawing for data in tests.values() for drawing in (*data.queries, *data.gallery)]
+    tested = () if args.split == "train" else tests.values()
     cache = build_cache(cfg)
     if args.mend:
         print(f"{cache.path}: forgot {cache.mend()} files that are gone or whose pages were damaged")
-    filled = fill_cache(cfg, cache, drawings)
+    drawings = [drawing for data in tested for drawing in (*data.queries, *data.gallery)]
+    filled = fill_cache(cfg, cache, drawings, training=train)
     num_pages, num_bytes = cache.size()
     print(
         f"{cache.path}: made {filled.num_made} pages, {filled.num_kept} were there; it holds {num_pages} in "

@@ -126,6 +126,8 @@ RULES: dict[str, Rule] = {
     "INPUT.FILL": Rule(0, 255),
     "INPUT.LONGEST_PX": NONE_OR_MORE,
     "INPUT.MAX_PIXELS": COUNT,
+    "INPUT.ON_BAD_IMAGE": Rule(choices=("stop", "skip")),
+    "INPUT.MAX_BAD_IMAGES": COUNT,
     "INPUT.CROP.SIZE": SIZE,
     "INPUT.CROP.SCALE": Rule(0, 1, above=True, lengths=(2, 2), ascending=True),
     "INPUT.CROP.RATIO": Rule(0, above=True, lengths=(2, 2), ascending=True),

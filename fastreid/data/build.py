@@ -14,7 +14,7 @@ from fastreid.data.datasets.folder import Folder, Lists
 from fastreid.data.datasets.generated import Generated
 from fastreid.data.datasets.joined import joined, overlap
 from fastreid.data.loading import CPU, Sampler, TestLoader, TrainLoader, Workers
-from fastreid.data.pages.build import build_reader, data_root
+from fastreid.data.pages.build import build_reader, data_root, max_bad_images
 from fastreid.data.samplers.complete import CompleteIdentitySampler
 from fastreid.data.samplers.coverage import measure
 from fastreid.data.samplers.identity import BalancedIdentitySampler, IdentitySampler, NaiveIdentitySampler
@@ -164,6 +164,7 @@ def build_train_loader(
         workers=_workers(cfg),
         read=read,
         device=device,
+        max_bad=max_bad_images(cfg),
     )
     if start_iteration == 0 and rank == 0:
         shown = measure(

@@ -20,6 +20,7 @@ from typing import Protocol
 import torch
 from torch.utils.data import DataLoader
 
+from fastreid.data.bad_drawings import BadDrawings
 from fastreid.data.datasets.base import class_numbers
 from fastreid.data.image import read_drawing
 from fastreid.data.messages import one_line
@@ -76,6 +77,8 @@ class TrainLoader:
         workers: the processes that load.
         read: gives a drawing's page.
         device: where the batches go.
+        max_bad: training drawings that cannot be read and for which others of their patents stand in, each told once;
+            None: the first of them is refused.
 
     Attributes:
         words: the patents' words in order of their class numbers.
@@ -102,6 +105,7 @@ class TrainLoader:
         workers: Workers = Workers(),
         read: Read = read_drawing,
         device: torch.device = CPU,
+        max_bad: int | None = None,
     ):
         self.iters_per_epoch = len(drawings) // batch_size
         if not self.iters_per_epoch:
@@ -112,7 +116,9 @@ class TrainLoader:
             raise InputError(f"SOLVER.IMS_PER_BATCH is {batch_size}; allowed are multiples of the {world_size} devices")
         targets, self.words = class_numbers(drawings)
         self.num_classes = len(self.words)
-        dataset = DrawingDataset(drawings, targets, transform=transform, seed=seed, read=read)
+        stand_ins = max_bad is not None
+        dataset = DrawingDataset(drawings, targets, transform=transform, seed=seed, read=read, stand_ins=stand_ins)
+        self._bad = BadDrawings(max_bad or 0)
         self._transform, self._device = transform, device
         share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         self._feed = _Feed(dataset, _train_items(sampler, start_iteration, batch_size, share), workers)
@@ -121,7 +127,9 @@ class TrainLoader:
         return self
 
     def __next__(self) -> Batch:
-        return next(self._feed).finished(self._transform, self._device)
+        levels = next(self._feed)
+        self._bad.note(levels.passed_over)
+        return levels.finished(self._transform, self._device)
 
     def close(self) -> None:
         """Stop the workers; there are no further batches after it."""

@@ -1,8 +1,9 @@
 """One drawing made ready, and several of them stacked."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from fastreid.utils.seeding import keyed_torch
 
 Read = Callable[[Drawing], np.ndarray]  # a drawing to its page, uint8 (H, W)
 Item = tuple[int, int]  # (draw, row): the how-manieth drawing of the run, and its place in the list
-Sample = tuple[Tensor, Tensor, int, int]  # levels, numbers of what was drawn, target, row
 
 NUM_SIZES_TOLD = 3
 
@@ -30,6 +30,24 @@ class Transform(Protocol):
     def finish(self, levels: Tensor, numbers: Tensor) -> Tensor: ...
 
 
+class Sample(NamedTuple):
+    """One drawing made ready.
+
+    Args:
+        levels: uint8 (1, H, W), grey.
+        numbers: float32 (P,), what was drawn for the changes of whole batches.
+        target: class number.
+        row: place in the list.
+        passed_over: (row, fault) of drawings that it stands in for because they cannot be read.
+    """
+
+    levels: Tensor
+    numbers: Tensor
+    target: int
+    row: int
+    passed_over: tuple[tuple[int, str], ...] = ()
+
+
 @dataclass(frozen=True)
 class Levels:
     """Drawings on their way from where they were read to where the network is.
@@ -39,17 +57,19 @@ class Levels:
         numbers: float32 (B, P), what was drawn for the changes of whole batches.
         targets: int64 (B,).
         rows: int64 (B,).
+        passed_over: (row, fault) of drawings that others stand in for.
     """
 
     levels: Tensor
     numbers: Tensor
     targets: Tensor
     rows: Tensor
+    passed_over: tuple[tuple[int, str], ...] = ()
 
     def pin_memory(self) -> "Levels":
         """The same in memory a GPU fetches faster; DataLoader calls it."""
         levels, numbers, targets = (part.pin_memory() for part in (self.levels, self.numbers, self.targets))
-        return Levels(levels, numbers, targets, self.rows)
+        return dataclasses.replace(self, levels=levels, numbers=numbers, targets=targets)
 
     def finished(self, transform: Transform, device: torch.device) -> Batch:
         """The batch on a device, ready for the network; the rows stay where they are."""
@@ -70,6 +90,8 @@ class DrawingDataset(Dataset):
         transform: page to image.
         seed: the run's seed: what is random in the transform follows from it, the draw and the row.
         read: gives a drawing's page.
+        stand_ins: give another drawing of the patent for one that cannot be read: the next in the list that can, from
+            the first again after the last.
     """
 
     def __init__(
@@ -80,24 +102,49 @@ class DrawingDataset(Dataset):
         transform: Transform,
         seed: int = 0,
         read: Read = read_drawing,
+        stand_ins: bool = False,
     ):
         self.drawings = drawings
         self.targets = targets
         self.transform = transform
         self.seed = seed
         self.read = read
+        self._rows_of: dict[int, list[int]] = {}
+        for row, target in enumerate(targets if stand_ins else ()):
+            self._rows_of.setdefault(target, []).append(row)
 
     def __getitem__(self, item: Item) -> Sample | FastreidError:
-        draw, row = item
-        drawing = self.drawings[row]
-        try:
-            page = self.read(drawing)
-        except FastreidError as error:
-            return error
+        draw, asked = item
+        passed_over: list[tuple[int, str]] = []
+        for row in self._candidates(asked):
+            try:
+                page = self.read(self.drawings[row])
+            except InputError as error:
+                passed_over.append((row, str(error)))
+            except FastreidError as error:
+                return error
+            else:
+                return self._sample(draw, row, page, tuple(passed_over))
+        told = (
+            "" if len(passed_over) == 1 else f"; nor can any of the {len(passed_over)} drawings of its patent be read"
+        )
+        return InputError(f"{passed_over[0][1]}{told}")
+
+    def _candidates(self, row: int) -> Iterator[int]:
+        """A row, and those that may stand in for it, in order."""
+        yield row
+        others = self._rows_of.get(self.targets[row], [])
+        yield from (other for other in others if other > row)
+        yield from (other for other in others if other < row)
+
+    def _sample(
+        self, draw: int, row: int, page: np.ndarray, passed_over: tuple[tuple[int, str], ...]
+    ) -> Sample | FastreidError:
         try:
             with keyed_torch(self.seed, "augment", draw, row):
-                return *self.transform.prepare(page), self.targets[row], row
+                return Sample(*self.transform.prepare(page), self.targets[row], row, passed_over)
         except InputError as error:
+            drawing = self.drawings[row]
             return InputError(f"{drawing.source}: {one_line(drawing.path)}: {error}")
 
 
@@ -108,7 +155,7 @@ def collate(samples: Sequence[Sample | FastreidError]) -> Levels | FastreidError
         if isinstance(sample, FastreidError):
             return sample
         good.append(sample)
-    levels, numbers, targets, rows = zip(*good)
+    levels, numbers, targets, rows, passed_over = zip(*good)
     sizes = {tuple(one.shape[1:]) for one in levels}
     if len(sizes) > 1:
         told = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)[:NUM_SIZES_TOLD])
@@ -116,4 +163,6 @@ def collate(samples: Sequence[Sample | FastreidError]) -> Levels | FastreidError
             f"the drawings of a batch have {len(sizes)} sizes ({told} px); give INPUT.SIZE_TRAIN and SIZE_TEST a height "
             "and a width, or set INPUT.CROP.ENABLED"
         )
-    return Levels(torch.stack(levels), torch.stack(numbers), torch.tensor(targets), torch.tensor(rows))
+    return Levels(
+        torch.stack(levels), torch.stack(numbers), torch.tensor(targets), torch.tensor(rows), sum(passed_over, ())
+    )

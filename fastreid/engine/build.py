@@ -105,7 +105,7 @@ class DefaultTrainer:
         if loop.iteration >= loop.max_iterations:
             get_logger().info(f"the run is finished: all {loop.max_epochs} epochs are done")
             return {self.cfg.TEST.SELECT_BY: self.progress.best}
-        fill_if_cached(self.cfg, self.drawings, *lists_of(self.testers))
+        fill_if_cached(self.cfg, *lists_of(self.testers), training=self.drawings)
         try:
             loop.run()
         except BadStep as bad:

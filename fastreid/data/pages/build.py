@@ -30,14 +30,24 @@ def build_reader(cfg: CfgNode) -> Read:
     return functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
 
 
-def fill_if_cached(cfg: CfgNode, *lists: Sequence[Drawing]) -> None:
+def max_bad_images(cfg: CfgNode) -> int | None:
+    """How many training drawings that cannot be read a run passes over; None where the first stops it."""
+    return cfg.INPUT.MAX_BAD_IMAGES if cfg.INPUT.ON_BAD_IMAGE == "skip" else None
+
+
+def fill_if_cached(cfg: CfgNode, *lists: Sequence[Drawing], training: Sequence[Drawing] = ()) -> None:
     """Fill the cache, if DATASETS.CACHE is on, with all that a run will read: once, when nothing else can be wrong.
+
+    Args:
+        cfg: settings.
+        lists: drawings that all must be read.
+        training: drawings to train on, some of which INPUT.ON_BAD_IMAGE may pass over.
 
     Raises:
         InputError: some of the drawings cannot be read; all are told.
     """
     if cfg.DATASETS.CACHE.ENABLED:
-        fill_cache(cfg, build_cache(cfg), [drawing for drawings in lists for drawing in drawings])
+        fill_cache(cfg, build_cache(cfg), [drawing for drawings in lists for drawing in drawings], training=training)
 
 
 def build_cache(cfg: CfgNode) -> PageCache:
@@ -47,15 +57,30 @@ def build_cache(cfg: CfgNode) -> PageCache:
     return PageCache(folder, longest_px=cfg.INPUT.LONGEST_PX, max_pixels=cfg.INPUT.MAX_PIXELS)
 
 
-def fill_cache(cfg: CfgNode, cache: PageCache, drawings: Sequence[Drawing]) -> Filled:
-    """Make the pages that are missing with DATALOADER.NUM_WORKERS processes, with a bar where somebody looks on."""
+def fill_cache(
+    cfg: CfgNode, cache: PageCache, drawings: Sequence[Drawing], *, training: Sequence[Drawing] = ()
+) -> Filled:
+    """Make the pages that are missing with DATALOADER.NUM_WORKERS processes, with a bar where somebody looks on.
+
+    Arguments and errors are those of `fill_if_cached`.
+    """
     with tqdm(disable=None, unit="drawing", desc=f"pages for {cache.path.name}", leave=False) as bar:
 
         def on_page(done: int, num: int) -> None:
             bar.total = num
             bar.update(done - bar.n)
 
-        filled = cache.fill(drawings, num_workers=cfg.DATALOADER.NUM_WORKERS, on_page=on_page)
+        filled = cache.fill(
+            drawings,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            on_page=on_page,
+            training=training,
+            max_bad=max_bad_images(cfg) or 0,
+        )
     if filled.num_made:
         get_logger().info(f"{cache.path}: made {filled.num_made} pages, {filled.num_kept} were there")
+    if filled.num_bad:
+        get_logger().warning(
+            f"training drawings that cannot be read and are passed over (INPUT.ON_BAD_IMAGE): {filled.num_bad}"
+        )
     return filled

@@ -47,12 +47,13 @@ class Filled:
     """What filling came to.
 
     Args:
-        num_made: pages that were decoded.
-        num_kept: drawings whose page was there.
+        num_made, num_kept: pages that were decoded, and drawings whose page was there.
+        num_bad: drawings that cannot be read.
     """
 
     num_made: int
     num_kept: int
+    num_bad: int
 
 
 class PageCache:
@@ -109,24 +110,28 @@ class PageCache:
         *,
         num_workers: int = 0,
         on_page: Callable[[int, int], None] | None = None,
+        training: Sequence[Drawing] = (),
+        max_bad: int = 0,
     ) -> Filled:
         """Make the pages that are missing or whose files changed; one run does while others wait.
 
         A kill loses the last seconds' pages and nothing else.
 
         Args:
-            drawings: of any lists.
+            drawings: of any lists; all must be read.
             num_workers: processes that decode; 0 decodes in this one.
             on_page: called after each file with how many are done and how many there are to do.
+            training, max_bad: further drawings, and how many of them may be bad; those are left out.
 
         Raises:
-            InputError: images that cannot be read; all are told, the first 20 by name, after the others are kept.
+            InputError: more images that cannot be read; all are told, the first 20 by name, after the others are kept.
             StorageError: the folder cannot be written, the disk is full, or the cache is damaged.
             EnvironmentFault: a decoding process died.
         """
-        sources = {drawing.path: drawing for drawing in drawings}
+        needed = {drawing.path for drawing in drawings}
+        sources = {drawing.path: drawing for drawing in (*drawings, *training)}
         if not self._stale(sources):  # nothing to write, so a folder that cannot be written is enough
-            return Filled(0, len(sources))
+            return Filled(0, len(sources), 0)
         with alone(self.path.with_suffix(".lock"), doing="reads drawings", setting="DATASETS.CACHE.FOLDER"):
             try:
                 connection = open_to_write(self.path)
@@ -137,8 +142,10 @@ class PageCache:
                     connection.close()
             except sqlite3.Error as error:
                 raise self._fault(error)
-        refuse([self._told_of(sources[path], fault) for path, fault in faults.items()], "the drawings")
-        return Filled(len(stale), len(sources) - len(stale))
+        if len(faults) > max_bad or needed & faults.keys():
+            told = (f"{sources[path].source}: {fault}".removeprefix(": ") for path, fault in faults.items())
+            refuse(list(told), "the drawings")
+        return Filled(len(stale) - len(faults), len(sources) - len(stale), len(faults))
 
     def mend(self) -> int:
         """Forget the files that are gone or whose pages are damaged; gives how many. A later `fill` makes them anew.
@@ -280,9 +287,6 @@ class PageCache:
 
     def _path(self, key: bytes) -> str:
         return os.path.join(self._root, os.fsdecode(key))
-
-    def _told_of(self, drawing: Drawing, fault: str) -> str:
-        return f"{drawing.source}: {fault}" if drawing.source else fault
 
     def _fault(self, error: sqlite3.Error) -> StorageError:
         if is_damaged(error):

@@ -58,7 +58,7 @@ def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read
     given = cfg.INPUT
     on_page = [make(given) for switch, make in PAGE_STEPS if not switch or given[switch].ENABLED]
     if given.RPT.ENABLED:
-        on_page.append(RandomPatch(donors, prob=given.RPT.PROB, read=read))
+        on_page.append(RandomPatch(donors, prob=given.RPT.PROB, read=read, skip_bad=given.ON_BAD_IMAGE == "skip"))
     return Pipeline(on_page, [make(given) for switch, make in BATCH_STEPS if given[switch].ENABLED])
 
 

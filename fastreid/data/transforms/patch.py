@@ -24,22 +24,33 @@ class RandomPatch:
         donors: the drawings a piece may come from.
         prob: probability 0..1.
         read: gives a drawing's page.
+        skip_bad: leave the image as it is where the other drawing cannot be read, rather than refuse.
     """
 
     AREA = (0.01, 0.5)
     ASPECT = 10.0
 
-    def __init__(self, donors: Sequence[Drawing], *, prob: float, read: Callable[[Drawing], np.ndarray] = read_drawing):
+    def __init__(
+        self,
+        donors: Sequence[Drawing],
+        *,
+        prob: float,
+        read: Callable[[Drawing], np.ndarray] = read_drawing,
+        skip_bad: bool = False,
+    ):
         if not donors:
             raise InputError("INPUT.RPT.ENABLED needs the training drawings to take pieces from; none were given")
         self.donors = donors
         self.prob = prob
         self.read = read
+        self.skip_bad = skip_bad
 
     def __call__(self, image: Image.Image) -> Image.Image:
         if not chance(self.prob):
             return image
         donor = self._donor(image.size)
+        if donor is None:
+            return image
         height, width = self._patch_size(image.height, image.width)
         tops, lefts = image.height - height + 1, image.width - width + 1
         from_top, from_left, top, left = (int(torch.randint(high, ())) for high in (tops, lefts, tops, lefts))
@@ -48,11 +59,13 @@ class RandomPatch:
         pasted.paste(patch.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if chance(0.5) else patch, (left, top))
         return pasted
 
-    def _donor(self, size: tuple[int, int]) -> Image.Image:
+    def _donor(self, size: tuple[int, int]) -> Image.Image | None:
         drawing = self.donors[int(torch.randint(len(self.donors), ()))]
         try:
             page = Image.fromarray(self.read(drawing))
         except InputError as error:
+            if self.skip_bad:
+                return None
             raise InputError(f"for a random patch, {error}")
         return page.resize(size, Image.Resampling.BICUBIC)
 

@@ -16,7 +16,7 @@ from PIL import Image
 from fastreid.data.loading import TestLoader, TrainLoader, Workers
 from fastreid.data.samplers.identity import BalancedIdentitySampler
 from fastreid.data.samplers.stream import TrainingSampler
-from fastreid.data.samples import collate
+from fastreid.data.samples import Sample, collate
 from fastreid.data.transforms.autoaugment import AutoAugment
 from fastreid.data.transforms.erasing import RandomErasing
 from fastreid.data.transforms.page import PadAndCrop, Pipeline, Resize
@@ -235,7 +235,7 @@ def test_a_stuck_worker_is_a_fault_after_the_time_out(drawings):
 
 
 def test_drawings_of_several_sizes_are_no_batch():
-    fault = collate([(torch.zeros(1, 4, height), torch.zeros(0), 0, 0) for height in (5, 6)])
+    fault = collate([Sample(torch.zeros(1, 4, height), torch.zeros(0), 0, 0) for height in (5, 6)])
     assert isinstance(fault, InputError)
     assert "2 sizes (4 x 5, 4 x 6 px)" in str(fault)
 
