@@ -73,22 +73,22 @@ def test_bad_images_are_all_told_before_the_first_step(root, tmp_path):
 
 
 def test_training_goes_on_without_bad_images_where_it_is_told_to_and_a_test_never_does(root, tmp_path):
-    tested = set((next(root.rglob("val_query_patent.txt"))).read_text().split())
-    train_list = (next(root.rglob("train_patent_trn.txt"))).read_text().split()
-    bad = [path for path in sorted(root.rglob("*.png")) if path.name == train_list[0].rpartition("/")[2]]
-    for path in bad:
-        path.write_bytes(path.read_bytes()[:100])
+    pages = {path.name: path for path in root.rglob("*.png")}
+    trained, tested = (
+        pages[next(root.rglob(name)).read_text().split()[0].rpartition("/")[2]]
+        for name in ("train_patent_trn.txt", "val_query_patent.txt")
+    )
+    trained.write_bytes(trained.read_bytes()[:100])
     skip = ("INPUT.ON_BAD_IMAGE", "skip")
     for name, words in (("files", ()), ("cache", ("DATASETS.CACHE.ENABLED", True))):
         (tmp_path / name).mkdir()
         code, output, errors = train(tmp_path / name, root, *skip, *words)
         assert code == 0, errors
-        assert output.count(f"{bad[0].name}: ") == 1
+        assert output.count(f"{trained.name}: ") == 1
         assert "passed over, another drawing of its patent stands in" in output
     assert "cannot be read and are passed over (INPUT.ON_BAD_IMAGE): 1" in output
     assert same_bits(tmp_path / "files/out/model_final.pth", tmp_path / "cache/out/model_final.pth")
-    pages = {path.name: path for path in root.rglob("*.png")}
-    pages[tested.pop().rpartition("/")[2]].write_bytes(b"no image")
+    tested.write_bytes(b"no image")
     for words in ((), ("DATASETS.CACHE.ENABLED", True)):
         code, _, errors = train(tmp_path, root, *skip, *words)
         assert (code, len(errors.splitlines())) == (2, 1), errors
