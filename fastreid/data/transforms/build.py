@@ -63,9 +63,16 @@ def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read
 
 
 def build_test_transforms(cfg: CfgNode) -> Pipeline:
-    """Page to image as in the test: resized, and cut to its centre where INPUT.CROP is on."""
+    """Page to image as in the test: without label or cut to its ink by LABEL.IN_TESTS and INK_CROP.IN_TESTS, resized,
+    and cut to its centre where INPUT.CROP is on.
+    """
     size, crop = cfg.INPUT.SIZE_TEST, cfg.INPUT.CROP.SIZE
-    steps: list[Callable[[Any], Any]] = [_resize(cfg.INPUT, size)]
+    steps: list[Callable[[Any], Any]] = []
+    if cfg.INPUT.LABEL.IN_TESTS:
+        steps.append(LabelRemoval(1.0))
+    if cfg.INPUT.INK_CROP.IN_TESTS:
+        steps.append(InkCrop(1.0, margin=cfg.INPUT.INK_CROP.MARGIN))
+    steps.append(_resize(cfg.INPUT, size))
     if cfg.INPUT.CROP.ENABLED:
         if any(side > whole for side, whole in zip(_pair(crop), _pair(size))):
             raise InputError(

@@ -17,8 +17,8 @@ from fastreid.utils.errors import InputError
 
 
 def chance(probability: float) -> bool:
-    """True with that probability, drawn from torch's generator."""
-    return torch.rand(()).item() < probability
+    """True with that probability, drawn from torch's generator where it is less than 1."""
+    return probability >= 1 or torch.rand(()).item() < probability
 
 
 def uniform(low: float, high: float) -> float:

@@ -216,7 +216,8 @@ def test_breaks_are_white_squares_on_ink_of_the_sizes_and_numbers_asked_for():
     assert set(numbers[:, 1].tolist()) == set(range(1, 10))
     assert 0.05 <= numbers[:, 2].min() < 0.055 < 0.095 < numbers[:, 2].max() <= 0.1
     single = changed[numbers[:, 1] == 1].flatten(1).sum(1)
-    assert 5 <= single.min() < single.max() <= 10
+    assert 3 <= single.min() < single.max() <= 10  # a square may lie half beyond the edge
+    assert single.median() >= 5
     starts = changed[numbers[:, 1] == 1][:, 0, :, 50].float().argmax(1)
     assert starts.unique().numel() > 10
 

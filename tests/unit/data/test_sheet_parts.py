@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from fastreid.config import get_cfg
 from fastreid.data.generated import draw_patent
 from fastreid.data.image import read_image
-from fastreid.data.transforms.build import build_train_transforms
+from fastreid.data.transforms.build import build_test_transforms, build_train_transforms
 from fastreid.data.transforms.sheet_parts import InkCrop, LabelRemoval, QuarterTurn
 from fastreid.utils.seeding import keyed_torch
 
@@ -158,3 +159,25 @@ def test_on_real_sheets_labels_go_and_little_else():
         losses.append((255 - page.astype(float)).sum() / (255 - cleared.astype(float)).sum() - 1)
     assert max(losses) < 0.064
     assert 0.3 < np.mean(np.array(losses) > 0) < 0.9
+
+
+def test_a_test_sees_the_page_without_label_and_margin_only_where_it_is_told_to():
+    def image(*settings):
+        cfg = get_cfg()
+        on = [f"INPUT.{switch}.ENABLED" for switch in ("LABEL", "INK_CROP")]  # of training alone
+        cfg.merge_from_list(["INPUT.SIZE_TEST", [300, 200], *(word for key in on for word in (key, True)), *settings])
+        return build_test_transforms(cfg)(np.asarray(labelled()))[0]
+
+    plain, bare = image(), image("INPUT.LABEL.IN_TESTS", True)
+    cut = image("INPUT.LABEL.IN_TESTS", True, "INPUT.INK_CROP.IN_TESTS", True, "INPUT.INK_CROP.MARGIN", 0.0)
+    assert plain[250:].min() < 128 < 250 < bare[250:].min()
+    assert torch.equal(plain[:225], bare[:225])
+    assert all(side.min() < 128 for side in (cut[0], cut[-1], cut[:, 0], cut[:, -1]))
+
+
+def test_what_always_comes_draws_nothing():
+    before = torch.get_rng_state()
+    for step in STEPS.values():
+        if step is not QuarterTurn:
+            step(1.0)(labelled())
+    assert torch.equal(torch.get_rng_state(), before)
