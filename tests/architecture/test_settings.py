@@ -66,6 +66,13 @@ def test_a_config_loads_and_opens_with_its_command_cost_and_score(path):
     assert "score" in opening.lower()
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=label)
+def test_the_settings_that_a_run_leaves_read_as_those_it_had(path, tmp_path):
+    cfg = load_config(path)
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    assert load_config(tmp_path / "config.yaml").dump() == cfg.dump()
+
+
 @pytest.mark.parametrize("path", ROWS, ids=label)
 def test_every_row_of_an_ablation_changes_its_config(path):
     small = ROOT / "configs/ablations/small.yml"
