@@ -70,7 +70,7 @@ def test_a_config_loads_and_opens_with_its_command_cost_and_score(path):
 def test_the_settings_that_a_run_leaves_read_as_those_it_had(path, tmp_path):
     cfg = load_config(path)
     (tmp_path / "config.yaml").write_text(cfg.dump())
-    assert load_config(tmp_path / "config.yaml").dump() == cfg.dump()
+    assert load_config(tmp_path / "config.yaml") == cfg
 
 
 @pytest.mark.parametrize("path", ROWS, ids=label)

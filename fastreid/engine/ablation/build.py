@@ -65,7 +65,7 @@ def plan_runs(config_file: str, opts: Sequence[str], rows: Sequence[Row], seeds:
 def _check_folder(run: Run) -> None:
     """A setting that the kept run did not know yet had its default there."""
     kept = run.folder / "config.yaml"
-    if kept.is_file() and load_config(kept).dump() != run.cfg.dump():
+    if kept.is_file() and load_config(kept) != run.cfg:
         raise InputError(f"{run.folder} holds a run by other settings; remove it, or choose another OUTPUT_DIR")
 
 
