@@ -20,8 +20,12 @@ from fastreid.utils.files import write_text
 
 
 def run(args: argparse.Namespace) -> None:
-    """What each process of the run does."""
+    """What each process of the run does; it goes on where an earlier one was stopped, with --resume or without."""
     cfg = load_config(args.config_file, args.opts)
+    if args.eval_only or args.random_weights:
+        raise InputError(
+            "--eval-only and --random-weights train nothing, and an ablation trains each row; leave them out"
+        )
     if len(set(args.seeds)) < len(args.seeds):
         raise InputError(f"--seeds {','.join(map(str, args.seeds))}: a seed stands twice; name each once")
     rows = read_rows(args.rows, only=args.only)

@@ -52,6 +52,7 @@ def test_a_run_by_other_settings_is_not_taken_for_this_one(done, drawings):
     [
         (ROWS, ("--seeds", "0,0"), "--seeds 0,0: a seed stands twice"),
         (ROWS, ("--seeds", "0,x"), "argument --seeds: invalid"),
+        (ROWS, ("--eval-only",), "an ablation trains each row"),
         (ROWS, ("--only", "turn"), "no row is called 'turn'"),
         ("bad: {INPUT: {TRUN: {ENABLED: True}}}\n", (), "row 'bad': no setting is called 'INPUT.TRUN.ENABLED'"),
     ],
