@@ -31,7 +31,8 @@ from fastreid.utils.files import atomic_write, write_text
 def run(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, args.opts)
     left_out = [
-        cfg.SOLVER.AMP.ENABLED and device_of(cfg).type == "cuda",
+        cfg.SOLVER.AMP.ENABLED and (device_of(cfg).type == "cuda" or cfg.SOLVER.AMP.DTYPE == "bfloat16"),
+        cfg.SOLVER.ACCUMULATE > 1,
         cfg.SOLVER.FREEZE_ITERS,
         cfg.SOLVER.CLIP_GRADIENTS.ENABLED,
         cfg.DATALOADER.LOOK_ALIKES,
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     ]
     if any(left_out):
         raise InputError(
-            "the plain run has no SOLVER.AMP on a GPU, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.LOOK_ALIKES, "
+            "the plain run has no SOLVER.AMP on a GPU or in bfloat16, ACCUMULATE, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.LOOK_ALIKES, "
             "TEST.PRECISE_BN, --num-gpus, --resume or --eval-only; use tools/train_net.py"
         )
     default_setup(cfg, args)

@@ -11,6 +11,7 @@ from fastreid.data.build import build_datasets, build_train_loader
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.loading import TrainLoader
 from fastreid.data.pages.build import fill_if_cached
+from fastreid.engine.arithmetic import kind_for_training
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.extraction.build import CLASSIFIER
 from fastreid.engine.hooks import (
@@ -67,7 +68,8 @@ class DefaultTrainer:
             self.model,
             build_optimizer(cfg, self.model),
             device=self.device,
-            amp=cfg.SOLVER.AMP.ENABLED,
+            dtype=kind_for_training(cfg.SOLVER.AMP.DTYPE, self.device) if cfg.SOLVER.AMP.ENABLED else None,
+            accumulate=cfg.SOLVER.ACCUMULATE,
             clip=_clip(cfg),
             all_learn=any(term.sees == "logits" for term in build_losses(cfg)),
         )

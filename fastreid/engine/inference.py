@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from fastreid.engine.arithmetic import autocast
 from fastreid.structures import Batch, Drawing, Embeddings
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault
@@ -26,7 +27,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def extract(
-    model: nn.Module, batches: Iterable[Batch], drawings: Sequence[Drawing], *, device: torch.device, flip: bool = False
+    model: nn.Module,
+    batches: Iterable[Batch],
+    drawings: Sequence[Drawing],
+    *,
+    device: torch.device,
+    flip: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> Embeddings:
     """The features of all drawings, in every process.
 
@@ -36,6 +43,7 @@ def extract(
         drawings: the whole list.
         device: where the model is.
         flip: take the mean of the features of a drawing and of its mirror image.
+        dtype: of the network's products; None: float32.
 
     Raises:
         NumbersError: features are NaN, Inf or zero; the drawings are named.
@@ -44,7 +52,7 @@ def extract(
     features = _table(len(drawings), 0)  # the first batch tells the width
     with evaluating(model):
         for batch in batches:
-            part = features_of(model, batch.to(device).images, flip=flip)
+            part = features_of(model, batch.to(device).images, flip=flip, dtype=dtype)
             features = features if rows else _table(len(drawings), part.shape[1])
             features[batch.rows] = part
             rows.append(batch.rows)
@@ -67,8 +75,10 @@ def _gathered(features: Tensor, rows: Sequence[Tensor]) -> Tensor:
     return whole
 
 
-def features_of(model: nn.Module, images: Tensor, *, flip: bool = False) -> Tensor:
+def features_of(model: nn.Module, images: Tensor, *, flip: bool = False, dtype: torch.dtype | None = None) -> Tensor:
     """Features float32 (B, D) on the CPU of images (B, 3, H, W), the mean with their mirror images when `flip`.
+
+    The network's products are worked out in `dtype`, float32 when None; the features are float32 in any case.
 
     A batch that does not fit in GPU memory is halved until it does.
 
@@ -76,12 +86,13 @@ def features_of(model: nn.Module, images: Tensor, *, flip: bool = False) -> Tens
         EnvironmentFault: one drawing alone does not fit.
     """
     try:
-        features = model(images)
-        return ((features + model(images.flip(3))) / 2 if flip else features).float().cpu()
+        with autocast(images.device, dtype):
+            features = model(images).float()
+            return ((features + model(images.flip(3)).float()) / 2 if flip else features).cpu()
     except torch.cuda.OutOfMemoryError:
         if len(images) == 1:
             raise EnvironmentFault("one drawing does not fit in GPU memory; use a smaller INPUT.SIZE_TEST")
     half = (len(images) + 1) // 2
     get_logger().warning(f"{len(images)} drawings do not fit in GPU memory; going on with {half} at a time")
     torch.cuda.empty_cache()
-    return torch.cat([features_of(model, part, flip=flip) for part in images.split(half)])
+    return torch.cat([features_of(model, part, flip=flip, dtype=dtype) for part in images.split(half)])

@@ -24,6 +24,7 @@ class Predictor:
         device: where the model is.
         batch_size: drawings at a time.
         flip: average with the mirror image, as TEST.FLIP.ENABLED.
+        dtype: of the network's products, as TEST.NETWORK_PRECISION; None: float32.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Predictor:
         device: torch.device,
         batch_size: int = 64,
         flip: bool = False,
+        dtype: torch.dtype | None = None,
     ):
         self.model = model.to(device)
         self.transform = transform
@@ -42,6 +44,7 @@ class Predictor:
         self.device = device
         self.batch_size = batch_size
         self.flip = flip
+        self.dtype = dtype
 
     @classmethod
     def from_config(
@@ -67,7 +70,8 @@ class Predictor:
             for start in range(0, len(pages), self.batch_size):
                 ready = [self.transform.prepare(self._page(page)) for page in pages[start : start + self.batch_size]]
                 levels, numbers = (torch.stack(part).to(self.device) for part in zip(*ready))
-                parts.append(features_of(self.model, self.transform.finish(levels, numbers), flip=self.flip))
+                images = self.transform.finish(levels, numbers)
+                parts.append(features_of(self.model, images, flip=self.flip, dtype=self.dtype))
         return torch.cat(parts).clone()
 
     def _page(self, page: Page) -> np.ndarray:

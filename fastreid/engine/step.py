@@ -1,5 +1,6 @@
 """One training step: losses, gradients, a check that they are numbers, the optimizer."""
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -8,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fastreid.engine.arithmetic import autocast
 from fastreid.structures import Batch
 from fastreid.utils import comm
 from fastreid.utils.errors import NumbersError
-from fastreid.utils.logger import get_logger
 
 MAX_SKIPPED_STEPS = 20  # float16 overflows in a row after which the loss scale will not recover
 
@@ -56,7 +57,9 @@ class TrainStep:
         model: gives losses for (images, targets); already on its device.
         optimizer: moves its parameters.
         device: where batches go.
-        amp: float16 autocast with loss scaling; for CUDA devices.
+        dtype: of the network's products; None: float32. float16 comes with loss scaling and is for CUDA devices.
+        accumulate: parts that a batch is worked through in, one after the other; gradients and losses are the means
+            over its drawings. Pairs are sought within a part, and batch norm measures each part by itself.
         clip: limit on the gradients.
         all_learn: whether every parameter gets a gradient in every step; several processes must know.
     """
@@ -67,21 +70,22 @@ class TrainStep:
         optimizer: torch.optim.Optimizer,
         *,
         device: torch.device,
-        amp: bool = False,
+        dtype: torch.dtype | None = None,
+        accumulate: int = 1,
         clip: Clip | None = None,
         all_learn: bool = True,
     ):
         self.model = model
         self.optimizer = optimizer
         self.device = device
+        self.dtype = dtype
+        self.accumulate = accumulate
         self.clip = clip
         self.all_learn = all_learn
-        self.scaler = torch.amp.GradScaler(device.type, enabled=amp and device.type == "cuda")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.frozen: tuple[str, ...] = ()
         self._skipped_in_a_row = 0
         self._wrapped = self._wrap()
-        if amp and device.type != "cuda":
-            get_logger().info("SOLVER.AMP is for CUDA devices; on this one the run is in float32")
 
     def freeze(self, children: tuple[str, ...]) -> None:
         """Keep these top-level children of the model fixed (weights and batch-norm statistics); () frees all."""
@@ -94,24 +98,34 @@ class TrainStep:
         self._wrapped = self._wrap()  # DistributedDataParallel fixes at birth which gradients it waits for
 
     def __call__(self, batch: Batch) -> StepResult:
-        """Do one step.
+        """Do one step. The host waits for the device once, when all of the step but the move is under way.
 
         Raises:
             BadStep: a loss or gradient is NaN or Inf; nothing was moved.
         """
         self._train_mode()
         batch = batch.to(self.device)
-        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.scaler.is_enabled()):
-            losses, stats = self._wrapped(batch.images, batch.targets, with_stats=True)
-        total = torch.stack(list(losses.values())).sum()
-        values = _floats({"total_loss": total, **losses, **stats})
-        if comm.anyone(not all(math.isfinite(value) for value in values.values())):
-            raise BadStep(_explosion(values), batch, values)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(total).backward()
+        parts = _parts(batch, self.accumulate)
+        told = [self._backward(part, len(part.rows) / len(batch.rows), is_last=part is parts[-1]) for part in parts]
         self.scaler.unscale_(self.optimizer)
-        values["grad_norm"] = float(self._clip())
+        means = {name: torch.stack([values[name] for values in told]).sum() for name in told[0]}
+        values = _floats({**means, "grad_norm": self._clip()})
+        if comm.anyone(not all(math.isfinite(values[name]) for name in means)):
+            raise BadStep(_explosion(values), batch, values)
         return StepResult(values, batch, skipped=self._move(batch, values))
+
+    def _backward(self, part: Batch, share: float, *, is_last: bool) -> dict[str, Tensor]:
+        """Add the gradients of a part that is this share of the batch; what it tells, times the share, on the device."""
+        network, alone = self._wrapped, contextlib.nullcontext()
+        with network.no_sync() if isinstance(network, DistributedDataParallel) and not is_last else alone:
+            with autocast(self.device, self.dtype):
+                losses, stats = network(part.images, part.targets, with_stats=True)
+            total = torch.stack(list(losses.values())).sum()
+            self.scaler.scale(total * share).backward()
+        return {
+            name: value.detach().float() * share for name, value in {"total_loss": total, **losses, **stats}.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
@@ -161,8 +175,14 @@ class TrainStep:
         return not finite
 
 
+def _parts(batch: Batch, num: int) -> list[Batch]:
+    """A batch in so many parts, as equal as can be."""
+    columns = (column.tensor_split(num) for column in (batch.images, batch.targets, batch.rows))
+    return [Batch(*part) for part in zip(*columns)]
+
+
 def _floats(tensors: dict[str, Tensor]) -> dict[str, float]:
-    return dict(zip(tensors, torch.stack([tensor.detach().float() for tensor in tensors.values()]).tolist()))
+    return dict(zip(tensors, torch.stack(list(tensors.values())).tolist()))
 
 
 def _explosion(values: dict[str, float]) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from fastreid.evaluation.candidates import Rows, Scan, largest_products
 from fastreid.evaluation.features import MIB, slices
 from fastreid.evaluation.space import HALF_UNIT, SMALLEST, Space, products
+from fastreid.layers.precision import has_bfloat16_units
 from fastreid.utils.logger import get_logger
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -101,14 +102,6 @@ def bfloat16_pass(space: Space, k: int, *, memory_mb: int, insist: bool = False)
     )
     found = Pass(scan, margin=96)
     return found if _serves(found, queries, gallery, k, most_crowded=1.0 if insist else _MOST_CROWDED) else None
-
-
-def has_bfloat16_units(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 faster than float32."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _serves(trial: Pass, queries: Tensor, gallery: Tensor, k: int, *, most_crowded: float) -> bool:

@@ -36,3 +36,11 @@ def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Argumen
             )
 
     return run
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

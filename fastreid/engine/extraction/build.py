@@ -14,6 +14,7 @@ from fastreid import __version__
 from fastreid.config import CfgNode
 from fastreid.data.build import build_datasets, build_test_datasets, build_test_loader
 from fastreid.data.pages.build import fill_if_cached
+from fastreid.engine.arithmetic import kind_for_features
 from fastreid.engine.inference import extract
 from fastreid.engine.setup import device_of
 from fastreid.evaluation.feature_manifest import Manifest, Origin, read_manifest
@@ -84,7 +85,8 @@ def embed(cfg: CfgNode, model: nn.Module, drawings: Sequence[Drawing]) -> Embedd
     comm.share_buffers(model)
     device = device_of(cfg)
     batches = build_test_loader(cfg, drawings, rank=comm.rank(), world_size=comm.world_size(), device=device)
-    return extract(model, batches, drawings, device=device, flip=cfg.TEST.FLIP.ENABLED)
+    dtype = kind_for_features(cfg.TEST.NETWORK_PRECISION, device)
+    return extract(model, batches, drawings, device=device, flip=cfg.TEST.FLIP.ENABLED, dtype=dtype)
 
 
 def extract_sets(
@@ -152,6 +154,7 @@ def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str,
         "INPUT.CROP.ENABLED": cfg.INPUT.CROP.ENABLED,
         "INPUT.CROP.SIZE": cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else "",
         "TEST.FLIP.ENABLED": cfg.TEST.FLIP.ENABLED,
+        "TEST.NETWORK_PRECISION": cfg.TEST.NETWORK_PRECISION,
     }
     if random_weights:
         found["SEED"] = cfg.SEED

@@ -14,6 +14,7 @@ from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.image import read_image
 from fastreid.data.pages.build import fill_if_cached
 from fastreid.data.transforms.build import build_test_transforms
+from fastreid.engine.arithmetic import kind_for_features
 from fastreid.engine.extraction.build import build_tested_model, embed
 from fastreid.engine.predictor import Predictor
 from fastreid.engine.setup import device_of, load_config
@@ -112,6 +113,7 @@ def build_predictor(
         device=device_of(cfg),
         batch_size=cfg.TEST.IMS_PER_BATCH,
         flip=cfg.TEST.FLIP.ENABLED,
+        dtype=kind_for_features(cfg.TEST.NETWORK_PRECISION, device_of(cfg)),
     )
 
 

@@ -62,3 +62,12 @@ def test_features_that_are_no_numbers_are_refused_and_their_drawings_named():
     images[1] = float("nan")
     with pytest.raises(NumbersError, match=r"1 of 3 features are NaN, Inf or zero: 1\.png"):
         extract(LeftHalf(), batches(images, 2), drawings(3), device=torch.device("cpu"))
+
+
+def test_features_of_16_bit_products_are_float32_and_point_the_same_way():
+    model, images = nn.Sequential(nn.Conv2d(3, 32, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), torch.rand(5, 3, 8, 8)
+    with evaluating(model):
+        exact, narrow = features_of(model, images), features_of(model, images, dtype=torch.bfloat16, flip=False)
+    assert narrow.dtype is torch.float32
+    assert not torch.equal(narrow, exact)
+    assert nn.functional.cosine_similarity(narrow, exact).min() > 0.9999

@@ -57,3 +57,29 @@ def test_a_frozen_child_keeps_weights_and_statistics(toy_step):
     step(Batch(torch.rand(6, 3, 8, 8) * 255, torch.arange(6) % 3, torch.arange(6)))
     assert not torch.equal(step.model.backbone[1].running_mean, before["1.running_mean"])
     assert not torch.equal(step.model.backbone[0].weight, before["0.weight"])
+
+
+def random_batch(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Batch(torch.rand(6, 3, 8, 8, generator=generator) * 255, torch.arange(6) % 3, torch.arange(6))
+
+
+@pytest.mark.parametrize("num_parts", [2, 4])
+def test_a_batch_in_parts_gives_the_losses_and_gradients_of_the_whole(num_parts, toy_step):
+    """While batch norm rests; 4 parts of 6 drawings are not all of one size."""
+    whole, parts = toy_step(), toy_step(accumulate=num_parts)
+    for step in (whole, parts):
+        step.freeze(("backbone",))
+    told, of_parts = (step(random_batch()).values for step in (whole, parts))
+    assert of_parts == pytest.approx(told, rel=1e-5)
+    for one, other in zip(whole.model.heads.parameters(), parts.model.heads.parameters()):
+        torch.testing.assert_close(other.grad, one.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_training_in_bfloat16_keeps_weights_in_float32_and_losses_near(toy_step):
+    plain, narrow = toy_step(), toy_step(dtype=torch.bfloat16)
+    told, told_narrow = (step(random_batch()).values for step in (plain, narrow))
+    assert told_narrow != told
+    assert told_narrow["total_loss"] == pytest.approx(told["total_loss"], rel=2e-2)
+    assert {weight.dtype for weight in weights(narrow)} == {torch.float32}
+    assert not narrow.scaler.is_enabled()

@@ -1,0 +1,50 @@
+"""In which kind of number the network works: float32, or 16 bits where they are faster and cost little.
+
+What must not be rounded to 16 bits (distances, margins, pools, losses) is float32 whatever is chosen here; see
+`fastreid.layers.precision`.
+"""
+
+import torch
+
+from fastreid.layers.precision import has_bfloat16_units
+from fastreid.utils.errors import InputError
+from fastreid.utils.logger import get_logger
+
+KINDS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+    """Inside, matrix products and convolutions work in `dtype`; in float32 when None."""
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def kind_for_training(name: str, device: torch.device) -> torch.dtype | None:
+    """What SOLVER.AMP.DTYPE means on a device; None: float32.
+
+    float16 is for GPUs, as its loss scaling is: elsewhere the run is in float32, and says so, since fast-reid's configs
+    ask for it and are used on CPUs too.
+    """
+    if name == "float16" and device.type != "cuda":
+        get_logger().info(
+            "SOLVER.AMP in float16 is for CUDA devices; on this one the run is in float32 (SOLVER.AMP.DTYPE bfloat16 is "
+            "for any)"
+        )
+        return None
+    return _told(KINDS[name], device, "SOLVER.AMP.DTYPE")
+
+
+def kind_for_features(name: str, device: torch.device) -> torch.dtype | None:
+    """What TEST.NETWORK_PRECISION means on a device; None: float32.
+
+    Raises:
+        InputError: float16 on a device other than a GPU.
+    """
+    if name == "float16" and device.type != "cuda":
+        raise InputError("TEST.NETWORK_PRECISION is float16, which is for GPUs; take bfloat16 or float32")
+    return _told(KINDS[name], device, "TEST.NETWORK_PRECISION")
+
+
+def _told(dtype: torch.dtype | None, device: torch.device, setting: str) -> torch.dtype | None:
+    if dtype is torch.bfloat16 and not has_bfloat16_units(device):
+        get_logger().warning(f"{setting} is bfloat16, for which this device has no units: float32 may be faster")
+    return dtype
