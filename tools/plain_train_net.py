@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
     left_out = [
         cfg.SOLVER.AMP.ENABLED and (device_of(cfg).type == "cuda" or cfg.SOLVER.AMP.DTYPE == "bfloat16"),
         cfg.SOLVER.ACCUMULATE > 1,
+        cfg.SOLVER.AVERAGE.METHOD != "none",
         cfg.SOLVER.FREEZE_ITERS,
         cfg.SOLVER.CLIP_GRADIENTS.ENABLED,
         cfg.DATALOADER.LOOK_ALIKES,
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     ]
     if any(left_out):
         raise InputError(
-            "the plain run has no SOLVER.AMP on a GPU or in bfloat16, ACCUMULATE, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.LOOK_ALIKES, "
+            "the plain run has no SOLVER.AMP on a GPU or in bfloat16, ACCUMULATE, AVERAGE, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.LOOK_ALIKES, "
             "TEST.PRECISE_BN, --num-gpus, --resume or --eval-only; use tools/train_net.py"
         )
     default_setup(cfg, args)

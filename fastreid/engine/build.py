@@ -12,13 +12,13 @@ from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.loading import TrainLoader
 from fastreid.data.pages.build import fill_if_cached
 from fastreid.engine.arithmetic import kind_for_training
+from fastreid.engine.average import WeightAverage
 from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.evaluating import Evaluate, PreciseBatchNorm
 from fastreid.engine.extraction.build import CLASSIFIER
 from fastreid.engine.hooks import (
     CheckWeightsMove,
-    Evaluate,
     FreezeLayers,
-    PreciseBatchNorm,
     SaveCheckpoints,
     SetLearningRate,
     ShowInputs,
@@ -71,6 +71,7 @@ class DefaultTrainer:
             dtype=kind_for_training(cfg.SOLVER.AMP.DTYPE, self.device) if cfg.SOLVER.AMP.ENABLED else None,
             accumulate=cfg.SOLVER.ACCUMULATE,
             clip=_clip(cfg),
+            average=_average(cfg, self.model, self.loader.iters_per_epoch),
             all_learn=any(term.sees == "logits" for term in build_losses(cfg)),
         )
         self.checkpointer = Checkpointer(
@@ -254,6 +255,19 @@ def _check_look_alikes(cfg: CfgNode) -> None:
             f"DATALOADER.LOOK_ALIKES is {cfg.DATALOADER.LOOK_ALIKES} and TEST.EVAL_PERIOD 0: look-alikes are found after "
             "evaluations; set EVAL_PERIOD to 1 or more, or LOOK_ALIKES to 0"
         )
+
+
+def _average(cfg: CfgNode, model: nn.Module, iters_per_epoch: int) -> WeightAverage | None:
+    given = cfg.SOLVER.AVERAGE
+    if given.METHOD == "none":
+        return None
+    if given.START_EPOCH >= cfg.SOLVER.MAX_EPOCH:
+        raise InputError(
+            f"SOLVER.AVERAGE.START_EPOCH is {given.START_EPOCH} and MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}, so nothing would be "
+            "averaged; lower it"
+        )
+    start = given.START_EPOCH * iters_per_epoch
+    return WeightAverage(model, method=given.METHOD, decay=given.DECAY, start=start, iters_per_epoch=iters_per_epoch)
 
 
 def _clip(cfg: CfgNode) -> Clip | None:

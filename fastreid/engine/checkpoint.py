@@ -1,8 +1,8 @@
 """Checkpoints of a run: written whole, found again, and enough to go on exactly.
 
 A file holds `model` (the state dict fast-reid users know), `optimizer`, `scaler`, `iteration`, `epoch` (0-based, the
-last one finished), `metric`, `best`, `best_epoch`, `window` (values not yet written to the log), `look_alikes` (tables of
-patents), `generator` (torch's) and `config`; tensors, numbers, words and dicts only, so `torch.load(weights_only=True)`
+last one finished), `metric`, `best`, `best_epoch`, `best_average`, `window` (values not yet written to the log), `look_alikes` (tables of
+patents), `average` (the mean of weights, where one is kept), `generator` (torch's) and `config`; tensors, numbers, words and dicts only, so `torch.load(weights_only=True)`
 reads it.
 """
 
@@ -24,6 +24,8 @@ LAST = "last_checkpoint"
 BEST = "model_best.pth"
 PREVIOUS_BEST = "model_best.previous.pth"
 FINAL = "model_final.pth"
+BEST_AVERAGE = "model_best_average.pth"
+FINAL_AVERAGE = "model_final_average.pth"
 STOPPED = "model_stopped.pth"
 
 MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on with changed
@@ -53,6 +55,7 @@ class Progress:
         metric: the last score by which the best model is chosen; -1 before the first evaluation.
         best: the highest such score; -1 before the first evaluation.
         best_epoch: the 0-based epoch that earned it; -1 before.
+        best_average: the highest such score of the mean of weights; -1 before there was any.
         window: values of the steps since the last line of the log, by name.
         look_alikes: tables of the patents' look-alikes that batches to come are made with, by the number of steps that
             were done when they were made.
@@ -62,6 +65,7 @@ class Progress:
     metric: float = -1.0
     best: float = -1.0
     best_epoch: int = -1
+    best_average: float = -1.0
     window: dict[str, list[float]] = field(default_factory=dict)
     look_alikes: dict[int, torch.Tensor] = field(default_factory=dict)
 
@@ -101,19 +105,27 @@ class Checkpointer:
             "metric": progress.metric,
             "best": progress.best,
             "best_epoch": progress.best_epoch,
+            "best_average": progress.best_average,
             "window": progress.window,
             "look_alikes": progress.look_alikes,
             "generator": torch.get_rng_state(),
             "config": self.config,
         }
-        try:
-            with atomic_write(path) as file:
-                torch.save(state, file)
-        except RuntimeError as error:  # torch's writer does not pass on why the disk refused
-            raise StorageError(f"{path}: cannot be written ({one_line(error)}); free {_size_mb(state)} MB and --resume")
+        _write(path, state)
         if is_last:
             write_text(self.folder / LAST, name)
         return path
+
+    def save_average(self, name: str, progress: Progress) -> None:
+        """Write the mean of the weights, as `MODEL.WEIGHTS` takes it; nothing where there is none yet.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        average = self.step.average
+        if average is not None and average.num_counted:
+            state = {"model": average.model.state_dict(), "iteration": progress.iteration, "config": self.config}
+            _write(self.folder / name, state)
 
     def last(self) -> Path | None:
         """The checkpoint `--resume` goes on from; None if the folder has none."""
@@ -147,6 +159,7 @@ class Checkpointer:
             metric=state["metric"],
             best=state["best"],
             best_epoch=state["best_epoch"],
+            best_average=state.get("best_average", -1.0),
             window=state["window"],
             look_alikes=state.get("look_alikes", {}),
         )
@@ -172,6 +185,14 @@ class Checkpointer:
                 f"{path}: the optimizer inside does not fit this config ({error}); keep SOLVER as it was"
             )
         torch.set_rng_state(state["generator"])
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    try:
+        with atomic_write(path) as file:
+            torch.save(state, file)
+    except RuntimeError as error:  # torch's writer does not pass on why the disk refused
+        raise StorageError(f"{path}: cannot be written ({one_line(error)}); free {_size_mb(state)} MB and --resume")
 
 
 def _settings(text: str) -> dict[str, Any]:

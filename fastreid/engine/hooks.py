@@ -5,7 +5,7 @@ import math
 import signal
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fastreid.engine.checkpoint import BEST, FINAL, STOPPED, Checkpointer, Progress
-from fastreid.engine.tester import Tester
+from fastreid.engine.checkpoint import FINAL, FINAL_AVERAGE, STOPPED, Checkpointer, Progress
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.writers import Writer
 from fastreid.solver.schedule import Schedule
@@ -154,56 +153,6 @@ class ShowInputs(Hook):
             self._shown = True
 
 
-class Evaluate(Hook):
-    """Scores the model every `period` epochs and at the end, and keeps the weights that scored best.
-
-    `model_best.pth` is written at once, so the weights in it are those that earned the score.
-    """
-
-    def __init__(
-        self,
-        testers: Sequence[Tester],
-        progress: Progress,
-        *,
-        period: int,
-        select_by: str,
-        checkpointer: Checkpointer,
-        metrics: WriteMetrics,
-    ):
-        self.testers = tuple(testers)
-        self.progress = progress
-        self.period = period
-        self.select_by = select_by
-        self.checkpointer = checkpointer
-        self.metrics = metrics
-
-    def after_epoch(self, loop: TrainLoop) -> None:
-        is_last = loop.epoch == loop.max_epochs
-        if not is_last and (self.period == 0 or loop.epoch % self.period):
-            return
-        for number, tester in enumerate(self.testers):
-            evaluation = tester.test(loop.step.model)
-            if number == 0:
-                self._select(evaluation.scores, loop)
-            if comm.is_main():
-                tester.tell(evaluation)
-                prefix = "" if len(self.testers) == 1 else f"{tester.name}/"
-                self.metrics.scores |= {f"{prefix}{name}": value for name, value in evaluation.scores.items()}
-                sheet = tester.sheet(evaluation)
-                if sheet is not None:
-                    self.metrics.picture(loop, f"{prefix}ranks", sheet)
-
-    def _select(self, scores: Mapping[str, float], loop: TrainLoop) -> None:
-        self.progress.metric = scores[self.select_by]
-        if self.progress.metric > self.progress.best:
-            self.progress.best = self.progress.metric
-            self.progress.best_epoch = loop.epoch - 1
-            self.progress.iteration = loop.iteration
-            if comm.is_main():
-                self.checkpointer.save(BEST, self.progress, is_last=False)
-                get_logger().info(f"best so far: {self.select_by} {self.progress.best:.2f}, kept as {BEST}")
-
-
 class SaveCheckpoints(Hook):
     """Writes `model_XXXX.pth` (0-based epoch) every `period` epochs and `model_final.pth` at the end."""
 
@@ -218,6 +167,7 @@ class SaveCheckpoints(Hook):
             return
         if loop.epoch == loop.max_epochs:
             self.checkpointer.save(FINAL, self.progress)
+            self.checkpointer.save_average(FINAL_AVERAGE, self.progress)
         elif loop.epoch % self.period == 0:
             self.checkpointer.save(f"model_{loop.epoch - 1:04d}.pth", self.progress)
 
@@ -267,38 +217,6 @@ class StopOnSignal(Hook):
         if self._asked is not None and now - self._asked_at > self.SAME_SIGNAL_S:
             raise SystemExit(128 + number)
         self._asked, self._asked_at = number, now
-
-
-class PreciseBatchNorm(Hook):
-    """After the last epoch measures the batch-norm statistics afresh as plain means over `num_batches` batches.
-
-    Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021, section 3.
-    """
-
-    def __init__(self, batches: Callable[[int], Iterable], num_batches: int):
-        self.batches = batches
-        self.num_batches = num_batches
-
-    def after_epoch(self, loop: TrainLoop) -> None:
-        if loop.epoch != loop.max_epochs:
-            return
-        loop.step.model.train()
-        norms = [
-            module
-            for module in loop.step.model.modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training  # FrozenBN never is
-        ]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # torch then keeps the plain mean of all batches
-        with torch.no_grad():
-            for batch in self.batches(self.num_batches):
-                batch = batch.to(loop.step.device)
-                loop.step.model(batch.images, batch.targets)
-        for norm, momentum in zip(norms, momenta):
-            norm.momentum = momentum
-        get_logger().info(f"batch-norm statistics measured afresh over {self.num_batches} batches")
 
 
 def write_bad_step(folder: str | Path, loop: TrainLoop, names: Sequence[str], values: Mapping[str, float]) -> Path:

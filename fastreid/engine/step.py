@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fastreid.engine.arithmetic import autocast
+from fastreid.engine.average import WeightAverage
 from fastreid.structures import Batch
 from fastreid.utils import comm
 from fastreid.utils.errors import NumbersError
@@ -61,6 +62,7 @@ class TrainStep:
         accumulate: parts that a batch is worked through in, one after the other; gradients and losses are the means
             over its drawings. Pairs are sought within a part, and batch norm measures each part by itself.
         clip: limit on the gradients.
+        average: follows the weights.
         all_learn: whether every parameter gets a gradient in every step; several processes must know.
     """
 
@@ -73,6 +75,7 @@ class TrainStep:
         dtype: torch.dtype | None = None,
         accumulate: int = 1,
         clip: Clip | None = None,
+        average: WeightAverage | None = None,
         all_learn: bool = True,
     ):
         self.model = model
@@ -81,6 +84,7 @@ class TrainStep:
         self.dtype = dtype
         self.accumulate = accumulate
         self.clip = clip
+        self.average = average
         self.all_learn = all_learn
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.frozen: tuple[str, ...] = ()
@@ -113,7 +117,10 @@ class TrainStep:
         values = _floats({**means, "grad_norm": self._clip()})
         if comm.anyone(not all(math.isfinite(values[name]) for name in means)):
             raise BadStep(_explosion(values), batch, values)
-        return StepResult(values, batch, skipped=self._move(batch, values))
+        skipped = self._move(batch, values)
+        if self.average is not None:
+            self.average.follow(self.model)
+        return StepResult(values, batch, skipped=skipped)
 
     def _backward(self, part: Batch, share: float, *, is_last: bool) -> dict[str, Tensor]:
         """Add the gradients of a part that is this share of the batch; what it tells, times the share, on the device."""
@@ -128,11 +135,14 @@ class TrainStep:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        return state if self.average is None else {**state, "average": self.average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
     def _wrap(self) -> nn.Module:
         if comm.world_size() == 1:

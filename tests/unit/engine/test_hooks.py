@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.evaluating import PreciseBatchNorm
 from fastreid.engine.hooks import (
     CheckWeightsMove,
     FreezeLayers,
-    PreciseBatchNorm,
     SaveCheckpoints,
     SetLearningRate,
     StopOnSignal,
