@@ -20,6 +20,7 @@ class Change:
         spread: standard deviation of the runs' scores, in points; NaN for a single run.
         change: by how much the choice scores higher than the ground, in points.
         low, high: between which two numbers the change lies.
+        num_runs: how many runs of the choice there are.
     """
 
     mean: float
@@ -27,6 +28,7 @@ class Change:
     change: float
     low: float
     high: float
+    num_runs: int
 
 
 def compare(
@@ -75,7 +77,7 @@ def compare(
         each = mine.mean(axis=1)
         spread = each.std(ddof=1) if len(runs) > 1 else np.nan
         change = (mine - theirs).mean()
-        found[name] = Change(float(each.mean()), float(spread), float(change), float(low), float(high))
+        found[name] = Change(float(each.mean()), float(spread), float(change), float(low), float(high), len(runs))
     return found
 
 
@@ -88,7 +90,7 @@ def comparison_table(rows: Mapping[str, Mapping[str, Change]], scores: Sequence[
     """
     lines = []
     for number, (name, changes) in enumerate(rows.items()):
-        line = {"row": name}
+        line = {"row": name, "runs": str(next(iter(changes.values())).num_runs)}
         for measure in scores:
             one = changes[measure]
             spread = "" if np.isnan(one.spread) else f" ± {one.spread:.1f}"

@@ -58,6 +58,7 @@ def test_one_run_has_no_spread():
     assert ground["mAP, change"] == ""
     assert row == {
         "row": "row",
+        "runs": "1",
         "mAP": f"{change.mean:.1f}",
         "mAP, change": f"{change.change:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
     }
