@@ -32,6 +32,7 @@ _C.MODEL.BACKBONE.WITH_IBN = False  # half instance, half batch normalisation in
 _C.MODEL.BACKBONE.WITH_SE = False  # squeeze-and-excitation after the last norm of a block
 _C.MODEL.BACKBONE.WITH_NL = False  # non-local blocks at the end of stages 2 and 3 (50x and 101x)
 _C.MODEL.BACKBONE.NL_WIDE = False  # inner width C/2 in non-local blocks, not 1 as in fast-reid's weights (ours)
+_C.MODEL.BACKBONE.RECOMPUTE = False  # work blocks out again in the backward pass: less memory, more time (ours)
 _C.MODEL.BACKBONE.PRETRAIN = False  # start the backbone from ImageNet weights when training from the beginning
 _C.MODEL.BACKBONE.PRETRAIN_PATH = ""  # file with those weights; empty: downloaded, but for 101x with IBN
 _C.MODEL.BACKBONE.SIE_COE = 3.0  # vision transformer (accepted)

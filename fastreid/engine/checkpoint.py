@@ -37,6 +37,7 @@ MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on w
     "DATASETS.ROOT",
     "DATASETS.TESTS",
     "MODEL.BACKBONE.PRETRAIN",
+    "MODEL.BACKBONE.RECOMPUTE",
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "SOLVER.CHECKPOINT_PERIOD",

@@ -97,10 +97,13 @@ def _resnet(cfg: CfgNode) -> ResNet:
         with_se=backbone.WITH_SE,
         with_nl=backbone.WITH_NL,
         nl_wide=backbone.NL_WIDE,
+        recompute=backbone.RECOMPUTE,
     )
 
 
 def _timm(cfg: CfgNode) -> TimmBackbone:
+    if cfg.MODEL.BACKBONE.RECOMPUTE:
+        raise InputError("MODEL.BACKBONE.RECOMPUTE is for build_resnet_backbone; set it to False")
     return TimmBackbone(cfg.MODEL.BACKBONE.TIMM_NAME)
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from fastreid.layers.attention import NonLocal, SqueezeExcitation
 from fastreid.layers.norm import IBN, NormMaker
+from fastreid.layers.recompute import recomputed
 from fastreid.layers.weight_init import init_convs
 from fastreid.utils.errors import InputError, suggest
 
@@ -117,6 +119,7 @@ class ResNet(nn.Module):
         with_se: squeeze-and-excitation at the end of every block.
         with_nl: non-local blocks late in stages 2 and 3; 18x and 34x have none to add.
         nl_wide: give those the paper's inner width C / 2, not 1.
+        recompute: work blocks out again in the backward pass instead of keeping their maps.
 
     Raises:
         InputError: an unknown depth, a stride other than 1 or 2, or wide non-local blocks where there are none.
@@ -132,6 +135,7 @@ class ResNet(nn.Module):
         with_se: bool = False,
         with_nl: bool = False,
         nl_wide: bool = False,
+        recompute: bool = False,
     ):
         super().__init__()
         if depth not in DEPTHS:
@@ -154,6 +158,7 @@ class ResNet(nn.Module):
             self.add_module(f"layer{stage}", nn.Sequential(first, *(make(channels) for _ in range(num_blocks - 1))))
         self.feature_dim = channels
         init_convs(self)
+        self.recompute = recompute
         self.num_blocks = plan.num_blocks
         self.num_non_local = plan.num_non_local if with_nl else (0, 0, 0, 0)
         # After the convolutions' start, since those of the non-local blocks keep torch's own.
@@ -165,11 +170,12 @@ class ResNet(nn.Module):
                 self.add_module(f"NL_{stage}", nn.ModuleList(blocks))
 
     def forward(self, images: Tensor) -> Tensor:
+        keep_inputs_only = self.recompute and self.training and torch.is_grad_enabled()
         maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for stage, (num_blocks, num_non_local) in enumerate(zip(self.num_blocks, self.num_non_local), start=1):
             first = num_blocks - num_non_local
             for index, block in enumerate(self.get_submodule(f"layer{stage}").children()):
-                maps = block(maps)
+                maps = recomputed(block, maps) if keep_inputs_only else block(maps)
                 if index >= first:
                     maps = self.get_submodule(f"NL_{stage}.{index - first}")(maps)
         return maps

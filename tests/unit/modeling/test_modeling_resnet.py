@@ -64,3 +64,38 @@ def test_the_stems_windows_start_at_the_edge_as_fast_reids_weights_expect():
 def test_wide_blocks_where_there_are_none_are_refused(options):
     with pytest.raises(InputError, match="needs WITH_NL True and a DEPTH of 50x or 101x"):
         meta("18x", **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_blocks_that_are_worked_out_again_give_the_same_gradients_and_statistics_and_keep_less(dtype):
+    images = torch.rand(4, 3, 64, 64)
+
+    def trained(recompute):
+        torch.manual_seed(0)
+        network, kept = ResNet("50x", with_ibn=True, with_nl=True, recompute=recompute), []
+
+        def keep(tensor):
+            kept.append(tensor.numel() * tensor.element_size())
+            return tensor
+
+        watched = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16), watched:
+            maps = network(images)
+        held = sum(kept)
+        maps.float().square().mean().backward()
+        return network, held
+
+    (plain, held), (again, held_again) = trained(False), trained(True)
+    for one, other in zip(plain.parameters(), again.parameters()):
+        assert torch.equal(one.grad, other.grad)
+    for one, other in zip(plain.buffers(), again.buffers()):
+        assert torch.equal(one, other)
+    assert held_again < held / 3
+
+
+def test_a_network_that_is_tested_keeps_its_blocks_plain(monkeypatch):
+    monkeypatch.setattr("fastreid.modeling.backbones.resnet.recomputed", None)
+    network = ResNet("18x", recompute=True)
+    network.eval()(torch.rand(1, 3, 32, 32))
+    with torch.no_grad():
+        network.train()(torch.rand(2, 3, 32, 32))
