@@ -51,6 +51,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         "--rows", required=True, metavar="FILE", help="YAML: a section a row, and in it settings over the config's"
     )
     parser.add_argument("--seeds", type=_seeds, default=[0, 1, 2], metavar="A,B", help="SEED of the runs (0,1,2)")
+    parser.add_argument("--keep-weights", action="store_true", help="keep the checkpoints of runs that are done")
     parser.add_argument("--only", type=_names, default=[], metavar="A,B", help="these rows beside the ground (all)")
 
 

@@ -16,7 +16,7 @@ def ablate(drawings, folder, *options, settings=(), rows=ROWS):
 @pytest.fixture(scope="module")
 def done(drawings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation")
-    code, output, errors = ablate(drawings, folder, "--only", "turns", "--seeds", "0,1")
+    code, output, errors = ablate(drawings, folder, "--only", "turns", "--seeds", "0,1", "--keep-weights")
     assert code == 0, output + errors
     return folder, output
 
@@ -38,6 +38,7 @@ def test_what_is_done_is_not_done_again_and_new_rows_join(done, drawings):
     assert code == 0, errors
     assert "run 1 of 1: row 'no-erasing', seed 0" in output
     assert (folder / "out/turns/seed0/model_final.pth").stat().st_mtime_ns == before
+    assert not list((folder / "out/no-erasing").rglob("*.pth"))
 
 
 def test_a_run_by_other_settings_is_not_taken_for_this_one(done, drawings):

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastreid.config import CfgNode
 from fastreid.engine.ablation.rows import GROUND, Row
 from fastreid.engine.build import DefaultTrainer
-from fastreid.engine.checkpoint import FINAL
+from fastreid.engine.checkpoint import FINAL, LAST
 from fastreid.engine.setup import default_setup, load_config
 from fastreid.engine.testing.build import run_test
 from fastreid.evaluation.comparison import Change, compare
@@ -70,13 +70,14 @@ def _check_folder(run: Run) -> None:
 
 
 def train_and_test(run: Run, args: argparse.Namespace) -> None:
-    """Train to the end, going on where an earlier start was stopped, and test the last weights.
+    """Train to the end, going on where an earlier start was stopped, test the last weights, and leave the scores.
 
-    The last and not the best: the best was chosen by the test itself.
+    The last and not the best: the best was chosen by the test itself. The weights are removed in the end, unless
+    `args.keep_weights`: those of a hundred runs fill a disk.
 
     Args:
         run: what to train.
-        args: as the command has them; of use to `default_setup`.
+        args: as the command has them.
     """
     default_setup(run.cfg, argparse.Namespace(**{**vars(args), "resume": False}))
     trainer = DefaultTrainer(run.cfg)
@@ -86,6 +87,9 @@ def train_and_test(run: Run, args: argparse.Namespace) -> None:
     tested.MODEL.WEIGHTS = str(run.folder / FINAL)
     tested.freeze()
     run_test(tested)
+    if comm.is_main() and not args.keep_weights:
+        for path in (*run.folder.glob("*.pth"), run.folder / LAST):
+            path.unlink()
 
 
 def compare_runs(runs: Sequence[Run]) -> Mapping[str, Mapping[str, Change]]:
