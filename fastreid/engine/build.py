@@ -59,6 +59,7 @@ class DefaultTrainer:
         self.device = device_of(cfg)
         self.progress = Progress()
         _check_look_alikes(cfg)
+        _check_parts(cfg)
         self.drawings, tests = build_datasets(cfg)
         _check_selection(cfg, next(iter(tests.values())))
         self.loader = self._loader_from(0)
@@ -254,6 +255,14 @@ def _check_look_alikes(cfg: CfgNode) -> None:
         raise InputError(
             f"DATALOADER.LOOK_ALIKES is {cfg.DATALOADER.LOOK_ALIKES} and TEST.EVAL_PERIOD 0: look-alikes are found after "
             "evaluations; set EVAL_PERIOD to 1 or more, or LOOK_ALIKES to 0"
+        )
+
+
+def _check_parts(cfg: CfgNode) -> None:
+    num = cfg.SOLVER.IMS_PER_BATCH // comm.world_size()
+    if num < 2 * cfg.SOLVER.ACCUMULATE:
+        raise InputError(
+            f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE} and a device has {num} drawings a step; a part needs 2 at least"
         )
 
 

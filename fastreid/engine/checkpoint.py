@@ -25,6 +25,7 @@ BEST = "model_best.pth"
 PREVIOUS_BEST = "model_best.previous.pth"
 FINAL = "model_final.pth"
 BEST_AVERAGE = "model_best_average.pth"
+PREVIOUS_BEST_AVERAGE = "model_best_average.previous.pth"
 FINAL_AVERAGE = "model_final_average.pth"
 STOPPED = "model_stopped.pth"
 
@@ -36,6 +37,8 @@ MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on w
     "DATASETS.CACHE.",
     "DATASETS.ROOT",
     "DATASETS.TESTS",
+    "INPUT.MAX_BAD_IMAGES",
+    "INPUT.ON_BAD_IMAGE",  # a run that a bad image stopped has met none before
     "MODEL.BACKBONE.PRETRAIN",
     "MODEL.BACKBONE.RECOMPUTE",
     "MODEL.DEVICE",
@@ -136,8 +139,9 @@ class Checkpointer:
     def set_aside(self) -> None:
         """Make room for a new run in a used folder: what `--resume` would take is forgotten, the best is renamed."""
         (self.folder / LAST).unlink(missing_ok=True)
-        if (self.folder / BEST).is_file():
-            os.replace(self.folder / BEST, self.folder / PREVIOUS_BEST)
+        for name, previous in ((BEST, PREVIOUS_BEST), (BEST_AVERAGE, PREVIOUS_BEST_AVERAGE)):
+            if (self.folder / name).is_file():
+                os.replace(self.folder / name, self.folder / previous)
 
     def resume(self, path: Path) -> Progress:
         """Put model, optimizer, scaler and generator back as they were.

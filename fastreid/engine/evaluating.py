@@ -83,6 +83,7 @@ class Evaluate(Hook):
             scores = self._test(average.model, loop, prefix="average/")
             if scores[self.select_by] > self.progress.best_average:
                 self.progress.best_average = scores[self.select_by]
+                self.progress.iteration = loop.iteration
                 if comm.is_main():
                     self.checkpointer.save_average(BEST_AVERAGE, self.progress)
             get_logger().info("the weights themselves:")

@@ -43,6 +43,16 @@ def test_a_run_that_was_stopped_ends_with_the_same_mean(drawings, tmp_path):
         assert same_bits(tmp_path / "whole" / name, tmp_path / "parts" / name)
 
 
+def test_a_new_run_in_a_used_folder_sets_the_best_mean_aside(drawings, tmp_path):
+    short = ("SOLVER.MAX_EPOCH", 1)
+    code, _, errors = run_here("train_net.py", *words(drawings, tmp_path / "run", "ema"), *short, folder=tmp_path)
+    assert code == 0, errors
+    code, _, errors = run_here("train_net.py", *words(drawings, tmp_path / "run", "none"), *short, folder=tmp_path)
+    assert code == 0, errors
+    assert not (tmp_path / "run/model_best_average.pth").exists()
+    assert (tmp_path / "run/model_best_average.previous.pth").is_file()
+
+
 def test_a_mean_that_would_begin_after_the_end_is_refused(drawings, tmp_path):
     late = ("SOLVER.AVERAGE.START_EPOCH", 3)
     code, _, errors = run_here("train_net.py", *words(drawings, tmp_path / "run", "ema"), *late, folder=tmp_path)

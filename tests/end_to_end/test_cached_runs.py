@@ -108,3 +108,30 @@ def test_a_run_goes_on_with_the_cache_switched_on(root, tmp_path):
     code, output, errors = run_here("train_net.py", "--config-file", TINY, "--resume", *words, folder=tmp_path)
     assert code == 0, errors
     assert "going on from" in output
+
+
+def test_a_run_that_a_bad_image_stopped_goes_on_over_it(root, tmp_path):
+    code, _, errors = train(tmp_path, root)
+    assert code == 0, errors
+    trained = next(root.rglob("train_patent_trn.txt")).read_text().split()[0].rpartition("/")[2]
+    [page] = root.rglob(trained)
+    page.write_bytes(b"no image")
+    longer = ("SOLVER.MAX_EPOCH", 2)
+    words = (
+        "train_net.py",
+        "--config-file",
+        TINY,
+        "--resume",
+        "DATASETS.ROOT",
+        root,
+        *STEPS,
+        *longer,
+        "OUTPUT_DIR",
+        "out",
+    )
+    code, _, errors = run_here(*words, folder=tmp_path)
+    assert code == 2, errors
+    code, output, errors = run_here(*words, "INPUT.ON_BAD_IMAGE", "skip", folder=tmp_path)
+    assert code == 0, errors
+    assert "going on from" in output
+    assert "another drawing of its patent stands in" in output

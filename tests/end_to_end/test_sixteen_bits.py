@@ -60,3 +60,10 @@ def test_features_saved_in_another_kind_of_number_are_made_anew(drawings, traine
         code, output, errors = run_here(*extract, *weights, "TEST.NETWORK_PRECISION", kind, folder=tmp_path)
         assert code == 0, errors
         assert told in output
+
+
+def test_parts_of_less_than_two_drawings_are_refused_before_the_first_step(drawings, tmp_path):
+    many = ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "SOLVER.ACCUMULATE", 9)
+    code, _, errors = run_here("train_net.py", *many, folder=tmp_path)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "SOLVER.ACCUMULATE is 9 and a device has 16 drawings a step; a part needs 2 at least" in errors
