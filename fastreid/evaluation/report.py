@@ -133,7 +133,7 @@ def read_query_table(path: str | os.PathLike) -> QueryScores:
             accept_rates={},
         )
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: no table of queries ({error}); make it again with TEST.SCORE.TABLE")
+        raise InputError(f"{path}: no table of queries ({error}); remove it, and make it again with TEST.SCORE.TABLE")
 
 
 def check_table(path: str | os.PathLike) -> None:

@@ -1,7 +1,7 @@
 """Many short trainings that differ in one choice, from the shell."""
 
 import pytest
-from commands import TINY, run_here, same_bits
+from commands import TINY, run, run_here, same_bits
 
 ROWS = "turns: {INPUT: {TURN: {ENABLED: True}}}\nno-erasing: {INPUT: {REA: {ENABLED: False}}}\n"
 
@@ -63,3 +63,13 @@ def test_a_wrong_start_is_one_line_before_anything_is_trained(rows, options, tol
     assert (code, len(errors.splitlines())) == (2, 1)
     assert told in errors
     assert not (tmp_path / "out").exists()
+
+
+def test_two_processes_share_each_run(drawings, tmp_path):
+    (tmp_path / "rows.yml").write_text(ROWS)
+    named = ("--config-file", TINY, "--rows", "rows.yml", "--seeds", 0, "--only", "turns", "--num-gpus", 2)
+    settings = ("DATASETS.ROOT", drawings, "OUTPUT_DIR", "out", "SOLVER.MAX_EPOCH", 1)
+    code, output, errors = run("ablate.py", *named, *settings, folder=tmp_path)
+    assert code == 0, output + errors
+    assert len((tmp_path / "out/rows.md").read_text().splitlines()) == 4
+    assert not list(tmp_path.rglob("*.pth"))

@@ -83,6 +83,7 @@ def train_and_test(run: Run, args: argparse.Namespace) -> None:
     trainer = DefaultTrainer(run.cfg)
     trainer.resume_or_load(resume=True)
     trainer.train()
+    comm.gather(None)  # the others wait until process 0 has written the last weights
     tested = run.cfg.clone()
     tested.MODEL.WEIGHTS = str(run.folder / FINAL)
     tested.freeze()

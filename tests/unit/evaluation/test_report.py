@@ -101,7 +101,9 @@ def test_a_file_that_is_no_table_of_queries_is_refused(text, tmp_path):
     path = tmp_path / "queries.csv"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(InputError, match=r"queries\.csv: no table of queries .*make it again with TEST.SCORE.TABLE"):
+    with pytest.raises(
+        InputError, match=r"queries\.csv: no table of queries .*remove it, and make it again with TEST.SCORE.TABLE"
+    ):
         read_query_table(path)
 
 
