@@ -44,8 +44,9 @@ def compare(
     Run i of the choice and run i of the ground share what chance gave them: the seed, the order of drawings, the start
     of the weights. The interval is a bootstrap in two directions (Owen, The pigeonhole bootstrap, Annals of Applied
     Statistics 1, 2007): each draw takes patents of the test and pairs of runs with replacement, so it tells of other
-    patents and of other seeds. With few runs it is too narrow in that second direction, by (n - 1) / n of the variance
-    for n runs; with one run it tells of patents alone.
+    patents and of other seeds. With few runs it is much too narrow in that second direction, where it is about as wide as
+    the runs lie apart: on a large test, 15 to 29 % of the intervals of 2 or 3 runs leave out a change of 0 that is true.
+    With one run it tells of patents alone.
 
     Args:
         runs: the scores of each run of the choice, on one test.
