@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from fastreid.evaluation.bootstrap import check_level, drawn_means
 from fastreid.evaluation.per_query import QueryScores
 from fastreid.utils.errors import InputError
-from fastreid.utils.seeding import keyed_generator
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ def compare(
     """What a choice changes, for each score that all runs have.
 
     Run i of the choice and run i of the ground share what chance gave them: the seed, the order of drawings, the start
-    of the weights. The interval is a bootstrap in two directions (Owen, The pigeonhole bootstrap, Annals of Applied
-    Statistics 1, 2007): each draw takes patents of the test and pairs of runs with replacement, so it tells of other
-    patents and of other seeds. With few runs it is much too narrow in that second direction, where it is about as wide as
-    the runs lie apart: on a large test, 15 to 29 % of the intervals of 2 or 3 runs leave out a change of 0 that is true.
-    With one run it tells of patents alone.
+    of the weights. The interval tells of other patents and of other seeds: its variance is the sum of what patents, pairs
+    of runs and what is left add to the mean (Cornfield and Tukey, Average values of mean squares in factorials, Annals of
+    Mathematical Statistics 27, 1956), those of the patents from a bootstrap, and its width is Student's t for the degrees
+    of freedom of that sum (Satterthwaite, Biometrics Bulletin 2, 1946). So two or three runs that lie apart give a wide
+    interval. With one run it tells of patents alone; with one patent it is without bounds.
 
     Args:
         runs: the scores of each run of the choice, on one test.
         ground: those of the runs it is compared with, as many, by the same seeds in the same order.
-        level: share of the draws within the interval.
+        level: share of such intervals that hold the true change.
         num_draws: of the bootstrap.
         seed: of the draws.
 
@@ -64,7 +64,7 @@ def compare(
     for scores in (*runs, *ground):
         scores.check_same_test(ground[0])
     counted, patents = ground[0].counted, ground[0].patents[ground[0].counted]
-    pairs = keyed_generator("pairs of runs", seed).integers(0, len(runs), (num_draws, len(runs)))
+    num_patents = len(np.unique(patents))
     found = {}
     for name in ground[0].values:
         if not all(name in scores.values for scores in (*runs, *ground)):
@@ -72,14 +72,39 @@ def compare(
         mine, theirs = (np.stack([scores.values[name][counted] for scores in side]) for side in (runs, ground))
         columns = {str(at): column for at, column in enumerate(mine - theirs)}
         drawn = drawn_means(columns, patents, num_draws=num_draws, seed=seed)
-        low, high = np.quantile(
-            np.take_along_axis(drawn, pairs, axis=1).mean(axis=1), [(1 - level) / 2, (1 + level) / 2]
-        )
         each = mine.mean(axis=1)
         spread = each.std(ddof=1) if len(runs) > 1 else np.nan
         change = (mine - theirs).mean()
-        found[name] = Change(float(each.mean()), float(spread), float(change), float(low), float(high), len(runs))
+        half = _half_width((mine - theirs).mean(axis=1), drawn, num_patents=num_patents, level=level)
+        found[name] = Change(
+            float(each.mean()), float(spread), float(change), float(change - half), float(change + half), len(runs)
+        )
     return found
+
+
+def _half_width(changes: np.ndarray, drawn: np.ndarray, *, num_patents: int, level: float) -> float:
+    """How far the mean of changes (R,) reaches to either side.
+
+    Args:
+        changes: one of each pair of runs.
+        drawn: (D, R), the same with patents drawn anew.
+        num_patents: of which were drawn.
+        level: as `compare` has it.
+    """
+    if num_patents == 1:
+        return np.inf
+    of_patents, freedom = drawn.mean(axis=1).var(), num_patents - 1.0
+    total = of_patents
+    if len(changes) > 1:
+        of_pairs = changes.var(ddof=1) / len(changes)
+        # what neither patents nor pairs explain is in both variances: once is enough
+        rest = (drawn.var(axis=0).mean() - of_patents) / (len(changes) - 1)
+        of_patents_alone = max(of_patents - rest, 0.0)
+        # pairs that lie closer together than chance lets them: the patents' own variance is the least
+        if (both := of_patents_alone + of_pairs) > of_patents:
+            total = both
+            freedom = both**2 / (of_patents_alone**2 / (num_patents - 1) + of_pairs**2 / (len(changes) - 1))
+    return float(special.stdtrit(freedom, (1 + level) / 2) * np.sqrt(total))
 
 
 def comparison_table(rows: Mapping[str, Mapping[str, Change]], scores: Sequence[str]) -> list[dict[str, str]]:
