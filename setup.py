@@ -77,6 +77,7 @@ setup(
             "fastreid-extract = fastreid_tools.extract:cli",
             "fastreid-ablate = fastreid_tools.ablate:cli",
             "fastreid-tune-postprocessing = fastreid_tools.tune_postprocessing:cli",
+            "fastreid-check-data = fastreid_tools.check_data:cli",
             "fastreid-prepare = fastreid_tools.prepare:cli",
             "fastreid-make-drawings = fastreid_tools.make_drawings:cli",
             "fastreid-show-augmentations = fastreid_tools.show_augmentations:cli",

@@ -84,7 +84,7 @@ def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, Retriev
             without DATASETS.ALLOW_OVERLAP.
     """
     names = _names(cfg, "NAMES")
-    sets = {name: _dataset(cfg, name) for name in names}
+    sets = {name: build_dataset(cfg, name) for name in names}
     train = joined(sets, with_tests=cfg.DATASETS.COMBINEALL)
     tests = build_test_datasets(cfg)
     for name, data in tests.items():
@@ -97,13 +97,51 @@ def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, Retriev
     return train, tests
 
 
+def build_dataset(cfg: CfgNode, name: str) -> Dataset:
+    """One data set by name; nothing of it is read yet."""
+    return DATASETS.get(name)(cfg, data_root(cfg))
+
+
 def build_test_datasets(cfg: CfgNode) -> dict[str, RetrievalData]:
     """The test sets of DATASETS.TESTS by name, in their order; no training list is read."""
     tests = {}
     for name in _names(cfg, "TESTS"):
-        queries, gallery = _dataset(cfg, name).test()
+        queries, gallery = build_dataset(cfg, name).test()
         tests[name] = RetrievalData(name, (), queries, gallery)
     return tests
+
+
+def build_sampler(
+    cfg: CfgNode,
+    drawings: Sequence[Drawing],
+    *,
+    world_size: int = 1,
+    neighbours: Mapping[int, np.ndarray] | None = None,
+) -> Sampler:
+    """The order in which the training drawings come, by DATALOADER.SAMPLER_TRAIN.
+
+    Arguments are those of `build_train_loader`.
+
+    Raises:
+        InputError: DATALOADER.LOOK_ALIKES with a sampler that knows none, or no batch can be made of these drawings.
+    """
+    targets, _ = class_numbers(drawings)
+    options = SamplerOptions(
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        num_instance=cfg.DATALOADER.NUM_INSTANCE,
+        seed=cfg.SEED,
+        world_size=world_size,
+        cameras=tuple(drawing.camera for drawing in drawings),
+        look_alikes=cfg.DATALOADER.LOOK_ALIKES,
+        neighbours=neighbours,
+    )
+    sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)(targets, options)
+    if options.look_alikes and not isinstance(sampler, CompleteIdentitySampler):
+        raise InputError(
+            f"DATALOADER.LOOK_ALIKES is {options.look_alikes} and {cfg.DATALOADER.SAMPLER_TRAIN} knows no look-alikes; "
+            "set it to 0, or DATALOADER.SAMPLER_TRAIN to CompleteIdentitySampler"
+        )
+    return sampler
 
 
 def build_train_loader(
@@ -128,27 +166,14 @@ def build_train_loader(
         device: where the batches go.
 
     Raises:
-        InputError: DATALOADER.LOOK_ALIKES with a sampler that knows none, and as `TrainLoader` and the samplers do.
+        InputError: as `build_sampler` and `TrainLoader` do.
     """
     targets, words = class_numbers(drawings)
-    options = SamplerOptions(
-        batch_size=cfg.SOLVER.IMS_PER_BATCH,
-        num_instance=cfg.DATALOADER.NUM_INSTANCE,
-        seed=cfg.SEED,
-        world_size=world_size,
-        cameras=tuple(drawing.camera for drawing in drawings),
-        look_alikes=cfg.DATALOADER.LOOK_ALIKES,
-        neighbours=neighbours,
-    )
-    sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)(targets, options)
-    if options.look_alikes and not isinstance(sampler, CompleteIdentitySampler):
-        raise InputError(
-            f"DATALOADER.LOOK_ALIKES is {options.look_alikes} and {cfg.DATALOADER.SAMPLER_TRAIN} knows no look-alikes; "
-            "set it to 0, or DATALOADER.SAMPLER_TRAIN to CompleteIdentitySampler"
-        )
+    num_instance = cfg.DATALOADER.NUM_INSTANCE
+    sampler = build_sampler(cfg, drawings, world_size=world_size, neighbours=neighbours)
     if isinstance(sampler, IdentitySampler) and sampler.num_short_ids and start_iteration == 0:
         get_logger().info(
-            f"{sampler.num_short_ids} of {len(words)} patents have fewer than {options.num_instance} drawings "
+            f"{sampler.num_short_ids} of {len(words)} patents have fewer than {num_instance} drawings "
             "(DATALOADER.NUM_INSTANCE), so drawings of theirs stand several times in a batch"
         )
     read = build_reader(cfg)
@@ -170,8 +195,8 @@ def build_train_loader(
         shown = measure(
             sampler,
             targets,
-            batch_size=options.batch_size,
-            num_instance=options.num_instance,
+            batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            num_instance=num_instance,
             world_size=world_size,
         )
         get_logger().info(f"{cfg.DATALOADER.SAMPLER_TRAIN}: {shown}")
@@ -197,10 +222,6 @@ def build_test_loader(
         read=build_reader(cfg),
         device=device,
     )
-
-
-def _dataset(cfg: CfgNode, name: str) -> Dataset:
-    return DATASETS.get(name)(cfg, data_root(cfg))
 
 
 def _names(cfg: CfgNode, key: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -78,6 +79,46 @@ def page_of(
     return np.ascontiguousarray(_upright(pixels, orientation))
 
 
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of itself, without its pixels.
+
+    Args:
+        format: one of FORMATS.
+        mode: of its pixels, in Pillow's words ("1", "L", "RGB", "I;16", ...).
+        width, height: px, as stored.
+        num_pictures: pages or frames; the first counts.
+        is_turned: whether its EXIF orientation says that it is to be turned.
+    """
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    num_pictures: int
+    is_turned: bool
+
+
+def read_header(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """What `read_image` would decode, told from the file's first bytes.
+
+    Raises:
+        InputError: the file is missing, no image of a known format, or larger than `max_pixels`.
+    """
+    name = one_line(os.fspath(path))
+    with open_image(path) as file, _told(name), Image.open(file, formats=FORMATS) as image:
+        _check_size(image, max_pixels)
+        # A PNG without the tag in front of its pixels would be decoded in search of it.
+        tags = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+        return Header(
+            image.format or "",
+            image.mode,
+            *image.size,
+            num_pictures=getattr(image, "n_frames", 1),
+            is_turned=tags.get(_ORIENTATION, 1) != 1,
+        )
+
+
 def read_drawing(drawing: Drawing, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -> np.ndarray:
     """The page of a drawing, uint8 (H, W); an image that cannot be read is told with the list's line."""
     try:
@@ -96,23 +137,28 @@ def _open_regular(path: str, flags: int) -> int:
 
 
 def _decode(file: BinaryIO, name: str, *, color: bool, max_pixels: int, longest_px: int) -> tuple[np.ndarray, int]:
-    # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on bad bytes, and warn of damaged
-    # tags; whatever they raise here means that this file is not a sound image.
+    with _told(name), Image.open(file, formats=FORMATS) as image:
+        _check_size(image, max_pixels)
+        if image.format == "PNG":
+            image.verify()
+            file.seek(0)
+            image = Image.open(file, formats=FORMATS)
+        if longest_px:  # JPEG alone listens
+            width, height = _reduced_size(image, longest_px)
+            image.draft(None, (_KEPT * width, _KEPT * height))
+        image.load()  # turns a TIFF upright by itself and takes the tag away
+        return _page(image, color=color, longest_px=longest_px), image.getexif().get(_ORIENTATION, 1)
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn whatever Pillow raises inside into an InputError that names the file."""
+    # Its decoders raise OSError, SyntaxError, ValueError, struct.error and more on bad bytes, and warn of damaged tags;
+    # whatever they raise here means that this file is not a sound image.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(file, formats=FORMATS) as image:
-                width, height = image.size
-                if width * height <= max_pixels:
-                    if image.format == "PNG":
-                        image.verify()
-                        file.seek(0)
-                        image = Image.open(file, formats=FORMATS)
-                    if longest_px:  # JPEG alone listens
-                        width, height = _reduced_size(image, longest_px)
-                        image.draft(None, (_KEPT * width, _KEPT * height))
-                    image.load()  # turns a TIFF upright by itself and takes the tag away
-                    return _page(image, color=color, longest_px=longest_px), image.getexif().get(_ORIENTATION, 1)
+            yield
     except InputError as error:
         raise InputError(f"{name}: {error}")
     except Image.UnidentifiedImageError:
@@ -122,9 +168,14 @@ def _decode(file: BinaryIO, name: str, *, color: bool, max_pixels: int, longest_
     except Exception as error:
         reason = one_line(str(error)) or type(error).__name__
         raise InputError(f"{name}: a corrupt image ({reason}); replace the file or take it off the list")
-    raise InputError(
-        f"{name}: {width} x {height} px is more than the {max_pixels} allowed; make it smaller or raise INPUT.MAX_PIXELS"
-    )
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise InputError(
+            f"{width} x {height} px is more than the {max_pixels} allowed; make it smaller or raise INPUT.MAX_PIXELS"
+        )
 
 
 def _page(image: Image.Image, *, color: bool, longest_px: int) -> np.ndarray:

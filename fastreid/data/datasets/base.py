@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -43,6 +43,22 @@ class RetrievalData:
                 )
 
 
+class ListFaults(InputError):
+    """What is wrong with lists or folders, all of it.
+
+    The message tells the first 20 faults of each list and how many there are.
+
+    Args:
+        faults: where -> what is wrong there, one fault at least.
+        sound: for each list that was asked for, the drawings of its other lines; empty where these cannot be told.
+    """
+
+    def __init__(self, faults: Mapping[str, Sequence[str]], sound: Sequence[tuple[Drawing, ...]] = ()):
+        super().__init__("; ".join(_told(where, found) for where, found in faults.items()))
+        self.faults = {where: tuple(found) for where, found in faults.items()}
+        self.sound = tuple(sound)
+
+
 class Dataset(Protocol):
     """A folder or lists that name drawings; each part is read only when asked for."""
 
@@ -77,8 +93,9 @@ def read_list(path: str | Path, *, images: Path | Sequence[Path], with_ids: bool
         with_ids: whether the list gives ids; without, a line of a text file is a path and the patent's word is "".
 
     Raises:
-        InputError: the list is missing or empty of sense: a wrong number of fields, an id that is no integer, a path
-            that leaves the folder, a path that stands twice, a file that is missing.
+        InputError: the list cannot be read, or its header names other columns.
+        ListFaults: a wrong number of fields, an id that is no integer, a path that leaves the folder, a path that
+            stands twice, a file that is missing.
     """
     path = Path(path)
     folders = [images] if isinstance(images, Path) else list(images)
@@ -97,18 +114,46 @@ def read_list(path: str | Path, *, images: Path | Sequence[Path], with_ids: bool
             drawings[name] = Drawing(finder.find(name), name, word, camera, source)
         except InputError as error:
             faults.append(f"{source}: {error}")
-    refuse(faults, str(path))
-    return tuple(drawings.values())
+    found = tuple(drawings.values())
+    if faults:
+        raise ListFaults({str(path): faults}, [found])
+    return found
+
+
+def read_each(*readers: Callable[[], tuple[Drawing, ...]]) -> tuple[tuple[Drawing, ...], ...]:
+    """The drawings of several lists; the faults of all of them are told together.
+
+    Args:
+        readers: each reads one list and raises what `read_list` does.
+
+    Raises:
+        ListFaults: of any of the lists; `sound` has an entry for each.
+    """
+    found: list[tuple[Drawing, ...]] = []
+    faults: dict[str, Sequence[str]] = {}
+    for read in readers:
+        try:
+            found.append(read())
+        except ListFaults as error:
+            faults |= error.faults
+            found.append(error.sound[0] if error.sound else ())
+    if faults:
+        raise ListFaults(faults, found)
+    return tuple(found)
 
 
 def refuse(faults: Sequence[str], where: str) -> None:
-    """Raise one InputError that tells the first 20 faults and how many there are; nothing when there are none."""
-    if len(faults) == 1:
-        raise InputError(f"{where}: {one_line(faults[0])}")
+    """Raise `ListFaults` where there is a fault."""
     if faults:
-        told = "; ".join(one_line(fault) for fault in faults[:NUM_FAULTS_TOLD])
-        first = f", the first {NUM_FAULTS_TOLD}" if len(faults) > NUM_FAULTS_TOLD else ""
-        raise InputError(f"{where}: {len(faults)} faults{first}: {told}")
+        raise ListFaults({where: faults})
+
+
+def _told(where: str, faults: Sequence[str]) -> str:
+    if len(faults) == 1:
+        return f"{where}: {one_line(faults[0])}"
+    told = "; ".join(one_line(fault) for fault in faults[:NUM_FAULTS_TOLD])
+    first = f", the first {NUM_FAULTS_TOLD}" if len(faults) > NUM_FAULTS_TOLD else ""
+    return f"{where}: {len(faults)} faults{first}: {told}"
 
 
 Entry = tuple[int, tuple[str, str, int]]

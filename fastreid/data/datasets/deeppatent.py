@@ -3,7 +3,7 @@ retrieval", WACV 2022), and the test set of the challenge on it."""
 
 from pathlib import Path
 
-from fastreid.data.datasets.base import read_list
+from fastreid.data.datasets.base import read_each, read_list
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
@@ -25,7 +25,10 @@ class Patent:
         return self._read("train_patent_trn.txt")
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
-        return self._read("val_query_patent.txt"), self._read("val_db_patent.txt")
+        queries, gallery = read_each(
+            lambda: self._read("val_query_patent.txt"), lambda: self._read("val_db_patent.txt")
+        )
+        return queries, gallery
 
     def _read(self, name: str) -> tuple[Drawing, ...]:
         return read_list(self.folder / name, images=self.folder / "patent_data", with_ids=True)
@@ -53,7 +56,8 @@ class PatentTest:
         raise InputError("PatentTest has no training drawings; name it in DATASETS.TESTS only")
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
-        return self._read("queries"), self._read("database")
+        queries, gallery = read_each(lambda: self._read("queries"), lambda: self._read("database"))
+        return queries, gallery
 
     def _read(self, part: str) -> tuple[Drawing, ...]:
         folder = self._folder()

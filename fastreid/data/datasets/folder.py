@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from fastreid.data.datasets.base import read_list, refuse
+from fastreid.data.datasets.base import read_each, read_list, refuse
 from fastreid.data.messages import one_line
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
@@ -108,7 +108,8 @@ class Lists:
         return self._read("TRAIN")
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
-        return self._read("QUERY"), self._read("DATABASE")
+        queries, gallery = read_each(lambda: self._read("QUERY"), lambda: self._read("DATABASE"))
+        return queries, gallery
 
     def _read(self, part: str) -> tuple[Drawing, ...]:
         path = self.lists[part]

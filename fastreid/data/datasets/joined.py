@@ -38,16 +38,20 @@ def joined(sets: Mapping[str, Dataset], *, with_tests: bool = False) -> tuple[Dr
 
 def overlap(train: Iterable[Drawing], data: RetrievalData) -> list[str]:
     """Names of the test drawings whose file, whatever its path, is among the training drawings."""
-    seen = {_file(drawing) for drawing in train}
-    return [drawing.name for drawing in data.queries + data.gallery if _file(drawing) in seen]
+    seen = {file_of(drawing) for drawing in train}
+    return [drawing.name for drawing in data.queries + data.gallery if file_of(drawing) in seen]
 
 
 def _renamed(drawings: Iterable[Drawing], prefix: str) -> list[Drawing]:
     return [replace(drawing, patent=prefix + drawing.patent) for drawing in drawings]
 
 
-def _file(drawing: Drawing) -> tuple[int, int]:
-    # Device and inode: two spellings, two lists or a link give one file, which comparing paths would miss.
+def file_of(drawing: Drawing) -> tuple[int, int]:
+    """Device and inode: two spellings, two lists or a link give one file, which comparing paths would miss.
+
+    Raises:
+        InputError: the file is gone.
+    """
     try:
         status = os.stat(drawing.path)
     except OSError as error:
