@@ -40,6 +40,7 @@ def test_the_installed_commands_are_tools_of_ours():
         "extract",
         "tune-postprocessing",
         "ablate",
+        "check-data",
         "prepare",
         "make-drawings",
         "show-augmentations",
