@@ -1,10 +1,11 @@
-# One word a job: setup demo test check fix bench. Python 3.10 or newer; another one by `make test PYTHON=python3.12`.
+# One word a job: setup demo test check fix bench audit. Python 3.10 or newer; another one by `make test PYTHON=python3.12`.
 PYTHON ?= python3
 BIN := .venv/bin
+AUDIT := .venv/audit
 READY := .venv/.ready
 RANKER := $(wildcard fastreid/evaluation/rank_cy.pyx)
 
-.PHONY: setup demo test check fix bench
+.PHONY: setup demo test check fix bench audit
 
 setup: $(READY)
 
@@ -41,3 +42,8 @@ fix: setup
 
 bench: setup
 	@$(BIN)/python -m pytest -m benchmark -s tests/benchmarks
+
+# In an environment of its own, so that what is audited is what is installed.
+audit: setup
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/pip install -qq --disable-pip-version-check pip-audit; }
+	@$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt

@@ -31,6 +31,16 @@ def test_each_dependency_is_imported_and_each_import_is_a_dependency():
     assert imported() - OPTIONAL == needed
 
 
+def test_the_page_of_dependencies_tells_of_each_and_how_old_it_may_be():
+    page = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")]
+    told = {name: row[3] for row in rows[2:] for name in row[0].split(", ")}
+    block = re.search(r"install_requires=\[(.*?)\]", SETUP, re.DOTALL)[1]
+    least = dict(re.fullmatch(r"([\w-]+?)(?:>=([\d.]+))?", word).groups() for word in re.findall(r'"(.+?)"', block))
+    assert told.keys() == least.keys()
+    assert [name for name, version in least.items() if not told[name].startswith(version or "")] == []
+
+
 def test_every_folder_of_the_package_is_installed():
     assert [str(folder) for folder in {path.parent for path in PACKAGE} if not (folder / "__init__.py").is_file()] == []
 
@@ -52,7 +62,7 @@ def test_ci_runs_the_test_command_of_the_readme():
 
 def test_make_knows_its_words():
     text = (ROOT / "Makefile").read_text()
-    assert re.search(r"\.PHONY: (.+)", text)[1].split() == ["setup", "demo", "test", "check", "fix", "bench"]
+    assert re.search(r"\.PHONY: (.+)", text)[1].split() == ["setup", "demo", "test", "check", "fix", "bench", "audit"]
 
 
 def test_the_version_has_one_home():
