@@ -1,6 +1,6 @@
 """From a config to drawings, transforms and loaders: the room's tables and its only reader of the config."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,6 +210,7 @@ def build_test_loader(
     rank: int = 0,
     world_size: int = 1,
     device: torch.device = CPU,
+    done: Collection[int] = (),
 ) -> TestLoader:
     """Batches of TEST.IMS_PER_BATCH drawings in the list's order; see `TestLoader`."""
     return TestLoader(
@@ -221,6 +222,7 @@ def build_test_loader(
         workers=_workers(cfg),
         read=build_reader(cfg),
         device=device,
+        done=done,
     )
 
 

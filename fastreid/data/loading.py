@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -149,6 +149,7 @@ class TestLoader:
         workers: the processes that load.
         read: gives a drawing's page.
         device: where the batches go.
+        done: first rows of batches that are left out, as they need not be made.
     """
 
     __test__ = False  # not a test, whatever its name makes pytest think
@@ -164,9 +165,12 @@ class TestLoader:
         workers: Workers = Workers(),
         read: Read = read_drawing,
         device: torch.device = CPU,
+        done: Collection[int] = (),
     ):
         targets, self.words = class_numbers(drawings)
-        self.sampler = InferenceSampler(len(drawings), batch_size=batch_size, rank=rank, world_size=world_size)
+        self.sampler = InferenceSampler(
+            len(drawings), batch_size=batch_size, rank=rank, world_size=world_size, done=done
+        )
         self.dataset = DrawingDataset(drawings, targets, transform=transform, read=read)
         self.workers = workers
         self.device = device

@@ -1,7 +1,7 @@
 """Features of drawings: fixed batches, one row each, whatever the number of processes."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ def extract(
     device: torch.device,
     flip: bool = False,
     dtype: torch.dtype | None = None,
+    done: Mapping[int, Tensor] | None = None,
+    keep: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Embeddings:
     """The features of all drawings, in every process.
 
@@ -44,18 +46,26 @@ def extract(
         device: where the model is.
         flip: take the mean of the features of a drawing and of its mirror image.
         dtype: of the network's products; None: float32.
+        done: first row -> features of batches that are left out, as one process has them from an earlier run.
+        keep: called with the rows (B,) and features (B, D) of each batch once they are made.
 
     Raises:
         NumbersError: features are NaN, Inf or zero; the drawings are named.
     """
     rows: list[Tensor] = []
     features = _table(len(drawings), 0)  # the first batch tells the width
+    for start, part in (done or {}).items():
+        features = features if rows else _table(len(drawings), part.shape[1])
+        features[start : start + len(part)] = part
+        rows.append(torch.arange(start, start + len(part)))
     with evaluating(model):
         for batch in batches:
             part = features_of(model, batch.to(device).images, flip=flip, dtype=dtype)
             features = features if rows else _table(len(drawings), part.shape[1])
             features[batch.rows] = part
             rows.append(batch.rows)
+            if keep is not None:
+                keep(batch.rows, part)
     return Embeddings.of(features if comm.world_size() == 1 else _gathered(features, rows), drawings)
 
 

@@ -33,7 +33,9 @@ def test_each_dependency_is_imported_and_each_import_is_a_dependency():
 
 def test_the_page_of_dependencies_tells_of_each_and_how_old_it_may_be():
     page = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")
+    ]
     told = {name: row[3] for row in rows[2:] for name in row[0].split(", ")}
     block = re.search(r"install_requires=\[(.*?)\]", SETUP, re.DOTALL)[1]
     least = dict(re.fullmatch(r"([\w-]+?)(?:>=([\d.]+))?", word).groups() for word in re.findall(r'"(.+?)"', block))

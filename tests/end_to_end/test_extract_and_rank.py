@@ -228,6 +228,31 @@ def test_what_a_killed_extraction_left_is_made_whole_by_the_next(saved, source, 
         assert sha256_of(folder / name) == sha256_of(saved / "out/features/Generated" / name), name
 
 
+@pytest.mark.parametrize("tool", ["extract.py", "test.py"])
+def test_a_run_that_was_stopped_leaves_the_features_it_had_made_to_the_next(tool, source, direct, saved, tmp_path):
+    """A bad image among the database stops the first run after its queries."""
+    root = tmp_path / "root"
+    shutil.copytree(source[1], root, copy_function=os.link)
+    words = ("DATASETS.ROOT", root, *source[2:], *AQE, "OUTPUT_DIR", "out")
+    [database] = root.glob("generated-*/train_data/val_db_patent.txt")
+    image = database.parent / "patent_data" / database.read_text().splitlines()[-1].rsplit(" ", 1)[0]
+    content = image.read_bytes()
+    image.unlink()  # it is a link to the drawing of other tests
+    image.write_bytes(b"no image")
+    assert "not an image" in call(tool, tmp_path, *words, code=2)
+    unfinished = tmp_path / ("out/features/Generated" if tool == "extract.py" else "out/features.unfinished")
+    assert len(list(unfinished.glob("*.journal"))) == 2
+    image.write_bytes(content)
+    assert "16 of 16 features are there from a run that was stopped" in call(tool, tmp_path, *words)
+    assert not list(unfinished.glob("*.journal"))
+    made, wanted = (
+        (unfinished / "gallery.npy", saved / "out/features/Generated/gallery.npy")
+        if tool == "extract.py"
+        else (tmp_path / "out/result.npy", direct / "result.npy")
+    )
+    assert sha256_of(made) == sha256_of(wanted)
+
+
 @pytest.mark.parametrize(
     ("tool", "option"),
     [("train_net.py", "--features"), ("extract.py", "--features"), ("test.py", "--split"), ("test.py", "--output")],

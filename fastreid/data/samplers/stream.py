@@ -1,6 +1,6 @@
 """Samplers that do not look at patents in groups: the training stream, the balanced draw, the shards of a test."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -80,12 +80,21 @@ class InferenceSampler:
         batch_size: drawings a batch.
         rank: this process's number.
         world_size: how many processes share the list.
+        done: first rows of batches that need not be made.
     """
 
-    def __init__(self, num_drawings: int, *, batch_size: int, rank: int = 0, world_size: int = 1):
+    def __init__(
+        self,
+        num_drawings: int,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        done: Collection[int] = (),
+    ):
         if batch_size < 1:
             raise InputError(f"TEST.IMS_PER_BATCH is {batch_size}; allowed are 1 and more")
-        starts = range(0, num_drawings, batch_size)
+        starts = [start for start in range(0, num_drawings, batch_size) if start not in done]
         share = -(-len(starts) // world_size)
         self.num_drawings = num_drawings
         self.batch_size = batch_size

@@ -1,5 +1,6 @@
 """From a config to features: a network with its weights, the features of a list, folders of them."""
 
+import functools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fastreid import __version__
 from fastreid.config import CfgNode
 from fastreid.data.build import build_datasets, build_test_datasets, build_test_loader
 from fastreid.data.pages.build import fill_if_cached
 from fastreid.engine.arithmetic import kind_for_features
+from fastreid.engine.extraction.journal import Journals
 from fastreid.engine.inference import extract
 from fastreid.engine.setup import device_of
 from fastreid.evaluation.feature_manifest import Manifest, Origin, read_manifest
@@ -78,16 +80,52 @@ def build_tested_model(cfg: CfgNode, *, random_weights: bool = False) -> nn.Modu
     return model.to(device_of(cfg))
 
 
-def embed(cfg: CfgNode, model: nn.Module, drawings: Sequence[Drawing]) -> Embeddings:
+def embed(
+    cfg: CfgNode, model: nn.Module, drawings: Sequence[Drawing], *, journals: Journals | None = None
+) -> Embeddings:
     """The features of any list as a test sees it, without augmentation; every process must call it and gets them all.
 
     Those of the training drawings: `embed(cfg, model, build_datasets(cfg)[0])`.
+
+    Args:
+        cfg: settings.
+        model: the network, on its device.
+        drawings: the list.
+        journals: where batches are kept as they are made, and found again after a stop.
     """
     comm.share_buffers(model)
     device = device_of(cfg)
-    batches = build_test_loader(cfg, drawings, rank=comm.rank(), world_size=comm.world_size(), device=device)
+    load = functools.partial(
+        build_test_loader, cfg, drawings, rank=comm.rank(), world_size=comm.world_size(), device=device
+    )
     dtype = kind_for_features(cfg.TEST.NETWORK_PRECISION, device)
-    return extract(model, batches, drawings, device=device, flip=cfg.TEST.FLIP.ENABLED, dtype=dtype)
+    make = functools.partial(extract, model, drawings=drawings, device=device, flip=cfg.TEST.FLIP.ENABLED, dtype=dtype)
+    if journals is None:
+        return make(load())
+    journal = journals.of(drawings)
+    done = journal.read() if comm.is_main() else {}
+    if done:
+        num = sum(len(part) for part in done.values())
+        get_logger().info(f"{num} of {len(drawings)} features are there from a run that was stopped")
+
+    def keep(rows: Tensor, features: Tensor) -> None:
+        Embeddings.of(features, [drawings[row] for row in rows.tolist()])  # refuses what is not to be kept
+        journal.add(int(rows[0]), features)
+
+    try:
+        return make(load(done=comm.gather(set(done))[0]), done=done, keep=keep)
+    finally:
+        journal.close()
+
+
+def build_journals(cfg: CfgNode, folder: Path, origin: Origin) -> Journals:
+    """Where the batches of a run's features are kept until they are all there.
+
+    Beside what shapes features, the device and the size of batches must be those of the run that was stopped, as they
+    may move last bits.
+    """
+    shaped_by = [origin.settings, origin.versions, origin.weights_sha256, cfg.MODEL.DEVICE, cfg.TEST.IMS_PER_BATCH]
+    return Journals(folder, json.dumps(shaped_by, sort_keys=True))
 
 
 def extract_sets(
@@ -119,12 +157,17 @@ def extract_sets(
             get_logger().info(f"{folder}: making features of {' and '.join(reasons)}, since {why}")
             model = model or build_tested_model(cfg, random_weights=random_weights)
             fill_if_cached(cfg, *(lists[part] for part in reasons))
-            parts = (FeaturePart(part, embed(cfg, model, lists[part]), lists[part], stamps[part]) for part in reasons)
+            journals = build_journals(cfg, folder, own)
+            parts = (
+                FeaturePart(part, embed(cfg, model, lists[part], journals=journals), lists[part], stamps[part])
+                for part in reasons
+            )
             if comm.is_main():
                 save_features(folder, parts, origin=own)
             else:
                 for _ in parts:
                     continue
+            journals.remove()
         comm.gather(None)  # the others read what process 0 has written
         yield SavedSet(folder, read_manifest(folder), tuple(reasons))
 

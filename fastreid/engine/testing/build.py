@@ -1,7 +1,6 @@
 """From a config to tests of weights, and to the predictor that sees as they do."""
 
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from fastreid.data.image import read_image
 from fastreid.data.pages.build import fill_if_cached
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.arithmetic import kind_for_features
-from fastreid.engine.extraction.build import build_tested_model, embed
+from fastreid.engine.extraction.build import build_journals, build_origin, build_tested_model, embed
+from fastreid.engine.extraction.journal import Journals
 from fastreid.engine.predictor import Predictor
 from fastreid.engine.setup import device_of, load_config
 from fastreid.engine.tester import Results, Tester
@@ -23,11 +23,17 @@ from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.evaluator import Evaluation
 from fastreid.structures import Drawing
 from fastreid.utils import comm
-from fastreid.utils.files import sha256_of
+
+JOURNALS = "features.unfinished"  # folder of a test's features while they are made
 
 
 def build_testers(
-    cfg: CfgNode, tests: Mapping[str, RetrievalData], *, training: Sequence[Drawing] = (), weights_sha256: str = ""
+    cfg: CfgNode,
+    tests: Mapping[str, RetrievalData],
+    *,
+    training: Sequence[Drawing] = (),
+    weights_sha256: str = "",
+    journals: Journals | None = None,
 ) -> list[Tester]:
     """One tester for each test set, in the order of DATASETS.TESTS.
 
@@ -36,6 +42,7 @@ def build_testers(
         tests: the sets by name.
         training: the training drawings, for steps that learn from them.
         weights_sha256: of the weights that will be tested; "" while they are still learning.
+        journals: where their features are kept as they are made; None while they are still learning.
     """
     evaluator = build_evaluator(cfg, device=device_of(cfg))
     width, num_training = cfg.MODEL.HEADS.EMBEDDING_DIM or cfg.MODEL.BACKBONE.FEAT_DIM, len(training) or None
@@ -48,7 +55,7 @@ def build_testers(
             queries=data.queries,
             gallery=data.gallery,
             **result_options(cfg),
-            embed=functools.partial(embed, cfg),
+            embed=functools.partial(embed, cfg, journals=journals),
             evaluator=evaluator,
             training=training,
             weights_sha256=weights_sha256,
@@ -85,18 +92,26 @@ def run_test(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Evaluat
     """Test MODEL.WEIGHTS on every set of DATASETS.TESTS.
 
     `result.npy`, `result.zip` and `ranks.png` go to OUTPUT_DIR for the first set and to a folder of its own below for
-    each further one.
+    each further one. A test that was stopped finds the features it had made.
     """
     learns = cfg.TEST.WHITEN.ENABLED
     training = build_datasets(cfg)[0] if learns and cfg.TEST.WHITEN.LEARN_FROM == "train" else ()
-    digest = sha256_of(cfg.MODEL.WEIGHTS) if learns and not random_weights and os.path.isfile(cfg.MODEL.WEIGHTS) else ""
-    testers = build_testers(cfg, build_test_datasets(cfg), training=training, weights_sha256=digest)
+    origin = build_origin(cfg, random_weights=random_weights)
+    journals = build_journals(cfg, Path(cfg.OUTPUT_DIR) / JOURNALS, origin)
+    testers = build_testers(
+        cfg,
+        build_test_datasets(cfg),
+        training=training,
+        weights_sha256=origin.weights_sha256 if learns else "",
+        journals=journals,
+    )
     model = build_tested_model(cfg, random_weights=random_weights)
     fill_if_cached(cfg, training, *lists_of(testers))
     evaluations = {}
     for tester in testers:
         evaluations[tester.name] = tester.test(model)
         leave(cfg, tester, evaluations)
+    journals.remove()
     return evaluations
 
 
