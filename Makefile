@@ -1,11 +1,11 @@
-# One word a job: setup demo test check fix bench audit. Python 3.10 or newer; another one by `make test PYTHON=python3.12`.
+# One word a job: setup demo test check fix bench fuzz audit. Python 3.10 or newer; another one by `make test PYTHON=python3.12`.
 PYTHON ?= python3
 BIN := .venv/bin
 AUDIT := .venv/audit
 READY := .venv/.ready
 RANKER := $(wildcard fastreid/evaluation/rank_cy.pyx)
 
-.PHONY: setup demo test check fix bench audit
+.PHONY: setup demo test check fix bench fuzz audit
 
 setup: $(READY)
 
@@ -42,6 +42,9 @@ fix: setup
 
 bench: setup
 	@$(BIN)/python -m pytest -m benchmark -s tests/benchmarks
+
+fuzz: setup
+	@$(BIN)/python -m pytest -m slow -s tests/faults/test_fuzz.py
 
 # In an environment of its own, so that what is audited is what is installed.
 audit: setup

@@ -1,0 +1,187 @@
+"""A loop that reads mutated files of one kind; started by test_fuzz.py, in a process of its own with bounded memory.
+
+    python tests/faults/fuzz.py images|lists|configs NUM SEED FOLDER
+
+The last line tells how many were read and refused. What ends it is a fault: any error but ours, a refusal of several
+lines, more than two seconds for one file, a crash, or more memory than it has.
+"""
+
+import io
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+MEMORY = 3 << 30  # bytes of address space
+LIMIT_S = 2.0
+CONFIGS = Path(__file__).parents[2] / "configs"
+WORDS = {
+    "images": [
+        b"\0\0\0\0",
+        b"\xff\xff\xff\xff",
+        b"\x7f\xff\xff\xff",
+        b"\x80\0\0\0",
+        b"IHDR",
+        b"IDAT",
+        b"\xff\xd8",
+        b"II*\0",
+    ],
+    "lists": [
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b" ",
+        b"\t",
+        b",",
+        b'"',
+        b"..",
+        b"/",
+        b"\\",
+        b"\xef\xbb\xbf",
+        b"\0",
+        b"\xff",
+        b"1e9",
+        b"-",
+    ],
+    "configs": [
+        b"&a ",
+        b"*a",
+        b"!!int ",
+        b"<<: *a",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b": ",
+        b"- ",
+        b"\n",
+        b"\t",
+        b"'",
+        b'"',
+        b"~",
+        b"|",
+        b"%",
+    ],
+}
+
+
+def seeds(kind):
+    """Sound files of a kind: name -> bytes."""
+    if kind == "configs":
+        return {str(number): path.read_bytes() for number, path in enumerate(sorted(CONFIGS.rglob("*.yml")))}
+    if kind == "lists":
+        text = "".join(f"a/{number}.png {number // 3}\n" for number in range(8))
+        rows = "path,id,camera\n" + "".join(f'"a/{number}.png",US {number // 3},{number}\n' for number in range(8))
+        return {"list.txt": text.encode(), "bom.txt": b"\xef\xbb\xbf" + text.encode(), "list.csv": rows.encode()}
+    grey = np.random.default_rng(0).integers(0, 256, (24, 20), dtype=np.uint8)
+    page = Image.fromarray(grey)
+    found = {}
+    for name, image, options in (
+        ("PNG", page, {}),
+        ("PNG 1", page.convert("1"), {}),
+        ("PNG P", page.convert("P"), {"transparency": 3}),
+        ("PNG LA", page.convert("LA"), {}),
+        ("PNG 16", Image.fromarray(grey.astype(np.uint16) * 257), {}),
+        ("JPEG", page, {}),
+        ("JPEG CMYK", page.convert("CMYK"), {}),
+        ("TIFF LZW", page, {"compression": "tiff_lzw"}),
+        ("TIFF G4", page.convert("1"), {"compression": "group4"}),
+        ("TIFF F", page.convert("F"), {}),
+        ("TIFF 2", page, {"save_all": True, "append_images": [page]}),
+        ("GIF", page, {}),
+        ("BMP", page, {}),
+    ):
+        file = io.BytesIO()
+        image.save(file, format=name.split()[0], **options)
+        found[name] = file.getvalue()
+    return found
+
+
+def mutated(data, others, words, generator):
+    """One to five changes: bits flipped, bytes drawn, words put in, stretches cut, doubled or taken from another file."""
+    data = bytearray(data)
+    for _ in range(generator.integers(1, 6)):
+        at = int(generator.integers(0, len(data) + 1))
+        end = min(len(data), at + int(generator.integers(1, 24)))
+        match int(generator.integers(0, 7)):
+            case 0 if at < len(data):
+                data[at] ^= 1 << int(generator.integers(0, 8))
+            case 1:
+                data[at:end] = generator.bytes(end - at)
+            case 2:
+                data[at:at] = words[int(generator.integers(0, len(words)))]
+            case 3:
+                word = words[int(generator.integers(0, len(words)))]
+                data[at : at + len(word)] = word
+            case 4:
+                del data[at:end]
+            case 5:
+                data[at:at] = data[at:end] * int(generator.integers(1, 20))
+            case _:
+                other = others[int(generator.integers(0, len(others)))]
+                start = int(generator.integers(0, len(other)))
+                data[at:end] = other[start : start + int(generator.integers(1, 64))]
+    return (
+        bytes(data[: 1 << 16])
+        if generator.random() < 0.95
+        else bytes(data[: int(generator.integers(0, len(data) + 1))])
+    )
+
+
+def reader(kind, folder):
+    """(file's suffix, what reads it)."""
+    if kind == "images":
+        from fastreid.data.image import read_header, read_image
+
+        def read(path):
+            page = read_image(path, max_pixels=4_000_000, longest_px=64)
+            assert page.dtype == np.uint8
+            assert page.ndim == 2
+            read_header(path, max_pixels=4_000_000)
+
+        return read
+    if kind == "lists":
+        from fastreid.data.datasets.base import read_list
+
+        (folder / "a").mkdir(exist_ok=True)
+        for number in range(8):
+            (folder / f"a/{number}.png").touch()
+        return lambda path: read_list(path, images=folder, with_ids=True)
+    from fastreid.config import get_cfg
+
+    (folder / "configs/patent").mkdir(parents=True, exist_ok=True)
+    for base in CONFIGS.glob("*.yml"):
+        (folder / "configs" / base.name).write_bytes(base.read_bytes())
+    return lambda path: get_cfg().merge_from_file(path)
+
+
+def main(kind, num, seed, folder):
+    from fastreid.utils.errors import InputError
+
+    folder, generator = Path(folder), np.random.default_rng(int(seed))
+    read, given = reader(kind, folder), seeds(kind)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    names, num_read, slowest = list(given), 0, 0.0
+    for _ in range(int(num)):
+        name = names[int(generator.integers(0, len(names)))]
+        data = mutated(given[name], list(given.values()), WORDS[kind], generator)
+        path = folder / {"images": "a.png", "configs": "configs/patent/a.yml"}.get(kind, name)
+        path.write_bytes(data)  # stays where it is when the loop ends here
+        start = time.thread_time()
+        try:
+            read(path)
+            num_read += 1
+        except InputError as error:
+            if len(str(error).splitlines()) != 1:
+                raise SystemExit(f"several lines: {error!r}")
+        slowest = max(slowest, time.thread_time() - start)
+        if slowest > LIMIT_S:
+            raise SystemExit(f"{slowest:.1f} s for {path}")
+    print(f"{num} of {num} mutated {kind}: {num_read} read, the others refused, the slowest in {slowest:.2f} s")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
