@@ -165,6 +165,8 @@ def _told(name: str) -> Iterator[None]:
         raise InputError(
             f"{name}: not an image; allowed are {', '.join(FORMATS)}; replace the file or take it off the list"
         )
+    except MemoryError:
+        raise InputError(f"{name}: not enough memory to decode it; replace the file, or free memory")
     except Exception as error:
         reason = one_line(str(error)) or type(error).__name__
         raise InputError(f"{name}: a corrupt image ({reason}); replace the file or take it off the list")

@@ -64,7 +64,16 @@ def test_ci_runs_the_test_command_of_the_readme():
 
 def test_make_knows_its_words():
     text = (ROOT / "Makefile").read_text()
-    assert re.search(r"\.PHONY: (.+)", text)[1].split() == ["setup", "demo", "test", "check", "fix", "bench", "fuzz", "audit"]
+    assert re.search(r"\.PHONY: (.+)", text)[1].split() == [
+        "setup",
+        "demo",
+        "test",
+        "check",
+        "fix",
+        "bench",
+        "fuzz",
+        "audit",
+    ]
 
 
 def test_the_version_has_one_home():

@@ -7,6 +7,7 @@ lines, more than two seconds for one file, a crash, or more memory than it has.
 """
 
 import io
+import re
 import resource
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-MEMORY = 3 << 30  # bytes of address space
+MEMORY = 1 << 30  # bytes of address space beside what the imports take
 LIMIT_S = 2.0
 CONFIGS = Path(__file__).parents[2] / "configs"
 WORDS = {
@@ -163,7 +164,8 @@ def main(kind, num, seed, folder):
 
     folder, generator = Path(folder), np.random.default_rng(int(seed))
     read, given = reader(kind, folder), seeds(kind)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    most = MEMORY + 1024 * int(re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     names, num_read, slowest = list(given), 0, 0.0
     for _ in range(int(num)):
         name = names[int(generator.integers(0, len(names)))]

@@ -298,3 +298,14 @@ def test_a_bad_drawing_is_told_with_its_list_line(tmp_path):
     drawing = Drawing(str(tmp_path / "gone.png"), "gone.png", "1", source="train.txt:7")
     with pytest.raises(InputError, match=r"^train\.txt:7: .*gone\.png: cannot be read"):
         read_drawing(drawing)
+
+
+def test_a_page_that_does_not_fit_in_memory_is_not_called_corrupt(tmp_path, monkeypatch):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+
+    def full(self):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
+    with pytest.raises(InputError, match="not enough memory to decode it"):
+        read_image(tmp_path / "a.png")
