@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from fastreid.data.build import build_datasets, build_train_loader
-from fastreid.data.pages.build import fill_if_cached
+from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
 from fastreid.engine import default_setup
 from fastreid.engine.build import num_classes_of, start_from
 from fastreid.engine.command import start
@@ -51,13 +51,14 @@ def run(args: argparse.Namespace) -> None:
     device = device_of(cfg)
 
     drawings, tests = build_datasets(cfg)
-    loader = build_train_loader(cfg, drawings, device=device)
+    bad = build_bad_drawings(cfg)
+    loader = build_train_loader(cfg, drawings, device=device, bad=bad)
     model = build_model(cfg, num_classes=num_classes_of(cfg, loader.num_classes)).to(device)
     start_from(cfg, model)
     optimizer = build_optimizer(cfg, model)
     schedule = build_schedule(cfg, loader.iters_per_epoch)
 
-    fill_if_cached(cfg, training=drawings)
+    fill_if_cached(cfg, training=drawings, bad=bad)
     lines = []
     max_iterations = cfg.SOLVER.MAX_EPOCH * loader.iters_per_epoch
     for iteration, batch in enumerate(islice(loader, max_iterations)):

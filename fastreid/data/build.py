@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from fastreid.config import CfgNode
+from fastreid.data.bad_drawings import NEEDS_ALL, BadDrawings
 from fastreid.data.datasets.base import Dataset, RetrievalData, class_numbers
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
 from fastreid.data.datasets.folder import Folder, Lists
 from fastreid.data.datasets.generated import Generated
 from fastreid.data.datasets.joined import joined, overlap
 from fastreid.data.loading import CPU, Sampler, TestLoader, TrainLoader, Workers
-from fastreid.data.pages.build import build_reader, data_root, max_bad_images
+from fastreid.data.pages.build import build_bad_drawings, build_reader, data_root
 from fastreid.data.samplers.complete import CompleteIdentitySampler
 from fastreid.data.samplers.coverage import measure
 from fastreid.data.samplers.identity import BalancedIdentitySampler, IdentitySampler, NaiveIdentitySampler
@@ -153,6 +154,7 @@ def build_train_loader(
     world_size: int = 1,
     neighbours: Mapping[int, np.ndarray] | None = None,
     device: torch.device = CPU,
+    bad: BadDrawings | None = None,
 ) -> TrainLoader:
     """Batches of the training drawings for ever, from an iteration on; see `TrainLoader`.
 
@@ -164,6 +166,7 @@ def build_train_loader(
         world_size: how many devices share a batch.
         neighbours: tables of look-alikes, as `CompleteIdentitySampler` takes them.
         device: where the batches go.
+        bad: of `build_bad_drawings`; one of its own when None.
 
     Raises:
         InputError: as `build_sampler` and `TrainLoader` do.
@@ -189,7 +192,7 @@ def build_train_loader(
         workers=_workers(cfg),
         read=read,
         device=device,
-        max_bad=max_bad_images(cfg),
+        bad=bad or build_bad_drawings(cfg),
     )
     if start_iteration == 0 and rank == 0:
         shown = measure(
@@ -211,6 +214,7 @@ def build_test_loader(
     world_size: int = 1,
     device: torch.device = CPU,
     done: Collection[int] = (),
+    bad: BadDrawings | None = None,
 ) -> TestLoader:
     """Batches of TEST.IMS_PER_BATCH drawings in the list's order; see `TestLoader`."""
     return TestLoader(
@@ -223,6 +227,8 @@ def build_test_loader(
         read=build_reader(cfg),
         device=device,
         done=done,
+        bad=bad,
+        hint=NEEDS_ALL if cfg.INPUT.ON_BAD_IMAGE == "skip" and bad is None else "",
     )
 
 

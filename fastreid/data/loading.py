@@ -20,7 +20,7 @@ from typing import Protocol
 import torch
 from torch.utils.data import DataLoader
 
-from fastreid.data.bad_drawings import BadDrawings
+from fastreid.data.bad_drawings import LEFT_OUT, BadDrawings
 from fastreid.data.datasets.base import class_numbers
 from fastreid.data.image import read_drawing
 from fastreid.data.messages import one_line
@@ -77,8 +77,8 @@ class TrainLoader:
         workers: the processes that load.
         read: gives a drawing's page.
         device: where the batches go.
-        max_bad: training drawings that cannot be read and for which others of their patents stand in, each told once;
-            None: the first of them is refused.
+        bad: takes note of drawings that cannot be read, for which others of their patents stand in; None: the first of
+            them is refused.
 
     Attributes:
         words: the patents' words in order of their class numbers.
@@ -105,7 +105,7 @@ class TrainLoader:
         workers: Workers = Workers(),
         read: Read = read_drawing,
         device: torch.device = CPU,
-        max_bad: int | None = None,
+        bad: BadDrawings | None = None,
     ):
         self.iters_per_epoch = len(drawings) // batch_size
         if not self.iters_per_epoch:
@@ -116,9 +116,9 @@ class TrainLoader:
             raise InputError(f"SOLVER.IMS_PER_BATCH is {batch_size}; allowed are multiples of the {world_size} devices")
         targets, self.words = class_numbers(drawings)
         self.num_classes = len(self.words)
-        stand_ins = max_bad is not None
+        stand_ins = bad is not None
         dataset = DrawingDataset(drawings, targets, transform=transform, seed=seed, read=read, stand_ins=stand_ins)
-        self._bad = BadDrawings(max_bad or 0)
+        self._bad = bad
         self._transform, self._device = transform, device
         share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         self._feed = _Feed(dataset, _train_items(sampler, start_iteration, batch_size, share), workers)
@@ -128,7 +128,8 @@ class TrainLoader:
 
     def __next__(self) -> Batch:
         levels = next(self._feed)
-        self._bad.note(levels.passed_over)
+        if self._bad is not None:
+            self._bad.note(levels.passed_over)
         return levels.finished(self._transform, self._device)
 
     def close(self) -> None:
@@ -150,6 +151,9 @@ class TestLoader:
         read: gives a drawing's page.
         device: where the batches go.
         done: first rows of batches that are left out, as they need not be made.
+        bad: takes note of drawings that cannot be read. Their places in the batches are taken by others of their
+            patents, and `rows` names those; None: they are refused.
+        hint: follows the refusal.
     """
 
     __test__ = False  # not a test, whatever its name makes pytest think
@@ -166,12 +170,17 @@ class TestLoader:
         read: Read = read_drawing,
         device: torch.device = CPU,
         done: Collection[int] = (),
+        bad: BadDrawings | None = None,
+        hint: str = "",
     ):
         targets, self.words = class_numbers(drawings)
         self.sampler = InferenceSampler(
             len(drawings), batch_size=batch_size, rank=rank, world_size=world_size, done=done
         )
-        self.dataset = DrawingDataset(drawings, targets, transform=transform, read=read)
+        self.dataset = DrawingDataset(
+            drawings, targets, transform=transform, read=read, stand_ins=bad is not None, hint=hint
+        )
+        self.bad = bad
         self.workers = workers
         self.device = device
 
@@ -182,6 +191,8 @@ class TestLoader:
         feed = _Feed(self.dataset, ([(row, row) for row in rows] for rows in self.sampler), self.workers)
         try:
             for levels in feed:
+                if self.bad is not None:
+                    self.bad.note(levels.passed_over, instead=LEFT_OUT)
                 yield levels.finished(self.dataset.transform, self.device)
         finally:
             feed.close()

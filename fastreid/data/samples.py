@@ -92,6 +92,7 @@ class DrawingDataset(Dataset):
         read: gives a drawing's page.
         stand_ins: give another drawing of the patent for one that cannot be read: the next in the list that can, from
             the first again after the last.
+        hint: follows the fault of a drawing that cannot be read.
     """
 
     def __init__(
@@ -103,12 +104,14 @@ class DrawingDataset(Dataset):
         seed: int = 0,
         read: Read = read_drawing,
         stand_ins: bool = False,
+        hint: str = "",
     ):
         self.drawings = drawings
         self.targets = targets
         self.transform = transform
         self.seed = seed
         self.read = read
+        self.hint = hint
         self._rows_of: dict[int, list[int]] = {}
         for row, target in enumerate(targets if stand_ins else ()):
             self._rows_of.setdefault(target, []).append(row)
@@ -125,10 +128,11 @@ class DrawingDataset(Dataset):
                 return error
             else:
                 return self._sample(draw, row, page, tuple(passed_over))
-        told = (
-            "" if len(passed_over) == 1 else f"; nor can any of the {len(passed_over)} drawings of its patent be read"
-        )
-        return InputError(f"{passed_over[0][1]}{told}")
+        words = [passed_over[0][1], self.hint]
+        if len(passed_over) > 1:
+            patent = one_line(self.drawings[asked].patent)
+            words[1:1] = [f"nor can any of the {len(passed_over)} drawings of its patent {patent} be read"]
+        return InputError("; ".join(word for word in words if word))
 
     def _candidates(self, row: int) -> Iterator[int]:
         """A row, and those that may stand in for it, in order."""

@@ -30,21 +30,22 @@ def kind_for_training(name: str, device: torch.device) -> torch.dtype | None:
             "for any)"
         )
         return None
-    return _told(KINDS[name], device, "SOLVER.AMP.DTYPE")
+    warn_if_slow(name, device, setting="SOLVER.AMP.DTYPE")
+    return KINDS[name]
 
 
 def kind_for_features(name: str, device: torch.device) -> torch.dtype | None:
-    """What TEST.NETWORK_PRECISION means on a device; None: float32.
+    """What TEST.NETWORK_PRECISION means on a device; None: float32. It is asked at every evaluation and tells nothing.
 
     Raises:
         InputError: float16 on a device other than a GPU.
     """
     if name == "float16" and device.type != "cuda":
         raise InputError("TEST.NETWORK_PRECISION is float16, which is for GPUs; take bfloat16 or float32")
-    return _told(KINDS[name], device, "TEST.NETWORK_PRECISION")
+    return KINDS[name]
 
 
-def _told(dtype: torch.dtype | None, device: torch.device, setting: str) -> torch.dtype | None:
-    if dtype is torch.bfloat16 and not has_bfloat16_units(device):
+def warn_if_slow(name: str, device: torch.device, *, setting: str) -> None:
+    """Tell, once a run, of a kind of number that the device works with in software."""
+    if name == "bfloat16" and not has_bfloat16_units(device):
         get_logger().warning(f"{setting} is bfloat16, for which this device has no units: float32 may be faster")
-    return dtype

@@ -10,7 +10,7 @@ from fastreid.config import CfgNode, get_cfg
 from fastreid.data.build import build_datasets, build_train_loader
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.loading import TrainLoader
-from fastreid.data.pages.build import fill_if_cached
+from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
 from fastreid.engine.arithmetic import kind_for_training
 from fastreid.engine.average import WeightAverage
 from fastreid.engine.checkpoint import Checkpointer, Progress
@@ -60,10 +60,11 @@ class DefaultTrainer:
         self.progress = Progress()
         _check_look_alikes(cfg)
         _check_parts(cfg)
+        self.bad = build_bad_drawings(cfg)
         self.drawings, tests = build_datasets(cfg)
         _check_selection(cfg, next(iter(tests.values())))
         self.loader = self._loader_from(0)
-        self.testers = build_testers(cfg, tests, training=self.drawings)
+        self.testers = build_testers(cfg, tests, training=self.drawings, bad=self.bad)
         self.model = build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)).to(self.device)
         self.step = TrainStep(
             self.model,
@@ -109,7 +110,7 @@ class DefaultTrainer:
         if loop.iteration >= loop.max_iterations:
             get_logger().info(f"the run is finished: all {loop.max_epochs} epochs are done")
             return {self.cfg.TEST.SELECT_BY: self.progress.best}
-        fill_if_cached(self.cfg, *lists_of(self.testers), training=self.drawings)
+        fill_if_cached(self.cfg, *lists_of(self.testers), training=self.drawings, bad=self.bad)
         try:
             loop.run()
         except BadStep as bad:
@@ -210,6 +211,7 @@ class DefaultTrainer:
             world_size=comm.world_size(),
             neighbours={made: table.numpy() for made, table in self.progress.look_alikes.items()},
             device=self.device,
+            bad=self.bad,
         )
 
 

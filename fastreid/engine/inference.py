@@ -36,6 +36,7 @@ def extract(
     dtype: torch.dtype | None = None,
     done: Mapping[int, Tensor] | None = None,
     keep: Callable[[Tensor, Tensor], None] | None = None,
+    leave_out: bool = False,
 ) -> Embeddings:
     """The features of all drawings, in every process.
 
@@ -48,6 +49,7 @@ def extract(
         dtype: of the network's products; None: float32.
         done: first row -> features of batches that are left out, as one process has them from an earlier run.
         keep: called with the rows (B,) and features (B, D) of each batch once they are made.
+        leave_out: drawings that no batch holds have no row; else every one is in a batch.
 
     Raises:
         NumbersError: features are NaN, Inf or zero; the drawings are named.
@@ -66,7 +68,12 @@ def extract(
             rows.append(batch.rows)
             if keep is not None:
                 keep(batch.rows, part)
-    return Embeddings.of(features if comm.world_size() == 1 else _gathered(features, rows), drawings)
+    if comm.world_size() > 1:
+        features, rows = _gathered(features, rows)
+    held = torch.cat(rows).unique() if leave_out else features
+    if len(held) < len(drawings):
+        features, drawings = features[held], [drawings[row] for row in held.tolist()]
+    return Embeddings.of(features, drawings)
 
 
 def _table(num_rows: int, width: int) -> Tensor:
@@ -74,15 +81,15 @@ def _table(num_rows: int, width: int) -> Tensor:
         return torch.empty(num_rows, width)
 
 
-def _gathered(features: Tensor, rows: Sequence[Tensor]) -> Tensor:
-    """All rows in every process, from tables of which each process has filled its share; a share may be none."""
+def _gathered(features: Tensor, rows: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """The whole table and what is filled of it in every process, from tables of which each has filled its share, or none."""
     mine = torch.cat(list(rows)) if rows else None
     shares = comm.gather(None if mine is None else (mine, features[mine]))
     given = [share for share in shares if share is not None]
     whole = features if rows else _table(len(features), given[0][1].shape[1])
     for share_rows, share in given:
         whole[share_rows] = share
-    return whole
+    return whole, [share_rows for share_rows, _ in given]
 
 
 def features_of(model: nn.Module, images: Tensor, *, flip: bool = False, dtype: torch.dtype | None = None) -> Tensor:

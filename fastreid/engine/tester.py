@@ -100,21 +100,22 @@ class Tester(Results):
     Args:
         embed: gives the features of a list of drawings; every process calls it.
         evaluator: ranks and scores.
-        training: the training drawings, for steps that learn from them; empty where there are none.
+        embed_training: gives those of the training drawings, for steps that learn from them; None where there are none.
         weights_sha256: of the weights under test; "" where that is not known.
     """
 
     embed: Callable[[nn.Module, Sequence[Drawing]], Embeddings]
     evaluator: Evaluator
-    training: Sequence[Drawing] = ()
+    embed_training: Callable[[nn.Module], Embeddings] | None = None
     weights_sha256: str = ""
 
     def test(self, model: nn.Module) -> Evaluation:
         """Rank and score; every process must call it, and every process gets the answer."""
+        learn = self.embed_training
         return self.evaluator(
             self.embed(model, self.queries),
             self.embed(model, self.gallery),
-            training=(lambda: self.embed(model, self.training).features) if self.training else None,
+            training=None if learn is None else (lambda: learn(model).features),
             model=self.weights_sha256,
         )
 

@@ -54,7 +54,7 @@ class ListFaults(InputError):
     """
 
     def __init__(self, faults: Mapping[str, Sequence[str]], sound: Sequence[tuple[Drawing, ...]] = ()):
-        super().__init__("; ".join(_told(where, found) for where, found in faults.items()))
+        super().__init__("; ".join(told(found, where) for where, found in faults.items()))
         self.faults = {where: tuple(found) for where, found in faults.items()}
         self.sound = tuple(sound)
 
@@ -148,12 +148,12 @@ def refuse(faults: Sequence[str], where: str) -> None:
         raise ListFaults({where: faults})
 
 
-def _told(where: str, faults: Sequence[str]) -> str:
-    if len(faults) == 1:
-        return f"{where}: {one_line(faults[0])}"
-    told = "; ".join(one_line(fault) for fault in faults[:NUM_FAULTS_TOLD])
+def told(faults: Sequence[str], where: str) -> str:
+    """The first 20 faults and how many there are, in one line; "" when there are none."""
+    if len(faults) < 2:
+        return "".join(f"{where}: {one_line(fault)}" for fault in faults)
     first = f", the first {NUM_FAULTS_TOLD}" if len(faults) > NUM_FAULTS_TOLD else ""
-    return f"{where}: {len(faults)} faults{first}: {told}"
+    return f"{where}: {len(faults)} faults{first}: {'; '.join(one_line(fault) for fault in faults[:NUM_FAULTS_TOLD])}"
 
 
 Entry = tuple[int, tuple[str, str, int]]

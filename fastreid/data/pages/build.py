@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fastreid.config import CfgNode
+from fastreid.data.bad_drawings import BadDrawings, sort_out
 from fastreid.data.image import read_drawing
 from fastreid.data.pages.cache import Filled, PageCache
 from fastreid.data.samples import Read
@@ -30,24 +31,28 @@ def build_reader(cfg: CfgNode) -> Read:
     return functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
 
 
-def max_bad_images(cfg: CfgNode) -> int | None:
-    """How many training drawings that cannot be read a run passes over; None where the first stops it."""
-    return cfg.INPUT.MAX_BAD_IMAGES if cfg.INPUT.ON_BAD_IMAGE == "skip" else None
+def build_bad_drawings(cfg: CfgNode) -> BadDrawings | None:
+    """What takes note, for a whole run, of training drawings that cannot be read; None where the first stops it."""
+    return BadDrawings(cfg.INPUT.MAX_BAD_IMAGES) if cfg.INPUT.ON_BAD_IMAGE == "skip" else None
 
 
-def fill_if_cached(cfg: CfgNode, *lists: Sequence[Drawing], training: Sequence[Drawing] = ()) -> None:
+def fill_if_cached(
+    cfg: CfgNode, *lists: Sequence[Drawing], training: Sequence[Drawing] = (), bad: BadDrawings | None = None
+) -> None:
     """Fill the cache, if DATASETS.CACHE is on, with all that a run will read: once, when nothing else can be wrong.
 
     Args:
         cfg: settings.
         lists: drawings that all must be read.
         training: drawings to train on, some of which INPUT.ON_BAD_IMAGE may pass over.
+        bad: of `build_bad_drawings`, takes note of those; one of its own when None.
 
     Raises:
-        InputError: some of the drawings cannot be read; all are told.
+        InputError: drawings that are needed cannot be read, too many of the others, or none of a patent; all are told.
     """
     if cfg.DATASETS.CACHE.ENABLED:
-        fill_cache(cfg, build_cache(cfg), [drawing for drawings in lists for drawing in drawings], training=training)
+        drawings = [drawing for list_ in lists for drawing in list_]
+        fill_cache(cfg, build_cache(cfg), drawings, training=training, bad=bad)
 
 
 def build_cache(cfg: CfgNode) -> PageCache:
@@ -58,7 +63,12 @@ def build_cache(cfg: CfgNode) -> PageCache:
 
 
 def fill_cache(
-    cfg: CfgNode, cache: PageCache, drawings: Sequence[Drawing], *, training: Sequence[Drawing] = ()
+    cfg: CfgNode,
+    cache: PageCache,
+    drawings: Sequence[Drawing],
+    *,
+    training: Sequence[Drawing] = (),
+    bad: BadDrawings | None = None,
 ) -> Filled:
     """Make the pages that are missing with DATALOADER.NUM_WORKERS processes, with a bar where somebody looks on.
 
@@ -70,17 +80,9 @@ def fill_cache(
             bar.total = num
             bar.update(done - bar.n)
 
-        filled = cache.fill(
-            drawings,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-            on_page=on_page,
-            training=training,
-            max_bad=max_bad_images(cfg) or 0,
-        )
+        filled = cache.fill([*drawings, *training], num_workers=cfg.DATALOADER.NUM_WORKERS, on_page=on_page)
     if filled.num_made:
         get_logger().info(f"{cache.path}: made {filled.num_made} pages, {filled.num_kept} were there")
-    if filled.num_bad:
-        get_logger().warning(
-            f"training drawings that cannot be read and are passed over (INPUT.ON_BAD_IMAGE): {filled.num_bad}"
-        )
+    needed = {drawing.path for drawing in drawings}
+    sort_out(filled.faults, needed=needed, training=training, bad=bad or build_bad_drawings(cfg))
     return filled

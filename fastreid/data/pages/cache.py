@@ -5,40 +5,38 @@ takes tens of microseconds in any number of processes, which share what the syst
 
     files   path, its size and times of change, the sha256 of what it held, and a mark over all of these
     pages   sha256 of a file -> height, width, and zstd of that sha256 and the grey levels, with zstd's checksum
+    faults  path of a file that is no sound image, its size and times of change, what is wrong, and a mark as above
 
-So equal files share a page, a file that was only touched or moved with the folder is not decoded again, and a damaged
-entry is found out when it is read.
+So equal files share a page, a file that was only touched or moved with the folder is not decoded again, nor is a bad
+one until it changes, and a damaged entry is found out when it is read.
 """
 
 import hashlib
 import os
+import signal
 import sqlite3
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import PIL
 
-from fastreid.data.datasets.base import refuse
 from fastreid.data.image import MAX_PIXELS, read_drawing
-from fastreid.data.pages.entries import Made, State, holds, make_all, mark, state_of, unpacked
-from fastreid.data.pages.tables import FILES, PAGE, is_damaged, is_held, is_ours, open_to_write
+from fastreid.data.messages import one_line
+from fastreid.data.pages.entries import Bad, Made, State, decoded, holds, mark, state_of, unpacked
+from fastreid.data.pages.tables import FAULTS, FILES, PAGE, is_damaged, is_held, is_ours, knows_faults, open_to_write
 from fastreid.structures import Drawing
-from fastreid.utils.errors import EnvironmentFault, StorageError
+from fastreid.utils.errors import StorageError
+from fastreid.utils.exits import TellableFault
 from fastreid.utils.locks import alone
 from fastreid.utils.logger import get_logger
-from fastreid.utils.processes import clean_pool
 
 FORMAT = 1  # of the tables and of what stands in them
-DECODER = 1  # grows whenever `read_image` gives other pixels for the same file
+DECODER = 1  # grows whenever `read_image` gives other pixels for the same file, or takes one that it refused
 
-_TASK = 16  # files a process is given at a time
 _COMMIT_S = 2.0  # what a kill may lose
 
 
@@ -48,12 +46,12 @@ class Filled:
 
     Args:
         num_made, num_kept: pages that were decoded, and drawings whose page was there.
-        num_bad: drawings that cannot be read.
+        faults: path to why its drawing cannot be read, in one line with the list's line.
     """
 
     num_made: int
     num_kept: int
-    num_bad: int
+    faults: Mapping[str, str]
 
 
 class PageCache:
@@ -110,45 +108,45 @@ class PageCache:
         *,
         num_workers: int = 0,
         on_page: Callable[[int, int], None] | None = None,
-        training: Sequence[Drawing] = (),
-        max_bad: int = 0,
     ) -> Filled:
         """Make the pages that are missing or whose files changed; one run does while others wait.
 
-        A kill loses the last seconds' pages and nothing else.
+        A kill loses the last seconds' pages and nothing else, and Ctrl-C not even these.
 
         Args:
-            drawings: of any lists; all must be read.
+            drawings: of any lists.
             num_workers: processes that decode; 0 decodes in this one.
             on_page: called after each file with how many are done and how many there are to do.
-            training, max_bad: further drawings, and how many of them may be bad; those are left out.
+
+        Returns:
+            What it came to, with the drawings that cannot be read: judge them, as `sort_out` does.
 
         Raises:
-            InputError: more images that cannot be read; all are told, the first 20 by name, after the others are kept.
             StorageError: the folder cannot be written, the disk is full, or the cache is damaged.
             EnvironmentFault: a decoding process died.
+            TellableFault: Ctrl-C.
         """
-        needed = {drawing.path for drawing in drawings}
-        sources = {drawing.path: drawing for drawing in (*drawings, *training)}
-        if not self._stale(sources):  # nothing to write, so a folder that cannot be written is enough
-            return Filled(0, len(sources), 0)
+        sources = {drawing.path: drawing for drawing in drawings}
+        stale, faults = self._compared(sources)
+        if not stale:  # nothing to write, so a folder that cannot be written is enough
+            return Filled(0, len(sources) - len(faults), _told(faults, sources))
         with alone(self.path.with_suffix(".lock"), doing="reads drawings", setting="DATASETS.CACHE.FOLDER"):
             try:
                 connection = open_to_write(self.path)
                 try:
-                    stale = self._stale(sources)  # less than before, where another run was at it
-                    faults = self._make(connection, stale, num_workers=num_workers, on_page=on_page)
+                    stale, faults = self._compared(sources)  # less than before, where another run was at it
+                    found = self._make(connection, stale, num_workers=num_workers, on_page=on_page)
                 finally:
                     connection.close()
             except sqlite3.Error as error:
                 raise self._fault(error)
-        if len(faults) > max_bad or needed & faults.keys():
-            told = (f"{sources[path].source}: {fault}".removeprefix(": ") for path, fault in faults.items())
-            refuse(list(told), "the drawings")
-        return Filled(len(stale) - len(faults), len(sources) - len(stale), len(faults))
+        num_made, num_kept = len(stale) - len(found), len(sources) - len(stale) - len(faults)
+        return Filled(num_made, num_kept, _told(faults | found, sources))
 
     def mend(self) -> int:
-        """Forget the files that are gone or whose pages are damaged; gives how many. A later `fill` makes them anew.
+        """Forget the files that are gone, whose pages are damaged or that could not be read; gives how many.
+
+        A later `fill` reads them anew.
 
         Raises:
             StorageError: the folder cannot be written, or the cache is damaged as a whole.
@@ -189,69 +187,67 @@ class PageCache:
     ) -> dict[str, str]:
         """Write what the stale files hold; gives the faults by path."""
         faults: dict[str, str] = {}
-        waiting: list[Made] = []  # written together: whoever reads waits while a transaction grows beyond memory
-        saved = time.monotonic()
-        for done, (path, made) in enumerate(self._decoded(stale, num_workers), start=1):
-            if isinstance(made, str):
-                faults[path] = made
-            else:
+        waiting: list[Made | Bad] = []  # written together: whoever reads waits while a transaction grows beyond memory
+        saved, done = time.monotonic(), 0
+        try:
+            for done, made in enumerate(decoded(stale, num_workers, self.longest_px, self.max_pixels), start=1):
                 waiting.append(made)
-            if time.monotonic() > saved + _COMMIT_S or done == len(stale):
-                self._write(connection, waiting)
-                waiting, saved = [], time.monotonic()
-            if on_page is not None:
-                on_page(done, len(stale))
+                if isinstance(made, Bad):
+                    faults[made.path] = made.fault
+                if time.monotonic() > saved + _COMMIT_S or done == len(stale):
+                    self._write(connection, waiting)
+                    waiting, saved = [], time.monotonic()
+                if on_page is not None:
+                    on_page(done, len(stale))
+        except KeyboardInterrupt:
+            self._write(connection, waiting)  # again, if it came between writing and forgetting, which changes nothing
+            told = f"stopped by the keyboard; {self.path} keeps what was read of {done} of {len(stale)} files"
+            raise TellableFault(told, 128 + signal.SIGINT)
         return faults
 
-    def _write(self, connection: sqlite3.Connection, entries: Sequence[Made]) -> None:
-        pages = [(made.digest, *made.page) for made in entries if made.page is not None]
-        rows = [(self._key(made.path), *made.state, made.digest) for made in entries]
+    def _write(self, connection: sqlite3.Connection, entries: Sequence[Made | Bad]) -> None:
+        made = [entry for entry in entries if isinstance(entry, Made)]
+        bad = [entry for entry in entries if isinstance(entry, Bad) and entry.state is not None]
+        pages = [(entry.digest, *entry.page) for entry in made if entry.page is not None]
+        good_rows = [(self._key(entry.path), *entry.state, entry.digest) for entry in made]
+        bad_rows = [
+            (self._key(entry.path), *(entry.state or ()), entry.fault.encode(errors="replace")) for entry in bad
+        ]
         with connection:  # a transaction
             connection.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)", pages)
-            connection.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", [(*row, mark(row)) for row in rows]
-            )
+            for table, rows, other in (("files", good_rows, "faults"), ("faults", bad_rows, "files")):
+                marked = [(*row, mark(row)) for row in rows]
+                connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?, ?, ?)", marked)
+                connection.executemany(f"DELETE FROM {other} WHERE path = ?", [row[:1] for row in rows])
 
-    def _decoded(self, stale: dict[str, bytes | None], num_workers: int) -> Iterator[tuple[str, Made | str]]:
-        """Each stale file with what it holds or why that cannot be told, in order."""
-        items = iter(stale.items())
-        tasks = iter(lambda: list(islice(items, _TASK)), [])
-        if num_workers == 0:
-            for task in tasks:
-                yield from make_all(task, self.longest_px, self.max_pixels)
-            return
-        with clean_pool(num_workers, preload=__name__) as pool:
-            # Few at a time: what is done waits here until it is written.
-            given = (pool.submit(make_all, task, self.longest_px, self.max_pixels) for task in tasks)
-            running = deque(islice(given, 4 * num_workers))
-            try:
-                while running:
-                    yield from running.popleft().result()
-                    running.extend(islice(given, 1))
-            except BrokenProcessPool:
-                raise EnvironmentFault(
-                    "a decoding process died; free memory, or lower DATALOADER.NUM_WORKERS; a script of your own does its "
-                    'work under `if __name__ == "__main__":`'
-                )
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+    def _compared(self, sources: dict[str, Drawing]) -> tuple[dict[str, bytes | None], dict[str, str]]:
+        """The paths to be read, with the sha256 of a page that is there, and those that are known to be bad, with why.
 
-    def _stale(self, sources: dict[str, Drawing]) -> dict[str, bytes | None]:
-        """The paths whose page is missing or of another state of the file, with the sha256 of a page that is there."""
-        known: dict[bytes, tuple[State, bytes]] = {}
-        if self.path.exists():
-            try:
-                if is_ours(self._connection()):
-                    rows = self._connection().execute(FILES)
-                    known = {row[0]: (row[1:4], row[4]) for row in rows if holds(row)}
-            except sqlite3.Error as error:
-                raise self._fault(error)
+        To be read is what was not yet, or in another state of the file.
+        """
+        pages, faults = self._known(FILES), self._known(FAULTS)
         stale: dict[str, bytes | None] = {}
+        bad: dict[str, str] = {}
         for path in sources:
-            entry = known.get(self._key(path))
-            if entry is None or entry[0] != state_of(path):
-                stale[path] = None if entry is None else entry[1]
-        return stale
+            key, state = self._key(path), state_of(path)
+            page, fault = pages.get(key), faults.get(key)
+            if fault is not None and fault[0] == state:
+                bad[path] = fault[1].decode()
+            elif page is None or page[0] != state:
+                stale[path] = None if page is None else page[1]
+        return stale, bad
+
+    def _known(self, rows: str) -> dict[bytes, tuple[State, bytes]]:
+        """By a file's key its state and what is known of it, from FILES or FAULTS."""
+        if not self.path.exists():
+            return {}
+        try:
+            connection = self._connection()
+            if not is_ours(connection) or (rows == FAULTS and not knows_faults(connection)):
+                return {}
+            return {row[0]: (row[1:4], row[4]) for row in connection.execute(rows) if holds(row)}
+        except sqlite3.Error as error:
+            raise self._fault(error)
 
     def _mend(self, connection: sqlite3.Connection) -> int:
         whole = set()
@@ -264,11 +260,13 @@ class PageCache:
             for row in files
             if not (holds(row) and row[4] in whole and state_of(self._path(row[0])) is not None)
         ]
+        [num_bad] = connection.execute("SELECT count(*) FROM faults").fetchone()
+        connection.execute("DELETE FROM faults")
         connection.executemany("DELETE FROM files WHERE path = ?", lost)
         connection.execute("DELETE FROM pages WHERE digest NOT IN (SELECT digest FROM files)")
         connection.commit()
         connection.execute("VACUUM")
-        return len(lost)
+        return len(lost) + num_bad
 
     def _connection(self) -> sqlite3.Connection:
         """This process's and thread's connection to read by."""
@@ -298,3 +296,9 @@ class PageCache:
         if words not in self._told:  # once an epoch would be noise
             self._told.add(words)
             get_logger().warning(words)
+
+
+def _told(faults: Mapping[str, str], sources: Mapping[str, Drawing]) -> dict[str, str]:
+    """The faults as `read_drawing` tells them."""
+    names = {path: f"{one.source}: {one_line(path)}" for path, one in sources.items() if path in faults}
+    return {path: f"{name}: {faults[path]}".removeprefix(": ") for path, name in names.items()}

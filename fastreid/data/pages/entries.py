@@ -2,16 +2,22 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import zstandard
 
 from fastreid.data.image import open_image, page_of
-from fastreid.utils.errors import InputError
+from fastreid.data.messages import one_line
+from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.processes import clean_pool
 
 _LARGEST_SIDE = 1 << 24
+_TASK = 16  # files a process is given at a time
 
 State = tuple[int, int, int]  # size in bytes, time of change of the content and of anything, in ns
 
@@ -23,6 +29,14 @@ class Made(NamedTuple):
     state: State
     digest: bytes
     page: tuple[int, int, bytes] | None
+
+
+class Bad(NamedTuple):
+    """A file that cannot be read, and why, without its name; its state where the reason lies in what it holds."""
+
+    path: str
+    state: State | None
+    fault: str
 
 
 def state_of(path: str) -> State | None:
@@ -43,23 +57,60 @@ def holds(row: tuple) -> bool:
     return mark(row[:-1]) == row[-1]
 
 
-def make_all(
-    task: Sequence[tuple[str, bytes | None]], longest_px: int, max_pixels: int
-) -> list[tuple[str, Made | str]]:
-    return [(path, _make_one(path, known, longest_px=longest_px, max_pixels=max_pixels)) for path, known in task]
+def decoded(
+    files: Mapping[str, bytes | None], num_workers: int, longest_px: int, max_pixels: int
+) -> Iterator[Made | Bad]:
+    """What each file holds or why that cannot be told, in order.
+
+    Args:
+        files: path to the sha256 of a page that need not be made again.
+        num_workers: processes that decode; 0 decodes in this one.
+        longest_px, max_pixels: as for `read_image`.
+
+    Raises:
+        EnvironmentFault: a process died.
+    """
+    items = iter(files.items())
+    tasks = iter(lambda: list(islice(items, _TASK)), [])
+    if num_workers == 0:
+        for task in tasks:
+            yield from _make_all(task, longest_px, max_pixels)
+        return
+    with clean_pool(num_workers, preload=__name__) as pool:
+        # Few at a time: what is done waits here until it is written.
+        given = (pool.submit(_make_all, task, longest_px, max_pixels) for task in tasks)
+        running = deque(islice(given, 4 * num_workers))
+        try:
+            while running:
+                yield from running.popleft().result()
+                running.extend(islice(given, 1))
+        except BrokenProcessPool:
+            raise EnvironmentFault(
+                "a decoding process died; free memory, or lower DATALOADER.NUM_WORKERS; a script of your own does its "
+                'work under `if __name__ == "__main__":`'
+            )
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _make_one(path: str, known: bytes | None, *, longest_px: int, max_pixels: int) -> Made | str:
-    """What a file holds, or in words why it cannot be told."""
+def _make_all(task: Sequence[tuple[str, bytes | None]], longest_px: int, max_pixels: int) -> list[Made | Bad]:
+    return [_make_one(path, known, longest_px=longest_px, max_pixels=max_pixels) for path, known in task]
+
+
+def _make_one(path: str, known: bytes | None, *, longest_px: int, max_pixels: int) -> Made | Bad:
+    """What a file holds, or why that cannot be told."""
+    state: State | None = None
     try:
         with open_image(path) as file:
             status = os.fstat(file.fileno())  # before the reading: what changes during it is noticed next time
             digest = hashlib.sha256(file.read()).digest()
+            state = status.st_size, status.st_mtime_ns, status.st_ctime_ns
             file.seek(0)
             page = None if digest == known else page_of(file, path, max_pixels=max_pixels, longest_px=longest_px)
     except InputError as error:
-        return str(error)
-    state = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        # Memory that was short says nothing of the file.
+        lies_in_it = not isinstance(error.__context__, MemoryError)
+        return Bad(path, state if lies_in_it else None, str(error).removeprefix(f"{one_line(path)}: "))
     return Made(path, state, digest, None if page is None else _packed(digest, page))
 
 

@@ -9,10 +9,15 @@ _SCHEMA = """
 CREATE TABLE files (path BLOB PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, digest BLOB, mark BLOB) WITHOUT ROWID;
 CREATE TABLE pages (digest BLOB PRIMARY KEY, height INT, width INT, page BLOB);
 """
+_FAULTS = """
+CREATE TABLE IF NOT EXISTS
+faults (path BLOB PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, words BLOB, mark BLOB) WITHOUT ROWID
+"""
 
 _FILE = "path, size, mtime_ns, ctime_ns, f.digest, mark"
 PAGE = f"SELECT {_FILE}, height, width, page FROM files f JOIN pages p ON p.digest = f.digest WHERE path = ?"
 FILES = f"SELECT {_FILE} FROM files f JOIN pages p ON p.digest = f.digest"
+FAULTS = "SELECT path, size, mtime_ns, ctime_ns, words, mark FROM faults"
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
@@ -21,6 +26,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     if not is_ours(connection):
         connection.execute("PRAGMA page_size = 8192")
         connection.executescript(f"BEGIN; PRAGMA application_id = {_APPLICATION}; {_SCHEMA} COMMIT;")
+    connection.execute(_FAULTS)  # which files that are older than this table lack
     return connection
 
 
@@ -37,3 +43,8 @@ def is_held(error: sqlite3.Error) -> bool:
 def is_ours(connection: sqlite3.Connection) -> bool:
     """Whether the tables are there; another run may be about to make them."""
     return connection.execute("PRAGMA application_id").fetchone() == (_APPLICATION,)
+
+
+def knows_faults(connection: sqlite3.Connection) -> bool:
+    """Whether there is a table of images that cannot be read; files that are older than it have none."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'faults'").fetchone() is not None

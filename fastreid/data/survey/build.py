@@ -9,7 +9,6 @@ from tqdm import tqdm
 from fastreid.config import CfgNode
 from fastreid.data.build import build_dataset, build_sampler
 from fastreid.data.datasets.base import Dataset, ListFaults
-from fastreid.data.pages.build import max_bad_images
 from fastreid.data.survey.files import look_at_all
 from fastreid.data.survey.findings import Finding, Part, first_uses, of_copies, of_files, of_patents, of_splits
 from fastreid.data.survey.report import Survey
@@ -52,7 +51,7 @@ def survey(cfg: CfgNode, *, decode: bool) -> Survey:
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             on_file=bar.update,
         )
-    findings += of_files(parts, facts, may_skip=max_bad_images(cfg) is not None)
+    findings += of_files(parts, facts, may_skip=cfg.INPUT.ON_BAD_IMAGE == "skip")
     findings += of_splits(parts, may_overlap=cfg.DATASETS.ALLOW_OVERLAP)
     findings += _batches(cfg, parts)
     findings += of_patents(parts, num_instance=cfg.DATALOADER.NUM_INSTANCE)

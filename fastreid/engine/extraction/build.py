@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from fastreid import __version__
 from fastreid.config import CfgNode
+from fastreid.data.bad_drawings import BadDrawings
 from fastreid.data.build import build_datasets, build_test_datasets, build_test_loader
 from fastreid.data.pages.build import fill_if_cached
-from fastreid.engine.arithmetic import kind_for_features
+from fastreid.engine.arithmetic import kind_for_features, warn_if_slow
 from fastreid.engine.extraction.journal import Journals
 from fastreid.engine.inference import extract
 from fastreid.engine.setup import device_of
@@ -81,7 +82,12 @@ def build_tested_model(cfg: CfgNode, *, random_weights: bool = False) -> nn.Modu
 
 
 def embed(
-    cfg: CfgNode, model: nn.Module, drawings: Sequence[Drawing], *, journals: Journals | None = None
+    cfg: CfgNode,
+    model: nn.Module,
+    drawings: Sequence[Drawing],
+    *,
+    journals: Journals | None = None,
+    bad: BadDrawings | None = None,
 ) -> Embeddings:
     """The features of any list as a test sees it, without augmentation; every process must call it and gets them all.
 
@@ -92,14 +98,18 @@ def embed(
         model: the network, on its device.
         drawings: the list.
         journals: where batches are kept as they are made, and found again after a stop.
+        bad: takes note of drawings that cannot be read, which are left out; None: they are refused.
     """
     comm.share_buffers(model)
     device = device_of(cfg)
     load = functools.partial(
-        build_test_loader, cfg, drawings, rank=comm.rank(), world_size=comm.world_size(), device=device
+        build_test_loader, cfg, drawings, rank=comm.rank(), world_size=comm.world_size(), device=device, bad=bad
     )
     dtype = kind_for_features(cfg.TEST.NETWORK_PRECISION, device)
-    make = functools.partial(extract, model, drawings=drawings, device=device, flip=cfg.TEST.FLIP.ENABLED, dtype=dtype)
+    flip, leave_out = cfg.TEST.FLIP.ENABLED, bad is not None
+    make = functools.partial(
+        extract, model, drawings=drawings, device=device, flip=flip, dtype=dtype, leave_out=leave_out
+    )
     if journals is None:
         return make(load())
     journal = journals.of(drawings)
@@ -109,8 +119,11 @@ def embed(
         get_logger().info(f"{num} of {len(drawings)} features are there from a run that was stopped")
 
     def keep(rows: Tensor, features: Tensor) -> None:
+        first = int(rows[0])
+        if rows.tolist() != list(range(first, first + len(rows))):
+            return  # one stands in for a drawing that cannot be read, and a record knows its first row alone
         Embeddings.of(features, [drawings[row] for row in rows.tolist()])  # refuses what is not to be kept
-        journal.add(int(rows[0]), features)
+        journal.add(first, features)
 
     try:
         return make(load(done=comm.gather(set(done))[0]), done=done, keep=keep)
@@ -144,7 +157,10 @@ def extract_sets(
 
     Raises:
         EnvironmentFault: a folder cannot be written; told before any work.
+        InputError: a drawing cannot be read, also one of training with INPUT.ON_BAD_IMAGE skip: features have a row for
+            every drawing of the list.
     """
+    warn_if_slow(cfg.TEST.NETWORK_PRECISION, device_of(cfg), setting="TEST.NETWORK_PRECISION")
     root = Path(cfg.OUTPUT_DIR) / "features" if output is None else Path(output)
     origin = build_origin(cfg, random_weights=random_weights)
     model: nn.Module | None = None

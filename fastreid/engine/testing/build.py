@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from fastreid.config import CfgNode
+from fastreid.data.bad_drawings import BadDrawings
 from fastreid.data.build import build_datasets, build_test_datasets
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.image import read_image
-from fastreid.data.pages.build import fill_if_cached
+from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
 from fastreid.data.transforms.build import build_test_transforms
-from fastreid.engine.arithmetic import kind_for_features
+from fastreid.engine.arithmetic import kind_for_features, warn_if_slow
 from fastreid.engine.extraction.build import build_journals, build_origin, build_tested_model, embed
 from fastreid.engine.extraction.journal import Journals
 from fastreid.engine.predictor import Predictor
@@ -34,6 +35,7 @@ def build_testers(
     training: Sequence[Drawing] = (),
     weights_sha256: str = "",
     journals: Journals | None = None,
+    bad: BadDrawings | None = None,
 ) -> list[Tester]:
     """One tester for each test set, in the order of DATASETS.TESTS.
 
@@ -43,12 +45,15 @@ def build_testers(
         training: the training drawings, for steps that learn from them.
         weights_sha256: of the weights that will be tested; "" while they are still learning.
         journals: where their features are kept as they are made; None while they are still learning.
+        bad: of `build_bad_drawings`, takes note of training drawings that those steps leave out.
     """
+    warn_if_slow(cfg.TEST.NETWORK_PRECISION, device_of(cfg), setting="TEST.NETWORK_PRECISION")
     evaluator = build_evaluator(cfg, device=device_of(cfg))
     width, num_training = cfg.MODEL.HEADS.EMBEDDING_DIM or cfg.MODEL.BACKBONE.FEAT_DIM, len(training) or None
     for data in tests.values():
         num_gallery = len(data.gallery)
         evaluator.check(width=width, num_gallery=num_gallery, num_training=num_training, model=weights_sha256)
+    learn = functools.partial(embed, cfg, drawings=training, journals=journals, bad=bad)
     return [
         Tester(
             name=name,
@@ -57,7 +62,7 @@ def build_testers(
             **result_options(cfg),
             embed=functools.partial(embed, cfg, journals=journals),
             evaluator=evaluator,
-            training=training,
+            embed_training=learn if training else None,
             weights_sha256=weights_sha256,
         )
         for name, data in tests.items()
@@ -96,6 +101,7 @@ def run_test(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Evaluat
     """
     learns = cfg.TEST.WHITEN.ENABLED
     training = build_datasets(cfg)[0] if learns and cfg.TEST.WHITEN.LEARN_FROM == "train" else ()
+    bad = build_bad_drawings(cfg)
     origin = build_origin(cfg, random_weights=random_weights)
     journals = build_journals(cfg, Path(cfg.OUTPUT_DIR) / JOURNALS, origin)
     testers = build_testers(
@@ -104,9 +110,10 @@ def run_test(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Evaluat
         training=training,
         weights_sha256=origin.weights_sha256 if learns else "",
         journals=journals,
+        bad=bad,
     )
     model = build_tested_model(cfg, random_weights=random_weights)
-    fill_if_cached(cfg, training, *lists_of(testers))
+    fill_if_cached(cfg, *lists_of(testers), training=training, bad=bad)
     evaluations = {}
     for tester in testers:
         evaluations[tester.name] = tester.test(model)
@@ -121,6 +128,7 @@ def build_predictor(
     """The predictor of a config file; `Predictor.from_config` is the name to call."""
     more = [] if weights is None else ["MODEL.WEIGHTS", str(weights)]
     cfg = load_config(config_file, [*opts, *more])
+    warn_if_slow(cfg.TEST.NETWORK_PRECISION, device_of(cfg), setting="TEST.NETWORK_PRECISION")
     return Predictor(
         build_tested_model(cfg),
         build_test_transforms(cfg),

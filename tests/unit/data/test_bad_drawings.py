@@ -7,9 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fastreid.data.bad_drawings import BadDrawings
-from fastreid.data.loading import TrainLoader, Workers
-from fastreid.data.pages.cache import PageCache
+from fastreid.data.bad_drawings import BadDrawings, sort_out
+from fastreid.data.loading import TestLoader, TrainLoader, Workers
 from fastreid.data.samplers.stream import TrainingSampler
 from fastreid.data.transforms.page import Pipeline
 from fastreid.data.transforms.patch import RandomPatch
@@ -72,7 +71,7 @@ def an_epoch(drawings, *, num_workers=0, num=NUM // BATCH, **options):
 def test_the_next_drawing_of_the_patent_stands_in(drawings, warnings, num_workers):
     whole = an_epoch(drawings)
     spoil(drawings, 4, 8)
-    found = an_epoch(drawings, num_workers=num_workers, max_bad=2)
+    found = an_epoch(drawings, num_workers=num_workers, bad=BadDrawings(2))
     stand_in = {4: 5, 8: 6}
     assert found["rows"] == [stand_in.get(row, row) for row in whole["rows"]]
     assert found["levels"] == found["rows"]
@@ -83,8 +82,11 @@ def test_the_next_drawing_of_the_patent_stands_in(drawings, warnings, num_worker
 
 def test_each_is_told_once_however_often_it_is_asked_for(drawings, warnings):
     spoil(drawings, 4, 5)
-    found = an_epoch(drawings, num=4 * NUM // BATCH, max_bad=2)
+    bad = BadDrawings(2)
+    found = an_epoch(drawings, num=4 * NUM // BATCH, bad=bad)
     assert found["rows"].count(3) == 3 * 4
+    assert len(warnings) == 2
+    an_epoch(drawings, bad=bad)  # another loader of the run, as after a resume
     assert len(warnings) == 2
 
 
@@ -93,12 +95,12 @@ def test_too_many_and_a_patent_without_any_are_refused(drawings, warnings):
     with pytest.raises(
         InputError, match=r"it is training drawing 3 that cannot be read, and INPUT.MAX_BAD_IMAGES is 2"
     ):
-        an_epoch(drawings, max_bad=2)
+        an_epoch(drawings, bad=BadDrawings(2))
     spoil(drawings, 3, 4, 5)
     with pytest.raises(
-        InputError, match=r"[345]\.png: not an image.*; nor can any of the 3 drawings of its patent be read"
+        InputError, match=r"[345]\.png: not an image.*; nor can any of the 3 drawings of its patent 1 be read"
     ):
-        an_epoch(drawings, max_bad=20)
+        an_epoch(drawings, bad=BadDrawings(20))
 
 
 def test_the_first_is_refused_where_nobody_asked_to_go_on(drawings):
@@ -116,17 +118,46 @@ def test_a_note_of_nothing_new_tells_nothing(warnings):
         bad.note([(8, "another fault")])
 
 
-def test_the_cache_leaves_out_what_training_may_pass_over(drawings, tmp_path):
+def faults_of(drawings, *rows):
+    return {drawings[row].path: f"fault {row}" for row in rows}
+
+
+def test_what_the_fill_of_the_cache_found_is_told_by_name_and_not_told_again_by_a_loader(drawings, warnings):
     spoil(drawings, 4, 8)
-    cache = PageCache(tmp_path / "cache", longest_px=0)
-    filled = cache.fill(drawings[12:], training=drawings, max_bad=2)
-    assert (filled.num_made, filled.num_bad) == (22, 2)
-    again = cache.fill(drawings[12:], training=drawings, max_bad=2)
-    assert (again.num_made, again.num_kept, again.num_bad) == (0, 22, 2)
-    with pytest.raises(InputError, match="2 faults"):
-        cache.fill(drawings[12:], training=drawings, max_bad=1)
-    with pytest.raises(InputError, match="2 faults"):
-        cache.fill(drawings[4:5], training=drawings, max_bad=2)
+    bad = BadDrawings(2)
+    sort_out(faults_of(drawings, 4, 8), training=drawings, bad=bad)
+    assert [words.split(";")[0] for words in warnings[:2]] == ["fault 4", "fault 8"]
+    assert "are passed over (INPUT.ON_BAD_IMAGE): 2" in warnings[2]
+    an_epoch(drawings, bad=bad)
+    assert len(warnings) == 3
+
+
+def test_too_many_that_the_fill_found_name_the_limit(drawings):
+    told = "training drawings: 2 faults: fault 4; fault 8; 2 cannot be read, and INPUT.MAX_BAD_IMAGES is 1"
+    with pytest.raises(InputError, match=f"^{told}$"):
+        sort_out(faults_of(drawings, 4, 8), training=drawings, bad=BadDrawings(1))
+
+
+def test_what_a_test_needs_and_a_patent_without_any_are_told_apart_and_at_once(drawings):
+    faults = faults_of(drawings, 0, 3, 4, 5, 8)
+    with pytest.raises(InputError) as refusal:
+        sort_out(faults, needed={drawings[0].path}, training=drawings[1:], bad=BadDrawings(9))
+    of_tests, patents = str(refusal.value).split("; patents to train on: ")
+    assert of_tests.startswith("drawings that must be read: fault 0; INPUT.ON_BAD_IMAGE skip is for training")
+    assert patents == "fault 3; nor can any of the 3 drawings of its patent 1 be read"
+    with pytest.raises(InputError, match=r"^the drawings: 5 faults: fault 0; fault 3; fault 4"):
+        sort_out(faults, needed={drawings[0].path}, training=drawings[1:])
+
+
+def test_a_test_loader_leaves_bad_drawings_out_only_where_it_is_told_to(drawings, warnings):
+    spoil(drawings, 4, 8)
+    options = {"transform": Pipeline([]), "batch_size": BATCH}
+    batches = list(TestLoader(drawings, **options, bad=BadDrawings(2)))
+    assert [len(batch.rows) for batch in batches] == [8, 8, 8]
+    assert {row for batch in batches for row in batch.rows.tolist()} == set(range(NUM)) - {4, 8}
+    assert all("left out of what is learnt" in words for words in warnings)
+    with pytest.raises(InputError, match=r"4\.png: not an image.*; a hint$"):
+        list(TestLoader(drawings, **options, hint="a hint"))
 
 
 def test_a_patch_of_a_drawing_that_cannot_be_read_is_left_out(drawings):

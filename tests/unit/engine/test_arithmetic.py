@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fastreid.engine import arithmetic
-from fastreid.engine.arithmetic import autocast, kind_for_features, kind_for_training
+from fastreid.engine.arithmetic import autocast, kind_for_features, kind_for_training, warn_if_slow
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
 
@@ -24,13 +24,21 @@ def test_float16_trains_on_a_gpu_and_stays_float32_on_a_cpu(told):
     assert "on this one the run is in float32" in told[0]
 
 
-@pytest.mark.parametrize("kind", [kind_for_training, kind_for_features])
-def test_bfloat16_is_for_any_device_and_one_without_units_is_told(kind, told, monkeypatch):
+def test_bfloat16_is_for_any_device_and_one_without_units_is_told(told, monkeypatch):
     monkeypatch.setattr(arithmetic, "has_bfloat16_units", lambda device: device is GPU)
-    assert kind("bfloat16", GPU) is torch.bfloat16
+    assert kind_for_training("bfloat16", GPU) is torch.bfloat16
     assert not told
-    assert kind("bfloat16", CPU) is torch.bfloat16
-    assert "for which this device has no units" in told[0]
+    assert kind_for_training("bfloat16", CPU) is torch.bfloat16
+    assert "SOLVER.AMP.DTYPE is bfloat16, for which this device has no units" in told[0]
+
+
+def test_what_is_asked_at_every_evaluation_is_told_once_beforehand(told, monkeypatch):
+    monkeypatch.setattr(arithmetic, "has_bfloat16_units", lambda device: False)
+    for _ in range(3):
+        assert kind_for_features("bfloat16", CPU) is torch.bfloat16
+    assert not told
+    warn_if_slow("bfloat16", CPU, setting="TEST.NETWORK_PRECISION")
+    assert "TEST.NETWORK_PRECISION is bfloat16, for which this device has no units" in told[0]
 
 
 def test_features_in_float16_are_for_gpus():

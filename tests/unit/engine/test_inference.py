@@ -57,6 +57,13 @@ def test_each_row_holds_its_drawing_s_features_whatever_the_order_of_batches():
     assert given.cameras == (-1,) * 5
 
 
+def test_drawings_that_no_batch_holds_have_no_row_where_that_is_asked_for():
+    images, rows = torch.rand(4, 3, 4, 6), torch.tensor([0, 3, 3, 1])  # 3 stands in for 2
+    given = extract(LeftHalf(), [Batch(images, rows, rows)], drawings(4), device=torch.device("cpu"), leave_out=True)
+    assert given.names == ("0.png", "1.png", "3.png")
+    assert torch.equal(given.features, LeftHalf()(images)[[0, 3, 2]])
+
+
 def test_features_that_are_no_numbers_are_refused_and_their_drawings_named():
     images = torch.rand(3, 3, 4, 6)
     images[1] = float("nan")
