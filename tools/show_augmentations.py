@@ -14,6 +14,7 @@ from fastreid.data.generated import draw_patent, png_bytes
 from fastreid.data.image import read_image
 from fastreid.data.transforms.build import BATCH_STEPS, PAGE_STEPS, build_train_transforms
 from fastreid.structures import Drawing
+from fastreid.utils.errors import InputError
 from fastreid.utils.exits import CommandParser, run_tool
 from fastreid.utils.files import atomic_write
 from fastreid.utils.seeding import keyed_torch
@@ -26,6 +27,8 @@ MARGIN_PX, TEXT_PX, GREYS = 100, 13, 12
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
+    if args.output.suffix.lower() != ".png":
+        raise InputError(f"--output is {args.output}; the picture is a PNG, so its name ends in .png")
     pages = [read_image(path) for path in args.image] or [_generated(0)]
     off = [word for switch in SWITCHES for word in (f"INPUT.{switch}.ENABLED", False)]
     rows = []

@@ -5,7 +5,6 @@ one thread of computation, so no thread pool of the parent is used; a worker tou
 never CUDA; and it starts in a second without importing anything again. Elsewhere the platform's own way is taken.
 """
 
-import contextlib
 import os
 import signal
 import sys
@@ -28,6 +27,7 @@ from fastreid.data.samplers.stream import InferenceSampler
 from fastreid.data.samples import DrawingDataset, Item, Levels, Read, Transform, collate
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import EnvironmentFault, FastreidError, InputError
+from fastreid.utils.processes import held_back
 
 NUM_DRAWINGS_TOLD = 3
 CPU = torch.device("cpu")
@@ -256,7 +256,7 @@ class _Feed:
                 multiprocessing_context="fork" if several and sys.platform == "linux" else None,
                 generator=torch.Generator(),  # else it takes a number from the generator that the run's weights come from
             )
-            with _held_back():
+            with held_back(*MAIN_ANSWERS):  # one that comes while a worker starts finds it ready
                 return iter(loader)
 
     def _fault(self, reason: str) -> EnvironmentFault:
@@ -282,16 +282,6 @@ class _Remembered:
         for batch in self.items:
             self.awaited.append(batch)
             yield batch
-
-
-@contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    """Inside, signals wait: one that comes while a worker starts finds it ready. What is forked inside keeps waiting."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, MAIN_ANSWERS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _leave_signals_to_main(worker: int) -> None:

@@ -69,9 +69,19 @@ class Manifest:
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """`NAME was 1 and is 2` for every name whose value differs."""
-    names = sorted(before.keys() | now.keys())
-    return [f"{n} was {before.get(n)} and is {now.get(n)}" for n in names if before.get(n) != now.get(n)]
+    """`NAME was 1 and is 2` for every name whose value differs, with a word where one side does not know the name."""
+    return [_told(name, before, now) for name in sorted(before.keys() | now.keys()) if _differs(name, before, now)]
+
+
+def _differs(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return name not in before or name not in now or before[name] != now[name]
+
+
+def _told(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    then, today = ("unused" if values.get(name) == "" else values.get(name) for values in (before, now))
+    if name not in before:
+        return f"{name}, which is {today}, is newer than the features"
+    return f"{name} was {then} and is {today}" if name in now else f"{name}, which was {then}, is gone"
 
 
 def read_manifest(folder: str | os.PathLike) -> Manifest:

@@ -44,7 +44,7 @@ def run_tool(main: Callable[[Sequence[str] | None], int]) -> int:
     try:
         return main(arguments)
     except KeyboardInterrupt:
-        print("stopped by the keyboard; nothing was saved", file=sys.stderr)
+        print("stopped by the keyboard; only what was finished before is kept", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output left, as with `| head`
         sys.stderr.close()

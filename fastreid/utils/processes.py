@@ -1,15 +1,22 @@
 """Processes that do one kind of work beside the main one."""
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, TypeVar
+
+Thing = TypeVar("Thing")
 
 
 def clean_pool(num_workers: int, *, preload: str) -> ProcessPoolExecutor:
     """A pool of processes that start clean and end with the one that started them, however that ends.
 
     A forked copy of a process that runs threads can hang, so where there is a fork server it makes them; it imports once.
+    Ctrl-C in a terminal reaches every process; only the one that made the pool answers it.
 
     Args:
         num_workers: how many, at least 1.
@@ -18,7 +25,43 @@ def clean_pool(num_workers: int, *, preload: str) -> ProcessPoolExecutor:
     clean = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(clean)
     context.set_forkserver_preload([preload])
-    return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_end_with_parent)
+    return _CleanPool(num_workers, mp_context=context, initializer=_end_with_parent)
+
+
+@contextlib.contextmanager
+def held_back(*signals: int) -> Iterator[None]:
+    """Inside, these signals wait. What is started inside keeps them waiting, unless it is told otherwise."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _without_keyboard() -> Iterator[None]:
+    """Inside, Ctrl-C waits, also one that reached another thread of this process; what is started never sees it."""
+    if threading.current_thread() is not threading.main_thread():  # no signal interrupts it
+        with held_back(signal.SIGINT):
+            yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        with held_back(signal.SIGINT):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
+class _CleanPool(ProcessPoolExecutor):
+    """A pool whose workers never see Ctrl-C, and that is not torn down while one of them starts."""
+
+    def submit(self, fn: Callable[..., Thing], /, *args: Any, **kwargs: Any) -> Future[Thing]:
+        with _without_keyboard():  # workers, and the server that forks them, are started here when they are needed
+            return super().submit(fn, *args, **kwargs)
 
 
 def is_starting() -> bool:

@@ -79,7 +79,8 @@ def test_training_goes_on_without_bad_images_where_it_is_told_to_and_a_test_neve
         for name in ("train_patent_trn.txt", "val_query_patent.txt")
     )
     trained.write_bytes(trained.read_bytes()[:100])
-    skip = ("INPUT.ON_BAD_IMAGE", "skip")
+    skip = ("INPUT.ON_BAD_IMAGE", "skip", "TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 4)
+    skip += ("TEST.WHITEN.ENABLED", True, "TEST.WHITEN.LEARN_FROM", "train", "TEST.WHITEN.DIM", 8)
     for name, words in (("files", ()), ("cache", ("DATASETS.CACHE.ENABLED", True))):
         (tmp_path / name).mkdir()
         code, output, errors = train(tmp_path / name, root, *skip, *words)

@@ -15,6 +15,7 @@ from PIL import Image
 from fastreid.data.image import read_drawing
 from fastreid.data.pages.cache import PageCache
 from fastreid.structures import Drawing
+from fastreid.utils.exits import TellableFault
 
 REPOSITORY = Path(__file__).parents[2]
 NUM = 300
@@ -28,6 +29,17 @@ drawings = [Drawing(str(path), path.name, "1") for path in sorted(Path(sys.argv[
 print("begins", flush=True)
 filled = cache.PageCache(Path(sys.argv[1], "cache"), longest_px=60).fill(drawings, num_workers=workers)
 print(filled.num_made, flush=True)
+"""
+
+STOPPABLE = """
+import sys
+from pathlib import Path
+from fastreid.data.pages.cache import PageCache
+from fastreid.structures import Drawing
+from fastreid.utils.exits import run_tool
+drawings = [Drawing(str(path), path.name, "1") for path in sorted(Path(sys.argv[1], "data").iterdir())]
+print("begins", flush=True)
+sys.exit(run_tool(lambda _: PageCache(Path(sys.argv[1], "cache"), longest_px=60).fill(drawings, num_workers=2)))
 """
 
 
@@ -81,6 +93,31 @@ def test_kills_lose_no_page_that_was_written(root, num_workers):
     assert num_pages[-1] > 0
     assert num_made(start(root, num_workers)) == NUM - num_pages[-1]
     check(root)
+
+
+@pytest.mark.parametrize("after_s", [0.3, 1.0])
+def test_ctrl_c_while_workers_start_is_told_in_one_line(root, after_s):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", STOPPABLE, root]
+    with subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, **pipes) as run:
+        assert run.stdout.readline() == "begins\n"
+        time.sleep(after_s)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+        _, told = run.communicate(timeout=60)
+    assert (run.returncode, len(told.splitlines())) == (130, 1), told
+    assert "stopped by the keyboard" in told
+
+
+def test_ctrl_c_keeps_what_was_read(root):
+    def stop(done, num):
+        if done == 20:
+            raise KeyboardInterrupt
+
+    cache = PageCache(root / "cache", longest_px=60)
+    drawings = [Drawing(str(path), path.name, "1") for path in (root / "data").iterdir()]
+    with pytest.raises(TellableFault, match=f"sqlite keeps what was read of 20 of {NUM} files") as end:
+        cache.fill(drawings, on_page=stop)
+    assert (end.value.exit_code, cache.size()[0]) == (130, 20)
 
 
 def test_two_runs_at_once_decode_every_file_once(root):

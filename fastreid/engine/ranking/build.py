@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fastreid.config import CfgNode
+from fastreid.config import CfgNode, get_cfg
 from fastreid.engine.extraction.build import feature_settings, training_set
 from fastreid.engine.setup import device_of
 from fastreid.engine.tester import Results
@@ -147,8 +147,12 @@ def _training_of(cfg: CfgNode, folder: Path, origin: Origin) -> Features | None:
 
 
 def _compare(cfg: CfgNode, folder: Path, origin: Origin, *, weights_asked: bool) -> None:
-    """Say, or refuse, that features were made from something else than the config names."""
-    changes = changed(origin.settings, feature_settings(cfg, random_weights=not origin.weights))
+    """Say, or refuse, that features were made from something else than the config names.
+
+    A setting that is newer than the features had its default, as for checkpoints.
+    """
+    defaults, now = (feature_settings(given, random_weights=not origin.weights) for given in (get_cfg(), cfg))
+    changes = changed(defaults | dict(origin.settings), now)
     if changes:
         get_logger().warning(f"{folder}: the saved features count, though {'; '.join(changes)}")
     named = cfg.MODEL.WEIGHTS

@@ -65,6 +65,13 @@ def test_the_picture_is_the_same_each_time_and_has_a_row_for_each_drawing(given,
         assert image.height == 44 * 2 * (len(tool.SWITCHES) + 1)
 
 
+@pytest.mark.parametrize("name", ["out", "out.jpg", "png"])
+def test_a_name_that_is_no_pngs_is_refused(name, given, tool):
+    with pytest.raises(InputError, match=r"the picture is a PNG, so its name ends in \.png"):
+        tool.main(["--output", str(given / name)])
+    assert not (given / name).exists()
+
+
 def test_a_file_that_is_no_drawing_is_refused(given, tool):
     with pytest.raises(InputError, match=r"a\.yml"):
         tool.main(["--output", str(given / "out.png"), "--image", str(given / "a.yml")])

@@ -190,7 +190,9 @@ def test_the_folders_that_can_be_ranked_are_found(tmp_path):
 
 
 def test_a_setting_that_one_side_does_not_know_counts_as_changed():
-    assert changed({"A": 1, "B": 2}, {"B": 2, "C": 3}) == ["A was 1 and is None", "C was None and is 3"]
+    told = ["A, which was 1, is gone", "C, which is None, is newer than the features"]
+    assert changed({"A": 1, "B": 2}, {"B": 2, "C": None}) == told
+    assert changed({"A": ""}, {"A": 0.02}) == ["A was unused and is 0.02"]
 
 
 def test_features_are_written_and_checked_without_a_copy_of_them_in_memory(tmp_path, measured):
