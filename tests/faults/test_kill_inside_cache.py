@@ -79,16 +79,30 @@ def check(root):
     assert all(np.array_equal(cache.read(drawing), read_drawing(drawing, longest_px=60)) for drawing in drawings)
 
 
+def pages(root):
+    """How many pages the cache holds."""
+    cache = PageCache(root / "cache", longest_px=60)
+    return cache.size()[0] if cache.path.exists() and cache.path.stat().st_size else 0
+
+
+def wait_for_pages(root, num, filling):
+    """Until the cache holds more than `num` pages, or the fill is over."""
+    deadline = time.monotonic() + 60
+    while filling.poll() is None and time.monotonic() < deadline and pages(root) <= num:
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_kills_lose_no_page_that_was_written(root, num_workers):
     chance, num_pages = random.Random(num_workers), [0]
     for _ in range(4):
         filling = start(root, num_workers)
-        time.sleep(chance.uniform(0.05, 0.25) + 2.5 * (num_workers > 0))  # workers take a while to start
+        if num_workers:  # they take a while to start
+            wait_for_pages(root, num_pages[-1], filling)
+        time.sleep(chance.uniform(0.05, 0.25))
         filling.send_signal(signal.SIGKILL)
         filling.communicate(timeout=30)
-        cache = PageCache(root / "cache", longest_px=60)
-        num_pages.append(cache.size()[0] if cache.path.exists() else 0)
+        num_pages.append(pages(root))
     assert num_pages == sorted(num_pages)
     assert num_pages[-1] > 0
     assert num_made(start(root, num_workers)) == NUM - num_pages[-1]
