@@ -2,48 +2,65 @@
 """Train once for each choice and seed, and tell what each choice changes: tools/ablate.py --config-file FILE --rows FILE ..."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
-from fastreid.engine.ablation.build import compare_runs, plan_runs, train_and_test
+from fastreid.engine.ablation.build import Ablation, attempt
 from fastreid.engine.ablation.rows import read_rows
 from fastreid.engine.command import start
-from fastreid.engine.setup import load_config
 from fastreid.evaluation.comparison import comparison_table
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
-from fastreid.utils.exits import run_tool
+from fastreid.utils.exits import TellableFault, run_tool
 from fastreid.utils.files import write_text
 
 
 def run(args: argparse.Namespace) -> None:
-    """What each process of the run does; it goes on where an earlier one was stopped, with --resume or without."""
-    cfg = load_config(args.config_file, args.opts)
+    """What each process of the run does."""
+    _check(args)
+    ablation = Ablation(args.config_file, args.opts, read_rows(args.rows))
+    left = ablation.plan(args.seeds, only=args.only)
+    table = ablation.folder / Path(args.rows).with_suffix(".md").name
+    text, failures = _write(ablation, table), []
+    for number, one in enumerate(left, start=1):
+        if comm.is_main():
+            print(f"run {number} of {len(left)}: {one}, in {one.folder}", flush=True)
+        failure = attempt(one, keep_weights=args.keep_weights)
+        failures += [failure] if failure else []
+        text = _write(ablation, table)
+    if comm.is_main() and text:
+        print(f"{text}\n{table}")
+    if failures:
+        told = "; ".join(map(str, failures))
+        raise TellableFault(
+            f"{len(failures)} of {len(left)} runs failed and are not in the table; the same command tries them again. {told}",
+            failures[0].exit_code,
+        )
+
+
+def _check(args: argparse.Namespace) -> None:
     if args.eval_only or args.random_weights:
         raise InputError(
             "--eval-only and --random-weights train nothing, and an ablation trains each row; leave them out"
         )
-    if len(set(args.seeds)) < len(args.seeds):
-        raise InputError(f"--seeds {','.join(map(str, args.seeds))}: a seed stands twice; name each once")
-    rows = read_rows(args.rows, only=args.only)
-    runs = plan_runs(args.config_file, args.opts, rows, args.seeds)
-    left = [one for one in runs if not one.is_done]
-    for number, one in enumerate(left, start=1):
-        if comm.is_main():
-            print(f"run {number} of {len(left)}: row '{one.row}', seed {one.seed}, in {one.folder}", flush=True)
-        train_and_test(one, args)
-    if comm.is_main():
-        table = Path(cfg.OUTPUT_DIR) / Path(args.rows).with_suffix(".md").name
-        _tell(comparison_table(compare_runs(runs), ("mAP", f"mAP@{cfg.TEST.TOP_K}", "Rank-1")), table)
+    if args.resume:
+        raise InputError("--resume: an ablation always goes on where it was stopped; leave it out")
 
 
-def _tell(lines: list[dict[str, str]], path: Path) -> None:
-    text = tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
+def _write(ablation: Ablation, path: Path) -> str:
+    """Leave the table of all that is done; returns it, "" where there is nothing yet to compare with."""
+    found = ablation.compare() if comm.is_main() else {}
+    if not found:
+        return ""
+    text = tabulate(
+        comparison_table(found, ablation.measures), headers="keys", tablefmt="github", disable_numparse=True
+    )
     write_text(path, text + "\n")
-    print(f"{text}\n{path}")
+    return text
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +73,14 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _seeds(text: str) -> list[int]:
-    return [int(word) for word in text.split(",")]
+    if not re.fullmatch(r"[0-9]{1,18}(,[0-9]{1,18})*", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of seeds; write whole numbers with commas, such as 0,1,2"
+        )
+    seeds = [int(word) for word in text.split(",")]
+    if len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"{text}: a seed stands twice; name each once")
+    return seeds
 
 
 def _names(text: str) -> list[str]:

@@ -18,6 +18,7 @@ MAX_PARTS = 20_000  # names, values and brackets; the longest real file has some
 MAX_SECTIONS = 5  # one above what any setting needs
 MAX_ITEMS = 1000
 MAX_LETTERS = 4000
+_DOTTED = "write a section and indent what is in it"
 BASE = "_BASE_"
 _Loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
@@ -86,8 +87,12 @@ def _base_path(setting: Setting, child: str) -> str:
     return base
 
 
-def read_settings(path: str) -> list[Setting]:
+def read_settings(path: str, *, dotted: str = _DOTTED) -> list[Setting]:
     """The settings of one file, in its order; `_BASE_` is among them.
+
+    Args:
+        path: of the file.
+        dotted: what to do about a dot in a name that is in no section.
 
     Raises:
         InputError: not a small plain YAML file of sections and settings.
@@ -102,7 +107,7 @@ def read_settings(path: str) -> list[Setting]:
         raise InputError(f"{path}: holds no settings; write some or remove the file")
     if not isinstance(root, yaml.MappingNode):
         raise InputError(f"{path}:1: a config is a mapping, such as MODEL: on one line and settings below it")
-    settings = list(islice(_settings(root, path, sections=()), MAX_PARTS))
+    settings = list(islice(_settings(root, path, sections=(), dotted=dotted), MAX_PARTS))
     if not settings:
         raise InputError(f"{path}: holds no settings; write some or remove the file")
     return settings
@@ -145,7 +150,9 @@ def _check_events(text: str, path: str) -> None:
             raise InputError(f"{path}:{line}: more than {MAX_PARTS} parts; a config has a few hundred")
 
 
-def _settings(section: yaml.MappingNode, path: str, *, sections: tuple[str, ...]) -> Iterator[Setting]:
+def _settings(
+    section: yaml.MappingNode, path: str, *, sections: tuple[str, ...], dotted: str = _DOTTED
+) -> Iterator[Setting]:
     lines: dict[str, int] = {}
     for name_node, node in section.value:
         line = name_node.start_mark.line + 1
@@ -153,7 +160,7 @@ def _settings(section: yaml.MappingNode, path: str, *, sections: tuple[str, ...]
             raise InputError(f"{path}:{line}: a list or mapping cannot be the name of a setting; write a word")
         name = name_node.value
         if "." in name:
-            raise InputError(f"{path}:{line}: {shown(name)} has a dot; write a section and indent what is in it")
+            raise InputError(f"{path}:{line}: {shown(name)} has a dot; {dotted}")
         if name in lines:
             raise InputError(f"{path}:{line}: {shown(name)} stands here and on line {lines[name]}; keep one")
         lines[name] = line

@@ -1,9 +1,10 @@
 """The room where the siblings meet: from a config to a run that trains and resumes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from fastreid.config import CfgNode, get_cfg
@@ -11,7 +12,8 @@ from fastreid.data.build import build_datasets, build_train_loader
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.loading import TrainLoader
 from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
-from fastreid.engine.arithmetic import kind_for_training
+from fastreid.data.transforms.build import build_test_transforms
+from fastreid.engine.arithmetic import kind_for_features, kind_for_training
 from fastreid.engine.average import WeightAverage
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.evaluating import Evaluate, PreciseBatchNorm
@@ -38,7 +40,7 @@ from fastreid.modeling import build_model
 from fastreid.modeling.build import build_losses, load_start_weights
 from fastreid.modeling.weights import load_state, model_state, read_weights
 from fastreid.solver.build import build_optimizer, build_schedule
-from fastreid.structures import Batch
+from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.logger import get_logger
@@ -49,23 +51,28 @@ class DefaultTrainer:
 
     Args:
         cfg: frozen settings.
+        data: what `build_datasets` gives for them, where it was built before; None builds it.
 
     Raises:
         FastreidError: anything that can be known to be wrong before the first step.
     """
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(self, cfg: CfgNode, *, data: tuple[Sequence[Drawing], Mapping[str, RetrievalData]] | None = None):
         self.cfg = cfg
         self.device = device_of(cfg)
         self.progress = Progress()
         _check_look_alikes(cfg)
         _check_parts(cfg)
         self.bad = build_bad_drawings(cfg)
-        self.drawings, tests = build_datasets(cfg)
+        _check_features(cfg, self.device)
+        self.drawings, tests = data or build_datasets(cfg)
         _check_selection(cfg, next(iter(tests.values())))
         self.loader = self._loader_from(0)
         self.testers = build_testers(cfg, tests, training=self.drawings, bad=self.bad)
         self.model = build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)).to(self.device)
+        self.schedule = build_schedule(cfg, self.loader.iters_per_epoch)
+        self.frozen = FreezeLayers(cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
+        self.frozen.check(self.model)
         self.step = TrainStep(
             self.model,
             build_optimizer(cfg, self.model),
@@ -163,8 +170,8 @@ class DefaultTrainer:
             load_from=self._load_from,
         )
         return [
-            SetLearningRate(build_schedule(cfg, self.loader.iters_per_epoch)),
-            FreezeLayers(cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS),
+            SetLearningRate(self.schedule),
+            self.frozen,
             CheckWeightsMove(),
             ShowInputs(metrics, input_sheet),
             *(precise if cfg.TEST.PRECISE_BN.ENABLED else []),
@@ -266,6 +273,12 @@ def _check_parts(cfg: CfgNode) -> None:
         raise InputError(
             f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE} and a device has {num} drawings a step; a part needs 2 at least"
         )
+
+
+def _check_features(cfg: CfgNode, device: torch.device) -> None:
+    """Refuse what the first evaluation could not make features with."""
+    build_test_transforms(cfg)
+    kind_for_features(cfg.TEST.NETWORK_PRECISION, device)
 
 
 def _average(cfg: CfgNode, model: nn.Module, iters_per_epoch: int) -> WeightAverage | None:

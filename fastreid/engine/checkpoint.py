@@ -28,6 +28,7 @@ BEST_AVERAGE = "model_best_average.pth"
 PREVIOUS_BEST_AVERAGE = "model_best_average.previous.pth"
 FINAL_AVERAGE = "model_final_average.pth"
 STOPPED = "model_stopped.pth"
+_Loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on with changed
     "OUTPUT_DIR",
@@ -45,6 +46,14 @@ MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on w
     "MODEL.WEIGHTS",
     "SOLVER.CHECKPOINT_PERIOD",
     "SOLVER.LOG_PERIOD",
+    "SOLVER.MAX_EPOCH",
+    "TEST.",
+)
+RESULT_FOLLOWS = (  # those of them from which the last weights, or what a test says of them, follow
+    "DATASETS.TESTS",
+    "INPUT.ON_BAD_IMAGE",
+    "MODEL.BACKBONE.PRETRAIN",
+    "MODEL.WEIGHTS",
     "SOLVER.MAX_EPOCH",
     "TEST.",
 )
@@ -170,12 +179,8 @@ class Checkpointer:
         )
 
     def _check_settings(self, path: Path, before: str) -> None:
-        old, new = _settings(self.defaults) | _settings(before), _settings(self.config)
-        changed = [
-            f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
-            for key in sorted(old.keys() | new.keys())
-            if old.get(key) != new.get(key) and not key.startswith(MAY_CHANGE)
-        ]
+        apart = differences(before, self.config, defaults=self.defaults)
+        changed = [f"{key} {told}" for key, told in apart.items() if not key.startswith(MAY_CHANGE)]
         if before and self.config and changed:
             raise InputError(
                 f"--resume from {path}: {'; '.join(changed[:5])}; a run goes on with the settings it began with. "
@@ -200,10 +205,26 @@ def _write(path: Path, state: dict[str, Any]) -> None:
         raise StorageError(f"{path}: cannot be written ({one_line(error)}); free {_size_mb(state)} MB and --resume")
 
 
+def differences(before: str, now: str, *, defaults: str = "") -> dict[str, str]:
+    """The settings in which two texts of a `config.yaml` are apart: full name -> "was 1 and is 2", sorted by name.
+
+    Args:
+        before: one text; a setting that it does not know yet had its default.
+        now: the other.
+        defaults: of all settings, as text.
+    """
+    old, new = _settings(defaults) | _settings(before), _settings(now)
+    return {
+        key: f"was {old.get(key)!r} and is {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    }
+
+
 def _settings(text: str) -> dict[str, Any]:
     """Settings by their full names, from the text of a `config.yaml`."""
     found: dict[str, Any] = {}
-    sections = [("", yaml.safe_load(text) or {})]
+    sections = [("", yaml.load(text, Loader=_Loader) or {})]
     while sections:
         prefix, section = sections.pop()
         for name, value in section.items():

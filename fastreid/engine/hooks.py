@@ -44,7 +44,11 @@ class FreezeLayers(Hook):
         self.iterations = iterations
 
     def before_train(self, loop: TrainLoop) -> None:
-        known = [name for name, _ in loop.step.model.named_children()]
+        self.check(loop.step.model)
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse children that the model does not have, and a model of which nothing would train."""
+        known = [name for name, _ in model.named_children()]
         for child in self.children:
             if child not in known:
                 raise InputError(f"MODEL.FREEZE_LAYERS: the model has no child '{child}'.{suggest(child, known)}")
@@ -197,8 +201,7 @@ class StopOnSignal(Hook):
         self._leave_if_asked(loop)
 
     def after_train(self, loop: TrainLoop) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+        release_signals()
 
     def _leave_if_asked(self, loop: TrainLoop) -> None:
         if comm.world_size() > 1 and loop.iteration % self.ASK_STEPS:
@@ -217,6 +220,12 @@ class StopOnSignal(Hook):
         if self._asked is not None and now - self._asked_at > self.SAME_SIGNAL_S:
             raise SystemExit(128 + number)
         self._asked, self._asked_at = number, now
+
+
+def release_signals() -> None:
+    """SIGTERM and SIGINT end the process again, as where no run is under way."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def write_bad_step(folder: str | Path, loop: TrainLoop, names: Sequence[str], values: Mapping[str, float]) -> Path:

@@ -20,6 +20,7 @@ from fastreid.utils.files import atomic_write
 RESULT_NAME = "result.npy"
 ZIP_NAME = "result.zip"
 _TABLE_HEAD = ["name", "patent", "matches", "first_place"]
+_CSV_LINE_END = "\r\n"
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold; with it the same ranking gives the same bytes
 
 
@@ -115,24 +116,31 @@ def read_query_table(path: str | os.PathLike) -> QueryScores:
     """What `write_query_table` wrote as .csv; a first match that was not reached stands at Inf, accept rates are lost.
 
     Raises:
-        InputError: no such table.
+        InputError: no such table, one that was cut, or one that lacks a score of a query that has matches.
     """
     try:
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            head, *lines = csv.reader(file)
+            text = file.read()
+        if not text.endswith(_CSV_LINE_END):
+            raise ValueError("its last line is cut")
+        head, *lines = csv.reader(io.StringIO(text, newline=""))
         name, patent, matches, first_place, *scores = head
         _, patents, num_matches, places, *values = zip(*lines, strict=True)
         counts = np.array(num_matches, np.int64)
+        columns = [np.array([float(x or "nan") for x in column]) for column in values]
         if [name, patent, matches, first_place] != _TABLE_HEAD or len(values) != len(scores):
             raise ValueError(f"its columns are {', '.join(head)}")
+        for one, column in zip(scores, columns):
+            if not np.isfinite(column[counts > 0]).all():
+                raise ValueError(f"{one} of a query that has matches is no number")
         return QueryScores(
-            values={one: np.array([float(x or "nan") for x in column]) for one, column in zip(scores, values)},
+            values=dict(zip(scores, columns)),
             patents=np.unique(patents, return_inverse=True)[1],
             num_matches=counts,
             first_places=np.where(counts > 0, [float(x or "inf") for x in places], np.nan),
             accept_rates={},
         )
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error, InputError) as error:
         raise InputError(f"{path}: no table of queries ({error}); remove it, and make it again with TEST.SCORE.TABLE")
 
 
@@ -161,7 +169,7 @@ def _open_pyarrow() -> Any:
 
 def _csv(columns: Mapping[str, Sequence]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
+    writer = csv.writer(text, lineterminator=_CSV_LINE_END)
     writer.writerow(columns)
     writer.writerows(zip(*columns.values()))
     return text.getvalue().encode("utf-8", "surrogateescape")

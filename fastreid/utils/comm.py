@@ -32,6 +32,15 @@ def gather(thing: Thing) -> list[Thing]:
     return everyone
 
 
+def from_main(thing: Thing) -> Thing:
+    """Process 0's `thing`, in every process. Whatever can be pickled."""
+    if world_size() == 1:
+        return thing
+    box: list[Any] = [thing]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
 def anyone(flag: bool) -> bool:
     """Whether the flag is set in any process; every process must ask."""
     if world_size() == 1:

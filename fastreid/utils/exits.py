@@ -19,9 +19,16 @@ class TellableFault(Exception):
 
 
 class Stopped(TellableFault):
-    """A signal asked the run to end and everything was saved; the exit code is 128 plus the signal's number."""
+    """A signal asked the run to end and everything was saved; the exit code is 128 plus the signal's number.
+
+    Args:
+        signal_number: of the signal.
+        saved: the file to go on from.
+    """
 
     def __init__(self, signal_number: int, saved: str):
+        self.signal_number = signal_number
+        self.saved = saved
         super().__init__(f"stopped by signal {signal_number}; saved {saved}; go on with --resume", 128 + signal_number)
 
 

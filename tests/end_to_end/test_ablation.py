@@ -31,28 +31,33 @@ def test_each_row_is_trained_once_for_each_seed_and_compared(done, drawings, tra
     assert table in output
 
 
-def test_what_is_done_is_not_done_again_and_new_rows_join(done, drawings):
+def test_what_is_done_is_not_done_again_new_rows_join_and_one_that_fails_does_not_stop_the_others(done, drawings):
     folder, _ = done
     before = (folder / "out/turns/seed0/model_final.pth").stat().st_mtime_ns
-    code, output, errors = ablate(drawings, folder, "--seeds", "0")
-    assert code == 0, errors
-    assert "run 1 of 1: row 'no-erasing', seed 0" in output
+    rows = "explodes: {SOLVER: {OPT: SGD, BASE_LR: 1.0e+30}}\n" + ROWS
+    code, output, errors = ablate(drawings, folder, "--seeds", "0", rows=rows)
+    assert (code, errors.count("\n")) == (4, 1)
+    assert "1 of 2 runs failed and are not in the table; the same command tries them again. row 'explodes'" in errors
+    assert "run 2 of 2: row 'no-erasing', seed 0" in output
     assert (folder / "out/turns/seed0/model_final.pth").stat().st_mtime_ns == before
     assert not list((folder / "out/no-erasing").rglob("*.pth"))
+    table = [line.split()[1:4:2] for line in (folder / "out/rows.md").read_text().splitlines()[2:]]
+    assert table == [["ground", "2"], ["turns", "2"], ["no-erasing", "1"]]
 
 
 def test_a_run_by_other_settings_is_not_taken_for_this_one(done, drawings):
     folder, _ = done
     code, _, errors = ablate(drawings, folder, "--seeds", "0", "--only", "turns", settings=("SOLVER.BASE_LR", 0.01))
     assert (code, errors.count("\n")) == (2, 1)
-    assert "out/ground/seed0 holds a run by other settings; remove it, or choose another OUTPUT_DIR" in errors
+    assert "out/ground/seed0 holds a run by other settings (SOLVER.BASE_LR was 0.001 and is 0.01); remove it" in errors
 
 
 @pytest.mark.parametrize(
     ("rows", "options", "told"),
     [
-        (ROWS, ("--seeds", "0,0"), "--seeds 0,0: a seed stands twice"),
-        (ROWS, ("--seeds", "0,x"), "argument --seeds: invalid"),
+        (ROWS, ("--seeds", "0,0"), "argument --seeds: 0,0: a seed stands twice"),
+        (ROWS, ("--seeds", "0,x"), "argument --seeds: '0,x' is no list of seeds; write whole numbers"),
+        (ROWS, ("--resume",), "an ablation always goes on where it was stopped"),
         (ROWS, ("--eval-only",), "an ablation trains each row"),
         (ROWS, ("--only", "turn"), "no row is called 'turn'"),
         ("bad: {INPUT: {TRUN: {ENABLED: True}}}\n", (), "row 'bad': no setting is called 'INPUT.TRUN.ENABLED'"),
