@@ -50,7 +50,6 @@ def leave(run, value=50.0, *, patents=("a", "a", "b"), measures=("mAP", "mAP@10"
         (("TEST.TOP_K", 5, "TEST.SELECT_BY", "mAP@5"), "TEST.TOP_K was 10 and is 5, so it is scored by another test"),
         (("TEST.SCORE.NORMALISER", "found"), "TEST.SCORE.NORMALISER was 'min' and is 'found'"),
         (("DATASETS.TESTS", ("Patent",)), "DATASETS.TESTS was"),
-        (("DATASETS.GENERATED.SEED", 1), "other drawings than the ground.*DATASETS.GENERATED.SEED was 0 and is 1"),
         (("SOLVER.MAX_EPOCH", 3), "changes nothing: all of its settings are the ground's"),
         (("DATALOADER.NUM_INSTANCE", 5), "SOLVER.IMS_PER_BATCH is 16; allowed are multiples of 5"),
         (("TEST.SELECT_BY", "mAP@5"), "no score 'mAP@5' to choose by"),
@@ -66,6 +65,15 @@ def test_a_wrong_row_is_told_by_name_before_anything_is_trained(opts, told, abla
     with pytest.raises((InputError, WeightsError, StorageError), match=f"row 'seventh'.*{told}"):
         ablation(TURNS, Row("seventh", opts)).plan([0])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_row_that_is_tested_on_other_files_is_refused(ablation, root, tmp_path):
+    (tmp_path / "elsewhere").symlink_to(root)
+    row = Row("moved", ("DATASETS.ROOT", str(tmp_path / "elsewhere")))
+    with pytest.raises(
+        InputError, match=r"row 'moved': it is tested on other drawings .*DATASETS\.ROOT was .*elsewhere"
+    ):
+        ablation(row).plan([0])
 
 
 def test_a_row_that_changes_the_ranking_of_the_same_test_is_none_that_changes_the_test(ablation):
