@@ -6,6 +6,7 @@ patents), `average` (the mean of weights, where one is kept), `generator` (torch
 reads it.
 """
 
+import functools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,6 @@ BEST_AVERAGE = "model_best_average.pth"
 PREVIOUS_BEST_AVERAGE = "model_best_average.previous.pth"
 FINAL_AVERAGE = "model_final_average.pth"
 STOPPED = "model_stopped.pth"
-_Loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on with changed
     "OUTPUT_DIR",
@@ -221,10 +221,11 @@ def differences(before: str, now: str, *, defaults: str = "") -> dict[str, str]:
     }
 
 
+@functools.lru_cache(maxsize=4)  # the defaults and the ground come with every run of an ablation
 def _settings(text: str) -> dict[str, Any]:
     """Settings by their full names, from the text of a `config.yaml`."""
     found: dict[str, Any] = {}
-    sections = [("", yaml.load(text, Loader=_Loader) or {})]
+    sections = [("", yaml.safe_load(text) or {})]
     while sections:
         prefix, section = sections.pop()
         for name, value in section.items():
