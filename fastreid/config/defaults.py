@@ -222,6 +222,7 @@ _C.SOLVER.WARMUP_METHOD = "linear"  # linear, constant or exp
 _C.SOLVER.FREEZE_ITERS = 0  # iterations for which MODEL.FREEZE_LAYERS stay fixed
 _C.SOLVER.CHECKPOINT_PERIOD = 20  # epochs between checkpoints
 _C.SOLVER.LOG_PERIOD = 200  # iterations between lines of console, metrics.json and TensorBoard (ours)
+_C.SOLVER.WATCH_PERIOD = 100  # iterations that trouble, such as collapse, lasts before it is told; 0: never (ours)
 _C.SOLVER.AMP = Node()
 _C.SOLVER.AMP.ENABLED = False  # mixed precision: 16-bit products; losses stay float32
 _C.SOLVER.AMP.DTYPE = "float16"  # float16 (with loss scaling; a CPU stays in float32) or bfloat16 (ours)

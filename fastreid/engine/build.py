@@ -34,7 +34,7 @@ from fastreid.engine.step import BadStep, Clip, TrainStep
 from fastreid.engine.tester import input_sheet
 from fastreid.engine.testing.build import build_testers, lists_of
 from fastreid.engine.train_loop import Hook, TrainLoop
-from fastreid.engine.writers import ConsoleWriter, JSONWriter, TensorboardWriter, Writer
+from fastreid.engine.watching.build import build_watch, build_writers
 from fastreid.evaluation.metrics import check_score
 from fastreid.modeling import build_model
 from fastreid.modeling.build import build_losses, load_start_weights
@@ -150,7 +150,9 @@ class DefaultTrainer:
 
     def _hooks(self) -> list[Hook]:
         cfg, progress = self.cfg, self.progress
-        metrics = WriteMetrics(self._writers(), progress, period=cfg.SOLVER.LOG_PERIOD)
+        where = {"iteration": progress.iteration, "iters_per_epoch": self.loader.iters_per_epoch}
+        writers = build_writers(cfg, **where) if comm.is_main() else []
+        metrics = WriteMetrics(writers, progress, period=cfg.SOLVER.LOG_PERIOD)
         evaluate = Evaluate(
             self.testers,
             progress,
@@ -173,6 +175,7 @@ class DefaultTrainer:
             SetLearningRate(self.schedule),
             self.frozen,
             CheckWeightsMove(),
+            *build_watch(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)),
             ShowInputs(metrics, input_sheet),
             *(precise if cfg.TEST.PRECISE_BN.ENABLED else []),
             evaluate,
@@ -180,17 +183,6 @@ class DefaultTrainer:
             metrics,
             SaveCheckpoints(self.checkpointer, progress, period=cfg.SOLVER.CHECKPOINT_PERIOD),
             StopOnSignal(self.checkpointer, progress),
-        ]
-
-    def _writers(self) -> list[Writer]:
-        if not comm.is_main():
-            return []
-        folder, iteration = self.cfg.OUTPUT_DIR, self.progress.iteration
-        max_iterations = self.cfg.SOLVER.MAX_EPOCH * self.loader.iters_per_epoch
-        return [
-            ConsoleWriter(max_iterations, self.loader.iters_per_epoch),
-            JSONWriter(folder, iteration=iteration),
-            TensorboardWriter(folder, iteration=iteration),
         ]
 
     def _measuring_batches(self, num_batches: int) -> Iterator[Batch]:

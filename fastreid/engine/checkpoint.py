@@ -47,6 +47,7 @@ MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on w
     "SOLVER.CHECKPOINT_PERIOD",
     "SOLVER.LOG_PERIOD",
     "SOLVER.MAX_EPOCH",
+    "SOLVER.WATCH_PERIOD",
     "TEST.",
 )
 RESULT_FOLLOWS = (  # those of them from which the last weights, or what a test says of them, follow

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +89,7 @@ class TrainStep:
         self.all_learn = all_learn
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.frozen: tuple[str, ...] = ()
+        self._parameters = _trained_by_part(model, optimizer)
         self._skipped_in_a_row = 0
         self._wrapped = self._wrap()
 
@@ -96,7 +98,7 @@ class TrainStep:
         if children == self.frozen:
             return
         for name in set(children) ^ set(self.frozen):
-            for parameter in self._held(name):
+            for parameter in self._parameters.get(name, ()):
                 parameter.requires_grad_(name not in children)
         self.frozen = children
         self._wrapped = self._wrap()  # DistributedDataParallel fixes at birth which gradients it waits for
@@ -113,26 +115,24 @@ class TrainStep:
         parts = _parts(batch, self.accumulate)
         told = [self._backward(part, len(part.rows) / len(batch.rows), is_last=part is parts[-1]) for part in parts]
         self.scaler.unscale_(self.optimizer)
-        means = {name: torch.stack([values[name] for values in told]).sum() for name in told[0]}
-        values = _floats({**means, "grad_norm": self._clip()})
-        if comm.anyone(not all(math.isfinite(values[name]) for name in means)):
-            raise BadStep(_explosion(values), batch, values)
-        skipped = self._move(batch, values)
+        losses, stats = (_sums(numbers) for numbers in zip(*told))
+        values = _floats({**losses, **stats, **self._clip()})
+        if comm.anyone(not all(math.isfinite(values[name]) for name in losses)):
+            raise BadStep(_explosion(values, losses), batch, values)
+        skipped = self._move(batch, values, losses)
         if self.average is not None:
             self.average.follow(self.model)
         return StepResult(values, batch, skipped=skipped)
 
-    def _backward(self, part: Batch, share: float, *, is_last: bool) -> dict[str, Tensor]:
-        """Add the gradients of a part that is this share of the batch; what it tells, times the share, on the device."""
+    def _backward(self, part: Batch, share: float, *, is_last: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Add the gradients of a part that is this share of the batch; losses and stats, times the share, on the device."""
         network, alone = self._wrapped, contextlib.nullcontext()
         with network.no_sync() if isinstance(network, DistributedDataParallel) and not is_last else alone:
             with autocast(self.device, self.dtype):
                 losses, stats = network(part.images, part.targets, with_stats=True)
             total = torch.stack(list(losses.values())).sum()
             self.scaler.scale(total * share).backward()
-        return {
-            name: value.detach().float() * share for name, value in {"total_loss": total, **losses, **stats}.items()
-        }
+        return _shares({"total_loss": total, **losses}, share), _shares(stats, share)
 
     def state_dict(self) -> dict[str, Any]:
         state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
@@ -153,34 +153,42 @@ class TrainStep:
             find_unused_parameters=not self.all_learn,
         )
 
-    def _held(self, child: str) -> list[nn.Parameter]:
-        trained = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        return [p for p in self.model.get_submodule(child).parameters() if id(p) in trained]
-
     def _train_mode(self) -> None:
         self.model.train()
         for name in self.frozen:
             self.model.get_submodule(name).eval()
 
-    def _clip(self) -> Tensor:
-        gradients = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in gradients if p.grad is not None])
+    def _clip(self) -> dict[str, Tensor]:
+        """Hold the gradients back; their norms as they were, of all and of each part, and how many are dead."""
+        told = {}
+        norms, dead = [], torch.zeros((), device=self.device)
+        for part, parameters in self._parameters.items():
+            trained = [p for p in parameters if p.requires_grad]
+            gradients = [p.grad for p in trained if p.grad is not None]
+            if self.all_learn:
+                dead = dead + (len(trained) - len(gradients))
+            if gradients:
+                of_part = torch.stack(torch._foreach_norm(gradients))
+                dead = dead + (of_part == 0).sum()
+                norms.append(torch.linalg.vector_norm(of_part))
+                told[f"grad_norm/{part}"] = norms[-1]
+        moved = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.clip is not None and self.clip.kind == "norm":
-            nn.utils.clip_grad_norm_(gradients, self.clip.limit, norm_type=self.clip.norm_type)
+            nn.utils.clip_grad_norm_(moved, self.clip.limit, norm_type=self.clip.norm_type)
         elif self.clip is not None:
-            nn.utils.clip_grad_value_(gradients, self.clip.limit)
-        return norm
+            nn.utils.clip_grad_value_(moved, self.clip.limit)
+        return {"grad_norm": torch.linalg.vector_norm(torch.stack(norms)), **told, "dead_gradients": dead}
 
-    def _move(self, batch: Batch, values: dict[str, float]) -> bool:
+    def _move(self, batch: Batch, values: dict[str, float], losses: Iterable[str]) -> bool:
         finite = math.isfinite(values["grad_norm"])  # the same in every process: gradients were averaged
         if not finite and not self.scaler.is_enabled():
-            raise BadStep(_explosion(values), batch, values)
+            raise BadStep(_explosion(values, losses), batch, values)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
         if self._skipped_in_a_row >= MAX_SKIPPED_STEPS:
             raise BadStep(
-                f"{MAX_SKIPPED_STEPS} steps in a row overflowed float16; " + _explosion(values), batch, values
+                f"{MAX_SKIPPED_STEPS} steps in a row overflowed float16; " + _explosion(values, losses), batch, values
             )
         return not finite
 
@@ -195,8 +203,26 @@ def _floats(tensors: dict[str, Tensor]) -> dict[str, float]:
     return dict(zip(tensors, torch.stack(list(tensors.values())).tolist()))
 
 
-def _explosion(values: dict[str, float]) -> str:
-    parts = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+def _shares(tensors: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    return {name: value.detach().float() * share for name, value in tensors.items()}
+
+
+def _sums(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+
+
+def _trained_by_part(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, list[nn.Parameter]]:
+    """What the optimizer moves, by the top-level child of the model that holds it."""
+    moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    found: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if id(parameter) in moved:
+            found.setdefault(name.partition(".")[0], []).append(parameter)
+    return found
+
+
+def _explosion(values: dict[str, float], losses: Iterable[str]) -> str:
+    parts = ", ".join(f"{name} {values[name]:.4g}" for name in (*losses, "grad_norm"))
     return (
         f"the step is not a number ({parts}); the weights are those of the step before. "
         "Try a lower SOLVER.BASE_LR, a longer SOLVER.WARMUP_ITERS or SOLVER.CLIP_GRADIENTS.ENABLED True"

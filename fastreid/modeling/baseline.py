@@ -1,16 +1,16 @@
 """The whole network: backbone, head, losses."""
 
+import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from fastreid.modeling.heads import HeadOutput
 from fastreid.modeling.losses.term import LossTerm
+from fastreid.modeling.stats import Stats, stats
 from fastreid.utils.errors import InputError
 
 Losses = dict[str, Tensor]
-Stats = dict[str, Tensor]
 
 
 class Baseline(nn.Module):
@@ -66,8 +66,8 @@ class Baseline(nn.Module):
 
         Returns:
             Testing: features (B, D), not normalised to length 1. Training: the losses by key, each times its scale;
-            with stats, a pair of those and {"cls_accuracy": 0..1, "feature_norm": mean length of the features},
-            without gradient and left on the device.
+            with stats, a pair of those and what `fastreid.modeling.stats` and the losses tell of the batch, without
+            gradient and left on the device.
 
         Raises:
             InputError: images or targets of another shape, or targets missing or not wanted.
@@ -78,7 +78,10 @@ class Baseline(nn.Module):
             targets = _checked(targets, images)
             output = self.heads(self._maps(images), targets)
             losses = {term.key: term.scale * term.function(getattr(output, term.sees), targets) for term in self.losses}
-            return (losses, stats(output, targets)) if with_stats else losses
+            if not with_stats:
+                return losses
+            told = [term.told(getattr(output, term.sees), targets) for term in self.losses if term.told is not None]
+            return losses, functools.reduce(lambda one, more: one | more, told, stats(output, targets))
         if targets is not None or with_stats:
             raise InputError("targets and stats belong to training; call model.train() first or leave them out")
         return self.heads(self._maps(images))
@@ -94,12 +97,3 @@ def _checked(targets: Tensor | None, images: Tensor) -> Tensor:
     if len(images) < 2:
         raise InputError("training needs 2 images a batch at least: batch norm and pairs mean nothing for one")
     return targets
-
-
-@torch.no_grad()
-def stats(output: HeadOutput, targets: Tensor) -> Stats:
-    """How the training goes: the share of drawings whose best class is right, and the features' mean length."""
-    return {
-        "cls_accuracy": (output.plain_logits.argmax(dim=1) == targets).float().mean(),
-        "feature_norm": output.neck.norm(dim=1).mean(),
-    }

@@ -133,7 +133,7 @@ def _focal(cfg: CfgNode) -> LossTerm:
 def _triplet(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.TRI
     function = Triplet(loss.MARGIN, norm_feat=loss.NORM_FEAT, hard_mining=loss.HARD_MINING)
-    return LossTerm("loss_triplet", function, "features", loss.SCALE)
+    return LossTerm("loss_triplet", function, "features", loss.SCALE, told=function.told, collapsed=function.collapsed)
 
 
 def _circle(cfg: CfgNode) -> LossTerm:

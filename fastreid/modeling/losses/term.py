@@ -18,6 +18,8 @@ class LossTerm:
         function: (B, .) scores or features and (B,) int64 classes -> a scalar.
         sees: "logits" (class scores with margin) or "features" (as NECK_FEAT says).
         scale: its weight in the sum, above 0.
+        told: the same arguments -> further numbers of the batch for the log, by name, without gradient; None: none.
+        collapsed: what the function gives when all features are one point, where that is a number to watch for.
 
     Raises:
         InputError: a scale that is not above 0.
@@ -27,6 +29,8 @@ class LossTerm:
     function: Callable[[Tensor, Tensor], Tensor]
     sees: Literal["logits", "features"]
     scale: float = 1.0
+    told: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None
+    collapsed: float | None = None
 
     def __post_init__(self) -> None:
         if not self.scale > 0:

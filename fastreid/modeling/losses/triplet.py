@@ -1,5 +1,6 @@
 """Triplet loss over the pairs of a batch."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from fastreid.utils.errors import InputError
 
 GUARD = 1e-6  # what the softmax weights' sum is lifted by
 GUARD_PEAK = 10.0  # distance at which the guard counts most
+LEAST_PULL = 0.05  # of the loss on a drawing's distances, for its triplet to count as active; a margin's is 0 or 1
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,31 @@ class Triplet:
         if not self.margin >= 0:
             raise InputError(f"triplet loss takes a MARGIN from 0, not {self.margin}")
 
+    @property
+    def collapsed(self) -> float:
+        """The loss when all features are one point."""
+        return self.margin or math.log(2)
+
     @in_full_precision
     def __call__(self, features: Tensor, targets: Tensor) -> Tensor:
+        excess, alone = self._excess(features, targets)
+        losses = F.relu(excess + self.margin) if self.margin > 0 else F.softplus(excess)
+        return torch.where(alone, torch.zeros_like(losses), losses).mean()
+
+    @torch.no_grad()
+    @in_full_precision
+    def told(self, features: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """`active_triplets`: the share 0..1 of drawings whose triplet still pulls on the features.
+
+        The slope of the loss is 1 within the margin and 0 beyond; with margin 0 it is the logistic function of p - n,
+        and counts from `LEAST_PULL`, where the negative is 2.9 farther than the positive.
+        """
+        excess, alone = self._excess(features, targets)
+        pull = (excess + self.margin > 0).float() if self.margin > 0 else excess.sigmoid()
+        return {"active_triplets": ((pull >= LEAST_PULL) & ~alone).float().mean()}
+
+    def _excess(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """How much farther each drawing's positive is than its negative, and whether it has no negative: two (B,)."""
         distance = 2 * cosine_distance(features, features) if self.norm_feat else euclidean_distance(features, features)
         same = targets[:, None] == targets
         if self.hard_mining:
@@ -48,9 +73,7 @@ class Triplet:
             negative = distance.masked_fill(same, torch.inf).min(dim=1).values
         else:
             positive, negative = weighted_positive(distance, same), weighted_negative(distance, ~same)
-        excess = positive - negative
-        losses = F.relu(excess + self.margin) if self.margin > 0 else F.softplus(excess)
-        return torch.where(same.all(dim=1), torch.zeros_like(losses), losses).mean()
+        return positive - negative, same.all(dim=1)
 
 
 def weighted_positive(distance: Tensor, same: Tensor) -> Tensor:

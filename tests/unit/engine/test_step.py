@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastreid.engine.step import BadStep, Clip
 from fastreid.structures import Batch
@@ -83,3 +84,56 @@ def test_training_in_bfloat16_keeps_weights_in_float32_and_losses_near(toy_step)
     assert told_narrow["total_loss"] == pytest.approx(told["total_loss"], rel=2e-2)
     assert {weight.dtype for weight in weights(narrow)} == {torch.float32}
     assert not narrow.scaler.is_enabled()
+
+
+def test_the_gradient_s_norm_is_told_whole_and_by_part(toy_step):
+    step = toy_step()
+    values = step(random_batch()).values
+    for part in ("backbone", "heads"):
+        norm = torch.nn.utils.get_total_norm([p.grad for p in step.model.get_submodule(part).parameters()])
+        assert values[f"grad_norm/{part}"] == pytest.approx(norm.item())
+    parts = (values["grad_norm/backbone"], values["grad_norm/heads"])
+    assert values["grad_norm"] == pytest.approx(sum(norm**2 for norm in parts) ** 0.5)
+    assert values["dead_gradients"] == 0
+
+
+def test_a_part_that_rests_is_not_told_as_dead(toy_step):
+    step = toy_step()
+    step.freeze(("backbone",))
+    values = step(random_batch()).values
+    assert "grad_norm/backbone" not in values
+    assert values["dead_gradients"] == 0
+
+
+def test_a_number_beside_the_losses_may_be_missing(toy_step):
+    """A batch without two drawings of one patent has no distance of such pairs."""
+    step = toy_step()
+    inner = step.model.forward
+
+    def forward(*args, **kwargs):
+        losses, stats = inner(*args, **kwargs)
+        return losses, {**stats, "positive_distance": torch.tensor(float("nan"))}
+
+    step.model.forward = forward
+    assert not step(random_batch()).skipped
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often the host asks the device for a number."""
+
+    num = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.num += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_all_that_a_step_tells_comes_in_one_transfer(toy_step, monkeypatch):
+    step, lists = toy_step(), []
+    step.optimizer = torch.optim.SGD(step.optimizer.param_groups)
+    whole = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: lists.append(tensor) or whole(tensor))
+    with Reads() as reads:
+        values = step(random_batch()).values
+    assert (reads.num, len(lists)) == (0, 1)
+    assert len(lists[0]) == len(values)

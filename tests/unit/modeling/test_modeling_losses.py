@@ -102,3 +102,11 @@ def test_pair_cosface_with_one_pair_each_is_the_softplus_of_their_difference():
 def test_values_out_of_range_are_refused(make):
     with pytest.raises(InputError, match="not"):
         make()
+
+
+@pytest.mark.parametrize(("margin", "active"), [(0.3, 1 / 4), (0.0, 3 / 4)])
+def test_a_triplet_is_active_while_its_loss_still_pulls(margin, active):
+    """Excesses -1.2, -0.2, -1.2 and -9: a margin of 0.3 reaches one of them, a soft one lets go between 1.2 and 9."""
+    x = torch.tensor([[0.0], [1.0], [2.2], [11.2]])
+    targets = torch.tensor([0, 0, 1, 2])
+    assert Triplet(margin, hard_mining=True).told(x, targets)["active_triplets"].item() == pytest.approx(active)

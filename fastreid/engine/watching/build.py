@@ -1,0 +1,36 @@
+"""From a config to what shows a run: where its numbers go, and who looks for trouble in them."""
+
+from fastreid.config import CfgNode
+from fastreid.engine.train_loop import Hook
+from fastreid.engine.watching.trouble import WatchForTrouble
+from fastreid.engine.writers import ConsoleWriter, JSONWriter, TensorboardWriter, Writer
+from fastreid.modeling.build import build_losses
+
+
+def build_writers(cfg: CfgNode, *, iteration: int, iters_per_epoch: int) -> list[Writer]:
+    """Where the numbers of a run go; for the process that writes.
+
+    Args:
+        cfg: settings.
+        iteration: steps done before.
+        iters_per_epoch: steps of an epoch.
+    """
+    return [
+        ConsoleWriter(cfg.SOLVER.MAX_EPOCH * iters_per_epoch, iters_per_epoch),
+        JSONWriter(cfg.OUTPUT_DIR, iteration=iteration),
+        TensorboardWriter(cfg.OUTPUT_DIR, iteration=iteration),
+    ]
+
+
+def build_watch(cfg: CfgNode, *, num_classes: int) -> list[Hook]:
+    """The hook that tells of trouble, unless SOLVER.WATCH_PERIOD is 0."""
+    if not cfg.SOLVER.WATCH_PERIOD:
+        return []
+    return [
+        WatchForTrouble(
+            period=cfg.SOLVER.WATCH_PERIOD,
+            collapsed={t.key: t.scale * t.collapsed for t in build_losses(cfg) if t.collapsed is not None},
+            num_classes=num_classes,
+            settle_steps=max(cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.FREEZE_ITERS),
+        )
+    ]
