@@ -17,6 +17,7 @@ from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 from fastreid.utils.exits import TellableFault, run_tool
 from fastreid.utils.files import write_text
+from fastreid.utils.logger import get_logger
 
 
 def run(args: argparse.Namespace) -> None:
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     text, failures = _write(ablation, table), []
     for number, one in enumerate(left, start=1):
         if comm.is_main():
-            print(f"run {number} of {len(left)}: {one}, in {one.folder}", flush=True)
+            get_logger().info(f"run {number} of {len(left)}: {one}, in {one.folder}")
         failure = attempt(one, keep_weights=args.keep_weights)
         failures += [failure] if failure else []
         text = _write(ablation, table)

@@ -26,6 +26,7 @@ from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.utils.errors import InputError
 from fastreid.utils.exits import run_tool
 from fastreid.utils.files import atomic_write, write_text
+from fastreid.utils.logger import get_logger
 
 
 def run(args: argparse.Namespace) -> None:
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
             {"iteration": iteration + 1, "total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
         )
         if (iteration + 1) % cfg.SOLVER.LOG_PERIOD == 0:
-            print(f"step {iteration + 1}/{max_iterations}  total_loss {total.item():.4g}")
+            get_logger().info(f"step {iteration + 1}/{max_iterations}  total_loss {total.item():.4g}")
     loader.close()
 
     folder = Path(cfg.OUTPUT_DIR)

@@ -9,13 +9,11 @@ from fastreid.data.build import build_datasets, build_test_datasets
 from fastreid.data.pages.build import build_cache, fill_cache
 from fastreid.engine.setup import load_config
 from fastreid.utils.exits import CommandParser, run_tool
-from fastreid.utils.logger import setup_logger
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     cfg = load_config(args.config_file, args.opts)
-    setup_logger()
     train, tests = ((), build_test_datasets(cfg)) if args.split == "test" else build_datasets(cfg)
     tested = () if args.split == "train" else tests.values()
     cache = build_cache(cfg)

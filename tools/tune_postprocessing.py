@@ -17,6 +17,7 @@ from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 from fastreid.utils.exits import run_tool
 from fastreid.utils.files import check_writable, write_text
+from fastreid.utils.logger import get_logger
 
 SWITCHED_OFF = ("TEST.AQE.ENABLED", "False", "TEST.RERANK.ENABLED", "False")  # they are what is tried
 
@@ -83,7 +84,7 @@ def _check_places(path: Path, table: Path, config: Path) -> None:
 
 def _show(select_by: str) -> Callable[[Trial, int, int], None]:
     def show(trial: Trial, number: int, most: int) -> None:
-        print(f"{number} of at most {most}: {trial}: {select_by} {trial.value:.2f}", flush=True)
+        get_logger().info(f"{number} of at most {most}: {trial}: {select_by} {trial.value:.2f}")
 
     return show
 

@@ -43,7 +43,7 @@ from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault, InputError
-from fastreid.utils.logger import get_logger
+from fastreid.utils.logger import RESULT, get_logger
 
 
 class DefaultTrainer:
@@ -115,7 +115,7 @@ class DefaultTrainer:
             write_config(self.cfg)
         loop = self._loop()
         if loop.iteration >= loop.max_iterations:
-            get_logger().info(f"the run is finished: all {loop.max_epochs} epochs are done")
+            get_logger().log(RESULT, f"the run is finished: all {loop.max_epochs} epochs are done")
             return {self.cfg.TEST.SELECT_BY: self.progress.best}
         fill_if_cached(self.cfg, *lists_of(self.testers), training=self.drawings, bad=self.bad)
         try:
@@ -130,9 +130,10 @@ class DefaultTrainer:
             raise
         finally:
             self.loader.close()
-        get_logger().info(
+        get_logger().log(
+            RESULT,
             f"done: best {self.cfg.TEST.SELECT_BY} {self.progress.best:.2f} after epoch {self.progress.best_epoch + 1}, "
-            f"in {Path(self.cfg.OUTPUT_DIR) / 'model_best.pth'}"
+            f"in {Path(self.cfg.OUTPUT_DIR) / 'model_best.pth'}",
         )
         return {self.cfg.TEST.SELECT_BY: self.progress.best}
 
@@ -181,6 +182,7 @@ class DefaultTrainer:
             evaluate,
             *([renew] if cfg.DATALOADER.LOOK_ALIKES else []),
             metrics,
+            *(writer for writer in writers if isinstance(writer, Hook)),
             SaveCheckpoints(self.checkpointer, progress, period=cfg.SOLVER.CHECKPOINT_PERIOD),
             StopOnSignal(self.checkpointer, progress),
         ]

@@ -10,7 +10,7 @@ from fastreid.engine.hooks import WriteMetrics
 from fastreid.engine.tester import Tester
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.utils import comm
-from fastreid.utils.logger import get_logger
+from fastreid.utils.logger import RESULT, get_logger
 
 
 class PreciseBatchNorm(Hook):
@@ -79,14 +79,14 @@ class Evaluate(Hook):
             return
         average = loop.step.average
         if average is not None and average.num_counted:
-            get_logger().info(f"the mean of the weights ({average.num_counted} counted):")
+            get_logger().log(RESULT, f"the mean of the weights ({average.num_counted} counted):")
             scores = self._test(average.model, loop, prefix="average/")
             if scores[self.select_by] > self.progress.best_average:
                 self.progress.best_average = scores[self.select_by]
                 self.progress.iteration = loop.iteration
                 if comm.is_main():
                     self.checkpointer.save_average(BEST_AVERAGE, self.progress)
-            get_logger().info("the weights themselves:")
+            get_logger().log(RESULT, "the weights themselves:")
         self._select(self._test(loop.step.model, loop), loop)
 
     def _test(self, model: nn.Module, loop: TrainLoop, *, prefix: str = "") -> Mapping[str, float]:

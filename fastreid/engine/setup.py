@@ -23,7 +23,7 @@ from fastreid.utils.seeding import key
 
 def default_argument_parser(description: str = "") -> argparse.ArgumentParser:
     """The arguments users of fast-reid know, then `KEY VALUE` pairs that change settings."""
-    parser = CommandParser(description=description, epilog="--debug prints the traceback of a fault.")
+    parser = CommandParser(description=description)
     parser.add_argument(
         "--config-file", required=True, metavar="FILE", help="YAML settings, such as configs/demo/stage1.yml"
     )

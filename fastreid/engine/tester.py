@@ -17,7 +17,7 @@ from fastreid.evaluation.whitening import save_whitening
 from fastreid.structures import Batch, Drawing, Embeddings
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write
-from fastreid.utils.logger import get_logger
+from fastreid.utils.logger import RESULT, get_logger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +86,11 @@ class Results:
         """Log the scores after each step of post-processing, with the intervals of the last."""
         sizes = f"{len(self.queries)} queries, {len(self.gallery)} drawings in the database"
         if not evaluation.scores:
-            get_logger().info(f"{self.name}: {sizes}; the patents are not told, so there are no scores")
+            get_logger().log(RESULT, f"{self.name}: {sizes}; the patents are not told, so there are no scores")
             return
         judged = evaluation.per_query
         intervals = judged.intervals(num_draws=self.num_draws) if judged is not None and self.num_draws else None
-        get_logger().info(f"{self.name}: {sizes}\n{scores_table(evaluation.steps, intervals)}")
+        get_logger().log(RESULT, f"{self.name}: {sizes}\n{scores_table(evaluation.steps, intervals)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
-"""Where a run's numbers go: the console, `metrics.json` and TensorBoard."""
+"""Where a run's numbers go: `metrics.json` and TensorBoard."""
 
-import datetime
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,30 +23,6 @@ class Writer(Protocol):
     def picture(self, iteration: int, name: str, image: Image.Image) -> None: ...
 
     def close(self) -> None: ...
-
-
-class ConsoleWriter:
-    """One line of progress with the time left."""
-
-    def __init__(self, max_iterations: int, iters_per_epoch: int):
-        self.max_iterations = max_iterations
-        self.iters_per_epoch = iters_per_epoch
-
-    def write(self, iteration: int, values: Mapping[str, float]) -> None:
-        left = datetime.timedelta(seconds=int(values["eta_seconds"]))
-        losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if name.startswith("loss_"))
-        get_logger().info(
-            f"epoch {(iteration - 1) // self.iters_per_epoch + 1}/{self.max_iterations // self.iters_per_epoch}  "
-            f"step {iteration}/{self.max_iterations}  total_loss {values['total_loss']:.4g}  {losses}  "
-            f"accuracy {100 * values['cls_accuracy']:.1f} %  lr {values['lr']:.3g}  "
-            f"{values['time']:.3f} s a step ({values['data_time']:.3f} waiting)  left {left}"
-        )
-
-    def picture(self, iteration: int, name: str, image: Image.Image) -> None:
-        """A console shows no pictures."""
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class JSONWriter:

@@ -2,12 +2,14 @@
 
 import argparse
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from fastreid.utils.errors import FastreidError, InputError, StorageError
+from fastreid.utils.logger import DEBUG, QUIET, setup_logger, show_status
 
 
 class TellableFault(Exception):
@@ -33,7 +35,13 @@ class Stopped(TellableFault):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose refusals are one line, like all others."""
+    """An argument parser whose refusals are one line, like all others, and whose help tells what `run_tool` takes."""
+
+    def __init__(self, description: str):
+        super().__init__(
+            description=description,
+            epilog=f"{QUIET} leaves warnings, results and the end; {DEBUG} tells everything, and where a fault is.",
+        )
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{self.prog}: {message}; {self.prog} --help tells what there is")
@@ -42,22 +50,28 @@ class CommandParser(argparse.ArgumentParser):
 def run_tool(main: Callable[[Sequence[str] | None], int]) -> int:
     """Run a command's `main` and turn whatever ends it into one line on stderr and an exit code.
 
-    `--debug` anywhere on the command line prints the traceback as well.
+    Anywhere on the command line, `--quiet` leaves warnings, results and the end, and `--debug` tells everything and
+    prints the traceback of a fault.
 
     Returns:
         0 done; 1 a fault of ours; 2 bad input; 3 environment; 4 numbers; 5 storage; 6 weights; 130, 143 signals.
     """
-    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    arguments = [word for word in sys.argv[1:] if word not in (QUIET, DEBUG)]
+    setup_logger(rank=int(os.environ.get("RANK", 0)))
     try:
+        if QUIET in sys.argv and DEBUG in sys.argv:
+            raise InputError(f"command line: {QUIET} and {DEBUG} do not go together; leave one of them out")
         return main(arguments)
     except KeyboardInterrupt:
+        show_status("")
         print("stopped by the keyboard; only what was finished before is kept", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output left, as with `| head`
         sys.stderr.close()
         return 0
     except Exception as error:
-        if "--debug" in sys.argv:
+        show_status("")
+        if DEBUG in sys.argv:
             traceback.print_exc()
         line, code = explain(error)
         print(line, file=sys.stderr)

@@ -29,7 +29,11 @@ def test_a_tool_explains_itself(path, capsys):
     with pytest.raises(SystemExit) as end:
         load(path).main(["--help"])
     assert end.value.code == 0
-    assert "usage:" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "usage:" in told
+    assert "--quiet" in told
+    assert "--debug" in told
+    assert "    return run_tool(main)\n" in path.read_text(encoding="utf-8"), "what gives those two their meaning"
 
 
 def test_the_installed_commands_are_tools_of_ours():

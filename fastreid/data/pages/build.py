@@ -13,7 +13,7 @@ from fastreid.data.image import read_drawing
 from fastreid.data.pages.cache import Filled, PageCache
 from fastreid.data.samples import Read
 from fastreid.structures import Drawing
-from fastreid.utils.logger import get_logger
+from fastreid.utils.logger import get_logger, is_quiet
 
 
 def data_root(cfg: CfgNode) -> Path:
@@ -74,7 +74,7 @@ def fill_cache(
 
     Arguments and errors are those of `fill_if_cached`.
     """
-    with tqdm(disable=None, unit="drawing", desc=f"pages for {cache.path.name}", leave=False) as bar:
+    with tqdm(disable=is_quiet() or None, unit="drawing", desc=f"pages for {cache.path.name}", leave=False) as bar:
 
         def on_page(done: int, num: int) -> None:
             bar.total = num

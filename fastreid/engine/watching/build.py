@@ -2,8 +2,9 @@
 
 from fastreid.config import CfgNode
 from fastreid.engine.train_loop import Hook
+from fastreid.engine.watching.console import ConsoleWriter
 from fastreid.engine.watching.trouble import WatchForTrouble
-from fastreid.engine.writers import ConsoleWriter, JSONWriter, TensorboardWriter, Writer
+from fastreid.engine.writers import JSONWriter, TensorboardWriter, Writer
 from fastreid.modeling.build import build_losses
 
 

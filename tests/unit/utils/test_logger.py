@@ -4,7 +4,9 @@ import sys
 
 import pytest
 
-from fastreid.utils.logger import get_logger, setup_logger
+from fastreid.utils.errors import InputError
+from fastreid.utils.exits import run_tool
+from fastreid.utils.logger import RESULT, get_logger, setup_logger
 
 
 @pytest.fixture
@@ -40,3 +42,36 @@ def test_any_other_fault_of_the_console_is_told(logger, tmp_path, capfd):
     setup_logger(tmp_path)
     logger.handle(logging.LogRecord("fastreid", logging.INFO, "", 1, "%d drawings", ("many",), None))
     assert "--- Logging error ---" in capfd.readouterr().err
+
+
+def speak(words):
+    assert words == ["KEY", "1"]
+    for level in (logging.DEBUG, logging.INFO, RESULT, logging.WARNING):
+        get_logger().log(level, logging.getLevelName(level).lower() if level != RESULT else "result")
+    raise InputError("no such key")
+
+
+@pytest.mark.parametrize(
+    ("word", "heard"),
+    [
+        ("--quiet", ["result", "warning"]),
+        ("KEY", ["info", "result", "warning"]),
+        ("--debug", ["debug", "info", "result", "warning"]),
+    ],
+)
+def test_a_command_says_as_much_as_its_words_ask_for(word, heard, logger, monkeypatch, capsys):
+    words = ["KEY", "1"] if word == "KEY" else ["KEY", word, "1"]
+    monkeypatch.setattr(sys, "argv", ["tool", *words])
+    assert run_tool(speak) == 2
+    told = capsys.readouterr()
+    assert [line.removeprefix("\x1b[33m").removesuffix("\x1b[0m") for line in told.out.splitlines()] == heard
+    assert ("Traceback" in told.err) == (word == "--debug")
+    assert told.err.splitlines()[-1] == "no such key"
+
+
+def test_quiet_and_debug_do_not_go_together(logger, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tool", "--debug", "--quiet"])
+    assert run_tool(speak) == 2
+    assert capsys.readouterr().err.endswith(
+        "command line: --quiet and --debug do not go together; leave one of them out\n"
+    )
