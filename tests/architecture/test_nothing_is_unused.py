@@ -18,6 +18,7 @@ FOR_FRAMEWORKS = {
     "extra_repr": "torch calls it to print a module",
     "forward": "torch calls it",
     "redirect_request": "urllib calls it",
+    "emit": "logging calls it",
     "handleError": "logging calls it",
 }
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
