@@ -49,12 +49,12 @@ class CfgNode(YacsNode):
 
     def merge_from_other_cfg(self, cfg_other: Mapping[str, Any]) -> None:
         """Take every setting of another tree; the same rules hold."""
-        self._merge([Setting(key, value, "Python") for key, value in _leaves(cfg_other)])
+        self._merge([Setting(key, value, "Python") for key, value in leaves(cfg_other)])
 
     def changes(self) -> dict[str, Any]:
         """The settings that are not the defaults, section by section, as a YAML file would have them."""
         found: dict[str, Any] = {}
-        for key, value in _leaves(self):
+        for key, value in leaves(self):
             if key not in _defaults() or value != _defaults()[key]:
                 *sections, name = key.split(".")
                 node = functools.reduce(lambda section, word: section.setdefault(word, {}), sections, found)
@@ -119,17 +119,18 @@ def _node(prefix: str, items: dict[str, Any], frozen: bool, new_allowed: bool) -
     return node
 
 
-def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(full name, value) of every setting of a section and of those in it."""
     for name, value in section.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
 @functools.cache
 def _defaults() -> dict[str, Any]:
-    return dict(_leaves(_C))
+    return dict(leaves(_C))
 
 
 @functools.cache

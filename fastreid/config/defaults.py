@@ -245,6 +245,7 @@ _C.TEST.METRIC = "cosine"  # cosine (one minus the cosine) or euclidean (squared
 _C.TEST.SELECT_BY = "mAP@10"  # the score that chooses model_best (ours)
 _C.TEST.TOP_K = 10  # columns of result.npy (ours)
 _C.TEST.SHEET_QUERIES = 12  # rows of ranks.png; 0: no picture (ours)
+_C.TEST.PROJECTOR = 0  # database drawings whose features TensorBoard's projector shows, after each evaluation (ours)
 _C.TEST.MEMORY_MB = 1024  # MiB a search may hold beside the features (ours)
 _C.TEST.ENGINE = "torch"  # torch or faiss, for the search itself; the answer is the same (ours)
 _C.TEST.PRECISION = "auto"  # of the product that chooses candidates; the answer is the same (ours)

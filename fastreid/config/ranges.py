@@ -207,6 +207,7 @@ RULES: dict[str, Rule] = {
     "TEST.IMS_PER_BATCH": COUNT,
     "TEST.TOP_K": COUNT,
     "TEST.SHEET_QUERIES": NONE_OR_MORE,
+    "TEST.PROJECTOR": Rule(0, 10_000),
     "TEST.MEMORY_MB": COUNT,
     "TEST.NETWORK_PRECISION": Rule(choices=("float32", "bfloat16", "float16")),
     "TEST.PRECISION": Rule(choices=("auto", "float32", "bfloat16")),

@@ -161,6 +161,7 @@ class DefaultTrainer:
             select_by=cfg.TEST.SELECT_BY,
             checkpointer=self.checkpointer,
             metrics=metrics,
+            num_points=cfg.TEST.PROJECTOR,
         )
         precise = [PreciseBatchNorm(self._measuring_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
         renew = RenewLookAlikes(

@@ -1,5 +1,7 @@
 """What happens when a run is scored: batch norm measured afresh, the tests, the best weights kept."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
@@ -9,6 +11,8 @@ from fastreid.engine.checkpoint import BEST, BEST_AVERAGE, Checkpointer, Progres
 from fastreid.engine.hooks import WriteMetrics
 from fastreid.engine.tester import Tester
 from fastreid.engine.train_loop import Hook, TrainLoop
+from fastreid.engine.watching.projector import points_of
+from fastreid.structures import Embeddings
 from fastreid.utils import comm
 from fastreid.utils.logger import RESULT, get_logger
 
@@ -53,7 +57,8 @@ class PreciseBatchNorm(Hook):
 class Evaluate(Hook):
     """Scores the model every `period` epochs and at the end, and keeps the weights that scored best.
 
-    `model_best.pth` is written at once, so the weights in it are those that earned the score.
+    `model_best.pth` is written at once, so the weights in it are those that earned the score. Of each set's database
+    up to `num_points` features go to the writers, to be looked at.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Evaluate(Hook):
         select_by: str,
         checkpointer: Checkpointer,
         metrics: WriteMetrics,
+        num_points: int = 0,
     ):
         self.testers = tuple(testers)
         self.progress = progress
@@ -72,6 +78,7 @@ class Evaluate(Hook):
         self.select_by = select_by
         self.checkpointer = checkpointer
         self.metrics = metrics
+        self.num_points = num_points
 
     def after_epoch(self, loop: TrainLoop) -> None:
         is_last = loop.epoch == loop.max_epochs
@@ -93,6 +100,9 @@ class Evaluate(Hook):
         """Test on all sets and hand the scores to the metrics; gives those of the first set."""
         first: Mapping[str, float] = {}
         for tester in self.testers:
+            if self.num_points and comm.is_main():
+                show = functools.partial(self._show, tester, loop, f"{prefix}{tester.name}")
+                tester = dataclasses.replace(tester, on_gallery=show)
             evaluation = tester.test(model)
             first = first or evaluation.scores
             if comm.is_main():
@@ -103,6 +113,10 @@ class Evaluate(Hook):
                 if sheet is not None:
                     self.metrics.picture(loop, f"{start}ranks", sheet)
         return first
+
+    def _show(self, tester: Tester, loop: TrainLoop, name: str, gallery: Embeddings) -> None:
+        points = points_of(gallery, tester.gallery, read=tester.read, num=self.num_points)
+        self.metrics.points(loop, name, points)
 
     def _select(self, scores: Mapping[str, float], loop: TrainLoop) -> None:
         self.progress.metric = scores[self.select_by]

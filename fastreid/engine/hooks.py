@@ -2,8 +2,10 @@
 
 import json
 import math
+import resource
 import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import nn
 
 from fastreid.engine.checkpoint import FINAL, FINAL_AVERAGE, STOPPED, Checkpointer, Progress
 from fastreid.engine.train_loop import Hook, TrainLoop
+from fastreid.engine.watching.projector import Points
 from fastreid.engine.writers import Writer
 from fastreid.solver.schedule import Schedule
 from fastreid.structures import Batch
@@ -109,6 +112,7 @@ class WriteMetrics(Hook):
         self.progress = progress
         self.period = period
         self.scores: dict[str, float] = {}
+        self._finished = False
 
     def after_step(self, loop: TrainLoop) -> None:
         if loop.result is None:
@@ -125,22 +129,52 @@ class WriteMetrics(Hook):
         self.flush(loop)
 
     def after_train(self, loop: TrainLoop) -> None:
+        self._finished = True
+
+    def at_exit(self, loop: TrainLoop) -> None:
         for writer in self.writers:
-            writer.close()
+            writer.close(finished=self._finished)
 
     def flush(self, loop: TrainLoop) -> None:
-        """Write the medians of what was collected, and the scores of an evaluation if there was one."""
+        """Write the medians of what was collected, what can be told at once, and an evaluation's scores if there was one."""
         values = {name: statistics.median(numbers) for name, numbers in self.progress.window.items()}
+        values |= learning_rates(loop.step.optimizer) | memory()
         values["lr"] = self.progress.window["lr"][-1]
         values["eta_seconds"] = values["time"] * (loop.max_iterations - loop.iteration)
+        if loop.result is not None:
+            values["drawings_per_second"] = len(loop.result.batch.rows) * comm.world_size() / values["time"]
         for writer in self.writers:
             writer.write(loop.iteration, {**values, **self.scores})
+            if self.scores:
+                writer.evaluated()
         self.progress.window.clear()
         self.scores = {}
 
     def picture(self, loop: TrainLoop, name: str, image: Image.Image) -> None:
         for writer in self.writers:
             writer.picture(loop.iteration, name, image)
+
+    def points(self, loop: TrainLoop, name: str, points: Points) -> None:
+        for writer in self.writers:
+            writer.points(loop.iteration, name, points)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """`lr/PART`: the highest rate of each top-level part of the model, where the groups have names."""
+    found: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        for part in {f"lr/{name.partition('.')[0]}" for name in group.get("names", ())}:
+            found[part] = max(found.get(part, 0.0), group["lr"])
+    return found
+
+
+def memory() -> dict[str, float]:
+    """MiB this process holds at most up to now (`memory_mb`), and of its GPU (`cuda_memory_mb`)."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes that the system counts in
+    found = {"memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}
+    if torch.cuda.is_initialized():
+        found["cuda_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
+    return found
 
 
 class ShowInputs(Hook):

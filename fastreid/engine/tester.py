@@ -102,19 +102,24 @@ class Tester(Results):
         evaluator: ranks and scores.
         embed_training: gives those of the training drawings, for steps that learn from them; None where there are none.
         weights_sha256: of the weights under test; "" where that is not known.
+        on_gallery: is shown the database's features in each test, before they are searched.
     """
 
     embed: Callable[[nn.Module, Sequence[Drawing]], Embeddings]
     evaluator: Evaluator
     embed_training: Callable[[nn.Module], Embeddings] | None = None
     weights_sha256: str = ""
+    on_gallery: Callable[[Embeddings], None] | None = None
 
     def test(self, model: nn.Module) -> Evaluation:
         """Rank and score; every process must call it, and every process gets the answer."""
         learn = self.embed_training
+        queries, gallery = self.embed(model, self.queries), self.embed(model, self.gallery)
+        if self.on_gallery is not None:
+            self.on_gallery(gallery)
         return self.evaluator(
-            self.embed(model, self.queries),
-            self.embed(model, self.gallery),
+            queries,
+            gallery,
             training=None if learn is None else (lambda: learn(model).features),
             model=self.weights_sha256,
         )

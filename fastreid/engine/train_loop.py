@@ -25,6 +25,9 @@ class Hook:
     def after_train(self, loop: "TrainLoop") -> None:
         """Once, when all steps are done; not after a fault, so that the fault is what is told."""
 
+    def at_exit(self, loop: "TrainLoop") -> None:
+        """Once, whatever ended the run; must not raise, so that a fault is what is told."""
+
 
 class TrainLoop:
     """Steps over batches, from `iteration` to the end of the last epoch.
@@ -69,6 +72,12 @@ class TrainLoop:
 
     def run(self) -> None:
         """Train to the end."""
+        try:
+            self._run()
+        finally:
+            self._each(lambda hook: hook.at_exit(self))
+
+    def _run(self) -> None:
         self._each(lambda hook: hook.before_train(self))
         batches = iter(self.batches) if self.iteration < self.max_iterations else iter(())
         while self.iteration < self.max_iterations:

@@ -1,31 +1,61 @@
-"""Where a run's numbers go: `metrics.json` and TensorBoard."""
+"""Where a run's numbers go: what every writer is, and the files that every run has, `metrics.json` and `metrics.csv`."""
 
+import contextlib
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
 
+from fastreid.engine.watching.projector import Points
+from fastreid.utils.errors import StorageError
 from fastreid.utils.files import write_text
 from fastreid.utils.logger import get_logger
 
 METRICS_FILE = "metrics.json"
+TABLE_FILE = "metrics.csv"
 
 
-class Writer(Protocol):
-    """Takes a line of numbers, and now and then a picture."""
+class Writer:
+    """Takes a line of numbers, and now and then more. Each method does nothing unless overridden.
 
-    def write(self, iteration: int, values: Mapping[str, float]) -> None: ...
+    A writer that cannot write says so once and lets the run go on: `writing` does that.
+    """
 
-    def picture(self, iteration: int, name: str, image: Image.Image) -> None: ...
+    place = ""  # where it writes, for its warning
+    failed = False  # whether that warning was given
 
-    def close(self) -> None: ...
+    def write(self, iteration: int, values: Mapping[str, float]) -> None:
+        """A line; `iteration` steps are done."""
+
+    def picture(self, iteration: int, name: str, image: Image.Image) -> None:
+        """A picture to look at."""
+
+    def points(self, iteration: int, name: str, points: Points) -> None:
+        """Features of drawings, and how these look."""
+
+    def evaluated(self) -> None:
+        """After the line that has the scores of an evaluation."""
+
+    def close(self, *, finished: bool) -> None:
+        """Once, whatever ended the run; `finished` when it was its last step."""
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around what may fail, as a full disk does: the run is worth more than its log."""
+        try:
+            yield
+        except (OSError, StorageError) as error:
+            why = str(error) if isinstance(error, StorageError) else error.strerror or str(error)
+            if not self.failed:
+                get_logger().warning(f"{self.place}: cannot be written ({why}); training goes on without it")
+            self.failed = True
 
 
-class JSONWriter:
+class JSONWriter(Writer):
     """`metrics.json`: one JSON object a line, `iteration` counting steps done.
 
     Args:
@@ -35,7 +65,7 @@ class JSONWriter:
 
     def __init__(self, folder: str | Path, *, iteration: int = 0):
         self.path = Path(folder) / METRICS_FILE
-        self._warned = False
+        self.place = str(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.is_file():
             kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _is_before(line, iteration)]
@@ -43,44 +73,55 @@ class JSONWriter:
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
         line = json.dumps({"iteration": iteration, **values}, sort_keys=True)
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"{line}\n")
-        except OSError as error:
-            if not self._warned:
-                get_logger().warning(f"{self.path}: cannot be written ({error.strerror}); training goes on without it")
-            self._warned = True
-
-    def picture(self, iteration: int, name: str, image: Image.Image) -> None:
-        """A text file holds no pictures."""
-
-    def close(self) -> None:
-        """Every line was flushed when it was written."""
+        with self.writing(), self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
 
 
-class TensorboardWriter:
-    """TensorBoard event files in the run's OUTPUT_DIR."""
+class CSVWriter(Writer):
+    """`metrics.csv`: the lines of `metrics.json` as a table, made anew at each evaluation and at the end.
 
-    def __init__(self, folder: str | Path, *, iteration: int = 0):
-        from torch.utils.tensorboard import SummaryWriter  # takes seconds to import; only the writing process needs it
+    What is written follows from `metrics.json` alone, so a run that was stopped and went on leaves the bytes of one that
+    was not. Columns are those of all lines, `iteration` first and then by name; what a line lacks is empty.
 
-        self._events = SummaryWriter(str(folder), purge_step=iteration + 1 if iteration else None)
+    Args:
+        folder: the run's OUTPUT_DIR.
+    """
 
-    def write(self, iteration: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._events.add_scalar(name, value, iteration)
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.place = str(self.folder / TABLE_FILE)
 
-    def picture(self, iteration: int, name: str, image: Image.Image) -> None:
-        pixels = torch.from_numpy(np.array(image.convert("RGB")))
-        self._events.add_image(name, pixels, iteration, dataformats="HWC")
+    def evaluated(self) -> None:
+        with self.writing():
+            lines = read_metrics(self.folder)
+            columns = ["iteration", *sorted({name for line in lines for name in line} - {"iteration"})]
+            text = io.StringIO(newline="")
+            table = csv.DictWriter(text, columns, lineterminator="\n")
+            table.writeheader()
+            table.writerows(lines)
+            write_text(self.folder / TABLE_FILE, text.getvalue())
 
-    def close(self) -> None:
-        self._events.close()
+    def close(self, *, finished: bool) -> None:
+        self.evaluated()
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, float]]:
+    """The whole lines of a run's `metrics.json`, in the order they were written; none where there is no such file."""
+    path = Path(folder) / METRICS_FILE
+    if not path.is_file():
+        return []
+    lines = (_values(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if "iteration" in line]
 
 
 def _is_before(line: str, iteration: int) -> bool:
+    return _values(line).get("iteration", iteration + 1) <= iteration
+
+
+def _values(line: str) -> dict[str, Any]:
+    """What a line holds; nothing if it is torn, as the last one of a run that was killed while writing it."""
     try:
-        values: Any = json.loads(line)
-    except json.JSONDecodeError:  # the last line of a run that was killed while writing it
-        return False
-    return isinstance(values, dict) and values.get("iteration", iteration + 1) <= iteration
+        values = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return values if isinstance(values, dict) else {}

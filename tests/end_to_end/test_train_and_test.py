@@ -14,7 +14,15 @@ from fastreid.structures import Ranking
 
 def test_a_run_leaves_the_files_users_know(trained):
     names = {path.name for path in trained.iterdir()}
-    wanted = {"config.yaml", "log.txt", "metrics.json", "last_checkpoint", "model_best.pth", "model_final.pth"}
+    wanted = {
+        "config.yaml",
+        "log.txt",
+        "metrics.json",
+        "metrics.csv",
+        "last_checkpoint",
+        "model_best.pth",
+        "model_final.pth",
+    }
     assert wanted | {"model_0000.pth", "model_0001.pth"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
 
@@ -126,6 +134,8 @@ def test_two_processes_train_one_model(drawings, tmp_path):
 
 def test_a_period_of_zero_scores_only_the_end(drawings, tmp_path):
     arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "TEST.EVAL_PERIOD", 0]
-    code, _, errors = run("train_net.py", *arguments, "SOLVER.MAX_EPOCH", 2, folder=tmp_path)
+    more = ["SOLVER.MAX_EPOCH", 2, "TEST.PROJECTOR", 9]
+    code, _, errors = run("train_net.py", *arguments, *more, folder=tmp_path)
     assert code == 0, errors
     assert [line["iteration"] for line in metrics(tmp_path / "run") if "mAP" in line] == [12]
+    assert "Generated after step 12" in (tmp_path / "run" / "projector_config.pbtxt").read_text()

@@ -1,10 +1,12 @@
 """From a config to what shows a run: where its numbers go, and who looks for trouble in them."""
 
 from fastreid.config import CfgNode
+from fastreid.config.config import leaves
 from fastreid.engine.train_loop import Hook
 from fastreid.engine.watching.console import ConsoleWriter
+from fastreid.engine.watching.tensorboard import TensorboardWriter
 from fastreid.engine.watching.trouble import WatchForTrouble
-from fastreid.engine.writers import JSONWriter, TensorboardWriter, Writer
+from fastreid.engine.writers import CSVWriter, JSONWriter, Writer
 from fastreid.modeling.build import build_losses
 
 
@@ -16,11 +18,26 @@ def build_writers(cfg: CfgNode, *, iteration: int, iters_per_epoch: int) -> list
         iteration: steps done before.
         iters_per_epoch: steps of an epoch.
     """
+    first, *more = cfg.DATASETS.TESTS
     return [
         ConsoleWriter(cfg.SOLVER.MAX_EPOCH * iters_per_epoch, iters_per_epoch),
         JSONWriter(cfg.OUTPUT_DIR, iteration=iteration),
-        TensorboardWriter(cfg.OUTPUT_DIR, iteration=iteration),
+        CSVWriter(cfg.OUTPUT_DIR),
+        TensorboardWriter(
+            cfg.OUTPUT_DIR,
+            iteration=iteration,
+            settings=changed_settings(cfg),
+            scores=(f"{first}/{cfg.TEST.SELECT_BY}" if more else cfg.TEST.SELECT_BY, "total_loss"),
+        ),
     ]
+
+
+def changed_settings(cfg: CfgNode) -> dict[str, str | int | float]:
+    """The settings that are not the defaults, by their full names; what is no number as text."""
+    return {
+        key: value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+        for key, value in leaves(cfg.changes())
+    }
 
 
 def build_watch(cfg: CfgNode, *, num_classes: int) -> list[Hook]:

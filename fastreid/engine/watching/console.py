@@ -7,9 +7,8 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from PIL import Image
-
 from fastreid.engine.train_loop import Hook, TrainLoop
+from fastreid.engine.writers import Writer
 from fastreid.utils.logger import get_logger, show_status
 
 RENEWED_S = 0.2  # seconds after which the line on a terminal is renewed
@@ -18,7 +17,7 @@ MOST_APART_S = 60.0  # seconds without a line after which one comes
 NUM_STEPS = 50  # steps whose median time tells what is left
 
 
-class ConsoleWriter(Hook):
+class ConsoleWriter(Hook, Writer):
     """Where a run is: in place on a terminal, elsewhere in plain lines some seconds apart; every line is in `log.txt`.
 
     Args:
@@ -62,10 +61,7 @@ class ConsoleWriter(Hook):
         else:
             get_logger().debug(line)
 
-    def picture(self, iteration: int, name: str, image: Image.Image) -> None:
-        """A console shows no pictures."""
-
-    def close(self) -> None:
+    def close(self, *, finished: bool) -> None:
         show_status("")
 
     def _place(self, iteration: int) -> str:

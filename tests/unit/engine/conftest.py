@@ -1,6 +1,7 @@
 """A network of a few weights and batches of noise, so that the engine can be tested by itself."""
 
 import itertools
+import logging
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from fastreid.engine.step import TrainStep
 from fastreid.engine.train_loop import TrainLoop
 from fastreid.structures import Batch
+from fastreid.utils.logger import get_logger
 from fastreid.utils.seeding import keyed_torch
 
 
@@ -33,6 +35,17 @@ def noise(start=0):
         with keyed_torch("toy batch", number):
             images = torch.rand(6, 3, 8, 8) * 255
         yield Batch(images, torch.arange(6) % 3, torch.arange(6))
+
+
+@pytest.fixture
+def warnings_of():
+    """The warnings of the package's log while the test lasts."""
+    lines = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    get_logger().addHandler(handler)
+    yield lines
+    get_logger().removeHandler(handler)
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_on_a_terminal_one_line_is_renewed_in_place(said, clock, monkeypatch):
     monkeypatch.setattr(console, "show_status", lambda text: seen.append(text) or True)
     writer = ConsoleWriter(30, 10)
     steps(writer, clock, 30, seconds=0.1)
-    writer.close()
+    writer.close(finished=True)
     assert [line for level, line in said if level > logging.DEBUG] == [said[-1][1]]
     assert 10 <= len(seen) <= 16
     assert seen[-1] == ""

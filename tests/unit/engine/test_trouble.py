@@ -1,7 +1,6 @@
 """Each trouble is made to happen with a network of a few weights, and told; a run without trouble is left in peace."""
 
 import itertools
-import logging
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from fastreid.modeling.losses.cross_entropy import CrossEntropy
 from fastreid.modeling.losses.term import LossTerm
 from fastreid.modeling.losses.triplet import Triplet
 from fastreid.structures import Batch
-from fastreid.utils.logger import get_logger
 
 PERIOD, NUM_CLASSES = 10, 4
 CLASSES = LossTerm("loss_cls", CrossEntropy(), "logits")
@@ -46,12 +44,8 @@ def batches(pattern, noise):
 
 
 @pytest.fixture
-def told():
+def told(warnings_of):
     """Trains for so many steps under watch; the warnings, and the last step's values."""
-    lines = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: lines.append(record.getMessage())
-    get_logger().addHandler(handler)
 
     def train(model, of_batches, lr, *, num_steps=60, period=PERIOD):
         optimizer = torch.optim.SGD([{"params": list(model.parameters()), "lr": lr}])
@@ -61,10 +55,9 @@ def told():
         step = TrainStep(model, optimizer, device=torch.device("cpu"), all_learn=reaches_all)
         loop = TrainLoop(step, of_batches, hooks=[watch], iters_per_epoch=5, max_epochs=num_steps // 5)
         loop.run()
-        return lines, loop.result.values
+        return warnings_of, loop.result.values
 
-    yield train
-    get_logger().removeHandler(handler)
+    return train
 
 
 def test_a_run_that_learns_is_told_nothing(told):
