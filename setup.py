@@ -80,6 +80,7 @@ setup(
             "fastreid-check-data = fastreid_tools.check_data:cli",
             "fastreid-prepare = fastreid_tools.prepare:cli",
             "fastreid-make-drawings = fastreid_tools.make_drawings:cli",
+            "fastreid-compare-runs = fastreid_tools.compare_runs:cli",
             "fastreid-show-augmentations = fastreid_tools.show_augmentations:cli",
         ]
     },

@@ -1,9 +1,12 @@
 """From a config to what shows a run: where its numbers go, and who looks for trouble in them."""
 
-from fastreid.config import CfgNode
+from collections.abc import Sequence
+
+from fastreid.config import CfgNode, get_cfg
 from fastreid.config.config import leaves
 from fastreid.engine.train_loop import Hook
 from fastreid.engine.watching.console import ConsoleWriter
+from fastreid.engine.watching.runs import RunRecord, read_runs
 from fastreid.engine.watching.tensorboard import TensorboardWriter
 from fastreid.engine.watching.trouble import WatchForTrouble
 from fastreid.engine.writers import CSVWriter, JSONWriter, Writer
@@ -38,6 +41,11 @@ def changed_settings(cfg: CfgNode) -> dict[str, str | int | float]:
         key: value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
         for key, value in leaves(cfg.changes())
     }
+
+
+def build_runs(folders: Sequence[str]) -> list[RunRecord]:
+    """Runs that were made, by their folders; a setting that one did not know yet has today's default."""
+    return read_runs(folders, {k: list(v) if isinstance(v, tuple) else v for k, v in leaves(get_cfg())})
 
 
 def build_watch(cfg: CfgNode, *, num_classes: int) -> list[Hook]:
