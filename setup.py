@@ -56,6 +56,8 @@ setup(
         "gpu": ["faiss-gpu"],
         "timm": ["timm"],
         "parquet": ["pyarrow"],
+        "wandb": ["wandb"],
+        "mlflow": ["mlflow-skinny"],
         "dev": [
             "Cython",
             "hypothesis",

@@ -286,3 +286,7 @@ _C.TEST.PRECISE_BN = Node()
 _C.TEST.PRECISE_BN.ENABLED = False  # measure batch-norm statistics afresh before the last evaluation
 _C.TEST.PRECISE_BN.DATASET = "Market1501"  # whose drawings to use; here the training set (accepted)
 _C.TEST.PRECISE_BN.NUM_ITER = 300  # batches to measure over
+
+_C.TRACKER = Node()
+_C.TRACKER.NAME = ""  # service that keeps runs: wandb or mlflow, by the extra of that name; empty: none (ours)
+_C.TRACKER.PROJECT = "fastreid"  # what the service puts runs under: a project, or an MLflow experiment (ours)

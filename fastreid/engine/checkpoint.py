@@ -49,6 +49,7 @@ MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on w
     "SOLVER.MAX_EPOCH",
     "SOLVER.WATCH_PERIOD",
     "TEST.",
+    "TRACKER.",
 )
 RESULT_FOLLOWS = (  # those of them from which the last weights, or what a test says of them, follow
     "DATASETS.TESTS",

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fastreid.engine.watching.projector import Points
 from fastreid.utils.errors import StorageError
+from fastreid.utils.exits import one_line
 from fastreid.utils.files import write_text
 from fastreid.utils.logger import get_logger
 
@@ -26,6 +27,7 @@ class Writer:
     """
 
     place = ""  # where it writes, for its warning
+    faults: tuple[type[Exception], ...] = (OSError, StorageError)  # that the run goes on after
     failed = False  # whether that warning was given
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
@@ -48,8 +50,8 @@ class Writer:
         """Around what may fail, as a full disk does: the run is worth more than its log."""
         try:
             yield
-        except (OSError, StorageError) as error:
-            why = str(error) if isinstance(error, StorageError) else error.strerror or str(error)
+        except self.faults as error:
+            why = getattr(error, "strerror", None) or one_line(error)
             if not self.failed:
                 get_logger().warning(f"{self.place}: cannot be written ({why}); training goes on without it")
             self.failed = True

@@ -9,7 +9,7 @@ from fastreid import __version__
 
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 MODULE = {"pillow": "PIL", "faiss-cpu": "faiss", "pyyaml": "yaml"}
-OPTIONAL = {"timm", "pyarrow"}  # extras, imported where they are asked for
+OPTIONAL = {"timm", "pyarrow", "wandb", "mlflow"}  # extras, imported where they are asked for
 
 
 def required(block: str) -> set[str]:

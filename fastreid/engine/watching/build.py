@@ -1,6 +1,6 @@
 """From a config to what shows a run: where its numbers go, and who looks for trouble in them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fastreid.config import CfgNode, get_cfg
 from fastreid.config.config import leaves
@@ -8,9 +8,14 @@ from fastreid.engine.train_loop import Hook
 from fastreid.engine.watching.console import ConsoleWriter
 from fastreid.engine.watching.runs import RunRecord, read_runs
 from fastreid.engine.watching.tensorboard import TensorboardWriter
+from fastreid.engine.watching.trackers import MLflowWriter, WandbWriter
 from fastreid.engine.watching.trouble import WatchForTrouble
 from fastreid.engine.writers import CSVWriter, JSONWriter, Writer
 from fastreid.modeling.build import build_losses
+from fastreid.utils.registry import Registry
+
+# Each is made with the run's folder, `project`, `settings` by name, and `iteration`, the steps done before.
+TRACKERS: Registry[Callable[..., Writer]] = Registry("tracker", {"wandb": WandbWriter, "mlflow": MLflowWriter})
 
 
 def build_writers(cfg: CfgNode, *, iteration: int, iters_per_epoch: int) -> list[Writer]:
@@ -20,8 +25,14 @@ def build_writers(cfg: CfgNode, *, iteration: int, iters_per_epoch: int) -> list
         cfg: settings.
         iteration: steps done before.
         iters_per_epoch: steps of an epoch.
+
+    Raises:
+        InputError: an unknown TRACKER.NAME.
+        EnvironmentFault: its library is not there or cannot start a run.
     """
     first, *more = cfg.DATASETS.TESTS
+    settings = changed_settings(cfg)
+    tracker = TRACKERS.get(cfg.TRACKER.NAME) if cfg.TRACKER.NAME else None
     return [
         ConsoleWriter(cfg.SOLVER.MAX_EPOCH * iters_per_epoch, iters_per_epoch),
         JSONWriter(cfg.OUTPUT_DIR, iteration=iteration),
@@ -29,8 +40,13 @@ def build_writers(cfg: CfgNode, *, iteration: int, iters_per_epoch: int) -> list
         TensorboardWriter(
             cfg.OUTPUT_DIR,
             iteration=iteration,
-            settings=changed_settings(cfg),
+            settings=settings,
             scores=(f"{first}/{cfg.TEST.SELECT_BY}" if more else cfg.TEST.SELECT_BY, "total_loss"),
+        ),
+        *(
+            [tracker(cfg.OUTPUT_DIR, project=cfg.TRACKER.PROJECT, settings=settings, iteration=iteration)]
+            if tracker
+            else []
         ),
     ]
 
