@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 
 from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.exits import TellableFault, explain, one_line
+from fastreid.utils.logger import setup_logger
 
 TIMEOUT = timedelta(minutes=30)  # the longest one process may wait for another, an evaluation included
 
@@ -91,8 +92,10 @@ def _worker(
     url: str,
     device: str,
 ) -> None:
+    rank = machine * num_local + local_rank
+    setup_logger(rank=rank)  # a new process has none; a run that takes an OUTPUT_DIR sets up its own
     try:
-        _join(device, local_rank, init_method=url, rank=machine * num_local + local_rank, world_size=world_size)
+        _join(device, local_rank, init_method=url, rank=rank, world_size=world_size)
         main(*args)
     except Exception as error:
         faults.put(explain(error))
