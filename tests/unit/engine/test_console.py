@@ -67,8 +67,11 @@ def test_on_a_terminal_one_line_is_renewed_in_place(said, clock, monkeypatch):
     monkeypatch.setattr(console, "show_status", lambda text: seen.append(text) or True)
     writer = ConsoleWriter(30, 10)
     steps(writer, clock, 30, seconds=0.1)
+    last = said[-1]
+    clock[0] += 60  # an evaluation
+    writer.write(20, VALUES | TIMES)
     writer.close(finished=True)
-    assert [line for level, line in said if level > logging.DEBUG] == [said[-1][1]]
+    assert [pair for pair in said if pair[0] > logging.DEBUG] == [last]
     assert 10 <= len(seen) <= 16
     assert seen[-1] == ""
 
