@@ -13,15 +13,16 @@ TIMES = {"time": 1.0, "data_time": 0.0, "eta_seconds": 90.0}
 
 
 @pytest.fixture
-def said(monkeypatch):
+def said():
     """Levels and lines that reach the log."""
-    lines = []
+    lines, before = [], get_logger().level
     handler = logging.Handler(1)
     handler.emit = lambda record: lines.append((record.levelno, record.getMessage()))
-    monkeypatch.setattr(get_logger(), "level", logging.DEBUG)
+    get_logger().setLevel(logging.DEBUG)
     get_logger().addHandler(handler)
     yield lines
     get_logger().removeHandler(handler)
+    get_logger().setLevel(before)
 
 
 @pytest.fixture
