@@ -121,7 +121,8 @@ class DefaultTrainer:
         try:
             loop.run()
         except BadStep as bad:
-            names = [self.drawings[row].name for row in bad.batch.rows.tolist()]
+            shares = comm.gather(bad.batch.rows.tolist())
+            names = [self.drawings[row].name for rows in shares for row in rows]
             record = write_bad_step(self.cfg.OUTPUT_DIR, loop, names, bad.values)
             raise BadStep(f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values)
         except RuntimeError as error:  # torch tells of a dead worker wherever the main thread happens to be

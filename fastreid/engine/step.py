@@ -29,7 +29,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step tells: `values` are floats by name, `batch` is what it saw, `skipped` a float16 overflow."""
+    """What a step tells: `values` are floats by name, the means over all processes; `batch` is what this process saw and
+    `skipped` a float16 overflow."""
 
     values: dict[str, float]
     batch: Batch
@@ -114,8 +115,8 @@ class TrainStep:
         told = [self._backward(part, len(part.rows) / len(batch.rows), is_last=part is parts[-1]) for part in parts]
         self.scaler.unscale_(self.optimizer)
         means = {name: torch.stack([values[name] for values in told]).sum() for name in told[0]}
-        values = _floats({**means, "grad_norm": self._clip()})
-        if comm.anyone(not all(math.isfinite(values[name]) for name in means)):
+        values = comm.mean(_floats({**means, "grad_norm": self._clip()}))
+        if not all(math.isfinite(values[name]) for name in means):
             raise BadStep(_explosion(values), batch, values)
         skipped = self._move(batch, values)
         if self.average is not None:
@@ -172,7 +173,7 @@ class TrainStep:
         return norm
 
     def _move(self, batch: Batch, values: dict[str, float]) -> bool:
-        finite = math.isfinite(values["grad_norm"])  # the same in every process: gradients were averaged
+        finite = math.isfinite(values["grad_norm"])
         if not finite and not self.scaler.is_enabled():
             raise BadStep(_explosion(values), batch, values)
         self.scaler.step(self.optimizer)

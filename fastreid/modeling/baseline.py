@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fastreid.modeling.heads import HeadOutput
+from fastreid.modeling.losses.pairs import gathered
 from fastreid.modeling.losses.term import LossTerm
 from fastreid.utils.errors import InputError
 
@@ -65,7 +66,8 @@ class Baseline(nn.Module):
             with_stats: in training, give the stats as well.
 
         Returns:
-            Testing: features (B, D), not normalised to length 1. Training: the losses by key, each times its scale;
+            Testing: features (B, D), not normalised to length 1. Training: the losses by key, each times its scale and
+            over this process's drawings, whose pairs are sought in the batch of all processes;
             with stats, a pair of those and {"cls_accuracy": 0..1, "feature_norm": mean length of the features},
             without gradient and left on the device.
 
@@ -77,11 +79,23 @@ class Baseline(nn.Module):
         if self.training:
             targets = _checked(targets, images)
             output = self.heads(self._maps(images), targets)
-            losses = {term.key: term.scale * term.function(getattr(output, term.sees), targets) for term in self.losses}
+            losses = self._losses(output, targets)
             return (losses, stats(output, targets)) if with_stats else losses
         if targets is not None or with_stats:
             raise InputError("targets and stats belong to training; call model.train() first or leave them out")
         return self.heads(self._maps(images))
+
+    def _losses(self, output: HeadOutput, targets: Tensor) -> Losses:
+        of_pairs = any(term.sees == "pairs" for term in self.losses)
+        whole = gathered(output.features, targets) if of_pairs else None
+        losses = {}
+        for term in self.losses:
+            if term.sees == "pairs":
+                loss = term.function(output.features, targets, whole=whole)
+            else:
+                loss = term.function(output.logits if term.sees == "logits" else output.features, targets)
+            losses[term.key] = term.scale * loss
+        return losses
 
     def _maps(self, images: Tensor) -> Tensor:
         return self.backbone((images - self.pixel_mean) / self.pixel_std)

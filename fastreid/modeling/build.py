@@ -133,17 +133,17 @@ def _focal(cfg: CfgNode) -> LossTerm:
 def _triplet(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.TRI
     function = Triplet(loss.MARGIN, norm_feat=loss.NORM_FEAT, hard_mining=loss.HARD_MINING)
-    return LossTerm("loss_triplet", function, "features", loss.SCALE)
+    return LossTerm("loss_triplet", function, "pairs", loss.SCALE)
 
 
 def _circle(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.CIRCLE
-    return LossTerm("loss_circle", PairCircle(loss.MARGIN, loss.GAMMA), "features", loss.SCALE)
+    return LossTerm("loss_circle", PairCircle(loss.MARGIN, loss.GAMMA), "pairs", loss.SCALE)
 
 
 def _cosface(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.COSFACE
-    return LossTerm("loss_cosface", PairCosface(loss.MARGIN, loss.GAMMA), "features", loss.SCALE)
+    return LossTerm("loss_cosface", PairCosface(loss.MARGIN, loss.GAMMA), "pairs", loss.SCALE)
 
 
 META_ARCHITECTURES: Registry[Callable[[CfgNode, int], nn.Module]] = Registry("network", {"Baseline": _baseline})

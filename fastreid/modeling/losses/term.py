@@ -15,8 +15,9 @@ class LossTerm:
 
     Args:
         key: its name in the loss dict, such as "loss_cls".
-        function: (B, .) scores or features and (B,) int64 classes -> a scalar.
-        sees: "logits" (class scores with margin) or "features" (as NECK_FEAT says).
+        function: (B, .) scores or features and (B,) int64 classes -> a scalar, the mean over the B drawings; one that
+            sees pairs takes the batch of all processes as `whole` beside them.
+        sees: "logits" (class scores with margin), "features" (as NECK_FEAT says) or "pairs" of those.
         scale: its weight in the sum, above 0.
 
     Raises:
@@ -24,8 +25,8 @@ class LossTerm:
     """
 
     key: str
-    function: Callable[[Tensor, Tensor], Tensor]
-    sees: Literal["logits", "features"]
+    function: Callable[..., Tensor]
+    sees: Literal["logits", "features", "pairs"]
     scale: float = 1.0
 
     def __post_init__(self) -> None:
