@@ -50,6 +50,18 @@ def wait_for(path, process, *, limit_s=120):
         time.sleep(0.01)
 
 
+def processes_of(launcher):
+    """The ids of the training processes that a launcher, torchrun or ours, has started."""
+    ids = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    words = {int(id_): Path(f"/proc/{id_}/cmdline").read_text() for id_ in ids}
+    return [id_ for id_, command in words.items() if "train_net.py" in command or "spawn_main" in command]
+
+
+def is_alive(id_):
+    stat = Path(f"/proc/{id_}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 def run_here(tool, *arguments, folder):
     """Run a command in this process, without the seconds a new one takes to import torch; as `run` otherwise."""
     spec = importlib.util.spec_from_file_location(f"tool_{tool}", REPOSITORY / "tools" / tool)
