@@ -20,6 +20,7 @@ from fastreid.engine.evaluating import Evaluate, PreciseBatchNorm
 from fastreid.engine.extraction.build import CLASSIFIER
 from fastreid.engine.hooks import (
     CheckWeightsMove,
+    DrawClasses,
     FreezeLayers,
     SaveCheckpoints,
     SetLearningRate,
@@ -38,6 +39,7 @@ from fastreid.engine.writers import ConsoleWriter, JSONWriter, TensorboardWriter
 from fastreid.evaluation.metrics import check_score
 from fastreid.modeling import build_model
 from fastreid.modeling.build import build_losses, load_start_weights
+from fastreid.modeling.heads import EmbeddingHead
 from fastreid.modeling.weights import load_state, model_state, read_weights
 from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.structures import Batch, Drawing
@@ -160,6 +162,8 @@ class DefaultTrainer:
             checkpointer=self.checkpointer,
             metrics=metrics,
         )
+        heads = self.model.get_submodule("heads")
+        draw = [DrawClasses(heads, cfg.SEED)] if isinstance(heads, EmbeddingHead) else []
         precise = [PreciseBatchNorm(self._measuring_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
         renew = RenewLookAlikes(
             progress,
@@ -173,6 +177,7 @@ class DefaultTrainer:
         return [
             SetLearningRate(self.schedule),
             self.frozen,
+            *draw,
             CheckWeightsMove(),
             ShowInputs(metrics, input_sheet),
             *(precise if cfg.TEST.PRECISE_BN.ENABLED else []),

@@ -80,7 +80,7 @@ class Baseline(nn.Module):
             targets = _checked(targets, images)
             output = self.heads(self._maps(images), targets)
             losses = self._losses(output, targets)
-            return (losses, stats(output, targets)) if with_stats else losses
+            return (losses, stats(output)) if with_stats else losses
         if targets is not None or with_stats:
             raise InputError("targets and stats belong to training; call model.train() first or leave them out")
         return self.heads(self._maps(images))
@@ -92,8 +92,10 @@ class Baseline(nn.Module):
         for term in self.losses:
             if term.sees == "pairs":
                 loss = term.function(output.features, targets, whole=whole)
+            elif term.sees == "logits":
+                loss = term.function(output.logits, output.columns)
             else:
-                loss = term.function(output.logits if term.sees == "logits" else output.features, targets)
+                loss = term.function(output.features, targets)
             losses[term.key] = term.scale * loss
         return losses
 
@@ -111,9 +113,12 @@ def _checked(targets: Tensor | None, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def stats(output: HeadOutput, targets: Tensor) -> Stats:
-    """How the training goes: the share of drawings whose best class is right, and the features' mean length."""
+def stats(output: HeadOutput) -> Stats:
+    """How the training goes: the share of drawings whose best class is right, and the features' mean length.
+
+    The best class is that of those that take part in the step.
+    """
     return {
-        "cls_accuracy": (output.plain_logits.argmax(dim=1) == targets).float().mean(),
+        "cls_accuracy": (output.plain_logits.argmax(dim=1) == output.columns).float().mean(),
         "feature_norm": output.neck.norm(dim=1).mean(),
     }

@@ -117,6 +117,7 @@ def _embedding_head(cfg: CfgNode, num_classes: int) -> EmbeddingHead:
         embedding_dim=heads.EMBEDDING_DIM,
         norm=NORMS.get(heads.NORM) if heads.WITH_BNNECK else None,
         neck_feat=heads.NECK_FEAT,
+        class_share=heads.CLASS_SHARE,
     )
 
 

@@ -18,7 +18,8 @@ from fastreid.utils.seeding import keyed_torch
 TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
 CPU = torch.device("cpu")
 EVERYTHING = ["CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", "FocalLoss"]
-NUM = 16
+NUM, NUM_CLASSES = 16, 40
+HALF = ("MODEL.HEADS.CLASS_SHARE", "0.5")
 TARGETS = torch.arange(NUM // 2).repeat(2)  # a drawing's only positive is always on another process
 
 
@@ -30,12 +31,13 @@ def images():
 def network(*settings):
     torch.manual_seed(0)
     names = ["MODEL.LOSSES.NAME", str(EVERYTHING), "MODEL.BACKBONE.NORM", "syncBN", "MODEL.HEADS.NORM", "syncBN"]
-    return build_model(load_config(TINY, [*names, *settings]), NUM // 2)
+    return build_model(load_config(TINY, [*names, *settings]), NUM_CLASSES)
 
 
 def worth(*settings):
     """What one step tells and does, in float64, where rounding is far below any fault; and features in float32."""
     model = network(*settings).double()
+    model.heads.draw(0, 5)
     step = TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.1), device=CPU)
     share = slice(comm.rank() * NUM // comm.world_size(), (comm.rank() + 1) * NUM // comm.world_size())
     values = step(Batch(images()[share], TARGETS[share], torch.arange(NUM)[share])).values
@@ -65,7 +67,7 @@ def one_thread():
     ("num_processes", "settings"),
     [
         (2, ("MODEL.LOSSES.TRI.HARD_MINING", "True")),
-        (4, ("MODEL.LOSSES.TRI.HARD_MINING", "False", "MODEL.LOSSES.TRI.NORM_FEAT", "True")),
+        (4, ("MODEL.LOSSES.TRI.HARD_MINING", "False", "MODEL.LOSSES.TRI.NORM_FEAT", "True", *HALF)),
     ],
 )
 def test_a_step_and_features_are_those_of_one_process(num_processes, settings, tmp_path):
