@@ -31,20 +31,10 @@ def test_ten_kills_at_any_moment_under_torchrun_change_no_bit(drawings, trained_
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_ten_kills_of_a_process_of_ours_bring_all_down_and_say_so(drawings, tmp_path):
+    words = ["DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "SOLVER.MAX_EPOCH", 50, "SOLVER.CHECKPOINT_PERIOD", 50]
     for number in range(10):
-        arguments = [
-            "--config-file",
-            TINY,
-            "--num-gpus",
-            2 + number % 2 * 2,
-            "DATASETS.ROOT",
-            drawings,
-            "OUTPUT_DIR",
-            "run",
-        ]
-        process = start(
-            "train_net.py", *arguments, "SOLVER.MAX_EPOCH", 50, "DATALOADER.NUM_WORKERS", 1, folder=tmp_path
-        )
+        arguments = ["--config-file", TINY, "--num-gpus", 2 + number % 2 * 2, *words, "DATALOADER.NUM_WORKERS", 1]
+        process = start("train_net.py", *arguments, folder=tmp_path)
         left = kill_one(number, process, tmp_path / "run")
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 3, errors
@@ -58,7 +48,7 @@ def killed_and_restarted(number, drawings, whole, folder):
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", folder]
     process = start("train_net.py", *arguments, folder=folder.parent, launcher=(*TORCHRUN, "--max-restarts", "1"))
     kill_one(number, process, folder)
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert "exitcode: -9" in errors
     assert same_bits(folder / "model_final.pth", whole / "model_final.pth")
@@ -69,7 +59,7 @@ def killed_and_restarted(number, drawings, whole, folder):
 def kill_one(number, process, folder):
     """Kill a process of a run at a moment that the number says; the ids of all."""
     chance = random.Random(number)
-    wait_for(folder / "metrics.json", process)
+    wait_for(folder / "metrics.json", process, limit_s=600)
     ids = processes_of(process)
     time.sleep(chance.uniform(0, 4))
     os.kill(chance.choice(ids), signal.SIGKILL)

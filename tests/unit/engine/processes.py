@@ -14,7 +14,7 @@ def on_processes(num, work, folder, *args):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join()
     assert [process.exitcode for process in processes] == [0] * num
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(num)]
 
