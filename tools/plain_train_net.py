@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
         cfg.SOLVER.FREEZE_ITERS,
         cfg.SOLVER.CLIP_GRADIENTS.ENABLED,
         cfg.DATALOADER.LOOK_ALIKES,
+        cfg.MODEL.HEADS.CLASS_SHARE < 1,
         cfg.TEST.PRECISE_BN.ENABLED,
         args.num_gpus * args.num_machines > 1,
         args.resume,
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     ]
     if any(left_out):
         raise InputError(
-            "the plain run has no SOLVER.AMP on a GPU or in bfloat16, ACCUMULATE, AVERAGE, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.LOOK_ALIKES, "
+            "the plain run has no SOLVER.AMP on a GPU or in bfloat16, ACCUMULATE, AVERAGE, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.LOOK_ALIKES, MODEL.HEADS.CLASS_SHARE, "
             "TEST.PRECISE_BN, --num-gpus, --resume or --eval-only; use tools/train_net.py"
         )
     default_setup(cfg, args)

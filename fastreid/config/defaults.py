@@ -52,6 +52,7 @@ _C.MODEL.HEADS.POOL_LAYER = "GlobalAvgPool"  # see POOLING in fastreid/modeling/
 _C.MODEL.HEADS.CLS_LAYER = "Linear"  # Linear, CosSoftmax, ArcSoftmax or CircleSoftmax
 _C.MODEL.HEADS.MARGIN = 0.0  # margin of the classifier: cosine, or radians for ArcSoftmax
 _C.MODEL.HEADS.SCALE = 1  # factor on the classifier's cosines
+_C.MODEL.HEADS.CLASS_SHARE = 1.0  # share of the classes in a step: the batch's own, others by chance; 1: all (ours)
 
 _C.MODEL.LOSSES = Node()
 _C.MODEL.LOSSES.NAME = ("CrossEntropyLoss",)  # which losses are summed; see LOSSES in fastreid/modeling/build.py

@@ -105,6 +105,7 @@ RULES: dict[str, Rule] = {
     "MODEL.HEADS.NECK_FEAT": Rule(choices=("before", "after")),
     "MODEL.HEADS.MARGIN": NONE_OR_MORE,
     "MODEL.HEADS.SCALE": Rule(0, above=True, real=True),
+    "MODEL.HEADS.CLASS_SHARE": Rule(0, 1, above=True),
     "MODEL.LOSSES.NAME": NAMES,
     "MODEL.LOSSES.CE.EPSILON": Rule(0, 1, besides=-1),
     "MODEL.LOSSES.CE.ALPHA": SHARE,

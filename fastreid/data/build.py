@@ -46,14 +46,13 @@ class SamplerOptions:
     batch_size: int
     num_instance: int
     seed: int
-    world_size: int
     cameras: tuple[int, ...]
     look_alikes: float = 0.0
     neighbours: Mapping[int, np.ndarray] | None = None
 
     def groups(self) -> dict[str, int]:
         """The options of an identity sampler."""
-        return {name: getattr(self, name) for name in ("batch_size", "num_instance", "seed", "world_size")}
+        return {name: getattr(self, name) for name in ("batch_size", "num_instance", "seed")}
 
 
 # (targets, options) -> the sampler
@@ -116,7 +115,6 @@ def build_sampler(
     cfg: CfgNode,
     drawings: Sequence[Drawing],
     *,
-    world_size: int = 1,
     neighbours: Mapping[int, np.ndarray] | None = None,
 ) -> Sampler:
     """The order in which the training drawings come, by DATALOADER.SAMPLER_TRAIN.
@@ -131,7 +129,6 @@ def build_sampler(
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         num_instance=cfg.DATALOADER.NUM_INSTANCE,
         seed=cfg.SEED,
-        world_size=world_size,
         cameras=tuple(drawing.camera for drawing in drawings),
         look_alikes=cfg.DATALOADER.LOOK_ALIKES,
         neighbours=neighbours,
@@ -173,7 +170,7 @@ def build_train_loader(
     """
     targets, words = class_numbers(drawings)
     num_instance = cfg.DATALOADER.NUM_INSTANCE
-    sampler = build_sampler(cfg, drawings, world_size=world_size, neighbours=neighbours)
+    sampler = build_sampler(cfg, drawings, neighbours=neighbours)
     if isinstance(sampler, IdentitySampler) and sampler.num_short_ids and start_iteration == 0:
         get_logger().info(
             f"{sampler.num_short_ids} of {len(words)} patents have fewer than {num_instance} drawings "
@@ -195,13 +192,7 @@ def build_train_loader(
         bad=bad or build_bad_drawings(cfg),
     )
     if start_iteration == 0 and rank == 0:
-        shown = measure(
-            sampler,
-            targets,
-            batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            num_instance=num_instance,
-            world_size=world_size,
-        )
+        shown = measure(sampler, targets, batch_size=cfg.SOLVER.IMS_PER_BATCH, num_instance=num_instance)
         get_logger().info(f"{cfg.DATALOADER.SAMPLER_TRAIN}: {shown}")
     return loader
 

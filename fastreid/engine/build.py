@@ -20,6 +20,7 @@ from fastreid.engine.evaluating import Evaluate, PreciseBatchNorm
 from fastreid.engine.extraction.build import CLASSIFIER
 from fastreid.engine.hooks import (
     CheckWeightsMove,
+    DrawClasses,
     FreezeLayers,
     SaveCheckpoints,
     SetLearningRate,
@@ -38,6 +39,7 @@ from fastreid.engine.watching.build import build_watch, build_writers
 from fastreid.evaluation.metrics import check_score
 from fastreid.modeling import build_model
 from fastreid.modeling.build import build_losses, load_start_weights
+from fastreid.modeling.heads import EmbeddingHead
 from fastreid.modeling.weights import load_state, model_state, read_weights
 from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.structures import Batch, Drawing
@@ -121,7 +123,8 @@ class DefaultTrainer:
         try:
             loop.run()
         except BadStep as bad:
-            names = [self.drawings[row].name for row in bad.batch.rows.tolist()]
+            shares = comm.gather(bad.batch.rows.tolist())
+            names = [self.drawings[row].name for rows in shares for row in rows]
             record = write_bad_step(self.cfg.OUTPUT_DIR, loop, names, bad.values)
             raise BadStep(f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values)
         except RuntimeError as error:  # torch tells of a dead worker wherever the main thread happens to be
@@ -163,6 +166,8 @@ class DefaultTrainer:
             metrics=metrics,
             num_points=cfg.TEST.PROJECTOR,
         )
+        heads = self.model.get_submodule("heads")
+        draw = [DrawClasses(heads, cfg.SEED)] if isinstance(heads, EmbeddingHead) else []
         precise = [PreciseBatchNorm(self._measuring_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
         renew = RenewLookAlikes(
             progress,
@@ -176,6 +181,7 @@ class DefaultTrainer:
         return [
             SetLearningRate(self.schedule),
             self.frozen,
+            *draw,
             CheckWeightsMove(),
             *build_watch(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)),
             ShowInputs(metrics, input_sheet),

@@ -19,6 +19,7 @@ from fastreid.engine.checkpoint import FINAL, FINAL_AVERAGE, STOPPED, Checkpoint
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.watching.projector import Points
 from fastreid.engine.writers import Writer
+from fastreid.modeling.heads import EmbeddingHead
 from fastreid.solver.schedule import Schedule
 from fastreid.structures import Batch
 from fastreid.utils import comm
@@ -65,6 +66,17 @@ class FreezeLayers(Hook):
         if loop.iteration == self.iterations and loop.step.frozen:
             get_logger().info(f"step {loop.iteration}: {', '.join(self.children)} train from here")
         loop.step.freeze(self.children if frozen else ())
+
+
+class DrawClasses(Hook):
+    """Chooses which classes take part in each step, by the run's seed and the step alone."""
+
+    def __init__(self, heads: EmbeddingHead, seed: int):
+        self.heads = heads
+        self.seed = seed
+
+    def before_step(self, loop: TrainLoop) -> None:
+        self.heads.draw(self.seed, loop.iteration)
 
 
 class CheckWeightsMove(Hook):

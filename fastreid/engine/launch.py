@@ -1,9 +1,12 @@
 """One process or many: started here, or by torchrun."""
 
+import contextlib
+import ctypes
 import os
 import signal
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +19,11 @@ from fastreid.utils.exits import TellableFault, explain, one_line
 from fastreid.utils.logger import setup_logger
 
 TIMEOUT = timedelta(minutes=30)  # the longest one process may wait for another, an evaluation included
+TELL_WHEN_PARENT_DIES = 1  # PR_SET_PDEATHSIG of Linux's prctl
+
+
+class PeerLost(EnvironmentFault):
+    """Another process of the run is gone; why, is for that one to tell."""
 
 
 def launch(
@@ -58,14 +66,28 @@ def launch(
         processes = mp.spawn(
             _worker, args=(main, args, faults, *where), nprocs=num_gpus, join=False, start_method="spawn"
         )
-        _pass_signals_on(processes)
-        while not processes.join():
-            continue
+        with _signals_passed_on(processes):
+            while not processes.join():
+                continue
     except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
-        if faults.empty():  # killed from outside: nobody was left to say why
-            raise EnvironmentFault(f"a process of the run died ({one_line(error)}); go on with --resume")
-        raise TellableFault(*faults.get())
+        raise _first_fault(faults, processes.processes, error)
     return 0
+
+
+def _first_fault(faults: Any, processes: Sequence[Any], error: Exception) -> Exception:
+    """What ended a run of several processes: what one of them told, else that one was killed, else what there is."""
+    told = []
+    while not faults.empty():
+        told.append(faults.get())
+    for is_lost, line, exit_code in told:
+        if not is_lost:
+            return TellableFault(line, exit_code)
+    ends = [process.exitcode or 0 for process in processes]
+    killed = [
+        f"process {rank} by signal {-code}" for rank, code in enumerate(ends) if code < 0 and -code != signal.SIGTERM
+    ]
+    what = f"killed: {', '.join(killed)}" if killed else one_line(error)
+    return EnvironmentFault(f"a process of the run died ({what}); the others were stopped; go on with --resume")
 
 
 def _check(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str, device: str) -> None:
@@ -95,41 +117,63 @@ def _worker(
     rank = machine * num_local + local_rank
     setup_logger(rank=rank)  # a new process has none; a run that takes an OUTPUT_DIR sets up its own
     try:
-        _join(device, local_rank, init_method=url, rank=rank, world_size=world_size)
-        main(*args)
+        with _joined(device, local_rank, init_method=url, rank=rank, world_size=world_size):
+            main(*args)
     except Exception as error:
-        faults.put(explain(error))
+        faults.put((isinstance(error, PeerLost), *explain(error)))
         raise
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
-def _pass_signals_on(processes: Any) -> None:
-    """SIGTERM goes on to the processes, which save and leave; Ctrl-C reaches them by itself."""
+@contextlib.contextmanager
+def _signals_passed_on(processes: Any) -> Iterator[None]:
+    """Inside, SIGTERM goes on to the processes, which save and leave; Ctrl-C reaches them by itself."""
 
     def tell(number: int, frame: Any) -> None:
         for process in processes.processes:
             if process.is_alive():
                 os.kill(process.pid, number)
 
-    signal.signal(signal.SIGTERM, tell)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGTERM, tell), signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT), before):
+            signal.signal(number, handler)
 
 
 def _under_torchrun(main: Callable, args: tuple, device: str) -> Any:
-    _join(device, int(os.environ["LOCAL_RANK"]), init_method="env://")
-    try:
+    _leave_with_parent()
+    store, rank, world_size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # torchrun keeps one store for all its restarts, where a new process would find a dead one's address (torch
+        # 2.14). Several machines do not count their restarts alike; docs/training.md tells what they set instead.
+        store = dist.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    with _joined(device, int(os.environ["LOCAL_RANK"]), store=store, rank=rank, world_size=world_size):
         return main(*args)
-    finally:
-        dist.destroy_process_group()
 
 
-def _join(device: str, local_rank: int, **where: Any) -> None:
+@contextlib.contextmanager
+def _joined(device: str, local_rank: int, **where: Any) -> Iterator[None]:
+    """Inside, this process is one of the run's; the loss of another one is told as such."""
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT, **where)
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT, **where)
+        yield
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
+            raise PeerLost(f"another process of the run was lost ({one_line(error)[:120]}); go on with --resume")
+        raise
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _leave_with_parent() -> None:
+    """Ask for SIGTERM, at which a run saves and leaves, when the process that started this one is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(TELL_WHEN_PARENT_DIES, signal.SIGTERM)
 
 
 def _free_port() -> int:

@@ -30,7 +30,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step tells: `values` are floats by name, `batch` is what it saw, `skipped` a float16 overflow."""
+    """What a step tells: `values` are floats by name, the means over all processes; `batch` is what this process saw and
+    `skipped` a float16 overflow."""
 
     values: dict[str, float]
     batch: Batch
@@ -116,8 +117,8 @@ class TrainStep:
         told = [self._backward(part, len(part.rows) / len(batch.rows), is_last=part is parts[-1]) for part in parts]
         self.scaler.unscale_(self.optimizer)
         losses, stats = (_sums(numbers) for numbers in zip(*told))
-        values = _floats({**losses, **stats, **self._clip()})
-        if comm.anyone(not all(math.isfinite(values[name]) for name in losses)):
+        values = comm.mean(_floats({**losses, **stats, **self._clip()}))
+        if not all(math.isfinite(values[name]) for name in losses):
             raise BadStep(_explosion(values, losses), batch, values)
         skipped = self._move(batch, values, losses)
         if self.average is not None:
@@ -180,7 +181,7 @@ class TrainStep:
         return {"grad_norm": torch.linalg.vector_norm(torch.stack(norms)), **told, "dead_gradients": dead}
 
     def _move(self, batch: Batch, values: dict[str, float], losses: Iterable[str]) -> bool:
-        finite = math.isfinite(values["grad_norm"])  # the same in every process: gradients were averaged
+        finite = math.isfinite(values["grad_norm"])
         if not finite and not self.scaler.is_enabled():
             raise BadStep(_explosion(values, losses), batch, values)
         self.scaler.step(self.optimizer)

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules._functions import SyncBatchNorm as TorchSync
 
+from fastreid.layers.precision import widened
+from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 from fastreid.utils.registry import Registry
 
@@ -57,15 +61,65 @@ class GhostBN(nn.BatchNorm2d):
             F.batch_norm(group, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
             for group, mean, variance in zip(groups, means, variances, strict=True)
         ]
-        self._move(means.mean(dim=0), variances.mean(dim=0))
+        _move(self, means.mean(dim=0), variances.mean(dim=0))
         return torch.cat(outputs)
 
-    @torch.no_grad()
-    def _move(self, mean: Tensor, variance: Tensor) -> None:
-        self.num_batches_tracked.add_(1)
-        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance, share)
+
+class SyncBN(nn.BatchNorm2d):
+    """Batch normalisation by the statistics of the drawings of all processes, so that their number changes nothing.
+
+    On GPUs the work is that of torch's SyncBatchNorm, which is not made for the CPU; there it takes two rounds of
+    messages a layer, for tests more than for speed.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, num_channels: int):
+        super().__init__(num_channels, momentum=MOMENTUM)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or comm.world_size() == 1:
+            return super().forward(input)
+        return self._on_cpu(input) if input.device.type == "cpu" else self._on_gpu(input)
+
+    def _on_cpu(self, input: Tensor) -> Tensor:
+        maps = widened(input)
+        count = maps.numel() // maps.shape[1] * comm.world_size()
+        mean = comm.sum_over(maps.sum((0, 2, 3))) / count
+        centred = maps - mean[:, None, None]
+        variance = comm.sum_over(centred.square().sum((0, 2, 3))) / count
+        _move(self, mean, variance * count / (count - 1))
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+
+    def _on_gpu(self, input: Tensor) -> Tensor:
+        return TorchSync.apply(
+            input,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            self.eps,
+            _count(self),
+            dist.group.WORLD,
+            comm.world_size(),
+        )
+
+
+@torch.no_grad()
+def _move(norm: GhostBN | SyncBN, mean: Tensor, variance: Tensor) -> None:
+    """Let a norm's running statistics follow a batch."""
+    share = _count(norm)
+    norm.running_mean.lerp_(mean, share)
+    norm.running_var.lerp_(variance, share)
+
+
+def _count(norm: GhostBN | SyncBN) -> float:
+    """Count a batch; its share in the running statistics, which are plain means over all batches with `momentum` None."""
+    norm.num_batches_tracked.add_(1)
+    return 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
 
 
 class IBN(nn.Module):
@@ -107,7 +161,7 @@ NORMS: Registry[NormMaker] = Registry(
     "norm",
     {
         "BN": nn.BatchNorm2d,
-        "syncBN": nn.SyncBatchNorm,
+        "syncBN": SyncBN,
         "FrozenBN": FrozenBN,
         "GhostBN": GhostBN,
         "GN": group_norm,

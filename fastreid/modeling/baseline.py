@@ -1,11 +1,14 @@
 """The whole network: backbone, head, losses."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fastreid.modeling.heads import HeadOutput
+from fastreid.modeling.losses.pairs import gathered
 from fastreid.modeling.losses.term import LossTerm
 from fastreid.modeling.stats import Stats, stats
 from fastreid.utils.errors import InputError
@@ -65,9 +68,10 @@ class Baseline(nn.Module):
             with_stats: in training, give the stats as well.
 
         Returns:
-            Testing: features (B, D), not normalised to length 1. Training: the losses by key, each times its scale;
-            with stats, a pair of those and what `fastreid.modeling.stats` and the losses tell of the batch, without
-            gradient and left on the device.
+            Testing: features (B, D), not normalised to length 1. Training: the losses by key, each times its scale and
+            over this process's drawings, whose pairs are sought in the batch of all processes; with stats, a pair of
+            those and what `fastreid.modeling.stats` and the losses tell of the batch, without gradient and left on the
+            device.
 
         Raises:
             InputError: images or targets of another shape, or targets missing or not wanted.
@@ -77,14 +81,25 @@ class Baseline(nn.Module):
         if self.training:
             targets = _checked(targets, images)
             output = self.heads(self._maps(images), targets)
-            losses = {term.key: term.scale * term.function(getattr(output, term.sees), targets) for term in self.losses}
+            seen = self._seen(output, targets)
+            losses = {term.key: term.scale * seen[term.sees](term.function) for term in self.losses}
             if not with_stats:
                 return losses
-            told = [term.told(getattr(output, term.sees), targets) for term in self.losses if term.told is not None]
+            told = [seen[term.sees](term.told) for term in self.losses if term.told is not None]
             return losses, functools.reduce(lambda one, more: one | more, told, stats(output, targets))
         if targets is not None or with_stats:
             raise InputError("targets and stats belong to training; call model.train() first or leave them out")
         return self.heads(self._maps(images))
+
+    def _seen(self, output: HeadOutput, targets: Tensor) -> dict[str, Callable[[Callable], Any]]:
+        """What a term sees -> how a function of it is called."""
+        of_pairs = any(term.sees == "pairs" for term in self.losses)
+        whole = gathered(output.features, targets) if of_pairs else None
+        return {
+            "logits": lambda function: function(output.logits, output.columns),
+            "features": lambda function: function(output.features, targets),
+            "pairs": lambda function: function(output.features, targets, whole=whole),
+        }
 
     def _maps(self, images: Tensor) -> Tensor:
         return self.backbone((images - self.pixel_mean) / self.pixel_std)

@@ -117,6 +117,7 @@ def _embedding_head(cfg: CfgNode, num_classes: int) -> EmbeddingHead:
         embedding_dim=heads.EMBEDDING_DIM,
         norm=NORMS.get(heads.NORM) if heads.WITH_BNNECK else None,
         neck_feat=heads.NECK_FEAT,
+        class_share=heads.CLASS_SHARE,
     )
 
 
@@ -133,17 +134,17 @@ def _focal(cfg: CfgNode) -> LossTerm:
 def _triplet(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.TRI
     function = Triplet(loss.MARGIN, norm_feat=loss.NORM_FEAT, hard_mining=loss.HARD_MINING)
-    return LossTerm("loss_triplet", function, "features", loss.SCALE, told=function.told, collapsed=function.collapsed)
+    return LossTerm("loss_triplet", function, "pairs", loss.SCALE, told=function.told, collapsed=function.collapsed)
 
 
 def _circle(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.CIRCLE
-    return LossTerm("loss_circle", PairCircle(loss.MARGIN, loss.GAMMA), "features", loss.SCALE)
+    return LossTerm("loss_circle", PairCircle(loss.MARGIN, loss.GAMMA), "pairs", loss.SCALE)
 
 
 def _cosface(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.COSFACE
-    return LossTerm("loss_cosface", PairCosface(loss.MARGIN, loss.GAMMA), "features", loss.SCALE)
+    return LossTerm("loss_cosface", PairCosface(loss.MARGIN, loss.GAMMA), "pairs", loss.SCALE)
 
 
 META_ARCHITECTURES: Registry[Callable[[CfgNode, int], nn.Module]] = Registry("network", {"Baseline": _baseline})

@@ -1,5 +1,6 @@
 """From the backbone's map to a drawing's features, and in training to its class scores."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, overload
 
@@ -11,7 +12,9 @@ from fastreid.layers.margin import Linear, Margin
 from fastreid.layers.norm import NormMaker, freeze_bias
 from fastreid.layers.precision import in_full_precision
 from fastreid.layers.weight_init import init_classifier, init_convs
+from fastreid.utils import comm
 from fastreid.utils.errors import InputError
+from fastreid.utils.seeding import keyed_generator
 
 
 @dataclass(frozen=True)
@@ -19,14 +22,16 @@ class HeadOutput:
     """What a head gives in training.
 
     Args:
-        logits: class scores with margin, for the losses (B, C).
-        plain_logits: class scores without margin, for the accuracy (B, C).
+        logits: class scores with margin, for the losses (B, C), or (B, K) where only K classes take part in a step.
+        plain_logits: class scores without margin, for the accuracy, of the same classes.
+        columns: where each drawing's own class stands in them (B,).
         features: what the metric losses see (B, D).
         neck: what a test would get (B, D).
     """
 
     logits: Tensor
     plain_logits: Tensor
+    columns: Tensor
     features: Tensor
     neck: Tensor
 
@@ -45,9 +50,12 @@ class EmbeddingHead(nn.Module):
         embedding_dim: width of the reducing layer; 0: none.
         norm: maker of the neck's norm, whose bias stays 0; None: no neck.
         neck_feat: which side of the neck the metric losses see, "before" or "after".
+        class_share: share of the classes, above 0, that take part in a step: those of the batch of all processes, and
+            others by chance as far as they are fewer (An et al.: Partial FC, 2021). Which, `draw` says; before it was
+            called all do.
 
     Raises:
-        InputError: an unknown side, or a pool that does not give one number a channel.
+        InputError: a share out of range, an unknown side, or a pool that does not give one number a channel.
     """
 
     def __init__(
@@ -60,15 +68,20 @@ class EmbeddingHead(nn.Module):
         embedding_dim: int = 0,
         norm: NormMaker | None = None,
         neck_feat: Literal["before", "after"] = "before",
+        class_share: float = 1.0,
     ):
         super().__init__()
         if neck_feat not in ("before", "after"):
             raise InputError(f"MODEL.HEADS.NECK_FEAT is before or after, not '{neck_feat}'")
         if embedding_dim < 0:
             raise InputError(f"MODEL.HEADS.EMBEDDING_DIM is 0 (no reducing layer) or more, not {embedding_dim}")
+        if not 0 < class_share <= 1:
+            raise InputError(f"MODEL.HEADS.CLASS_SHARE is above 0 to 1, not {class_share}")
         self.in_channels = in_channels
         self.feature_dim = embedding_dim or in_channels
         self.neck_feat = neck_feat
+        self.class_share = class_share
+        self._chances: Tensor | None = None
         self.weight = nn.Parameter(torch.empty(num_classes, self.feature_dim))
         self.pool_layer = pool
         neck: list[nn.Module] = []
@@ -80,6 +93,12 @@ class EmbeddingHead(nn.Module):
         self.margin = Linear() if margin is None else margin
         init_convs(self.bottleneck)
         init_classifier(self.weight)
+
+    def draw(self, *parts: int | str) -> None:
+        """Choose anew by which chance other classes than a batch's own take part; the same parts, the same chance."""
+        if self.class_share < 1:
+            chances = keyed_generator("classes", *parts).random(len(self.weight))
+            self._chances = torch.from_numpy(chances).to(self.weight.device, non_blocking=True)
 
     @overload
     def forward(self, maps: Tensor) -> Tensor: ...
@@ -99,15 +118,26 @@ class EmbeddingHead(nn.Module):
         neck = self.bottleneck(pooled).flatten(1)
         if targets is None:
             return neck
-        scores = self._scores(neck)
+        weight, columns = self._taking_part(targets)
+        scores = self._scores(neck, weight)
         return HeadOutput(
-            logits=self.margin(scores, targets),
+            logits=self.margin(scores, columns),
             plain_logits=scores * self.margin.scale,
+            columns=columns,
             features=pooled.flatten(1) if self.neck_feat == "before" else neck,
             neck=neck,
         )
 
-    def _scores(self, neck: Tensor) -> Tensor:
+    def _taking_part(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (K, D) of the classes that take part, in their order, and where the drawings' own are among them."""
+        if self._chances is None:
+            return self.weight, targets
+        own = comm.gather_rows(targets)
+        num = min(max(math.ceil(self.class_share * len(self.weight)), len(own)), len(self.weight))
+        kept = self._chances.index_fill(0, own, 1.0).topk(num).indices.sort().values  # a chance is below 1
+        return self.weight[kept], torch.searchsorted(kept, targets)
+
+    def _scores(self, neck: Tensor, weight: Tensor) -> Tensor:
         if self.margin.of_cosines:
-            return F.linear(F.normalize(neck), F.normalize(self.weight))
-        return F.linear(neck, self.weight)
+            return F.linear(F.normalize(neck), F.normalize(weight))
+        return F.linear(neck, weight)

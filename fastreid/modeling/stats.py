@@ -6,6 +6,7 @@ from torch import Tensor
 
 from fastreid.layers.precision import in_full_precision
 from fastreid.modeling.heads import HeadOutput
+from fastreid.utils import comm
 
 Stats = dict[str, Tensor]
 
@@ -15,13 +16,13 @@ def stats(output: HeadOutput, targets: Tensor) -> Stats:
     """Scalars of a batch.
 
     Returns:
-        `cls_accuracy`: share 0..1 of drawings whose best class is right. `feature_norm`: the features' mean length.
-        And of their directions, the features brought to length 1, what `spread_of` tells.
+        `cls_accuracy`: share 0..1 of drawings whose best class, of those that take part in the step, is right. `feature_norm`: the features' mean length.
+        And of the directions of all processes' features, brought to length 1, what `spread_of` tells.
     """
     return {
-        "cls_accuracy": (output.plain_logits.argmax(dim=1) == targets).float().mean(),
+        "cls_accuracy": (output.plain_logits.argmax(dim=1) == output.columns).float().mean(),
         "feature_norm": output.neck.norm(dim=1).mean(),
-        **spread_of(output.neck, targets),
+        **spread_of(comm.gather_rows(output.neck), comm.gather_rows(targets)),
     }
 
 

@@ -1,9 +1,11 @@
 """What the processes of one run say to each other; one process alone is a run of size 1."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 Thing = TypeVar("Thing")
 
@@ -41,13 +43,26 @@ def from_main(thing: Thing) -> Thing:
     return box[0]
 
 
-def anyone(flag: bool) -> bool:
-    """Whether the flag is set in any process; every process must ask."""
+def mean(values: Mapping[str, float]) -> dict[str, float]:
+    """The mean of each value over the processes, which all give the same names; a NaN or Inf of one is everyone's."""
     if world_size() == 1:
-        return flag
-    count = torch.tensor(int(flag))
-    dist.all_reduce(count)
-    return bool(count)
+        return dict(values)
+    sums = torch.tensor(list(values.values()), dtype=torch.float64)
+    dist.all_reduce(sums)
+    return dict(zip(values, (sums / world_size()).tolist()))
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows (B, ...) of every process, in order of rank, in every process: (N B, ...); each gives as many.
+
+    A row's gradient is the sum of those it has in all processes.
+    """
+    return rows if world_size() == 1 else _GatherRows.apply(rows)
+
+
+def sum_over(values: Tensor) -> Tensor:
+    """The sum of a tensor over the processes, in every process; its gradient is the sum of theirs."""
+    return values if world_size() == 1 else _Sum.apply(values)
 
 
 def share_buffers(model: torch.nn.Module) -> None:
@@ -55,3 +70,35 @@ def share_buffers(model: torch.nn.Module) -> None:
     if world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        parts = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        parts = list(gradient.contiguous().chunk(world_size()))
+        own = torch.empty_like(parts[0])
+        dist.reduce_scatter(own, parts)
+        return own
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return _summed(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _summed(gradient)
+
+
+def _summed(values: Tensor) -> Tensor:
+    whole = values.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(whole)
+    return whole

@@ -16,7 +16,6 @@ FOR_FRAMEWORKS = {
     "defrost": "a method of yacs, refused",
     "load_cfg": "a method of yacs, refused",
     "extra_repr": "torch calls it to print a module",
-    "forward": "torch calls it",
     "redirect_request": "urllib calls it",
     "emit": "logging calls it",
     "handleError": "logging calls it",

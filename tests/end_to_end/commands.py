@@ -19,7 +19,7 @@ from fastreid.engine import setup
 REPOSITORY = Path(__file__).parents[2]
 TINY = REPOSITORY / "tests/end_to_end/tiny.yml"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-TIMED = {"time", "data_time", "eta_seconds", "drawings_per_second", "memory_mb"}  # told by the clock and the machine
+TIMED = {"time", "data_time", "eta_seconds", "drawings_per_second", "memory_mb", "cuda_memory_mb"}  # told by the clock and the machine
 
 
 def start(tool, *arguments, folder, launcher=(), **environment):
@@ -48,6 +48,18 @@ def wait_for(path, process, *, limit_s=120):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def processes_of(launcher):
+    """The ids of the training processes that a launcher, torchrun or ours, has started."""
+    ids = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    words = {int(id_): Path(f"/proc/{id_}/cmdline").read_text() for id_ in ids}
+    return [id_ for id_, command in words.items() if "train_net.py" in command or "spawn_main" in command]
+
+
+def is_alive(id_):
+    stat = Path(f"/proc/{id_}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def run_here(tool, *arguments, folder):

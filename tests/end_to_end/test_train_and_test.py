@@ -121,17 +121,6 @@ def test_the_predictor_gives_the_features_that_were_ranked(drawings, trained, tm
     assert np.array_equal(ranking.indices.numpy(), np.load(tmp_path / "result.npy"))
 
 
-def test_two_processes_train_one_model(drawings, tmp_path):
-    arguments = ["--config-file", TINY, "--num-gpus", 2, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run"]
-    code, _, errors = run("train_net.py", *arguments, "SOLVER.MAX_EPOCH", 1, folder=tmp_path)
-    assert code == 0, errors
-    during = [line for line in metrics(tmp_path / "run") if "mAP" in line][-1]
-    after = ["MODEL.WEIGHTS", "run/model_final.pth", "DATASETS.ROOT", drawings, "OUTPUT_DIR", "test"]
-    code, output, errors = run("test.py", "--config-file", TINY, *after, folder=tmp_path)
-    assert code == 0, errors
-    assert f"{during['mAP']:.2f}" in output
-
-
 def test_a_period_of_zero_scores_only_the_end(drawings, tmp_path):
     arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "TEST.EVAL_PERIOD", 0]
     more = ["SOLVER.MAX_EPOCH", 2, "TEST.PROJECTOR", 9]

@@ -12,18 +12,15 @@ from fastreid.data.samplers.complete import CompleteIdentitySampler, still_used
 
 @st.composite
 def runs(draw):
-    """(drawings of each patent, the sampler's options), always possible: two batches or more, shares of K or more."""
+    """(drawings of each patent, the sampler's options), always possible: two batches or more, of K or more."""
     counts = draw(st.lists(st.integers(1, 20), min_size=2, max_size=30))
-    num_instance, world_size = draw(st.integers(1, 5)), draw(st.integers(1, 3))
-    largest = sum(counts) // (2 * world_size)
-    counts += [num_instance] * max(0, 2 * world_size * (num_instance - largest))
-    share = draw(st.integers(num_instance, sum(counts) // (2 * world_size)))
+    num_instance = draw(st.integers(1, 5))
+    counts += [num_instance] * max(0, 2 * (num_instance - sum(counts) // 2))
     table = np.random.default_rng(draw(st.integers(0, 3))).integers(0, len(counts), (len(counts), 5))
     options = {
-        "batch_size": world_size * share,
+        "batch_size": draw(st.integers(num_instance, sum(counts) // 2)),
         "num_instance": num_instance,
         "seed": draw(st.integers(0, 5)),
-        "world_size": world_size,
         "look_alikes": draw(st.sampled_from([0.0, 0.5, 1.0])),
         "neighbours": {made: np.roll(table, made) for made in draw(st.sets(st.integers(0, 20), max_size=4))},
     }

@@ -13,11 +13,10 @@ from fastreid.data.samplers.stream import ImbalancedDatasetSampler, InferenceSam
 
 @st.composite
 def settings_of_groups(draw):
-    """(drawings of each patent, K, patents a batch, devices), always possible."""
-    num_devices = draw(st.sampled_from([1, 2]))
-    patents_per_batch = num_devices * draw(st.integers(1, 3))
+    """(drawings of each patent, K, patents a batch), always possible."""
+    patents_per_batch = draw(st.integers(1, 6))
     counts = draw(st.lists(st.integers(1, 12), min_size=patents_per_batch, max_size=12))
-    return counts, draw(st.integers(1, 6)), patents_per_batch, num_devices
+    return counts, draw(st.integers(1, 6)), patents_per_batch
 
 
 KINDS = st.sampled_from([BalancedIdentitySampler, NaiveIdentitySampler])
@@ -30,10 +29,10 @@ def targets_of(counts):
 
 @given(kind=KINDS, given_groups=settings_of_groups(), seed=SEEDS, start=st.integers(0, 50))
 def test_a_batch_is_whole_groups_of_different_patents_with_no_needless_repeat(kind, given_groups, seed, start):
-    counts, num_instance, patents_per_batch, num_devices = given_groups
+    counts, num_instance, patents_per_batch = given_groups
     targets = targets_of(counts)
     size = num_instance * patents_per_batch
-    sampler = kind(targets, batch_size=size, num_instance=num_instance, seed=seed, world_size=num_devices)
+    sampler = kind(targets, batch_size=size, num_instance=num_instance, seed=seed)
     for batch in islice(sampler.batches(start), 4):
         groups = np.asarray(batch).reshape(patents_per_batch, num_instance)
         patents = [{targets[row] for row in group} for group in groups]
@@ -48,7 +47,7 @@ def test_a_batch_is_whole_groups_of_different_patents_with_no_needless_repeat(ki
 
 @given(kind=KINDS, given_groups=settings_of_groups(), seed=SEEDS, start=st.integers(0, 40))
 def test_identity_batches_follow_from_the_iteration_alone(kind, given_groups, seed, start):
-    counts, num_instance, patents_per_batch, _ = given_groups
+    counts, num_instance, patents_per_batch = given_groups
     options = {"batch_size": num_instance * patents_per_batch, "num_instance": num_instance, "seed": seed}
     whole = list(islice(kind(targets_of(counts), **options).batches(), start + 5))
     assert list(islice(kind(targets_of(counts), **options).batches(start), 5)) == whole[start:]
@@ -68,7 +67,7 @@ def test_stream_batches_follow_from_the_iteration_alone(num, size, seed, start):
 @settings(max_examples=30)
 @given(given_groups=settings_of_groups(), seed=SEEDS)
 def test_every_drawing_comes_in_time(given_groups, seed):
-    counts, num_instance, patents_per_batch, _ = given_groups
+    counts, num_instance, patents_per_batch = given_groups
     targets = targets_of(counts)
     sampler = NaiveIdentitySampler(
         targets, batch_size=num_instance * patents_per_batch, num_instance=num_instance, seed=seed

@@ -1,7 +1,7 @@
 """A sampler that shows every drawing once before any twice, in whole groups of its patent.
 
-All rounds after one another are cut into batches, and each batch into the devices' shares, so a batch may hold the last
-drawings of a round and the first of the next. Those last ones are chosen first, from an order of their own that needs
+All rounds after one another are cut into batches, so a batch may hold the last drawings of a round and the first of the
+next. Those last ones are chosen first, from an order of their own that needs
 nothing but the seed and the round's number; so the next round knows which patents to keep out of the batch that it
 begins in, and any round is made without those before it.
 """
@@ -24,10 +24,10 @@ class CompleteIdentitySampler:
     """Every drawing once a round, in groups of K or more drawings of its patent, or of all it has if those are fewer.
 
     n drawings of a patent are n // K groups of K to 2K - 1, as even as fills the batches, in different batches. No
-    batch has a drawing twice; each device's share is whole groups. Where whole groups cannot fill a share, several of
-    one patent stand in a batch, and where that does not help either, one is cut (`coverage.measure` counts those).
+    batch has a drawing twice. Where whole groups cannot fill a batch, several of one patent stand in it, and where that
+    does not help either, one is cut (`coverage.measure` counts those).
 
-    With look-alikes, part of a share's patents come as neighbours of others in it, while they have drawings to give;
+    With look-alikes, part of a batch's patents come as neighbours of others in it, while they have drawings to give;
     near a round's end fewer do. A round takes the last table that was made by the iteration it begins in.
 
     Args:
@@ -35,13 +35,12 @@ class CompleteIdentitySampler:
         batch_size: drawings of a step over all devices.
         num_instance: K, the least drawings of one patent in a batch.
         seed: the run's seed.
-        world_size: devices that share the batch.
         look_alikes: share 0..1 of a batch's patents that are chosen as neighbours of the others.
         neighbours: integer tables (num_patents, M) of each patent's nearest other patents, the nearest first, by the
             number of iterations that were done when the table was made.
 
     Raises:
-        InputError: a batch is no whole shares of K drawings or more, the list is shorter than two batches, or a table
+        InputError: a batch has fewer than K drawings, the list is shorter than two batches, or a table
             does not fit the list.
     """
 
@@ -52,16 +51,14 @@ class CompleteIdentitySampler:
         batch_size: int,
         num_instance: int,
         seed: int,
-        world_size: int = 1,
         look_alikes: float = 0.0,
         neighbours: Mapping[int, np.ndarray] | None = None,
     ):
         if num_instance < 1:
             raise InputError(f"DATALOADER.NUM_INSTANCE is {num_instance}; allowed are 1 and more")
-        if batch_size % world_size or batch_size < num_instance * world_size:
+        if batch_size < num_instance:
             raise InputError(
-                f"SOLVER.IMS_PER_BATCH is {batch_size}; allowed are multiples of {world_size} (devices) from "
-                f"{num_instance * world_size} on (DATALOADER.NUM_INSTANCE {num_instance} on each)"
+                f"SOLVER.IMS_PER_BATCH is {batch_size}; allowed are {num_instance} (DATALOADER.NUM_INSTANCE) and more"
             )
         if len(targets) < 2 * batch_size:
             raise InputError(
@@ -76,7 +73,6 @@ class CompleteIdentitySampler:
         self.batch_size = batch_size
         self.num_instance = num_instance
         self.seed = seed
-        self.share_size = batch_size // world_size
         self.look_alikes = look_alikes
         self.neighbours = dict(neighbours or {})
         for table in self.neighbours.values():
@@ -114,7 +110,7 @@ class CompleteIdentitySampler:
             barred[patent] += 1
         begun = [before] if len(before) else []
         for _ in range(self._first_batch(number), self._first_batch(number + 1)):
-            groups = self._deal(dealer, self.batch_size - sum(map(len, begun)), barred)
+            groups = dealer.fill(self.batch_size - sum(map(len, begun)), used=barred.keys(), barred=barred)
             yield np.concatenate([*begun, self._rows(order, groups, placed)])
             begun, barred = [], {}
 
@@ -125,17 +121,7 @@ class CompleteIdentitySampler:
             return NO_ROWS
         generator = keyed_generator(self.seed, "complete tail", number)
         dealer = Dealer(self.counts, num_instance=self.num_instance, generator=generator)
-        return self._rows(self._order(number), self._deal(dealer, room, {}), np.zeros_like(self.counts))
-
-    def _deal(self, dealer: Dealer, room: int, barred: Mapping[int, int]) -> list[Group]:
-        """Groups for `room` places of a batch: the last ones where patents are barred, else the first."""
-        full, part = divmod(room, self.share_size)
-        shares = [self.share_size] * full
-        groups: list[Group] = []
-        for places in [part, *shares] if barred else [*shares, part]:
-            if places:
-                groups += dealer.fill(places, used={*barred, *(patent for patent, _ in groups)}, barred=barred)
-        return groups
+        return self._rows(self._order(number), dealer.fill(room, used=(), barred={}), np.zeros_like(self.counts))
 
     def _order(self, number: int, *, first: np.ndarray = NO_ROWS, last: np.ndarray = NO_ROWS) -> np.ndarray:
         """Rows sorted by patent, those of a patent in the random order in which a round gives them out."""

@@ -20,9 +20,9 @@ class Coverage:
         distinct: share of a batch's places that do not repeat a drawing of it.
         seen: share of the list that comes in the epoch.
         patents: patents in a batch.
-        paired: share of a batch's drawings with another of their patent on the same device.
+        paired: share of a batch's drawings with another of their patent in it.
         complete: share with K - 1 others or more there.
-        cut: share of a device's patents that have K drawings and fewer than K there.
+        cut: share of a batch's patents that have K drawings and fewer than K there.
         num_instance: K.
     """
 
@@ -44,9 +44,7 @@ class Coverage:
         )
 
 
-def measure(
-    sampler: Sampler, targets: Sequence[int], *, batch_size: int, num_instance: int, world_size: int = 1
-) -> Coverage:
+def measure(sampler: Sampler, targets: Sequence[int], *, batch_size: int, num_instance: int) -> Coverage:
     """Look at the batches of a sampler's first epoch, at the first 300 of them for all but the share of the list.
 
     Args:
@@ -54,27 +52,24 @@ def measure(
         targets: class number of each drawing.
         batch_size: drawings of a step over all devices.
         num_instance: K.
-        world_size: devices that share the batch; a drawing's neighbours are those on its own device, as losses see it.
     """
     classes = np.asarray(targets, dtype=np.int64)
     whole = np.minimum(np.bincount(classes), num_instance)
     num_batches = len(classes) // batch_size
     seen = np.zeros(len(classes), dtype=bool)
-    num_distinct = num_patents = num_groups = num_drawings = num_paired = num_complete = num_cut = 0
+    num_distinct = num_patents = num_drawings = num_paired = num_complete = num_cut = 0
     for number, batch in enumerate(islice(sampler.batches(), num_batches)):
         rows = np.asarray(batch)
         seen[rows] = True
         if number >= MOST_BATCHES:
             continue
         num_distinct += len(np.unique(rows))
-        num_patents += len(np.unique(classes[rows]))
-        for share in np.split(rows, world_size):
-            patents, counts = np.unique(classes[np.unique(share)], return_counts=True)
-            num_groups += len(counts)
-            num_drawings += counts.sum()
-            num_paired += counts[counts > 1].sum()
-            num_complete += counts[counts >= num_instance].sum()
-            num_cut += (counts < whole[patents]).sum()
+        patents, counts = np.unique(classes[np.unique(rows)], return_counts=True)
+        num_patents += len(patents)
+        num_drawings += counts.sum()
+        num_paired += counts[counts > 1].sum()
+        num_complete += counts[counts >= num_instance].sum()
+        num_cut += (counts < whole[patents]).sum()
     looked_at = min(num_batches, MOST_BATCHES)
     return Coverage(
         num_batches=num_batches,
@@ -83,6 +78,6 @@ def measure(
         patents=float(num_patents / looked_at),
         paired=float(num_paired / num_drawings),
         complete=float(num_complete / num_drawings),
-        cut=float(num_cut / num_groups),
+        cut=float(num_cut / num_patents),
         num_instance=num_instance,
     )

@@ -1,4 +1,4 @@
-"""Deals the drawings of a round, in groups by patent, to shares of a batch that they fill to the last place."""
+"""Deals the drawings of a round, in groups by patent, to batches that they fill to the last place."""
 
 import math
 from collections import Counter
@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-TURNS_AHEAD = 48  # turns that are looked at before a share counts as one that whole groups cannot fill
-SHARES_AHEAD = 3  # and as many as would fill so many shares
+TURNS_AHEAD = 48  # turns that are looked at before a batch counts as one that whole groups cannot fill
+BATCHES_AHEAD = 3  # and as many as would fill so many batches
 
 Group = tuple[int, int]  # a patent and a number of its drawings
 Candidate = tuple[int, Sequence[int]]  # a patent and the sizes its next group may have, the best first
@@ -17,14 +17,14 @@ class Dealer:
     """The drawings of a round that have no place yet, as turns of their patents in a random order.
 
     n drawings are n // K turns (one where they are fewer than K), evenly spread over the round; a turn gives as many of
-    the drawings that are left as makes the turns to come even. A share takes the turns as they come; which of them it
-    leaves for the next share is chosen so that those it takes fill it.
+    the drawings that are left as makes the turns to come even. A batch takes the turns as they come; which of them it
+    leaves for the next is chosen so that those it takes fill it.
 
     Args:
         left: drawings that each patent has to place.
         num_instance: K.
         generator: gives the order.
-        look_alikes: share of the patents in a share of a batch that are taken out of turn as neighbours of the others.
+        look_alikes: share of the patents in a batch that are taken out of turn as neighbours of the others.
         neighbours: look-alikes of each patent, the nearest first, (num_patents, M); None: not known.
     """
 
@@ -84,7 +84,7 @@ class Dealer:
     def _turns(self, room: float) -> Iterator[int]:
         """The patents whose turns come next, those left before first; as many as are looked at for so many places."""
         place = num_turns = num_drawings = 0
-        while num_turns < TURNS_AHEAD or num_drawings < SHARES_AHEAD * room:
+        while num_turns < TURNS_AHEAD or num_drawings < BATCHES_AHEAD * room:
             if place == len(self._waiting):
                 turn = next(self._coming, None)
                 if turn is None:

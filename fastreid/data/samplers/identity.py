@@ -1,8 +1,8 @@
 """Samplers that put several drawings of each of a few patents into every batch, as metric losses need.
 
 Both give the batch of an iteration as a function of the seed and the iteration alone, so a resumed run goes on with
-the very batches it would have had. A group is K drawings of one patent; a batch is whole groups of different patents,
-and so is each device's share of it. No drawing stands twice in a group while its patent has K others to give.
+the very batches it would have had, on any number of processes. A group is K drawings of one patent; a batch is whole
+groups of different patents. No drawing stands twice in a group while its patent has K others to give.
 """
 
 import abc
@@ -25,10 +25,9 @@ class IdentitySampler(abc.ABC):
         batch_size: drawings of a step over all devices.
         num_instance: K, drawings of one patent in a batch.
         seed: the run's seed.
-        world_size: devices that share the batch.
 
     Raises:
-        InputError: a batch is not whole groups for each device, or there are fewer patents than it needs.
+        InputError: a batch is not whole groups, or there are fewer patents than it needs.
     """
 
     def __init__(
@@ -38,14 +37,12 @@ class IdentitySampler(abc.ABC):
         batch_size: int,
         num_instance: int,
         seed: int,
-        world_size: int = 1,
     ):
         if num_instance < 1:
             raise InputError(f"DATALOADER.NUM_INSTANCE is {num_instance}; allowed are 1 and more")
-        if batch_size < num_instance * world_size or batch_size % (num_instance * world_size):
+        if batch_size < num_instance or batch_size % num_instance:
             raise InputError(
-                f"SOLVER.IMS_PER_BATCH is {batch_size}; allowed are multiples of {num_instance * world_size} "
-                f"(DATALOADER.NUM_INSTANCE {num_instance} x {world_size} devices)"
+                f"SOLVER.IMS_PER_BATCH is {batch_size}; allowed are multiples of {num_instance} (DATALOADER.NUM_INSTANCE)"
             )
         # Rows sorted by patent: those of patent p are rows_by_patent[starts[p] : starts[p] + counts[p]].
         self.rows_by_patent = np.argsort(np.asarray(targets, dtype=np.int64), kind="stable")
@@ -102,9 +99,8 @@ class BalancedIdentitySampler(IdentitySampler):
         num_instance: int,
         seed: int,
         cameras: Sequence[int] | None = None,
-        world_size: int = 1,
     ):
-        super().__init__(targets, batch_size=batch_size, num_instance=num_instance, seed=seed, world_size=world_size)
+        super().__init__(targets, batch_size=batch_size, num_instance=num_instance, seed=seed)
         self.cameras = None if cameras is None else np.asarray(cameras, dtype=np.int64)
 
     @property

@@ -3,11 +3,11 @@
 import abc
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fastreid.layers.precision import in_full_precision
+from fastreid.modeling.losses.pairs import WholeBatch
 from fastreid.utils.errors import InputError
 
 NO_PAIR = -99999999.0  # exponent that stands for a pair that is not one; finite, so that its gradient is 0
@@ -16,6 +16,8 @@ NO_PAIR = -99999999.0  # exponent that stands for a pair that is not one; finite
 @dataclass(frozen=True)
 class _PairLoss(abc.ABC):
     """What the two share: mean over the drawings of softplus(LSE(positive pairs) + LSE(negative pairs)).
+
+    With a `whole` batch the drawings' pairs are those with all of that.
 
     Args:
         margin: of the cosine, not below 0.
@@ -33,19 +35,18 @@ class _PairLoss(abc.ABC):
             raise InputError(f"a pair loss takes MARGIN from 0 and GAMMA above 0, not {self.margin} and {self.gamma}")
 
     @in_full_precision
-    def __call__(self, features: Tensor, targets: Tensor) -> Tensor:
-        directions = F.normalize(features)
-        cosines = directions @ directions.T
-        same = targets[:, None] == targets
-        itself = torch.eye(len(targets), dtype=torch.bool, device=targets.device)
+    def __call__(self, features: Tensor, targets: Tensor, *, whole: WholeBatch | None = None) -> Tensor:
+        whole = whole or WholeBatch(features, targets)
+        cosines = F.normalize(features) @ F.normalize(whole.features).T
+        same = targets[:, None] == whole.targets
         positive, negative = self.exponents(cosines)
-        positive = positive.masked_fill(~same | itself, NO_PAIR).logsumexp(dim=1)
+        positive = positive.masked_fill(~same | whole.itself(len(targets)), NO_PAIR).logsumexp(dim=1)
         negative = negative.masked_fill(same, NO_PAIR).logsumexp(dim=1)
         return F.softplus(positive + negative).mean()
 
     @abc.abstractmethod
     def exponents(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
-        """What each pair adds, were it a positive and were it a negative: two (B, B)."""
+        """What each pair adds, were it a positive and were it a negative: two (B, N)."""
 
 
 @dataclass(frozen=True)

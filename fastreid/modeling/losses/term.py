@@ -15,8 +15,9 @@ class LossTerm:
 
     Args:
         key: its name in the loss dict, such as "loss_cls".
-        function: (B, .) scores or features and (B,) int64 classes -> a scalar.
-        sees: "logits" (class scores with margin) or "features" (as NECK_FEAT says).
+        function: (B, .) scores or features and (B,) int64 classes -> a scalar, the mean over the B drawings; one that
+            sees pairs takes the batch of all processes as `whole` beside them.
+        sees: "logits" (class scores with margin), "features" (as NECK_FEAT says) or "pairs" of those.
         scale: its weight in the sum, above 0.
         told: the same arguments -> further numbers of the batch for the log, by name, without gradient; None: none.
         collapsed: what the function gives when all features are one point, where that is a number to watch for.
@@ -26,10 +27,10 @@ class LossTerm:
     """
 
     key: str
-    function: Callable[[Tensor, Tensor], Tensor]
-    sees: Literal["logits", "features"]
+    function: Callable[..., Tensor]
+    sees: Literal["logits", "features", "pairs"]
     scale: float = 1.0
-    told: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None
+    told: Callable[..., dict[str, Tensor]] | None = None
     collapsed: float | None = None
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastreid.layers.distance import cosine_distance, euclidean_distance
 from fastreid.layers.precision import in_full_precision
+from fastreid.modeling.losses.pairs import WholeBatch
 from fastreid.utils.errors import InputError
 
 GUARD = 1e-6  # what the softmax weights' sum is lifted by
@@ -24,7 +25,8 @@ class Triplet:
     `hard_mining` the positive is the farthest and the negative the nearest (Hermans, Beyer, Leibe: In defense of the
     triplet loss, 2017); without, both are means weighed by a softmax of the distance (Ristani, Tomasi: Features for
     multi-target multi-camera tracking, 2018). The loss is [p - n + margin]+, or log(1 + exp(p - n)) with margin 0. In
-    a batch of one patent there are no negatives: the loss is 0 and has no gradient.
+    a batch of one patent there are no negatives: the loss is 0 and has no gradient. With a `whole` batch the drawings'
+    positives and negatives are sought in all of that.
 
     Args:
         margin: a distance, not below 0.
@@ -47,27 +49,31 @@ class Triplet:
         return self.margin or math.log(2)
 
     @in_full_precision
-    def __call__(self, features: Tensor, targets: Tensor) -> Tensor:
-        excess, alone = self._excess(features, targets)
+    def __call__(self, features: Tensor, targets: Tensor, *, whole: WholeBatch | None = None) -> Tensor:
+        excess, alone = self._excess(features, targets, whole)
         losses = F.relu(excess + self.margin) if self.margin > 0 else F.softplus(excess)
         return torch.where(alone, torch.zeros_like(losses), losses).mean()
 
     @torch.no_grad()
     @in_full_precision
-    def told(self, features: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def told(self, features: Tensor, targets: Tensor, *, whole: WholeBatch | None = None) -> dict[str, Tensor]:
         """`active_triplets`: the share 0..1 of drawings whose triplet still pulls on the features.
 
         The slope of the loss is 1 within the margin and 0 beyond; with margin 0 it is the logistic function of p - n,
         and counts from `LEAST_PULL`, where the negative is 2.9 farther than the positive.
         """
-        excess, alone = self._excess(features, targets)
+        excess, alone = self._excess(features, targets, whole)
         pull = (excess + self.margin > 0).float() if self.margin > 0 else excess.sigmoid()
         return {"active_triplets": ((pull >= LEAST_PULL) & ~alone).float().mean()}
 
-    def _excess(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _excess(self, features: Tensor, targets: Tensor, whole: WholeBatch | None) -> tuple[Tensor, Tensor]:
         """How much farther each drawing's positive is than its negative, and whether it has no negative: two (B,)."""
-        distance = 2 * cosine_distance(features, features) if self.norm_feat else euclidean_distance(features, features)
-        same = targets[:, None] == targets
+        whole = whole or WholeBatch(features, targets)
+        if self.norm_feat:
+            distance = 2 * cosine_distance(features, whole.features)
+        else:
+            distance = euclidean_distance(features, whole.features)
+        same = targets[:, None] == whole.targets
         if self.hard_mining:
             positive = distance.masked_fill(~same, -torch.inf).max(dim=1).values
             negative = distance.masked_fill(same, torch.inf).min(dim=1).values
@@ -77,14 +83,14 @@ class Triplet:
 
 
 def weighted_positive(distance: Tensor, same: Tensor) -> Tensor:
-    """Mean distance to the positives, each weighed by exp(distance): (B, B) -> (B,)."""
+    """Mean distance to the positives, each weighed by exp(distance): (B, N) -> (B,)."""
     farthest = distance.masked_fill(~same, 0).max(dim=1, keepdim=True).values
     weights = (distance - farthest).masked_fill(~same, -torch.inf).exp()
     return (weights * distance).sum(dim=1) / (weights.sum(dim=1) + GUARD)
 
 
 def weighted_negative(distance: Tensor, other: Tensor) -> Tensor:
-    """Mean distance to the negatives, each weighed by exp(-distance): (B, B) -> (B,).
+    """Mean distance to the negatives, each weighed by exp(-distance): (B, N) -> (B,).
 
     fast-reid lifts the sum of the weights by 1e-6. Up to a distance of 10 that is kept, since what was trained with
     it depends on it (1.5 % at 9.6); farther out it would drown the weights themselves, until at 193 nothing is left,

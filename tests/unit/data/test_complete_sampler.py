@@ -42,12 +42,11 @@ def test_every_drawing_is_seen_once_before_any_is_seen_twice():
     assert len({tuple(rows) for rows in rounds}) == 4
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
-def test_a_patent_stands_in_groups_of_k_or_with_all_it_has(world_size):
+@pytest.mark.parametrize("batch_size", [32, 64])
+def test_a_patent_stands_in_groups_of_k_or_with_all_it_has(batch_size):
     targets = targets_of(MIXED)
-    for batch in first(make(batch_size=32 * world_size, world_size=world_size), 300):
-        for share in np.split(batch, world_size):
-            assert all(min(MIXED[patent], 4) <= num <= 7 for patent, num in groups_of(share, targets).items())
+    for batch in first(make(batch_size=batch_size), 300):
+        assert all(min(MIXED[patent], 4) <= num <= 7 for patent, num in groups_of(batch, targets).items())
 
 
 def test_a_round_has_one_group_for_each_k_drawings_of_a_patent():
@@ -79,15 +78,6 @@ def test_no_patent_stands_twice_where_two_rounds_meet():
         assert not set(targets[batch[:where]]) & set(targets[batch[where:]])
 
 
-def test_the_devices_share_a_batch_by_whole_patents():
-    counts = [*[72] * 8, *[4] * 176]  # the large ones have 18 groups for 20 batches
-    targets = targets_of(counts)
-    for batch in first(make(counts, batch_size=64, world_size=2), 57):
-        ours, theirs = np.split(targets[batch], 2)
-        assert len(set(batch.tolist())) == 64
-        assert not set(ours) & set(theirs)
-
-
 def test_the_batches_of_an_iteration_follow_from_it_alone_and_at_once():
     whole = first(make(), 300)
     for start in (1, 92, 93, 94, 250):
@@ -109,7 +99,7 @@ def test_one_giant_patent_stands_several_times_in_a_batch_and_no_drawing_does():
     assert sorted(stream.ravel()[:410]) == sorted(stream.ravel()[410:820]) == list(range(410))
 
 
-def test_a_group_is_cut_where_no_whole_ones_fill_a_share():
+def test_a_group_is_cut_where_no_whole_ones_fill_a_batch():
     counts = [7] * 64
     targets = targets_of(counts)
     cut = [num for batch in first(make(counts), 14) for num in groups_of(batch, targets).values() if num < 4]
@@ -138,7 +128,7 @@ def test_the_cut_is_made_where_it_leaves_a_whole_group():
     assert dealer.left == [4, 4, 4]
 
 
-def test_a_share_is_filled_by_whole_groups_whenever_some_fill_it():
+def test_a_batch_is_filled_by_whole_groups_whenever_some_fill_it():
     """The same answer as trying all sets of patents, each of which has one group."""
     rng = np.random.default_rng(0)
     for _ in range(300):
@@ -154,8 +144,7 @@ def test_a_share_is_filled_by_whole_groups_whenever_some_fill_it():
     ("counts", "options", "words"),
     [
         ([9] * 9, {"num_instance": 0}, "NUM_INSTANCE is 0; allowed are 1 and more"),
-        ([9] * 9, {"batch_size": 12, "world_size": 4}, r"multiples of 4 \(devices\) from 16 on"),
-        ([9] * 9, {"batch_size": 18, "world_size": 4}, "IMS_PER_BATCH is 18; allowed are multiples of 4"),
+        ([9] * 9, {"batch_size": 3}, r"IMS_PER_BATCH is 3; allowed are 4 \(DATALOADER.NUM_INSTANCE\) and more"),
         ([9] * 7, {}, "63 training drawings are fewer than two batches; lower SOLVER.IMS_PER_BATCH 32"),
         ([], {}, "0 training drawings are fewer"),
         ([9] * 9, {"look_alikes": 1.5}, "LOOK_ALIKES is 1.5; allowed are 0 to 1"),
@@ -214,17 +203,15 @@ def with_tables(tables, **options):
     return make(look_alikes=0.5, neighbours=tables, **options)
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
-def test_with_look_alikes_all_that_holds_without_them_holds(world_size):
+def test_with_look_alikes_all_that_holds_without_them_holds():
     targets, num = targets_of(MIXED), sum(MIXED)
-    batches = first(with_tables(TABLES, batch_size=64, world_size=world_size), 5 * num // 64 + 1)
+    batches = first(with_tables(TABLES, batch_size=64), 5 * num // 64 + 1)
     for turn in range(5):
         assert sorted(batches.ravel()[turn * num : (turn + 1) * num]) == list(range(num))
     assert all(len(set(batch.tolist())) == 64 for batch in batches)
-    shares = [groups_of(share, targets) for batch in batches for share in np.split(batch, world_size)]
-    cut = [any(size < min(MIXED[patent], 4) for patent, size in groups.items()) for groups in shares]
+    cut = [any(size < min(MIXED[patent], 4) for patent, size in groups_of(batch, targets).items()) for batch in batches]
     assert np.mean(cut) < 0.05  # at the ends of rounds, where few patents are left to choose from
-    assert np.array_equal(first(with_tables(TABLES, batch_size=64, world_size=world_size), 9, 50), batches[50:59])
+    assert np.array_equal(first(with_tables(TABLES, batch_size=64), 9, 50), batches[50:59])
 
 
 def test_a_table_is_taken_up_by_the_first_round_that_begins_with_it():

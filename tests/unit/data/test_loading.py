@@ -96,12 +96,10 @@ def test_a_resumed_run_gets_the_tail_of_the_uninterrupted_one(drawings, num_work
 
 
 def test_two_devices_share_the_very_batches_of_one(drawings):
-    def sampler(world_size):
-        targets = [int(drawing.patent) for drawing in drawings]
-        return BalancedIdentitySampler(targets, batch_size=BATCH, num_instance=2, seed=5, world_size=world_size)
-
-    alone = take(train_loader(drawings, sampler=sampler(1)), 5)
-    shares = [take(train_loader(drawings, sampler=sampler(2), rank=rank, world_size=2), 5) for rank in range(2)]
+    targets = [int(drawing.patent) for drawing in drawings]
+    sampler = BalancedIdentitySampler(targets, batch_size=BATCH, num_instance=2, seed=5)
+    alone = take(train_loader(drawings, sampler=sampler), 5)
+    shares = [take(train_loader(drawings, sampler=sampler, rank=rank, world_size=2), 5) for rank in range(2)]
     for whole, first, second in zip(alone, *shares):
         assert torch.equal(whole.images, torch.cat([first.images, second.images]))
         assert torch.equal(whole.rows, torch.cat([first.rows, second.rows]))

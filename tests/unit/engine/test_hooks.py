@@ -10,6 +10,7 @@ from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.evaluating import PreciseBatchNorm
 from fastreid.engine.hooks import (
     CheckWeightsMove,
+    DrawClasses,
     FreezeLayers,
     SaveCheckpoints,
     SetLearningRate,
@@ -188,3 +189,15 @@ def test_a_gradient_that_is_no_number_does_not_reach_the_log(toy_loop, tmp_path)
     metrics_hook(tmp_path, progress).after_step(loop)
     assert "grad_norm" not in progress.window
     assert progress.window["total_loss"] == [1.0]
+
+
+def test_the_classes_of_a_step_are_drawn_by_the_step_also_after_a_stop(toy_loop):
+    class Drawn(list):
+        def draw(self, *parts):
+            self.append(parts)
+
+    whole, resumed = Drawn(), Drawn()
+    toy_loop([DrawClasses(whole, seed=7)]).run()
+    toy_loop([DrawClasses(resumed, seed=7)], iteration=5).run()
+    assert whole == [(7, step) for step in range(12)]
+    assert resumed == whole[5:]

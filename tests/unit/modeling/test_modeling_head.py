@@ -60,7 +60,46 @@ def test_a_pool_that_leaves_more_than_one_number_a_channel_is_refused(pool):
         head(pool=pool).eval()(MAPS)
 
 
-@pytest.mark.parametrize("wrong", [{"neck_feat": "both"}, {"embedding_dim": -1}])
+@pytest.mark.parametrize("wrong", [{"neck_feat": "both"}, {"embedding_dim": -1}, {"class_share": 0}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="not"):
         head(**wrong)
+
+
+def partial(step, num_classes=50):
+    torch.manual_seed(0)
+    made = EmbeddingHead(8, num_classes, pool=GlobalAvgPool(), margin=CosSoftmax(scale=10), class_share=0.2).train()
+    made.draw(7, step)
+    return made
+
+
+def test_a_share_of_the_classes_takes_part_and_the_batchs_own_are_among_them():
+    targets = torch.tensor([49, 3, 3, 17])
+    made = partial(step=1)
+    out = made(MAPS, targets)
+    out.logits.sum().backward()
+    moved = made.weight.grad.any(dim=1).nonzero().flatten()
+    assert out.logits.shape == (4, 10)
+    assert len(moved) == 10
+    assert torch.equal(moved[out.columns], targets)
+    torch.testing.assert_close(out.plain_logits, head_of_all(made)(MAPS, targets).plain_logits[:, moved])
+
+
+def head_of_all(made):
+    whole = EmbeddingHead(8, len(made.weight), pool=GlobalAvgPool(), margin=CosSoftmax(scale=10)).train()
+    whole.load_state_dict(made.state_dict())
+    return whole
+
+
+def test_which_classes_take_part_follows_from_the_step_alone():
+    def chosen(made):
+        made(MAPS, TARGETS).logits.sum().backward()
+        return made.weight.grad.any(dim=1).nonzero().flatten().tolist()
+
+    later = partial(step=1)
+    later.draw(7, 2)
+    assert chosen(later) == chosen(partial(step=2)) != chosen(partial(step=1))
+
+
+def test_a_batch_of_more_classes_than_the_share_takes_them_all():
+    assert partial(step=1, num_classes=5)(MAPS, torch.tensor([0, 1, 2, 4])).logits.shape == (4, 4)

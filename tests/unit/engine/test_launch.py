@@ -1,0 +1,26 @@
+"""Two processes of which one is killed."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from fastreid.engine.launch import launch
+from fastreid.utils import comm
+from fastreid.utils.errors import EnvironmentFault
+
+
+def end_badly():
+    comm.gather(None)
+    if comm.rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    comm.gather(None)
+
+
+def test_a_killed_process_brings_the_others_down_and_is_what_is_told():
+    begun, handlers = time.monotonic(), [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(EnvironmentFault, match=r"killed: process 1 by signal 9\); the others were stopped; go on with"):
+        launch(end_badly, 2, device="cpu")
+    assert time.monotonic() - begun < 60
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
