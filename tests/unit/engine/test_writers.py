@@ -1,4 +1,5 @@
 import csv
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -122,6 +123,7 @@ def test_a_line_is_on_the_disk_once_it_is_written(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_full_disk_under_tensorboard_is_told_once_and_training_goes_on(tmp_path, warnings_of):
+    before = set(threading.enumerate())
     writer = TensorboardWriter(tmp_path)
     (events,) = tmp_path.glob("events.out.tfevents*")
     events.unlink()
@@ -130,6 +132,8 @@ def test_a_full_disk_under_tensorboard_is_told_once_and_training_goes_on(tmp_pat
         writer.write(step, {"loss": 1.0})
         writer.picture(step, "inputs", Image.new("RGB", (4, 4)))
     writer.close(finished=True)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=10)  # TensorBoard's own, which dies of it; what it says belongs to this test
     assert len(warnings_of) == 1
     assert "No space left on device" in warnings_of[0]
 
