@@ -98,10 +98,9 @@ class DefaultTrainer:
 
     def resume_or_load(self, resume: bool = False) -> None:
         """Go on from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS, or from ImageNet weights."""
-        last = self.checkpointer.last() if resume else None
-        if last is not None:
-            self.progress = self.checkpointer.resume(last)
-            get_logger().info(f"going on from {last} after step {self.progress.iteration}")
+        reached = self.checkpointer.resume() if resume else None
+        if reached is not None:
+            self.progress = reached
             return
         if resume:
             get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR} yet; training from the beginning")

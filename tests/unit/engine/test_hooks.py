@@ -114,7 +114,7 @@ def test_a_run_that_goes_on_takes_out_the_lines_after_its_checkpoint_and_a_torn_
 def run_all(toy_loop, step, folder, *, resume=False, more=()):
     """A run with checkpoints each epoch; returns its last weights."""
     checkpointer = Checkpointer(folder, step, iters_per_epoch=4)
-    progress = checkpointer.resume(checkpointer.last()) if resume else Progress()
+    progress = checkpointer.resume() if resume else Progress()
     hooks = [
         SetLearningRate(CosineSchedule(4, 3)),
         *more,
