@@ -121,7 +121,8 @@ class DefaultTrainer:
             loop.run()
         except BadStep as bad:
             names = [self.drawings[row].name for row in bad.batch.rows.tolist()]
-            record = write_bad_step(self.cfg.OUTPUT_DIR, loop, names, bad.values)
+            everyone = comm.gather((names, bad.values))  # all come here at the same step, one for the fault of another
+            record = write_bad_step(self.cfg.OUTPUT_DIR, loop.iteration, everyone)
             raise BadStep(f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values)
         except RuntimeError as error:  # torch tells of a dead worker wherever the main thread happens to be
             if str(error).startswith("DataLoader worker"):

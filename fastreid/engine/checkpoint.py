@@ -1,6 +1,6 @@
 """Checkpoints of a run: written whole, found again, and enough to go on exactly.
 
-A file holds `model` (the state dict fast-reid users know), `optimizer`, `scaler`, `iteration`, `epoch` (0-based, the
+A file holds `model` (the state dict fast-reid users know), `optimizer`, `scaler`, `skipped` (float16 overflows, and those in a row), `iteration`, `epoch` (0-based, the
 last one finished), `metric`, `best`, `best_epoch`, `best_average`, `window` (values not yet written to the log),
 `look_alikes` (tables of patents), `average` (the mean of weights, where one is kept), `generator` (torch's) and
 `config`; tensors, numbers, words and dicts only, so `torch.load(weights_only=True)` reads it. Its sha256 lies beside it.

@@ -24,6 +24,8 @@ from fastreid.utils.exits import Stopped
 from fastreid.utils.files import write_text
 from fastreid.utils.logger import get_logger
 
+LATEST = {"lr", "skipped_steps"}  # of these a line of the log has the last value, not the median
+
 
 class SetLearningRate(Hook):
     """Gives every group of the optimizer its rate before each step."""
@@ -131,7 +133,8 @@ class WriteMetrics(Hook):
     def flush(self, loop: TrainLoop) -> None:
         """Write the medians of what was collected, and the scores of an evaluation if there was one."""
         values = {name: statistics.median(numbers) for name, numbers in self.progress.window.items()}
-        values["lr"] = self.progress.window["lr"][-1]
+        for name in LATEST & values.keys():
+            values[name] = self.progress.window[name][-1]
         values["eta_seconds"] = values["time"] * (loop.max_iterations - loop.iteration)
         for writer in self.writers:
             writer.write(loop.iteration, {**values, **self.scores})
@@ -228,9 +231,20 @@ def release_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def write_bad_step(folder: str | Path, loop: TrainLoop, names: Sequence[str], values: Mapping[str, float]) -> Path:
-    """Leave a record of a step that was not a number: its drawings and losses, as `bad_step.json`."""
+def write_bad_step(
+    folder: str | Path, iteration: int, processes: Sequence[tuple[Sequence[str], Mapping[str, float]]]
+) -> Path:
+    """Leave a record of a step that was not a number, as `bad_step.json`.
+
+    Args:
+        folder: the run's OUTPUT_DIR.
+        iteration: steps done before.
+        processes: the drawings and losses of each process; those of the first that came to NaN or Inf are written.
+    """
     path = Path(folder) / "bad_step.json"
+    bad = (told for told in processes if not all(math.isfinite(value) for value in told[1].values()))
+    names, values = next(bad, processes[0])
     numbers = {name: repr(value) for name, value in values.items()}
-    write_text(path, json.dumps({"iteration": loop.iteration, "values": numbers, "drawings": list(names)}, indent=1))
+    if comm.is_main():
+        write_text(path, json.dumps({"iteration": iteration, "values": numbers, "drawings": list(names)}, indent=1))
     return path

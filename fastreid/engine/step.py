@@ -37,7 +37,7 @@ class StepResult:
 
 
 class BadStep(NumbersError):
-    """A loss or gradient is not a number; the weights are those of the step before.
+    """A loss or gradient is not a number; weights and batch-norm statistics are those of the step before.
 
     Args:
         message: one line.
@@ -88,7 +88,9 @@ class TrainStep:
         self.all_learn = all_learn
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.frozen: tuple[str, ...] = ()
+        self._skipped = 0
         self._skipped_in_a_row = 0
+        self._kept: list[Tensor] = []  # the buffers as they were before the step; a forward pass moves them
         self._wrapped = self._wrap()
 
     def freeze(self, children: tuple[str, ...]) -> None:
@@ -105,8 +107,17 @@ class TrainStep:
         """Do one step. The host waits for the device once, when all of the step but the move is under way.
 
         Raises:
-            BadStep: a loss or gradient is NaN or Inf; nothing was moved.
+            BadStep: a loss or gradient is NaN or Inf; the model is as it was.
         """
+        self._keep_buffers()
+        try:
+            return self._step(batch)
+        except BadStep:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self.model.buffers()), self._kept)
+            raise
+
+    def _step(self, batch: Batch) -> StepResult:
         self._train_mode()
         batch = batch.to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
@@ -118,6 +129,8 @@ class TrainStep:
         if comm.anyone(not all(math.isfinite(values[name]) for name in means)):
             raise BadStep(_explosion(values), batch, values)
         skipped = self._move(batch, values)
+        if self.scaler.is_enabled():
+            values["skipped_steps"] = float(self._skipped)
         if self.average is not None:
             self.average.follow(self.model)
         return StepResult(values, batch, skipped=skipped)
@@ -135,12 +148,17 @@ class TrainStep:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        state = {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "skipped": [self._skipped, self._skipped_in_a_row],
+        }
         return state if self.average is None else {**state, "average": self.average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self._skipped, self._skipped_in_a_row = state.get("skipped", [0, 0])  # older checkpoints do not count them
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 
@@ -156,6 +174,12 @@ class TrainStep:
     def _held(self, child: str) -> list[nn.Parameter]:
         trained = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         return [p for p in self.model.get_submodule(child).parameters() if id(p) in trained]
+
+    def _keep_buffers(self) -> None:
+        buffers = list(self.model.buffers())
+        if not self._kept:
+            self._kept = [buffer.clone() for buffer in buffers]
+        torch._foreach_copy_(self._kept, buffers)
 
     def _train_mode(self) -> None:
         self.model.train()
@@ -177,6 +201,7 @@ class TrainStep:
             raise BadStep(_explosion(values), batch, values)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self._skipped += not finite
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
         if self._skipped_in_a_row >= MAX_SKIPPED_STEPS:
             raise BadStep(
