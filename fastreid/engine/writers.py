@@ -1,8 +1,9 @@
 """Where a run's numbers go: the console, `metrics.json` and TensorBoard."""
 
+import contextlib
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,18 +90,36 @@ class TensorboardWriter:
     def __init__(self, folder: str | Path, *, iteration: int = 0):
         from torch.utils.tensorboard import SummaryWriter  # takes seconds to import; only the writing process needs it
 
-        self._events = SummaryWriter(str(folder), purge_step=iteration + 1 if iteration else None)
+        self._place = f"TensorBoard's events in {folder}"
+        self._events: SummaryWriter | None = None
+        with self._writing():
+            self._events = SummaryWriter(str(folder), purge_step=iteration + 1 if iteration else None)
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._events.add_scalar(name, value, iteration)
+        with self._writing():
+            for name, value in values.items():
+                if self._events is not None:
+                    self._events.add_scalar(name, value, iteration)
 
     def picture(self, iteration: int, name: str, image: Image.Image) -> None:
         pixels = torch.from_numpy(np.array(image.convert("RGB")))
-        self._events.add_image(name, pixels, iteration, dataformats="HWC")
+        with self._writing():
+            if self._events is not None:
+                self._events.add_image(name, pixels, iteration, dataformats="HWC")
 
     def close(self) -> None:
-        self._events.close()
+        with self._writing():
+            if self._events is not None:
+                self._events.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Around what a full disk refuses: it is told once, and nothing more is written."""
+        try:
+            yield
+        except OSError as error:
+            get_logger().warning(f"{self._place}: cannot be written ({error.strerror}); training goes on without it")
+            self._events = None
 
 
 def _is_before(line: str, iteration: int) -> bool:

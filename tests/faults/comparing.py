@@ -45,13 +45,16 @@ def differs(folder, whole, stages=STAGES):
     return found
 
 
-def each(try_one, num, *, folder, beside=1):
-    """Try so many numbers, some beside each other, each in a nursery and an empty folder of its own; what came of each."""
+def each(try_one, num, *, folder, nursery, beside=1):
+    """Try so many numbers, in an empty folder each, `beside` of them at a time; what came of each.
+
+    The nursery serves one at a time, so all but the first of those beside each other start one of their own.
+    """
 
     def some(first):
-        with Nursery() as nursery:
+        with contextlib.nullcontext(nursery) if first == 0 else Nursery() as mine:
             for number in range(first, num, beside):
-                results[number] = try_one(nursery, folder / str(number), number)
+                results[number] = try_one(mine, folder / str(number), number)
                 with contextlib.suppress(FileNotFoundError):
                     shutil.rmtree(folder / str(number))
 

@@ -56,7 +56,8 @@ class Nursery:
         """Fork a run that trains these stages with --resume in a folder; gives its process id.
 
         `root` holds the drawings and `workers` how many load them; `nan_at` makes the drawings of a step NaN; `full`
-        refuses what is written to a file of this name from its `full_after`-th time on, as a full disk does.
+        refuses what is written to a file of this name from its `full_after`-th time on, as a full disk does;
+        `logs_full_at` does so to all logs from a step on.
         """
         folder.mkdir(parents=True, exist_ok=True)
         return self._ask({"start": {"folder": str(folder), "stages": stages, **order}})
@@ -96,7 +97,7 @@ def said(folder):
     return (folder / "errors").read_text().splitlines()
 
 
-def train(folder, stages, *, root, workers=0, nan_at=0, full="", full_after=1):
+def train(folder, stages, *, root, workers=0, nan_at=0, full="", full_after=1, logs_full_at=0):
     """In a child: the stages one after the other, each from the best weights of the one before; the exit code."""
     from fastreid.utils.exits import run_tool
 
@@ -105,7 +106,9 @@ def train(folder, stages, *, root, workers=0, nan_at=0, full="", full_after=1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     Path("stage.yml").write_text(STAGE)
     if nan_at:
-        make_nan(nan_at)
+        at_step(nan_at, spoiled)
+    if logs_full_at:
+        at_step(logs_full_at, with_full_logs)
     if full:
         fill_the_disk(full, full_after)
     before = ""
@@ -129,21 +132,42 @@ def tool(name):
     return module
 
 
-def make_nan(step):
-    """Let the drawings of a step be NaN, and note which they were."""
+def at_step(step, change):
+    """Let something be done with the batch of a step, given the trainer too, which gives the batch to take instead."""
     from fastreid.engine.build import DefaultTrainer
-    from fastreid.structures import Batch
 
     plain = DefaultTrainer._batches
 
     def batches(self):
         for number, batch in enumerate(plain(self), self.progress.iteration + 1):
-            if number == step:
-                Path("nan.json").write_text(json.dumps([self.drawings[row].name for row in batch.rows.tolist()]))
-                batch = Batch(batch.images * float("nan"), batch.targets, batch.rows)
-            yield batch
+            yield change(self, batch) if number == step else batch
 
     DefaultTrainer._batches = batches
+
+
+def spoiled(trainer, batch):
+    """A batch whose drawings are NaN; which they were is noted."""
+    from fastreid.structures import Batch
+
+    Path("nan.json").write_text(json.dumps([trainer.drawings[row].name for row in batch.rows.tolist()]))
+    return Batch(batch.images * float("nan"), batch.targets, batch.rows)
+
+
+def with_full_logs(trainer, batch):
+    """The batch as it is; from here on all that grows line by line goes to a device that is full."""
+    from tensorboard.compat.tensorflow_stub.io import gfile
+
+    def full_events(self, filename, content, mode, *more):
+        with open("/dev/full", mode) as file:
+            file.write(content)
+
+    plain = Path.open
+    gfile.LocalFileSystem._write = full_events
+    Path.open = lambda path, mode="r", *a, **k: plain(Path("/dev/full") if mode == "a" else path, mode, *a, **k)
+    for handle in Path("/proc/self/fd").iterdir():
+        if os.path.realpath(handle).endswith("log.txt"):
+            os.dup2(os.open("/dev/full", os.O_WRONLY), int(handle.name))
+    return batch
 
 
 def fill_the_disk(name, after):

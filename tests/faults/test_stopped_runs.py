@@ -33,11 +33,11 @@ def kill_one(nursery, folder, number, *, root, never_stopped):
 @pytest.mark.parametrize(
     ("num", "beside"), [(2, 1), pytest.param(200, 2, marks=[pytest.mark.faults, pytest.mark.timeout(3600)])]
 )
-def test_a_run_that_was_killed_ends_with_the_same_bits(num, beside, drawings, never_stopped, tmp_path):
+def test_a_run_that_was_killed_ends_with_the_same_bits(num, beside, nursery, drawings, never_stopped, tmp_path):
     for workers in (0, 2):
         never_stopped(workers)
     task = functools.partial(kill_one, root=drawings, never_stopped=never_stopped)
-    results = each(task, num, folder=tmp_path, beside=beside)
+    results = each(task, num, folder=tmp_path, nursery=nursery, beside=beside)
     faults = [fault for _, fault in results if fault]
     print(f"\nR1 {num - len(faults)}/{num}", dict(collections.Counter(where for where, _ in results)))
     assert faults == []
@@ -64,11 +64,13 @@ def stop_one(nursery, folder, number, *, root, never_stopped):
 @pytest.mark.parametrize(
     ("num", "beside"), [(1, 1), pytest.param(50, 2, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])]
 )
-def test_a_run_that_was_asked_to_stop_saves_and_ends_with_the_same_bits(num, beside, drawings, never_stopped, tmp_path):
+def test_a_run_that_was_asked_to_stop_saves_and_ends_with_the_same_bits(
+    num, beside, nursery, drawings, never_stopped, tmp_path
+):
     for workers in (0, 2):
         never_stopped(workers)
     task = functools.partial(stop_one, root=drawings, never_stopped=never_stopped)
-    faults = [fault for fault in each(task, num, folder=tmp_path, beside=beside) if fault]
+    faults = [fault for fault in each(task, num, folder=tmp_path, nursery=nursery, beside=beside) if fault]
     print(f"\nR3 {num - len(faults)}/{num}")
     assert faults == []
 
@@ -91,10 +93,10 @@ def spoil_one(nursery, folder, number, *, root, never_stopped):
     ("num", "beside"), [(1, 1), pytest.param(20, 2, marks=[pytest.mark.faults, pytest.mark.timeout(900)])]
 )
 def test_a_step_that_is_nan_is_told_with_its_drawings_and_reaches_no_file(
-    num, beside, drawings, never_stopped, tmp_path
+    num, beside, nursery, drawings, never_stopped, tmp_path
 ):
     never_stopped(0)
     task = functools.partial(spoil_one, root=drawings, never_stopped=never_stopped)
-    faults = [fault for fault in each(task, num, folder=tmp_path, beside=beside) if fault]
+    faults = [fault for fault in each(task, num, folder=tmp_path, nursery=nursery, beside=beside) if fault]
     print(f"\nR14 (training) {num - len(faults)}/{num}")
     assert faults == []
