@@ -12,16 +12,25 @@ import pytest
 from comparing import differs, each
 from nursery import said
 
+MOMENTS = (  # a kill comes within a share of a run after one of these, as a busy machine stretches a run's seconds
+    "one/last_checkpoint",
+    "one/model_0001.pth",
+    "one/model_final.pth",
+    "two/metrics.json",
+    "two/last_checkpoint",
+    "two/model_0001.pth",
+)
+
 
 def kill_one(nursery, folder, number, *, root, never_stopped):
     """Kill a run at a random moment after its first checkpoint and go on to the end: where it was, what differs."""
     chance, workers = random.Random(number), 2 * (number % 2)
     whole, duration_s = never_stopped(workers)
-    killed = 0
+    killed, moment = 0, MOMENTS[number // 2 % len(MOMENTS)]
     while killed != -signal.SIGKILL:  # again where it had ended before
         process = nursery.start(folder / str(killed), root=root, workers=workers)
-        nursery.wait_for(folder / str(killed) / "one/last_checkpoint", process)
-        time.sleep(chance.uniform(0, duration_s))
+        nursery.wait_for(folder / str(killed) / moment, process)
+        time.sleep(chance.uniform(0, duration_s / len(MOMENTS)))
         run, killed = folder / str(killed), nursery.kill(process)
     where = (
         "two" if (run / "two/metrics.json").exists() else "switch" if (run / "one/model_final.pth").exists() else "one"
@@ -47,14 +56,15 @@ def stop_one(nursery, folder, number, *, root, never_stopped):
     """Send SIGTERM at a random moment after the first line of the log and go on to the end; what is wrong."""
     chance, workers = random.Random(number), 2 * (number % 2)
     whole, duration_s = never_stopped(workers)
-    code = 0
-    while code == 0:  # again where it was too late to stop
+    is_over = True
+    while is_over:  # again where it was too late to stop
         folder = folder / "again"
         process = nursery.start(folder, stages=["one"], root=root, workers=workers)
         nursery.wait_for(folder / "one/metrics.json", process)
         time.sleep(chance.uniform(0, duration_s / 2))
         os.kill(process, signal.SIGTERM)
         code = nursery.wait(process)
+        is_over = code in (0, -signal.SIGTERM) and (folder / "one/model_final.pth").exists()
     if code != 143 or "saved one/model_stopped.pth; go on with --resume" not in said(folder)[-1]:
         return code, said(folder)
     code = nursery.run(folder, stages=["one"], root=root, workers=workers)
