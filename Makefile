@@ -1,11 +1,11 @@
-# One word a job: setup demo test check fix bench fuzz audit. Python 3.10 or newer; another one by `make test PYTHON=python3.12`.
+# One word a job: setup demo test faults check fix bench fuzz audit. Python 3.10 or newer; another one by `make test PYTHON=python3.12`.
 PYTHON ?= python3
 BIN := .venv/bin
 AUDIT := .venv/audit
 READY := .venv/.ready
 RANKER := $(wildcard fastreid/evaluation/rank_cy.pyx)
 
-.PHONY: setup demo test check fix bench fuzz audit
+.PHONY: setup demo test faults check fix bench fuzz audit
 
 setup: $(READY)
 
@@ -29,6 +29,9 @@ demo: setup
 
 test: check
 	@$(BIN)/python -m pytest
+
+faults: setup
+	@$(BIN)/python -m pytest -m faults -s tests/faults
 
 check: setup
 	@$(BIN)/ruff check .

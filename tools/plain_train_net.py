@@ -23,9 +23,10 @@ from fastreid.engine.setup import device_of, load_config
 from fastreid.engine.testing.build import build_testers
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, build_schedule
+from fastreid.utils.checked import checked_write
 from fastreid.utils.errors import InputError
 from fastreid.utils.exits import run_tool
-from fastreid.utils.files import atomic_write, write_text
+from fastreid.utils.files import write_text
 from fastreid.utils.logger import get_logger
 
 
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
 
     folder = Path(cfg.OUTPUT_DIR)
     write_text(folder / "plain_metrics.json", "".join(json.dumps(line) + "\n" for line in lines))
-    with atomic_write(folder / "model_final.pth") as file:
+    with checked_write(folder / "model_final.pth") as file:
         torch.save({"model": model.state_dict()}, file)
     for tester in build_testers(cfg, tests):
         tester.tell(tester.test(model))

@@ -100,10 +100,9 @@ class DefaultTrainer:
 
     def resume_or_load(self, resume: bool = False) -> None:
         """Go on from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS, or from ImageNet weights."""
-        last = self.checkpointer.last() if resume else None
-        if last is not None:
-            self.progress = self.checkpointer.resume(last)
-            get_logger().info(f"going on from {last} after step {self.progress.iteration}")
+        reached = self.checkpointer.resume() if resume else None
+        if reached is not None:
+            self.progress = reached
             return
         if resume:
             get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR} yet; training from the beginning")
@@ -123,9 +122,9 @@ class DefaultTrainer:
         try:
             loop.run()
         except BadStep as bad:
-            shares = comm.gather(bad.batch.rows.tolist())
-            names = [self.drawings[row].name for rows in shares for row in rows]
-            record = write_bad_step(self.cfg.OUTPUT_DIR, loop, names, bad.values)
+            names = [self.drawings[row].name for row in bad.batch.rows.tolist()]
+            everyone = comm.gather((names, bad.values))  # all come here at the same step, one for the fault of another
+            record = write_bad_step(self.cfg.OUTPUT_DIR, loop.iteration, everyone)
             raise BadStep(f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values)
         except RuntimeError as error:  # torch tells of a dead worker wherever the main thread happens to be
             if str(error).startswith("DataLoader worker"):

@@ -1,13 +1,12 @@
 """Checkpoints of a run: written whole, found again, and enough to go on exactly.
 
-A file holds `model` (the state dict fast-reid users know), `optimizer`, `scaler`, `iteration`, `epoch` (0-based, the
-last one finished), `metric`, `best`, `best_epoch`, `best_average`, `window` (values not yet written to the log), `look_alikes` (tables of
-patents), `average` (the mean of weights, where one is kept), `generator` (torch's) and `config`; tensors, numbers, words and dicts only, so `torch.load(weights_only=True)`
-reads it.
+A file holds `model` (the state dict fast-reid users know), `optimizer`, `scaler`, `skipped` (float16 overflows, and those in a row), `iteration`, `epoch` (0-based, the
+last one finished), `metric`, `best`, `best_epoch`, `best_average`, `window` (values not yet written to the log),
+`look_alikes` (tables of patents), `average` (the mean of weights, where one is kept), `generator` (torch's) and
+`config`; tensors, numbers, words and dicts only, so `torch.load(weights_only=True)` reads it. Its sha256 lies beside it.
 """
 
 import functools
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,15 @@ from typing import Any
 import torch
 import yaml
 
+from fastreid.engine.resume_order import ResumeOrder
 from fastreid.engine.step import TrainStep
-from fastreid.modeling.weights import load_state, model_state, read_weights
-from fastreid.utils.errors import InputError, StorageError, WeightsError
+from fastreid.modeling.weights import load_state, model_state, not_finite, read_weights, shown
+from fastreid.utils import comm
+from fastreid.utils.checked import checked_write, move_checked
+from fastreid.utils.errors import InputError, NumbersError, StorageError, WeightsError
 from fastreid.utils.exits import one_line
-from fastreid.utils.files import atomic_write, write_text
+from fastreid.utils.logger import get_logger
 
-LAST = "last_checkpoint"
 BEST = "model_best.pth"
 PREVIOUS_BEST = "model_best.previous.pth"
 FINAL = "model_final.pth"
@@ -100,16 +101,18 @@ class Checkpointer:
         self, folder: str | Path, step: TrainStep, *, iters_per_epoch: int, config: str = "", defaults: str = ""
     ):
         self.folder = Path(folder)
+        self.order = ResumeOrder(folder)
         self.step = step
         self.defaults = defaults
         self.iters_per_epoch = iters_per_epoch
         self.config = config
 
     def save(self, name: str, progress: Progress, *, is_last: bool = True) -> Path:
-        """Write a checkpoint; with `is_last` it is also the one `--resume` takes.
+        """Write a checkpoint; with `is_last` it is also the one `--resume` takes, and the one before it stays.
 
         Raises:
             StorageError: it cannot be written; earlier checkpoints stay.
+            NumbersError: the weights hold NaN or Inf, which never reach a file; earlier checkpoints stay.
         """
         path = self.folder / name
         state = {
@@ -126,9 +129,9 @@ class Checkpointer:
             "generator": torch.get_rng_state(),
             "config": self.config,
         }
-        _write(path, state)
+        self._write(path, state, is_last=is_last)
         if is_last:
-            write_text(self.folder / LAST, name)
+            self.order.add(name)
         return path
 
     def save_average(self, name: str, progress: Progress) -> None:
@@ -136,32 +139,75 @@ class Checkpointer:
 
         Raises:
             StorageError: it cannot be written.
+            NumbersError: it holds NaN or Inf.
         """
         average = self.step.average
         if average is not None and average.num_counted:
             state = {"model": average.model.state_dict(), "iteration": progress.iteration, "config": self.config}
-            _write(self.folder / name, state)
-
-    def last(self) -> Path | None:
-        """The checkpoint `--resume` goes on from; None if the folder has none."""
-        pointer = self.folder / LAST
-        return self.folder / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+            self._write(self.folder / name, state)
 
     def set_aside(self) -> None:
         """Make room for a new run in a used folder: what `--resume` would take is forgotten, the best is renamed."""
-        (self.folder / LAST).unlink(missing_ok=True)
+        self.order.forget()
         for name, previous in ((BEST, PREVIOUS_BEST), (BEST_AVERAGE, PREVIOUS_BEST_AVERAGE)):
             if (self.folder / name).is_file():
-                os.replace(self.folder / name, self.folder / previous)
+                move_checked(self.folder / name, self.folder / previous)
 
-    def resume(self, path: Path) -> Progress:
-        """Put model, optimizer, scaler and generator back as they were.
+    def resume(self) -> Progress | None:
+        """Put model, optimizer, scaler and generator back as the newest checkpoint that is whole has them.
+
+        Returns:
+            What the run has reached; None where the folder has no checkpoint.
 
         Raises:
             InputError: the run began with other settings, beyond those of `MAY_CHANGE`.
-            WeightsError: the file does not fit this run or is not a checkpoint of training.
+            WeightsError: the file does not fit this run or is not a checkpoint of training; or there are checkpoints
+                and each is lost or damaged; or the processes of the run do not read the same.
         """
-        state = read_weights(path)
+        names = self.order.names()
+        name, state = self._newest_whole(names)
+        if len(set(comm.gather(name))) > 1:
+            raise WeightsError(f"{self.folder}: its checkpoints are not the same for all processes; share the folder")
+        if not name:
+            return None
+        progress = self._resume_from(self.folder / name, state)
+        if comm.is_main():
+            self.order.put(names[names.index(name) :])
+        get_logger().info(f"going on from {self.folder / name} after step {progress.iteration}")
+        return progress
+
+    def _newest_whole(self, names: list[str]) -> tuple[str, dict[str, Any]]:
+        faults = []
+        for name in names:
+            try:
+                return name, read_weights(self.folder / name)
+            except (InputError, WeightsError) as error:
+                faults.append(str(error))
+                if name != names[-1]:
+                    get_logger().warning(f"{error}; trying the checkpoint before it")
+        if faults:
+            raise WeightsError(
+                f"{self.folder}: none of its {len(faults)} checkpoints can be gone on from; the newest: {faults[0]}. To "
+                "start anew leave --resume out, with MODEL.WEIGHTS to start from weights"
+            )
+        return "", {}
+
+    def _write(self, path: Path, state: dict[str, Any], *, is_last: bool = False) -> None:
+        bad = not_finite(state["model"])
+        if bad:
+            raise NumbersError(
+                f"{path}: not written, as {len(bad)} tensors hold NaN or Inf: {shown(bad)}; earlier checkpoints stay. "
+                "Try a lower SOLVER.BASE_LR"
+            )
+        try:
+            with checked_write(path) as file:
+                torch.save(state, file)
+                if is_last:
+                    self.order.make_room(path.name)
+        except RuntimeError as error:  # torch's writer does not pass on why the disk refused
+            raise StorageError(f"{path}: cannot be written ({one_line(error)}); free {_size_mb(state)} MB and --resume")
+
+    def _resume_from(self, path: Path, state: dict[str, Any]) -> Progress:
         missing = [name for name in ("optimizer", "scaler", "iteration", "generator") if name not in state]
         if missing:
             raise WeightsError(
@@ -181,13 +227,18 @@ class Checkpointer:
         )
 
     def _check_settings(self, path: Path, before: str) -> None:
+        if not before or not self.config:
+            return
         apart = differences(before, self.config, defaults=self.defaults)
-        changed = [f"{key} {told}" for key, told in apart.items() if not key.startswith(MAY_CHANGE)]
-        if before and self.config and changed:
+        changed = [f"{key} {told}" for key, told in apart.items()]
+        refused = [line for line in changed if not line.startswith(MAY_CHANGE)]
+        if refused:
             raise InputError(
-                f"--resume from {path}: {'; '.join(changed[:5])}; a run goes on with the settings it began with. "
+                f"--resume from {path}: {'; '.join(refused[:5])}; a run goes on with the settings it began with. "
                 "Put them back, or start another OUTPUT_DIR with MODEL.WEIGHTS"
             )
+        for line in changed:
+            get_logger().info(line)
 
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
         try:
@@ -197,14 +248,6 @@ class Checkpointer:
                 f"{path}: the optimizer inside does not fit this config ({error}); keep SOLVER as it was"
             )
         torch.set_rng_state(state["generator"])
-
-
-def _write(path: Path, state: dict[str, Any]) -> None:
-    try:
-        with atomic_write(path) as file:
-            torch.save(state, file)
-    except RuntimeError as error:  # torch's writer does not pass on why the disk refused
-        raise StorageError(f"{path}: cannot be written ({one_line(error)}); free {_size_mb(state)} MB and --resume")
 
 
 def differences(before: str, now: str, *, defaults: str = "") -> dict[str, str]:

@@ -28,6 +28,8 @@ from fastreid.utils.exits import Stopped
 from fastreid.utils.files import write_text
 from fastreid.utils.logger import get_logger
 
+LATEST = {"lr", "skipped_steps"}  # of these a line of the log has the last value, not the median
+
 
 class SetLearningRate(Hook):
     """Gives every group of the optimizer its rate before each step."""
@@ -151,7 +153,8 @@ class WriteMetrics(Hook):
         """Write the medians of what was collected, what can be told at once, and an evaluation's scores if there was one."""
         values = {name: statistics.median(numbers) for name, numbers in self.progress.window.items()}
         values |= learning_rates(loop.step.optimizer) | memory()
-        values["lr"] = self.progress.window["lr"][-1]
+        for name in LATEST & self.progress.window.keys():
+            values[name] = self.progress.window[name][-1]
         values["eta_seconds"] = values["time"] * (loop.max_iterations - loop.iteration)
         if loop.result is not None:
             values["drawings_per_second"] = len(loop.result.batch.rows) * comm.world_size() / values["time"]
@@ -274,9 +277,21 @@ def release_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def write_bad_step(folder: str | Path, loop: TrainLoop, names: Sequence[str], values: Mapping[str, float]) -> Path:
-    """Leave a record of a step that was not a number: its drawings and losses, as `bad_step.json`."""
+def write_bad_step(
+    folder: str | Path, iteration: int, processes: Sequence[tuple[Sequence[str], Mapping[str, float]]]
+) -> Path:
+    """Leave a record of a step that was not a number, as `bad_step.json`; process 0 writes it.
+
+    Args:
+        folder: the run's OUTPUT_DIR.
+        iteration: steps done before.
+        processes: the drawings of each process and what it came to; written are the drawings of those that came to NaN
+            or Inf, and the values of the first of them.
+    """
     path = Path(folder) / "bad_step.json"
-    numbers = {name: repr(value) for name, value in values.items()}
-    write_text(path, json.dumps({"iteration": loop.iteration, "values": numbers, "drawings": list(names)}, indent=1))
+    bad = [told for told in processes if not all(math.isfinite(value) for value in told[1].values())] or processes
+    numbers = {name: repr(value) for name, value in bad[0][1].items()}
+    drawings = [name for names, _ in bad for name in names]
+    if comm.is_main():
+        write_text(path, json.dumps({"iteration": iteration, "values": numbers, "drawings": drawings}, indent=1))
     return path

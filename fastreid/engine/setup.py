@@ -128,7 +128,17 @@ def _take(folder: Path) -> int:
         )
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
+    os.register_at_fork(after_in_child=functools.partial(_let_go, handle, os.getpid()))
     return handle
+
+
+def _let_go(handle: int, owner: int) -> None:
+    """In a loading process: leave the lock to the main one.
+
+    The workers of a run that was killed live on for seconds, and `--resume` would be refused while they hold it.
+    """
+    if os.getppid() == owner:
+        os.close(handle)
 
 
 def _versions(device: torch.device) -> str:

@@ -39,12 +39,12 @@ class StepResult:
 
 
 class BadStep(NumbersError):
-    """A loss or gradient is not a number; the weights are those of the step before.
+    """A loss or gradient is not a number; weights and batch-norm statistics are those of the step before.
 
     Args:
         message: one line.
         batch: the drawings of the step.
-        values: losses and norms by name.
+        values: losses and norms by name; losses that came to NaN or Inf are those of this process alone.
     """
 
     def __init__(self, message: str, batch: Batch, values: dict[str, float]):
@@ -91,7 +91,9 @@ class TrainStep:
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.frozen: tuple[str, ...] = ()
         self._parameters = _trained_by_part(model, optimizer)
+        self._skipped = 0
         self._skipped_in_a_row = 0
+        self._kept: list[Tensor] = []  # the buffers as they were before the step; a forward pass moves them
         self._wrapped = self._wrap()
 
     def freeze(self, children: tuple[str, ...]) -> None:
@@ -108,8 +110,17 @@ class TrainStep:
         """Do one step. The host waits for the device once, when all of the step but the move is under way.
 
         Raises:
-            BadStep: a loss or gradient is NaN or Inf; nothing was moved.
+            BadStep: a loss or gradient is NaN or Inf; the model is as it was.
         """
+        self._keep_buffers()
+        try:
+            return self._step(batch)
+        except BadStep:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self.model.buffers()), self._kept)
+            raise
+
+    def _step(self, batch: Batch) -> StepResult:
         self._train_mode()
         batch = batch.to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
@@ -117,10 +128,13 @@ class TrainStep:
         told = [self._backward(part, len(part.rows) / len(batch.rows), is_last=part is parts[-1]) for part in parts]
         self.scaler.unscale_(self.optimizer)
         losses, stats = (_sums(numbers) for numbers in zip(*told))
-        values = comm.mean(_floats({**losses, **stats, **self._clip()}))
+        own = _floats({**losses, **stats, **self._clip()})
+        values = comm.mean(own)
         if not all(math.isfinite(values[name]) for name in losses):
-            raise BadStep(_explosion(values, losses), batch, values)
+            raise BadStep(_explosion(values, losses), batch, {name: own[name] for name in losses})
         skipped = self._move(batch, values, losses)
+        if self.scaler.is_enabled():
+            values["skipped_steps"] = float(self._skipped)
         if self.average is not None:
             self.average.follow(self.model)
         return StepResult(values, batch, skipped=skipped)
@@ -136,12 +150,17 @@ class TrainStep:
         return _shares({"total_loss": total, **losses}, share), _shares(stats, share)
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        state = {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "skipped": [self._skipped, self._skipped_in_a_row],
+        }
         return state if self.average is None else {**state, "average": self.average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self._skipped, self._skipped_in_a_row = state.get("skipped", [0, 0])  # older checkpoints do not count them
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 
@@ -153,6 +172,12 @@ class TrainStep:
             device_ids=[self.device] if self.device.type == "cuda" else None,
             find_unused_parameters=not self.all_learn,
         )
+
+    def _keep_buffers(self) -> None:
+        buffers = list(self.model.buffers())
+        if not self._kept:
+            self._kept = [buffer.clone() for buffer in buffers]
+        torch._foreach_copy_(self._kept, buffers)
 
     def _train_mode(self) -> None:
         self.model.train()
@@ -186,6 +211,7 @@ class TrainStep:
             raise BadStep(_explosion(values, losses), batch, values)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self._skipped += not finite
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
         if self._skipped_in_a_row >= MAX_SKIPPED_STEPS:
             raise BadStep(

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fastreid.utils.checked import check_whole
 from fastreid.utils.errors import InputError, WeightsError
 
 NUM_SHOWN = 20  # faults a message lists before it only counts
@@ -53,12 +54,14 @@ def read_weights(path: str | Path) -> dict[str, Any]:
 
     Raises:
         InputError: there is no such file.
-        WeightsError: it cannot be read, or holds more than tensors and plain values.
+        WeightsError: it cannot be read, holds more than tensors and plain values, or is not what the sha256 beside it
+            belongs to.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such weights file; check the path")
     try:
+        check_whole(path)
         content = load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read ({_first_line(error)}); fetch or save it again") from error
@@ -82,7 +85,7 @@ def model_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
             break
     wrong = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if wrong or not content:
-        came = f"other things too: {_shown(wrong)}" if wrong else "none"
+        came = f"other things too: {shown(wrong)}" if wrong else "none"
         raise WeightsError(f'weights are tensors by name, and this file holds {came}; save {{"model": state dict}}')
     plain = {name.removeprefix("module."): tensor for name, tensor in content.items()}
     neck = 1 if "heads.bottleneck.0.weight" in plain and plain["heads.bottleneck.0.weight"].ndim == 4 else 0
@@ -116,7 +119,7 @@ def load_state(
     faults += [f"{name}: unknown to the model" for name in state if name not in wanted]
     if faults:
         raise WeightsError(
-            f"{where}weights do not fit the model, {len(faults)} of {len(wanted)} tensors differ: {_shown(faults)}; "
+            f"{where}weights do not fit the model, {len(faults)} of {len(wanted)} tensors differ: {shown(faults)}; "
             "check DEPTH, WITH_IBN, WITH_SE, WITH_NL, EMBEDDING_DIM and POOL_LAYER"
         )
     chosen = {name: state[name] for name in wanted if name not in anew}
@@ -128,11 +131,16 @@ def load_state(
 def check_finite(state: Mapping[str, Tensor], *, source: str = "") -> None:
     """Refuse tensors with NaN or Inf in them, by name; `source`, such as the file, opens the message."""
     where = f"{source}: " if source else ""
-    bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+    bad = not_finite(state)
     if bad:
         raise WeightsError(
-            f"{where}weights hold NaN or Inf in {len(bad)} tensors: {_shown(bad)}; use an earlier checkpoint"
+            f"{where}weights hold NaN or Inf in {len(bad)} tensors: {shown(bad)}; use an earlier checkpoint"
         )
+
+
+def not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """The names of the tensors with NaN or Inf in them."""
+    return [name for name, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
 
 
 def _difference(wanted: Tensor, found: Tensor | None) -> str:
@@ -167,7 +175,8 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).strip().splitlines()[0][:160]
 
 
-def _shown(names: list[str]) -> str:
+def shown(names: list[str]) -> str:
+    """The first names, and how many there are where that is not all."""
     rest = f", ... ({len(names)} in all)" if len(names) > NUM_SHOWN else ""
     return ", ".join(names[:NUM_SHOWN]) + rest
 

@@ -68,6 +68,7 @@ def test_make_knows_its_words():
         "setup",
         "demo",
         "test",
+        "faults",
         "check",
         "fix",
         "bench",

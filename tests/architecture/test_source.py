@@ -15,7 +15,8 @@ def functions(path):
 
 
 def is_atomic(node) -> bool:
-    return isinstance(node, ast.With) and any("atomic_write" in ast.unparse(item) for item in node.items)
+    ways = ("atomic_write", "checked_write")
+    return isinstance(node, ast.With) and any(way in ast.unparse(item) for item in node.items for way in ways)
 
 
 def writes_by_itself(node, above) -> bool:

@@ -19,7 +19,14 @@ from fastreid.engine import setup
 REPOSITORY = Path(__file__).parents[2]
 TINY = REPOSITORY / "tests/end_to_end/tiny.yml"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-TIMED = {"time", "data_time", "eta_seconds", "drawings_per_second", "memory_mb", "cuda_memory_mb"}  # told by the clock and the machine
+TIMED = {
+    "time",
+    "data_time",
+    "eta_seconds",
+    "drawings_per_second",
+    "memory_mb",
+    "cuda_memory_mb",
+}  # told by the clock and the machine
 
 
 def start(tool, *arguments, folder, launcher=(), **environment):

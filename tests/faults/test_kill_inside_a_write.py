@@ -1,54 +1,48 @@
-"""A writer killed at any moment leaves a whole file, the old one or the new one."""
+"""A writer killed at any moment leaves a whole file, the old one or the new one, and a run that can go on."""
 
 import random
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from comparing import each
+from nursery import checkpointer
 
+from fastreid.utils.checked import check_whole
 from fastreid.utils.files import remove_stale
 
-REPOSITORY = Path(__file__).parents[2]
 SIZE = 1_000_000
-WRITER = f"""
-import sys
-from fastreid.utils.files import atomic_write
-for number in range(10_000):
-    with atomic_write(sys.argv[1]) as file:
-        file.write(bytes([number % 256]) * {SIZE})
-"""
 
 
-def kill_while_writing(path, after_s):
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, path], cwd=REPOSITORY)
-    while not path.exists():
-        time.sleep(0.001)
-    time.sleep(after_s)
-    writer.send_signal(signal.SIGKILL)
-    writer.wait()
+def kill_writing(nursery, folder, number, *, task, waits_for):
+    """Kill what writes for ever into a folder, at a random moment after a first file is there."""
+    folder.mkdir()
+    process = nursery.fork(task, folder)
+    nursery.wait_for(folder / waits_for, process)
+    time.sleep(random.Random(number).uniform(0, 0.03))
+    nursery.kill(process)
 
 
-def torn(num_kills, folder):
-    """How many of so many kills left a file that is not whole."""
-    count = 0
-    for number in range(num_kills):
-        path = folder / f"{number}.bin"
-        kill_while_writing(path, random.Random(number).uniform(0, 0.03))
-        data = path.read_bytes()
-        count += len(data) != SIZE or len(set(data)) != 1
-    return count
+def tear_a_file(nursery, folder, number):
+    kill_writing(nursery, folder, number, task="write_files", waits_for="file.bin")
+    data = (folder / "file.bin").read_bytes()
+    check_whole(folder / "file.bin")
+    remove_stale(folder)
+    left = sorted(path.name for path in folder.iterdir())
+    return len(data) != SIZE or len(set(data)) != 1 or left != ["file.bin", "file.bin.sha256"]
 
 
-def test_no_kill_tears_a_file(tmp_path):
-    assert torn(10, tmp_path) == 0
-    remove_stale(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 10
+def tear_a_checkpoint(nursery, folder, number):
+    kill_writing(nursery, folder, number, task="save_checkpoints", waits_for="last_checkpoint")
+    keeper = checkpointer(folder)
+    progress = keeper.resume()
+    return progress is None or not (keeper.step.model.weight == progress.iteration).all()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_no_kill_of_a_thousand_tears_a_file(tmp_path):
-    assert torn(1000, tmp_path) == 0
+@pytest.mark.parametrize(
+    ("num", "beside"), [(10, 1), pytest.param(500, 2, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])]
+)
+@pytest.mark.parametrize("tear", [tear_a_file, tear_a_checkpoint])
+def test_no_kill_inside_a_write_tears_anything(tear, num, beside, nursery, tmp_path):
+    torn = each(tear, num, folder=tmp_path, nursery=nursery, beside=beside)
+    print(f"\nR2 {tear.__name__}: {num} kills, {sum(torn)} torn")
+    assert sum(torn) == 0

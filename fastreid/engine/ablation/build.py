@@ -241,7 +241,7 @@ def _check_buildable(runs: Sequence[Run], ground: Run) -> None:
                 raise InputError(f"it is tested on other drawings than the ground and does not compare ({keys})")
             trainer = DefaultTrainer(run.cfg, data=data)
             trainer.loader.close()
-            if trainer.checkpointer.last() is None:
+            if not trainer.checkpointer.order.names():
                 start_from(run.cfg, trainer.model)
         except FastreidError as error:
             raise type(error)(f"row '{run.row}': {error}")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from fastreid.engine.checkpoint import LAST, MAY_CHANGE, RESULT_FOLLOWS, differences
+from fastreid.engine.checkpoint import MAY_CHANGE, RESULT_FOLLOWS, differences
+from fastreid.engine.resume_order import remove_checkpoints
 from fastreid.evaluation.per_query import QueryScores
 from fastreid.evaluation.report import read_query_table
 from fastreid.utils.errors import InputError
@@ -50,8 +51,8 @@ def finish(folder: Path, further_sets: Sequence[str], *, keep_weights: bool) -> 
 def remove_weights(folder: Path) -> None:
     """Remove the checkpoints of a done run, if they were to go."""
     if (folder / TO_REMOVE).is_file() and is_done(folder):
-        for path in (*folder.glob("*.pth"), folder / LAST, folder / TO_REMOVE):
-            path.unlink(missing_ok=True)
+        remove_checkpoints(folder)
+        (folder / TO_REMOVE).unlink(missing_ok=True)
 
 
 def check_settings(folder: Path, now: str, *, defaults: str) -> None:

@@ -65,9 +65,9 @@ def test_a_step_is_followed_and_a_run_that_goes_on_has_the_same_mean(toy_step, t
     toy_loop(step=whole, max_epochs=2).run()
     first = averaged()
     toy_loop(step=first, max_epochs=1).run()
-    path = keeper(first).save("model_0000.pth", Progress(iteration=4))
+    keeper(first).save("model_0000.pth", Progress(iteration=4))
     second = averaged()
-    assert keeper(second).resume(path).iteration == 4
+    assert keeper(second).resume().iteration == 4
     toy_loop(step=second, iteration=4, max_epochs=2).run()
     mean, again = whole.average.model.state_dict(), second.average.model.state_dict()
     assert all(torch.equal(mean[name], again[name]) for name in mean)

@@ -115,7 +115,7 @@ def test_a_run_that_goes_on_takes_out_the_lines_after_its_checkpoint_and_a_torn_
 def run_all(toy_loop, step, folder, *, resume=False, more=()):
     """A run with checkpoints each epoch; returns its last weights."""
     checkpointer = Checkpointer(folder, step, iters_per_epoch=4)
-    progress = checkpointer.resume(checkpointer.last()) if resume else Progress()
+    progress = checkpointer.resume() if resume else Progress()
     hooks = [
         SetLearningRate(CosineSchedule(4, 3)),
         *more,
@@ -159,8 +159,9 @@ def test_precise_batch_norm_is_the_mean_over_the_batches_it_was_given(toy_loop):
     torch.testing.assert_close(model.backbone[1].running_mean, expected)
 
 
-def test_the_record_of_a_bad_step_names_its_drawings(toy_loop, tmp_path):
-    record = write_bad_step(tmp_path, toy_loop(), ["a.png", "b.png"], {"loss_cls": float("nan")})
+def test_the_record_of_a_bad_step_names_the_drawings_of_the_process_that_met_it(tmp_path):
+    processes = [(["c.png"], {"loss_cls": 1.0}), (["a.png", "b.png"], {"loss_cls": float("nan")})]
+    record = write_bad_step(tmp_path, 0, processes)
     assert json.loads(record.read_text()) == {
         "iteration": 0,
         "values": {"loss_cls": "nan"},

@@ -67,7 +67,7 @@ def test_tables_that_no_batch_needs_are_dropped(toy_loop):
 def test_a_checkpoint_keeps_the_tables(toy_step, tmp_path):
     tables = {4: torch.tensor([[1, 2], [0, 2], [0, 1]], dtype=torch.int32)}
     Checkpointer(tmp_path, toy_step(), iters_per_epoch=4).save("model_0000.pth", Progress(4, look_alikes=tables))
-    found = Checkpointer(tmp_path, toy_step(), iters_per_epoch=4).resume(tmp_path / "model_0000.pth").look_alikes
+    found = Checkpointer(tmp_path, toy_step(), iters_per_epoch=4).resume().look_alikes
     assert {made: table.tolist() for made, table in found.items()} == {4: tables[4].tolist()}
     assert found[4].numpy().dtype == np.int32
 

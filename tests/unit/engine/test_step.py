@@ -1,8 +1,10 @@
+import copy
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastreid.engine.step import BadStep, Clip
+from fastreid.engine.step import MAX_SKIPPED_STEPS, BadStep, Clip
 from fastreid.structures import Batch
 
 
@@ -23,22 +25,57 @@ def test_a_step_moves_the_weights_and_tells_its_losses(toy_step):
     assert result.values["grad_norm"] > 0
 
 
-def test_a_loss_that_is_not_a_number_leaves_the_weights_as_they_were(toy_step):
-    step = toy_step()
-    before = weights(step)
-    with pytest.raises(BadStep, match=r"not a number.*BASE_LR") as fault:
-        step(batch_of(float("nan")))
-    assert all(torch.equal(old, new) for old, new in zip(before, weights(step)))
-    assert fault.value.exit_code == 4
+def spoil_drawings(step):
+    return batch_of(float("nan"))
 
 
-def test_a_gradient_that_is_not_a_number_leaves_the_weights_as_they_were(toy_step):
-    step = toy_step()
-    before = weights(step)
+def spoil_the_gradient(step):
     step.model.heads.weight.register_hook(lambda gradient: gradient * float("inf"))
-    with pytest.raises(BadStep, match="grad_norm"):
-        step(batch_of(100.0))
-    assert all(torch.equal(old, new) for old, new in zip(before, weights(step)))
+    return batch_of(100.0)
+
+
+@pytest.mark.parametrize(("spoil", "told"), [(spoil_drawings, "loss_cls nan"), (spoil_the_gradient, "grad_norm nan")])
+def test_a_step_that_is_not_a_number_leaves_all_as_it_was(spoil, told, toy_step):
+    step = toy_step()
+    step(random_batch())
+    before, optimizer = copy.deepcopy(step.model.state_dict()), copy.deepcopy(step.state_dict())
+    batch = spoil(step)
+    with pytest.raises(BadStep, match=rf"not a number.*{told}.*BASE_LR") as fault:
+        step(batch)
+    after = step.model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert str(step.state_dict()) == str(optimizer)
+    assert (fault.value.exit_code, fault.value.batch.rows.tolist()) == (4, batch.rows.tolist())
+
+
+def overflowing(toy_step, after=None):
+    """A step with loss scaling, as float16 has on a GPU, whose gradients overflow."""
+    step = toy_step()
+    step.scaler = torch.amp.GradScaler("cpu")
+    if after is not None:
+        step.load_state_dict(after)
+    step.overflow = step.model.heads.weight.register_hook(lambda gradient: gradient * float("inf"))
+    return step
+
+
+def test_steps_that_overflow_are_counted_and_twenty_in_a_row_stop_the_run_across_a_stop(toy_step):
+    step = overflowing(toy_step)
+    before = weights(step)
+    counted = [step(random_batch()).values["skipped_steps"] for _ in range(MAX_SKIPPED_STEPS - 1)]
+    assert counted == list(range(1, MAX_SKIPPED_STEPS))
+    other = overflowing(toy_step, step.state_dict())
+    with pytest.raises(BadStep, match="20 steps in a row overflowed float16"):
+        other(random_batch())
+    assert all(torch.equal(old, new) for old, new in zip(before, weights(other)))
+
+
+def test_a_step_that_does_not_overflow_begins_the_count_of_those_in_a_row_anew(toy_step):
+    step = overflowing(toy_step)
+    for _ in range(MAX_SKIPPED_STEPS - 1):
+        assert step(random_batch()).skipped
+    step.overflow.remove()
+    assert not step(random_batch()).skipped
+    assert step.state_dict()["skipped"] == [MAX_SKIPPED_STEPS - 1, 0]
 
 
 def test_clipping_by_norm_bounds_all_gradients_together(toy_step):

@@ -186,3 +186,11 @@ def test_half_precision_weights_go_into_a_float32_model():
     load_state(model, tensors)
     assert model.backbone.weight.dtype == torch.float32
     assert torch.equal(model.backbone.weight, tensors["backbone.weight"].float())
+
+
+def test_weights_are_held_to_the_sha256_beside_them(tmp_path):
+    torch.save({"model": {"weight": torch.ones(2)}}, tmp_path / "theirs.pth")
+    assert "model" in read_weights(tmp_path / "theirs.pth")
+    (tmp_path / "theirs.pth.sha256").write_text(f"{'0' * 64}  theirs.pth\n")
+    with pytest.raises(WeightsError, match=r"its sha256 \w{12} is not that of theirs.pth.sha256"):
+        read_weights(tmp_path / "theirs.pth")

@@ -1,0 +1,70 @@
+"""A disk that fills up at any file of a training run: the file before it stays, and the run goes on exactly."""
+
+import functools
+import random
+
+import pytest
+from comparing import differs, each
+from nursery import said
+
+from fastreid.utils.checked import check_whole
+
+# The file whose writing is refused, from which time on, and what there is of it before.
+WRITERS = [
+    ("model_final.pth", 1),
+    ("last_checkpoint", 2),
+    ("model_0000.pth", 1),
+    ("model_0001.pth", 1),
+    ("model_0001.pth.sha256", 1),
+    ("model_best.pth", 1),
+    ("model_best.pth.sha256", 1),
+    ("resume_order", 2),
+    ("config.yaml", 1),
+]
+
+
+def fill_up(nursery, folder, number, *, writers, root, never_stopped):
+    """Let the disk be full for one file; what is wrong with the end of that run, and with how it goes on."""
+    name, times = writers[number]
+    code = nursery.run(folder, stages=["one"], root=root, full=name, full_after=times)
+    line = said(folder)[-1]  # TensorBoard's thread, which the limit hits as well, may have complained before
+    if code != 5 or f"{name}: cannot be written" not in line or "free " not in line:
+        return name, code, line
+    for path in (folder / "one").glob("*.pth"):
+        check_whole(path)
+    names = (folder / "one/resume_order").read_text().split() if (folder / "one/resume_order").exists() else []
+    if not all((folder / "one" / kept).exists() for kept in names):
+        return name, names
+    code = nursery.run(folder, stages=["one"], root=root)
+    return differs(folder, never_stopped(0)[0], ["one"]) if code == 0 else said(folder)
+
+
+@pytest.mark.parametrize(
+    ("num", "beside"), [(2, 1), pytest.param(len(WRITERS), 2, marks=[pytest.mark.faults, pytest.mark.timeout(900)])]
+)
+def test_a_full_disk_keeps_the_file_before_and_the_run_goes_on(num, beside, nursery, drawings, never_stopped, tmp_path):
+    never_stopped(0)
+    task = functools.partial(fill_up, writers=WRITERS, root=drawings, never_stopped=never_stopped)
+    faults = [fault for fault in each(task, num, folder=tmp_path, nursery=nursery, beside=beside) if fault]
+    print(f"\nR4 (training) {num - len(faults)}/{num}")
+    assert faults == []
+
+
+@pytest.mark.parametrize("num", [1, pytest.param(10, marks=[pytest.mark.faults, pytest.mark.timeout(900)])])
+def test_a_log_that_cannot_be_written_is_told_once_and_training_goes_on(
+    num, nursery, drawings, never_stopped, tmp_path
+):
+    """The log, the metrics and the events, from a random moment on, on a device that is full."""
+    for number in range(num):
+        folder = tmp_path / str(number)
+        code = nursery.run(folder, stages=["one"], root=drawings, logs_full_at=random.Random(number).randint(2, 11))
+        assert code == 0, said(folder)
+        lost = differs(folder, never_stopped(0)[0], ["one"])
+        assert lost == ["one/metrics.json"]
+        told = (folder / "output").read_text() + (folder / "errors").read_text()
+        assert [told.count(f"{name}: cannot be written") for name in ("metrics.json", "log.txt", "events in one")] == [
+            1,
+            1,
+            1,
+        ]
+    print(f"\nR4 (logs) {num}/{num}")
