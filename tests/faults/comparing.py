@@ -10,7 +10,7 @@ from nursery import STAGES, Nursery
 
 from fastreid.utils.checked import check_whole, manifest_of
 
-TIMED = {"time", "data_time", "eta_seconds"}
+TIMED = {"time", "data_time", "eta_seconds", "drawings_per_second", "memory_mb", "cuda_memory_mb"}
 
 
 def lines(folder):
