@@ -80,6 +80,7 @@ setup(
             "fastreid-prepare = fastreid_tools.prepare:cli",
             "fastreid-make-drawings = fastreid_tools.make_drawings:cli",
             "fastreid-show-augmentations = fastreid_tools.show_augmentations:cli",
+            "fastreid-measure-drawings = fastreid_tools.measure_drawings:cli",
         ]
     },
 )
