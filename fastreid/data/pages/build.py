@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fastreid.config import CfgNode
+from fastreid.data.datasets.drawn import DrawingReader, is_drawn
 from fastreid.data.image import read_drawing
 from fastreid.data.pages.cache import Filled, PageCache
 from fastreid.data.samples import Read
@@ -23,11 +24,12 @@ def data_root(cfg: CfgNode) -> Path:
 def build_reader(cfg: CfgNode) -> Read:
     """Drawing to page as all of a run reads drawings: reduced to INPUT.LONGEST_PX, from the cache where it is on.
 
-    What the cache does not hold yet is read from its file; see `fill_if_cached`.
+    What the cache does not hold yet is read from its file; see `fill_if_cached`. Drawings without a file are drawn.
     """
     if cfg.DATASETS.CACHE.ENABLED:
-        return build_cache(cfg).read
-    return functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
+        return DrawingReader(build_cache(cfg).read, longest_px=cfg.INPUT.LONGEST_PX)
+    read = functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
+    return DrawingReader(read, longest_px=cfg.INPUT.LONGEST_PX)
 
 
 def max_bad_images(cfg: CfgNode) -> int | None:
@@ -71,10 +73,10 @@ def fill_cache(
             bar.update(done - bar.n)
 
         filled = cache.fill(
-            drawings,
+            [drawing for drawing in drawings if not is_drawn(drawing)],
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             on_page=on_page,
-            training=training,
+            training=[drawing for drawing in training if not is_drawn(drawing)],
             max_bad=max_bad_images(cfg) or 0,
         )
     if filled.num_made:
