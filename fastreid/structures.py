@@ -10,6 +10,8 @@ from torch import Tensor
 from fastreid.utils.errors import InputError, NumbersError
 from fastreid.utils.mapped import MappedRows
 
+DRAWN = "generated:"  # how the path of a drawing without a file begins
+
 _CHECKED = 1 << 20  # floats looked at together, so that a check needs a few MB whatever it checks
 
 
@@ -18,7 +20,7 @@ class Drawing:
     """One drawing of a list: where its file lies and which patent it shows.
 
     Args:
-        path: the file, absolute or from the working folder.
+        path: the file, absolute or from the working folder; or DRAWN and what it is drawn by.
         name: the path as the list has it, with forward slashes; unique within a list.
         patent: the patent's id as a word; drawings with the same word show the same object.
         camera: the viewpoint number some lists know; -1 where it is not known, as for patents.
@@ -30,6 +32,11 @@ class Drawing:
     patent: str
     camera: int = -1
     source: str = ""
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it has no file and is drawn when it is read."""
+        return self.path.startswith(DRAWN)
 
 
 @dataclass(frozen=True)

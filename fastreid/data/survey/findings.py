@@ -118,8 +118,9 @@ def of_splits(parts: Sequence[Part], *, may_overlap: bool) -> Iterator[Finding]:
         parts: all lists.
         may_overlap: DATASETS.ALLOW_OVERLAP.
     """
-    trained = {file_of(drawing): drawing for part in parts if part.is_training for drawing in part.drawings}
-    words = {drawing.patent for drawing in trained.values()}
+    training = [drawing for part in parts if part.is_training for drawing in part.drawings]
+    trained = {file_of(drawing): drawing for drawing in training if not drawing.is_drawn}
+    words = {drawing.patent for drawing in training}
     for part in parts:
         if part.is_training:
             continue
@@ -154,11 +155,12 @@ def of_copies(parts: Sequence[Part], facts: Mapping[str, Facts]) -> Iterator[Fin
 
 
 def first_uses(parts: Iterable[Part]) -> dict[str, Drawing]:
-    """Each file with the first drawing that names it."""
+    """Each file with the first drawing that names it; drawings that are drawn have none."""
     uses: dict[str, Drawing] = {}
     for part in parts:
         for drawing in part.drawings:
-            uses.setdefault(drawing.path, drawing)
+            if not drawing.is_drawn:
+                uses.setdefault(drawing.path, drawing)
     return uses
 
 

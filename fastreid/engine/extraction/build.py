@@ -251,7 +251,9 @@ def _lists(cfg: CfgNode, split: str) -> dict[str, dict[str, tuple[Drawing, ...]]
 
 
 def _from_anywhere(drawings: Sequence[Drawing]) -> tuple[Drawing, ...]:
-    return tuple(replace(drawing, path=os.path.abspath(drawing.path)) for drawing in drawings)
+    return tuple(
+        drawing if drawing.is_drawn else replace(drawing, path=os.path.abspath(drawing.path)) for drawing in drawings
+    )
 
 
 def _why_anew(folder: Path, stamps: Mapping[str, str], origin: Origin) -> dict[str, str]:

@@ -2,11 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from fastreid.config import get_cfg
 from fastreid.data.datasets.base import ListFaults, read_each, read_list
-from fastreid.data.generated import draw_patent
 from fastreid.data.survey.alike import MOST_BITS, equal_groups, groups_alike
 from fastreid.data.survey.build import survey
 from fastreid.data.survey.files import fingerprint_of, look_at_all
@@ -18,8 +17,14 @@ MOST = 64_000_000
 
 @pytest.fixture(scope="module")
 def sheets():
-    """Two patents of four sheets each, grey."""
-    return [[sheet.convert("L") for sheet in draw_patent(0, number, size_px=160)[:4]] for number in (1, 2)]
+    """Two patents of four sheets each, grey, each of some lines across it."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(8):
+        sheet = Image.new("L", (124, 160), 255)
+        for ends in rng.integers(4, 120, (9, 4)).tolist():
+            ImageDraw.Draw(sheet).line(ends, fill=0, width=2)
+        found.append(sheet)
+    return [found[:4], found[4:]]
 
 
 @pytest.fixture
