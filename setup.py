@@ -84,6 +84,7 @@ setup(
             "fastreid-make-drawings = fastreid_tools.make_drawings:cli",
             "fastreid-compare-runs = fastreid_tools.compare_runs:cli",
             "fastreid-show-augmentations = fastreid_tools.show_augmentations:cli",
+            "fastreid-measure-drawings = fastreid_tools.measure_drawings:cli",
         ]
     },
 )

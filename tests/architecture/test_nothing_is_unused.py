@@ -7,7 +7,6 @@ from house import PACKAGE, TOOLS, label, tree
 FOR_USERS = {
     "score": "a fixed name: evaluation from Python",
     "k_reciprocal": "a fixed name: evaluation from Python",
-    "score_features": "docs/evaluation.md: every score without a matrix",
     "from_config": "a fixed name: Predictor.from_config",
     "register": "docs/extending.md: a part from outside joins a table",
 }

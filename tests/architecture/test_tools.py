@@ -49,6 +49,7 @@ def test_the_installed_commands_are_tools_of_ours():
         "make-drawings",
         "show-augmentations",
         "compare-runs",
+        "measure-drawings",
     )
     assert set(commands) == {f"fastreid-{word}" for word in words}
     assert set(commands.values()) <= {path.stem for path in TOOLS}
