@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid.data.generated import contact_sheet, draw_patent, png_bytes, write_patents
+from fastreid.data.generated import Collection, contact_sheet, draw_patent, png_bytes, write_patents
 from fastreid.utils.exits import CommandParser, run_tool
 from fastreid.utils.files import atomic_write
 
-SHEET_PATENTS, SHEET_DRAWINGS, SHEET_PX = 8, 8, 320
+SHEET_PATENTS, SHEET_DRAWINGS, CELL_PX = 12, 8, 160
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,10 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     num_test = args.test_patents if args.test_patents is not None else max(1, args.patents // 4)
     new = write_patents(
         args.output,
-        seed=args.seed,
-        num_train_patents=args.patents,
-        num_test_patents=num_test,
-        size_px=args.size_px,
+        Collection(args.seed, args.patents, num_test, size_px=args.size_px, disjoint=not args.all_families),
         num_workers=args.workers,
         on_patent=_show if args.progress else None,
     )
@@ -32,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if args.sheet is not None:
         shown = range(min(args.patents, SHEET_PATENTS))
-        size_px = min(args.size_px, SHEET_PX)
-        rows = [draw_patent(args.seed, number, size_px=size_px)[:SHEET_DRAWINGS] for number in shown]
+        disjoint = not args.all_families
+        rows = [draw_patent(args.seed, number, size_px=args.size_px, disjoint=disjoint) for number in shown]
         with atomic_write(args.sheet) as file:
-            file.write(png_bytes(contact_sheet(rows)))
+            file.write(png_bytes(contact_sheet([row[:SHEET_DRAWINGS] for row in rows], cell_px=CELL_PX)))
         print(f"{args.sheet}: the first {len(shown)} patents, one a row")
     print(
         "train on it: python tools/train_net.py --config-file configs/demo/stage1.yml "
@@ -49,7 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="folder that gets train_data/")
     parser.add_argument("--patents", type=int, required=True, help="patents to train on")
     parser.add_argument("--test-patents", type=int, help="patents to test on; a quarter of --patents where left out")
-    parser.add_argument("--size-px", type=int, default=320, help="longest side of a sheet, 64 to 2000 (320)")
+    parser.add_argument("--size-px", type=int, default=320, help="longest side of a drawing, 64 to 2000 (320)")
+    parser.add_argument(
+        "--all-families",
+        action="store_true",
+        help="test patents are of the families that are trained on, not of others",
+    )
     parser.add_argument("--seed", type=int, default=0, help="fixes every byte (0)")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw; 0 draws in this one (0)")
     parser.add_argument("--sheet", type=Path, help="also write a picture of the first patents there, a PNG")

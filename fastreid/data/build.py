@@ -11,9 +11,11 @@ from fastreid.config import CfgNode
 from fastreid.data.bad_drawings import NEEDS_ALL, BadDrawings
 from fastreid.data.datasets.base import Dataset, RetrievalData, class_numbers
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
+from fastreid.data.datasets.drawn import GeneratedStream
 from fastreid.data.datasets.folder import Folder, Lists
 from fastreid.data.datasets.generated import Generated
 from fastreid.data.datasets.joined import joined, overlap
+from fastreid.data.generated import Collection
 from fastreid.data.loading import CPU, Sampler, TestLoader, TrainLoader, Workers
 from fastreid.data.pages.build import build_bad_drawings, build_reader, data_root
 from fastreid.data.samplers.complete import CompleteIdentitySampler
@@ -34,7 +36,8 @@ DATASETS: Registry[Callable[[CfgNode, Path], Dataset]] = Registry(
         "PatentTest": lambda cfg, root: PatentTest(root),
         "Folder": lambda cfg, root: _folder(cfg),
         "List": lambda cfg, root: _lists(cfg),
-        "Generated": lambda cfg, root: _generated(cfg, root),
+        "Generated": lambda cfg, root: Generated(root, _collection(cfg), num_workers=cfg.DATALOADER.NUM_WORKERS),
+        "GeneratedStream": lambda cfg, root: GeneratedStream(_collection(cfg)),
     },
 )
 
@@ -249,15 +252,10 @@ def _path(path: str, key: str) -> Path:
     return Path(path).expanduser()
 
 
-def _generated(cfg: CfgNode, root: Path) -> Generated:
+def _collection(cfg: CfgNode) -> Collection:
     given = cfg.DATASETS.GENERATED
-    return Generated(
-        root,
-        seed=given.SEED,
-        num_train_patents=given.NUM_TRAIN_PATENTS,
-        num_test_patents=given.NUM_TEST_PATENTS,
-        size_px=given.SIZE_PX,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    return Collection(
+        given.SEED, given.NUM_TRAIN_PATENTS, given.NUM_TEST_PATENTS, size_px=given.SIZE_PX, disjoint=given.DISJOINT
     )
 
 

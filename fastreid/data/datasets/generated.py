@@ -6,10 +6,9 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from fastreid.data.datasets.deeppatent import Patent
-from fastreid.data.generated import RULES_VERSION, write_patents
+from fastreid.data.generated import RULES_VERSION, Collection, write_patents
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.locks import alone
@@ -27,24 +26,14 @@ class Generated:
 
     Args:
         root: the folder of all data.
-        seed: fixes every drawing.
-        num_train_patents: patents to train on.
-        num_test_patents: patents to test on, two queries each.
-        size_px: longest side of a sheet.
+        collection: what fixes every drawing.
         num_workers: processes that draw; the drawings do not depend on it.
     """
 
-    def __init__(
-        self, root: Path, *, seed: int, num_train_patents: int, num_test_patents: int, size_px: int, num_workers: int
-    ):
-        self.settings: dict[str, Any] = {
-            "seed": seed,
-            "num_train_patents": num_train_patents,
-            "num_test_patents": num_test_patents,
-            "size_px": size_px,
-        }
+    def __init__(self, root: Path, collection: Collection, *, num_workers: int):
+        self.collection = collection
         self.num_workers = num_workers
-        digest = hashlib.blake2b(repr((RULES_VERSION, self.settings)).encode(), digest_size=4).hexdigest()
+        digest = hashlib.blake2b(repr((RULES_VERSION, collection)).encode(), digest_size=4).hexdigest()
         self.folder = root / f"generated-{digest}"
 
     def train(self) -> tuple[Drawing, ...]:
@@ -70,7 +59,7 @@ class Generated:
                     shutil.rmtree(left, ignore_errors=True)
             unfinished = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}.unfinished-", dir=root))
             try:
-                write_patents(unfinished, num_workers=self.num_workers, **self.settings)
+                write_patents(unfinished, self.collection, num_workers=self.num_workers)
                 unfinished.chmod(0o755)
                 os.rename(unfinished, self.folder)
             finally:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from fastreid.data.datasets.base import Dataset, RetrievalData
+from fastreid.data.datasets.drawn import is_drawn
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
@@ -38,7 +39,7 @@ def joined(sets: Mapping[str, Dataset], *, with_tests: bool = False) -> tuple[Dr
 
 def overlap(train: Iterable[Drawing], data: RetrievalData) -> list[str]:
     """Names of the test drawings whose file, whatever its path, is among the training drawings."""
-    seen = {file_of(drawing) for drawing in train}
+    seen = {file_of(drawing) for drawing in train if not is_drawn(drawing)}
     return [drawing.name for drawing in data.queries + data.gallery if file_of(drawing) in seen]
 
 

@@ -42,11 +42,17 @@ def ramp(counts: Counts) -> Counts:
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
 
 
+def _range(values: Points) -> tuple[Points, Points]:
+    """The least and the largest of each row of (F, 3); several times as fast as reducing so short an axis."""
+    one, two, three = values.T
+    return np.minimum(np.minimum(one, two), three), np.maximum(np.maximum(one, two), three)
+
+
 def _rows(triangles: Points, height: int) -> tuple[Counts, Counts]:
     """Every pixel row each triangle touches: row numbers, and the triangle each belongs to."""
-    y = triangles[:, :, 1]
-    top = np.clip(np.ceil(y.min(axis=1) - SLACK - 0.5), 0, height - 1).astype(np.int64)
-    bottom = np.clip(np.floor(y.max(axis=1) + SLACK - 0.5), -1, height - 1).astype(np.int64)
+    low, high = _range(triangles[:, :, 1])
+    top = np.clip(np.ceil(low - SLACK - 0.5), 0, height - 1).astype(np.int64)
+    bottom = np.clip(np.floor(high + SLACK - 0.5), -1, height - 1).astype(np.int64)
     counts = np.maximum(bottom - top + 1, 0)
     triangle = np.repeat(np.arange(len(triangles)), counts)
     return top[triangle] + ramp(counts), triangle
@@ -54,8 +60,8 @@ def _rows(triangles: Points, height: int) -> tuple[Counts, Counts]:
 
 def _spans(triangles: Points, rows: Counts, triangle: Counts) -> tuple[Points, Points]:
     """Where each row enters and leaves its triangle, in x."""
-    y = triangles[:, :, 1]
-    middle = np.clip(rows + 0.5, y.min(axis=1)[triangle], y.max(axis=1)[triangle])
+    top, bottom = _range(triangles[:, :, 1])
+    middle = np.clip(rows + 0.5, top[triangle], bottom[triangle])
     left, right = np.full(len(rows), np.inf), np.full(len(rows), -np.inf)
     for a, b in ((0, 1), (1, 2), (2, 0)):
         start, end = triangles[:, a], triangles[:, b]
@@ -83,7 +89,7 @@ def _nearness_along(
     area = ax * by - ay * bx
     safe = np.where(np.abs(area) < 1e-12, 1.0, area)
     per_x, per_y = (an * by - bn * ay) / safe, (bn * ax - an * bx) / safe
-    low, high = triangles[:, :, 2].min(axis=1), triangles[:, :, 2].max(axis=1)
+    low, high = _range(triangles[:, :, 2])
     base = origin[triangle, 2] + per_y[triangle] * (rows + 0.5 - origin[triangle, 1])
     ends = []
     for x in (first, last):

@@ -4,6 +4,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from fastreid.data.generated.bars import sweep
+from fastreid.data.generated.draws import Draws
 from fastreid.data.generated.outlines import (
     Points,
     circle,
@@ -16,9 +18,9 @@ from fastreid.data.generated.outlines import (
     star,
     toothed,
 )
-from fastreid.data.generated.shapes import Mesh, around, extrude, slab, sweep, turn
+from fastreid.data.generated.shapes import Mesh, around, extrude, slab, turn
 
-Rng = np.random.Generator
+Rng = Draws
 Option = TypeVar("Option")
 
 
@@ -98,7 +100,7 @@ def bow(rng: Rng, low: float, high: float, *, reach: float, thickness: float) ->
                       (reach * 0.6, 0, high), (-0.05, 0, high - 0.02)])  # fmt: skip
     else:
         path = curve([(0, 0, high), (reach * 0.8, 0, high), (reach, 0, middle), (reach * 0.8, 0, low)])
-    return sweep(path, grip_section(rng, thickness))
+    return sweep(path, grip_section(rng.part(), thickness))
 
 
 def mark(rng: Rng, size: float, height: float) -> Mesh:

@@ -4,29 +4,78 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fastreid.data.generated.draws import Draws
 from fastreid.data.generated.furnishings import case, device, furniture
+from fastreid.data.generated.goods import fan, package, panel, plug, screen, toy, tray
 from fastreid.data.generated.hardware import fitting, tool, wheel
 from fastreid.data.generated.shapes import Mesh
 from fastreid.data.generated.vessels import bottle, lamp, pot
+from fastreid.data.generated.wearables import bag, eyewear, headset, jewel, shoe
 from fastreid.utils.registry import Registry
+from fastreid.utils.seeding import keyed_generator
 
-FAMILIES: Registry[Callable[[np.random.Generator], list[Mesh]]] = Registry(
+FAMILIES: Registry[Callable[[Draws], list[Mesh]]] = Registry(
     "family of generated objects",
     {
+        "bag": bag,
         "bottle": bottle,
         "case": case,
         "device": device,
+        "eyewear": eyewear,
+        "fan": fan,
         "fitting": fitting,
         "furniture": furniture,
+        "headset": headset,
+        "jewel": jewel,
         "lamp": lamp,
+        "package": package,
+        "panel": panel,
+        "plug": plug,
         "pot": pot,
+        "screen": screen,
+        "shoe": shoe,
         "tool": tool,
+        "toy": toy,
+        "tray": tray,
         "wheel": wheel,
     },
 )
+HELD_OUT = (
+    "bag",
+    "eyewear",
+    "fan",
+    "lamp",
+    "package",
+    "tray",
+)  # those of test patents alone, where families are disjoint
+FIRST_TEST_PATENT = 500_000  # patents below it are trained on; so more training patents change no test patent
 
 
-def build_object(rng: np.random.Generator) -> list[Mesh]:
-    """The parts of one object, of a family that is drawn too."""
+def family_of(seed: int, number: int, *, disjoint: bool) -> str:
+    """The family of a patent; where `disjoint`, patents to test on have those held out and the others have the rest."""
     names = FAMILIES.names()
-    return FAMILIES.get(names[int(rng.integers(len(names)))])(rng)
+    if disjoint:
+        names = [name for name in names if (name in HELD_OUT) == (number >= FIRST_TEST_PATENT)]
+    return names[int(keyed_generator(seed, "generated", number, "family").integers(len(names)))]
+
+
+def build_object(family: str, seed: int, number: int, *, sibling: int | None = None) -> list[Mesh]:
+    """The parts of one object; with `sibling` those of a patent of that number that differs from it in one part."""
+    draws = Draws(seed, "generated", number, "object")
+    make = FAMILIES.get(family)
+    parts = make(draws)
+    if sibling is None:
+        return parts
+    order = keyed_generator(seed, "generated", sibling, "part").permutation(draws.num_parts)
+    for redrawn in order.tolist():
+        other = make(Draws(seed, "generated", number, "object", redrawn=redrawn))
+        if not _same(parts, other):
+            return other
+    return make(Draws(seed, "generated", sibling, "object"))
+
+
+def _same(parts: list[Mesh], others: list[Mesh]) -> bool:
+    return len(parts) == len(others) and all(
+        one.vertices.shape == other.vertices.shape and np.allclose(one.vertices, other.vertices)
+        for one, other in zip(parts, others)
+    )

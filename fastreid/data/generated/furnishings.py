@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastreid.data.generated.bars import sweep
 from fastreid.data.generated.details import (
     Rng,
     bow,
@@ -17,35 +18,38 @@ from fastreid.data.generated.details import (
     section,
 )
 from fastreid.data.generated.outlines import circle, curve, ellipse, polygon, rounded_rectangle, toothed
-from fastreid.data.generated.shapes import Mesh, around, box, extrude, ring, slab, sweep, torus, turn
+from fastreid.data.generated.shapes import Mesh, around, box, extrude, named, ring, slab, torus, turn
 
 
 def furniture(rng: Rng) -> list[Mesh]:
     """A table, stool, chair or shelf: a top on legs, with a back, arms, drawers or stretchers."""
     wide, deep, height = rng.uniform(0.6, 1.5), rng.uniform(0.5, 0.9), rng.uniform(0.3, 1.1)
-    parts = [_top(rng, wide, deep).moved(z=height), *_legs(rng, wide, deep, height)]
+    parts = [_top(rng.part(), wide, deep).moved(z=height), *named("legs", _legs(rng.part(), wide, deep, height))]
     role = pick(rng, "table", "chair", "chair", "drawers", "shelf")
     if role == "chair":
-        parts += [part.moved(z=height) for part in _back(rng, wide, deep)]
+        parts += named("back", [part.moved(z=height) for part in _back(rng.part(), wide, deep)])
         if chance(rng, 0.5):
-            arm = bow(rng, -deep * 0.35, deep * 0.3, reach=rng.uniform(0.25, 0.45), thickness=0.08)
+            arm = bow(rng.part(), -deep * 0.35, deep * 0.3, reach=rng.uniform(0.25, 0.45), thickness=0.08)
             arm = arm.turned("x", -90).turned("y", -90).moved(z=height + 0.03)
-            parts += [arm.moved(x=-wide * 0.45), arm.moved(x=wide * 0.45)]
+            parts += named("arms", [arm.moved(x=-wide * 0.45), arm.moved(x=wide * 0.45)])
     elif role == "drawers":
         num = count(rng, 1, 4)
         tall = min(height * 0.9, 0.22 * num)
         parts.append(box(wide * 0.86, deep * 0.8, tall).moved(z=height - tall + 0.005))
+        pull = knob(rng.part(), 0.04).turned("x", 90)
         for row in range(num):
             z = height - tall + tall / num * (row + 0.12)
-            parts.append(slab(wide * 0.8, 0.06, tall / num * 0.76, radius=0.02).moved(y=-deep * 0.4, z=z))
-            parts.append(knob(rng, 0.04).turned("x", 90).moved(y=-deep * 0.4 - 0.03, z=z + tall / num * 0.38))
+            front = slab(wide * 0.8, 0.06, tall / num * 0.76, radius=0.02).moved(y=-deep * 0.4, z=z)
+            tray = box(wide * 0.74, deep * 0.7, tall / num * 0.6).moved(y=-deep * 0.02, z=z)
+            drawer = [front, tray, pull.moved(y=-deep * 0.4 - 0.03, z=z + tall / num * 0.38)]
+            parts += named("drawer" if row == num - 1 else "drawers", drawer)
     elif role == "shelf":
         levels = np.linspace(0.15, 0.8, count(rng, 1, 3)) * height
         parts += [slab(wide * 0.88, deep * 0.85, 0.05, radius=0.02).moved(z=z) for z in levels]
     else:
-        parts.append(ring(min(wide, deep) * 0.2, 0.04, 0.08, z=height - 0.04, outline=section(rng)))
+        parts.append(ring(min(wide, deep) * 0.2, 0.04, 0.08, z=height - 0.04, outline=section(rng.part())))
     if chance(rng, 0.3):
-        parts.append(on_front(mark(rng, 0.1, 0.2), -deep * 0.5 + 0.1, height + 0.0))
+        parts.append(on_front(mark(rng.part(), 0.1, 0.2), -deep * 0.5 + 0.1, height + 0.0))
     return parts
 
 
@@ -57,7 +61,7 @@ def _top(rng: Rng, wide: float, deep: float) -> Mesh:
     if kind == "oval":
         return extrude(ellipse(wide, deep), thick)
     if kind == "holed":
-        holes = hole_rows(rng, wide * 0.7, deep * 0.7)
+        holes = hole_rows(rng.part(), wide * 0.7, deep * 0.7)
         return extrude(rounded_rectangle(wide, deep, radius=0.1), thick, holes=holes)
     if kind == "cushion":
         return slab(wide, deep, thick * 2, radius=0.15, bevel=thick * 0.7)
@@ -71,8 +75,8 @@ def _legs(rng: Rng, wide: float, deep: float, height: float) -> list[Mesh]:
     corners = [(x, y), (-x, y), (-x, -y), (x, -y)]
     if kind == "pedestal":
         column = turn(curve([(0.18, 0.05), (rng.uniform(0.04, 0.15), height * 0.4), (rng.uniform(0.05, 0.2), height)]))
-        foot = sweep(curve([(0, 0, 0.12), (x * 0.7, 0, 0.08), (x * 1.2, 0, 0.0)]), grip_section(rng, thick))
-        plate = turn([(x, 0), (x, 0.05), (0.15, 0.1)], section(rng))
+        foot = sweep(curve([(0, 0, 0.12), (x * 0.7, 0, 0.08), (x * 1.2, 0, 0.0)]), grip_section(rng.part(), thick))
+        plate = turn([(x, 0), (x, 0.05), (0.15, 0.1)], section(rng.part()))
         return [column, *(around(foot, count(rng, 3, 6), start=45) if chance(rng, 0.5) else [plate])]
     if kind == "panels":
         cut = [ellipse(deep * 0.5, height * rng.uniform(0.3, 0.6)) + [0, height / 2]] if chance(rng, 0.5) else []
@@ -83,14 +87,14 @@ def _legs(rng: Rng, wide: float, deep: float, height: float) -> list[Mesh]:
         return [panel.moved(x=-x), panel.moved(x=x)]
     if kind == "sled":
         path = [(0, -y, height), (0, -y * 1.1, 0), (0, y * 1.1, 0), (0, y, height)]
-        runner = sweep(path, grip_section(rng, thick))
+        runner = sweep(path, grip_section(rng.part(), thick))
         return [runner.moved(x=-x), runner.moved(x=x)]
     if kind == "turned":
         radii = rng.uniform(0.3, 0.9, count(rng, 4, 6)) * thick
         leg = turn(curve(np.stack([radii, np.linspace(0, height, len(radii))], axis=1)), circle(num_sides=24))
         return [leg.moved(x=a, y=b) for a, b in corners]
     spread = 1.0 if kind == "straight" else rng.uniform(1.15, 1.5)
-    bar, taper = grip_section(rng, thick), [rng.uniform(0.5, 1.0), 1.0]
+    bar, taper = grip_section(rng.part(), thick), [rng.uniform(0.5, 1.0), 1.0]
     legs = [sweep([(a * spread, b * spread, 0), (a, b, height + 0.01)], bar, scale=taper) for a, b in corners]
     if chance(rng, 0.5):
         z = height * rng.uniform(0.2, 0.5)
@@ -103,10 +107,10 @@ def _back(rng: Rng, wide: float, deep: float) -> list[Mesh]:
     """A back-rest that rises from z = 0 at the back edge of a seat."""
     tall, lean = rng.uniform(0.5, 1.1), rng.uniform(-14, -3)
     kind = pick(rng, "panel", "slats", "spindles", "hoop", "shell")
-    post = sweep([(0, 0, 0), (0, 0, tall)], grip_section(rng, 0.07))
+    post = sweep([(0, 0, 0), (0, 0, tall)], grip_section(rng.part(), 0.07))
     posts = [post.moved(x=-wide * 0.42), post.moved(x=wide * 0.42)]
     if kind == "panel":
-        holes = hole_rows(rng, wide * 0.6, tall * 0.4) if chance(rng, 0.6) else []
+        holes = hole_rows(rng.part(), wide * 0.6, tall * 0.4) if chance(rng, 0.6) else []
         plate = extrude(rounded_rectangle(wide * 0.9, tall * 0.6, radius=rng.uniform(0.02, 0.2)), 0.06, holes=holes)
         parts = [plate.turned("x", 90).moved(y=0.03, z=tall * 0.65), *posts]
     elif kind == "slats":
@@ -119,7 +123,7 @@ def _back(rng: Rng, wide: float, deep: float) -> list[Mesh]:
     elif kind == "hoop":
         turns = np.linspace(0, np.pi, 19)
         path = np.stack([wide * 0.45 * np.cos(turns), 0 * turns, tall * np.sin(turns)], axis=1)
-        parts = [sweep(path, grip_section(rng, 0.08)), slab(wide * 0.3, 0.04, tall * 0.9, radius=0.02)]
+        parts = [sweep(path, grip_section(rng.part(), 0.08)), slab(wide * 0.3, 0.04, tall * 0.9, radius=0.02)]
     else:
         parts = [slab(wide * 0.95, 0.1, tall, radius=0.05, bevel=0.04)]
         parts += [
@@ -137,7 +141,8 @@ def device(rng: Rng) -> list[Mesh]:
     split = rng.uniform(-0.1, 0.15) * tall
     upper, lower = tall * 0.44 - split, tall * 0.44 + split
     for middle, room in ((split + upper / 2, upper), (split - lower / 2, lower)):
-        parts += [part.moved(y=middle, z=thick) for part in _panel(rng, wide * 0.8, room * 0.86)]
+        panel = [part.moved(y=middle, z=thick) for part in _panel(rng.part(), wide * 0.8, room * 0.86)]
+        parts += named("upper" if middle > split else "lower", panel)
     for side in (-1, 1):
         if chance(rng, 0.5):
             key = slab(0.1, 0.12 * rng.uniform(0.6, 2.5), thick * 0.4, radius=0.03).moved(
@@ -163,7 +168,7 @@ def device(rng: Rng) -> list[Mesh]:
         )
         parts.append(sweep(path, circle(0.04, num_sides=12)))
     if chance(rng, 0.5):
-        parts.append(mark(rng, rng.uniform(0.1, 0.25), 0.06).moved(y=tall * rng.uniform(-0.2, 0.2), z=-0.04))
+        parts.append(mark(rng.part(), rng.uniform(0.1, 0.25), 0.06).moved(y=tall * rng.uniform(-0.2, 0.2), z=-0.04))
     return [part.turned("x", 90) for part in parts] if chance(rng, 0.6) else parts
 
 
@@ -176,7 +181,7 @@ def _panel(rng: Rng, wide: float, room: float) -> list[Mesh]:
         bezel = extrude(rounded_rectangle(wide, room, radius=small * 0.08), 0.05, holes=[glass])
         return [bezel.moved(z=-0.02)]
     if kind == "grille":
-        holes = hole_rows(rng, wide * 0.9, room * 0.9)
+        holes = hole_rows(rng.part(), wide * 0.9, room * 0.9)
         return [extrude(rounded_rectangle(wide, room, radius=small * 0.1), 0.06, holes=holes).moved(z=-0.02)]
     if kind == "keys":
         key = pick(rng, slab(1, 1, 0.06, radius=rng.uniform(0.05, 0.45)), extrude(circle(0.5, num_sides=24), 0.06))
@@ -212,9 +217,8 @@ def case(rng: Rng) -> list[Mesh]:
     lid = rng.uniform(0.12, 0.4) * tall
     parts = [slab(wide, deep, tall - lid, radius=radius, bevel=bevel)]
     grow = rng.uniform(1.0, 1.08)
-    parts.append(
-        slab(wide * grow, deep * grow, lid, radius=radius, bevel=bevel).moved(z=tall - lid + rng.uniform(0.0, 0.03))
-    )
+    cover = slab(wide * grow, deep * grow, lid, radius=radius, bevel=bevel)
+    parts += named("lid", [cover.moved(z=tall - lid + rng.uniform(0.0, 0.03))])
     num = count(rng, 0, 6)
     rib = slab(0.06, deep * 1.07, (tall - lid) * 0.8, radius=0.02)
     if chance(rng, 0.4):
@@ -225,15 +229,17 @@ def case(rng: Rng) -> list[Mesh]:
     latch = slab(0.14, 0.08, rng.uniform(0.12, 0.3), radius=0.02)
     xs = pick(rng, (0.0,), (-0.28, 0.28), (-0.35, 0.0, 0.35))
     parts += [latch.moved(x=x * wide, y=-deep * 0.54, z=tall - lid - 0.08) for x in xs]
-    parts += _carry(rng, wide, deep, tall)
+    parts += named("handle", _carry(rng.part(), wide, deep, tall))
     if chance(rng, 0.3):
-        parts += [part.scaled(wide * 0.55, deep * 0.55, 1) for part in feet(rng, 1.0, 0.12)]
+        parts += [part.scaled(wide * 0.55, deep * 0.55, 1) for part in feet(rng.part(), 1.0, 0.12)]
     elif chance(rng, 0.4):
         roll = turn([(0.12, -0.05), (0.12, 0.05)]).turned("y", 90)
         parts += [roll.moved(x=x * wide, y=deep * 0.42, z=0.0) for x in (-0.4, 0.4)]
     if chance(rng, 0.6):
         parts.append(
-            on_front(mark(rng, rng.uniform(0.1, 0.2), 0.2), -deep * 0.5 + 0.1, (tall - lid) * rng.uniform(0.35, 0.65))
+            on_front(
+                mark(rng.part(), rng.uniform(0.1, 0.2), 0.2), -deep * 0.5 + 0.1, (tall - lid) * rng.uniform(0.35, 0.65)
+            )
         )
     return parts
 
@@ -243,10 +249,10 @@ def _carry(rng: Rng, wide: float, deep: float, tall: float) -> list[Mesh]:
     kind = pick(rng, "top", "sides", "pole", "knob", "strap")
     thick = rng.uniform(0.05, 0.1)
     if kind == "top":
-        handle = bow(rng, -wide * 0.25, wide * 0.25, reach=rng.uniform(0.15, 0.35), thickness=thick)
+        handle = bow(rng.part(), -wide * 0.25, wide * 0.25, reach=rng.uniform(0.15, 0.35), thickness=thick)
         return [handle.turned("y", -90).moved(z=tall - 0.02)]
     if kind == "sides":
-        handle = bow(rng, tall * 0.35, tall * 0.7, reach=0.2, thickness=thick).moved(x=wide * 0.5)
+        handle = bow(rng.part(), tall * 0.35, tall * 0.7, reach=0.2, thickness=thick).moved(x=wide * 0.5)
         return around(handle, 2)
     if kind == "pole":
         high = rng.uniform(0.4, 1.0)
@@ -256,9 +262,9 @@ def _carry(rng: Rng, wide: float, deep: float, tall: float) -> list[Mesh]:
             (wide * 0.25, 0, tall + high),
             (wide * 0.25, 0, tall * 0.5),
         ]
-        return [sweep(pole, grip_section(rng, thick)).moved(y=deep * 0.5 + 0.02)]
+        return [sweep(pole, grip_section(rng.part(), thick)).moved(y=deep * 0.5 + 0.02)]
     if kind == "knob":
-        return [knob(rng, rng.uniform(0.08, 0.16)).moved(z=tall)]
+        return [knob(rng.part(), rng.uniform(0.08, 0.16)).moved(z=tall)]
     turns = np.linspace(0, np.pi, 17)
     path = np.stack(
         [wide * 0.52 * np.cos(turns), 0 * turns, tall * 0.7 + rng.uniform(0.5, 1.0) * tall * np.sin(turns)], axis=1

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastreid.data.generated.bars import sweep
 from fastreid.data.generated.details import (
     Rng,
     bow,
@@ -26,16 +27,16 @@ from fastreid.data.generated.outlines import (
     star,
     toothed,
 )
-from fastreid.data.generated.shapes import Mesh, around, box, extrude, ring, slab, sweep, torus, turn
+from fastreid.data.generated.shapes import Mesh, around, box, extrude, named, ring, slab, torus, turn
 
 
 def tool(rng: Rng) -> list[Mesh]:
     """A grip, a shank and a working end, standing upright or lying along x."""
-    parts, top = _grip(rng)
+    parts, top = _grip(rng.part())
     shank = rng.uniform(0.1, 0.9)
     bar = pick(rng, circle(0.07, num_sides=16), rounded_rectangle(0.16, 0.08, radius=0.02), polygon(6, radius=0.09))
     parts.append(turn([(1.0, top - 0.1), (1.0, top + shank)], bar))
-    parts += [part.moved(z=top + shank) for part in _working_end(rng)]
+    parts += named("head", [part.moved(z=top + shank) for part in _working_end(rng.part())])
     if chance(rng, 0.5):
         parts = [part.turned("y", 90) for part in parts]
     return parts
@@ -49,7 +50,7 @@ def _grip(rng: Rng) -> tuple[list[Mesh], float]:
         num = count(rng, 3, 6)
         radii = thick * rng.uniform(0.65, 1.15, num)
         side = curve(np.stack([radii, np.linspace(0.05, length, num)], axis=1))
-        outline = section(rng)
+        outline = section(rng.part())
         parts = [turn([(radii[0] * 0.7, 0), *side, (thick * 0.6, length + 0.05)], outline)]
         parts += [
             ring(thick * 0.7, thick * rng.uniform(0.25, 0.5), rng.uniform(0.03, 0.1), z=z, outline=outline)
@@ -73,9 +74,9 @@ def _grip(rng: Rng) -> tuple[list[Mesh], float]:
         wide = rng.uniform(0.35, 0.6)
         path = rounded_rectangle(2 * wide, length * 0.6, radius=wide * rng.uniform(0.3, 0.95))
         path = np.stack([path[:, 0], 0 * path[:, 0], path[:, 1] + length * 0.3], axis=1)
-        return [sweep(path, grip_section(rng, thick), closed=True)], length * 0.62
+        return [sweep(path, grip_section(rng.part(), thick), closed=True)], length * 0.62
     path = curve([(-0.5, 0, -length * 0.5), (-0.25, 0, -0.2), (-0.05, 0, 0.2), (0, 0, 0.5)])
-    barrel = turn([(0.2, 0.2), (0.24, 0.3), (0.24, 0.8), (0.16, 0.95)], section(rng))
+    barrel = turn([(0.2, 0.2), (0.24, 0.3), (0.24, 0.8), (0.16, 0.95)], section(rng.part()))
     return [sweep(path, rounded_rectangle(0.22, 0.3, radius=0.08)), barrel], 0.9
 
 
@@ -121,7 +122,7 @@ def _working_end(rng: Rng) -> list[Mesh]:
             [(0, 0), *curve([(0.15, 0.02), (wide * 0.7, 0.3), (wide * 0.8, 0.6)]), (wide * 0.76, 0.6), (0.0, 0.06)]
         )
         return [bowl.scaled(1, rng.uniform(0.5, 1), 1).turned("x", rng.uniform(0, 80))]
-    return [_plate_end(rng, kind, wide, tall)]
+    return [_plate_end(rng.part(), kind, wide, tall)]
 
 
 def _plate_end(rng: Rng, kind: str, wide: float, tall: float) -> Mesh:
@@ -183,7 +184,8 @@ def wheel(rng: Rng) -> list[Mesh]:
             toothed(count(rng, 8, 16), depth=0.14),
             lobed(count(rng, 6, 12), depth=0.1),
         )
-        parts.append(ring(0.9, rng.uniform(0.13, 0.2), half * rng.uniform(0.8, 1.4), outline=tread))
+        tyre = ring(0.9, rng.uniform(0.13, 0.2), half * rng.uniform(0.8, 1.4), outline=tread)
+        parts += named("tyre", [tyre])
     hub, sunk = rng.uniform(0.12, 0.3), rng.uniform(0.1, 0.6)
     parts.append(
         turn(
@@ -191,15 +193,15 @@ def wheel(rng: Rng) -> list[Mesh]:
             pick(rng, circle(), polygon(6), lobed(5, depth=0.15)),
         )
     )
-    parts += _spokes(rng, hub, floor + 0.05, half)
+    parts += named("spokes", _spokes(rng.part(), hub, floor + 0.05, half))
     bolts = count(rng, 0, 6)
     if bolts > 2:
         bolt = turn([(0.04, 0.0), (0.04, half * sunk + 0.13)], polygon(6)).moved(x=hub * 0.6)
         parts += around(bolt, bolts)
     else:
-        parts.append(knob(rng, hub * 0.4).moved(z=half * sunk + 0.08))
+        parts.append(knob(rng.part(), hub * 0.4).moved(z=half * sunk + 0.08))
     if chance(rng, 0.25):
-        parts.append(knob(rng, 0.12).moved(x=0.86, z=half * 0.9))
+        parts.append(knob(rng.part(), 0.12).moved(x=0.86, z=half * 0.9))
     return [part.turned("x", 90) for part in parts]
 
 
@@ -217,7 +219,7 @@ def _spokes(rng: Rng, hub: float, rim: float, half: float) -> list[Mesh]:
     if kind == "bars":
         bend = rng.uniform(-0.4, 0.4) * pick(rng, 0, 1)
         path = curve([(hub * 0.7, 0, z), ((hub + rim) / 2, bend * 0.5, z + rng.uniform(-0.1, 0.1)), (rim, bend, z)])
-        spoke = sweep(path, grip_section(rng, thick), scale=np.linspace(rng.uniform(0.8, 1.8), 1.0, len(path)))
+        spoke = sweep(path, grip_section(rng.part(), thick), scale=np.linspace(rng.uniform(0.8, 1.8), 1.0, len(path)))
         return around(spoke, num, start=90)
     if kind == "blades":
         blade = (
@@ -231,7 +233,8 @@ def _spokes(rng: Rng, hub: float, rim: float, half: float) -> list[Mesh]:
         other = sweep([(hub * 0.8, -0.1, z + 0.1), (rim, 0.1, z)], circle(0.02, num_sides=12))
         return [*around(wire, num + 3), *around(other, num + 3)]
     low = sweep(
-        [(hub * 0.7, 0, z), (rim * 0.6, 0.02, z), (rim, rng.uniform(0.1, 0.25), z)], grip_section(rng, thick * 0.8)
+        [(hub * 0.7, 0, z), (rim * 0.6, 0.02, z), (rim, rng.uniform(0.1, 0.25), z)],
+        grip_section(rng.part(), thick * 0.8),
     )
     return [*around(low, num, start=90), *around(low.scaled(1, -1, 1), num, start=90)]
 
@@ -239,34 +242,36 @@ def _spokes(rng: Rng, hub: float, rim: float, half: float) -> list[Mesh]:
 def fitting(rng: Rng) -> list[Mesh]:
     """Something screwed to a wall: a hook, a tap, a bracket, a pull or a hinge on its plate."""
     wide, tall = rng.uniform(0.3, 0.8), rng.uniform(0.4, 1.0)
-    parts = [_wall_plate(rng, wide, tall)]
+    parts = named("plate", [_wall_plate(rng.part(), wide, tall)])
     kind = pick(rng, "hook", "hooks", "tap", "bracket", "pull", "rail", "hinge")
     thick = rng.uniform(0.07, 0.15)
     reach, drop = rng.uniform(0.4, 0.9), rng.uniform(0.2, 0.7)
-    bar = grip_section(rng, thick)
+    bar = grip_section(rng.part(), thick)
     if kind in ("hook", "hooks"):
         path = curve([(0, 0.05, 0.1), (0, -reach * 0.5, 0.1 - drop), (0, -reach, -drop * 0.5), (0, -reach * 1.05, 0.1)])
         hook = sweep(path, bar)
         xs = np.linspace(-0.7, 0.7, count(rng, 2, 3)) * wide if kind == "hooks" else np.zeros(1)
         parts += [hook.moved(x=x) for x in xs]
         if chance(rng, 0.5):
-            parts += [knob(rng, 0.09).moved(x=x, y=-reach * 1.05, z=0.1) for x in xs]
+            parts += [knob(rng.part(), 0.09).moved(x=x, y=-reach * 1.05, z=0.1) for x in xs]
     elif kind == "tap":
         path = curve([(0, 0, 0), (0, -reach * 0.6, 0.1 + drop), (0, -reach * 1.2, drop), (0, -reach * 1.3, drop - 0.3)])
         parts += [sweep(path, circle(thick, num_sides=20)), turn([(0.1, -0.1), (0.14, 0.15)]).turned("x", 90)]
-        lever = pick(rng, knob(rng, 0.16), knob(rng, 0.12), slab(0.12, 0.5, 0.06, radius=0.05).moved(y=-0.1, z=0.1))
+        lever = pick(
+            rng, knob(rng.part(), 0.16), knob(rng.part(), 0.12), slab(0.12, 0.5, 0.06, radius=0.05).moved(y=-0.1, z=0.1)
+        )
         parts.append(lever.moved(z=0.12 + thick))
     elif kind == "bracket":
         arm = box(thick, reach * 1.4, thick).moved(y=-reach * 0.7, z=tall * 0.4)
         brace = sweep([(0, 0, -tall * 0.5), (0, -reach * 1.2, tall * 0.4 + 0.03)], bar)
         parts += [part.moved(x=x) for part in (arm, brace) for x in pick(rng, (0.0,), (-wide * 0.6, wide * 0.6))]
     elif kind == "pull":
-        parts.append(bow(rng, -tall * 0.7, tall * 0.7, reach=reach * 0.7, thickness=thick).turned("z", -90))
+        parts.append(bow(rng.part(), -tall * 0.7, tall * 0.7, reach=reach * 0.7, thickness=thick).turned("z", -90))
     elif kind == "rail":
         post = turn([(0.05, 0), (0.05, reach * 0.8)]).turned("x", 90)
         parts += [post.moved(x=wide * 0.7), post.moved(x=-wide * 0.7)]
         parts.append(
-            turn([(0.06, -wide * 1.6), (0.06, wide * 1.6)], section(rng)).turned("y", 90).moved(y=-reach * 0.8)
+            turn([(0.06, -wide * 1.6), (0.06, wide * 1.6)], section(rng.part())).turned("y", 90).moved(y=-reach * 0.8)
         )
     else:
         pin = turn([(0.09, -tall * 0.95), (0.09, tall * 0.95)]).moved(x=wide * 1.05, y=-0.06)
@@ -276,7 +281,7 @@ def fitting(rng: Rng) -> list[Mesh]:
             for z in np.linspace(-0.9, 0.9, count(rng, 2, 5)) * tall
         ]
     if chance(rng, 0.4):
-        parts.append(on_front(mark(rng, rng.uniform(0.08, 0.16), 0.08), -0.02, tall * 0.55))
+        parts.append(on_front(mark(rng.part(), rng.uniform(0.08, 0.16), 0.08), -0.02, tall * 0.55))
     return parts
 
 
@@ -294,5 +299,5 @@ def _wall_plate(rng: Rng, wide: float, tall: float) -> Mesh:
         for x, y in pick(rng, ((0, 0.8), (0, -0.8)), ((0, 0.75),), ((0, -0.7), (0, 0.7)))
     ]
     if chance(rng, 0.15):
-        screws = [hole * 0.9 for hole in hole_rows(rng, wide, tall)]
+        screws = [hole * 0.9 for hole in hole_rows(rng.part(), wide, tall)]
     return extrude(outline, 0.1, holes=screws).turned("x", 90).moved(y=0.08)

@@ -14,6 +14,7 @@ SUBPIXEL = 4096  # corners are rounded to this part of a pixel, so that the last
 BEHIND_PX = 1.5  # a line this far behind the nearest face, in pixels of the depth map, still lies on that face
 SHORTEST_PX = 2.0  # shorter visible stretches of a longer edge are leaks at a corner, not lines
 MARGIN_PX = 2
+SOLID, BROKEN, FINE = 0, 1, 2  # pens: whole lines, broken lines, and the thinner ones of shading and hatching
 
 
 @dataclass(frozen=True)
@@ -22,42 +23,80 @@ class Lines:
 
     Args:
         segments: float64 (S, 2, 2).
-        edges: int64 (S,), the edge of the solid each is a stretch of.
+        edges: int64 (S,), the edge of the solid each is a stretch of; -1 where it lies on a face.
+        pens: int64 (S,), SOLID, BROKEN or FINE.
     """
 
     segments: Points
     edges: NDArray[np.int64]
+    pens: NDArray[np.int64]
 
 
-def visible_lines(solid: Solid, view: View, *, depth_px: int = 480) -> Lines:
-    """The creases, borders, seams and silhouettes of an object, without what its faces hide.
-
-    Every face goes into a depth map. An edge is cut into steps of one pixel, and a step is seen where some pixel around
-    it has nothing lying clearly before the step. Looking at the 3 x 3 pixels around makes silhouettes safe, for one of
-    their sides is always free; it lets a hidden line show for one pixel beside the line that hides it, which the
-    stroke covers.
+@dataclass(frozen=True)
+class Sight:
+    """An object seen from one side: what is nearest where, so that what lies behind can be told.
 
     Args:
-        depth_px: longest side of the depth map; more finds finer details.
+        view: where it is seen from.
+        low: float64 (2,), the picture's upper left corner, in half diagonals.
+        scale: pixels of the depth map to a half diagonal.
+        depth: float32 (H, W), nearness in pixels.
+        free: the same, the least of 3 x 3 pixels.
     """
+
+    view: View
+    low: Points
+    scale: float
+    depth: NDArray[np.float32]
+    free: NDArray[np.float32]
+
+    def seen(self, ends: Points) -> tuple[NDArray[np.int64], Points]:
+        """Of lines (E, 2, 3) in space those stretches that nothing hides: which line each is of, and (S, 2, 2)."""
+        seen = self.view.project(ends.reshape(-1, 3))
+        corners = _on_map(seen, self.low, self.scale)
+        owner, start, end = _visible_stretches(corners.reshape(-1, 2, 3), self.free)
+        return owner, (np.stack([start, end], axis=1)[:, :, :2] - MARGIN_PX) / self.scale + self.low
+
+
+def look(solid: Solid, view: View, *, depth_px: int) -> Sight:
+    """Put every face of the object into a depth map whose longest side is `depth_px`; more finds finer details."""
     seen = view.project(solid.points)
     low, high = seen[:, :2].min(axis=0), seen[:, :2].max(axis=0)
     scale = depth_px / (high - low).max()
-    corners = (seen - [*low, 0.0]) * scale + [MARGIN_PX, MARGIN_PX, 0.0]
-    corners = np.round(corners * SUBPIXEL) / SUBPIXEL
+    corners = _on_map(seen, low, scale)
     width, height = (np.ceil((high - low) * scale).astype(int) + 2 * MARGIN_PX + 1).tolist()
-    nearest = _least_around(nearness_map(corners, solid.faces, width=width, height=height))
-    drawn = np.flatnonzero(solid.sharp | _is_silhouette(solid, view))
-    edge, start, end = _visible_stretches(corners[solid.edges[drawn]], nearest)
-    segments = (np.stack([start, end], axis=1)[:, :, :2] - MARGIN_PX) / scale + low
-    return Lines(segments, drawn[edge])
+    depth = nearness_map(corners, solid.faces, width=width, height=height)
+    return Sight(view, low, float(scale), depth, _least_around(depth))
+
+
+def lines_in_sight(solid: Solid, sight: Sight) -> Lines:
+    """The creases, borders, seams, silhouettes and lines on faces of an object that are seen.
+
+    An edge is cut into steps of one pixel, and a step is seen where some pixel around it has nothing lying clearly
+    before the step. Looking at the 3 x 3 pixels around makes silhouettes safe, for one of their sides is always free;
+    it lets a hidden line show for one pixel beside the line that hides it, which the stroke covers.
+    """
+    drawn = np.flatnonzero(solid.sharp | _is_silhouette(solid, sight.view))
+    owner, segments = sight.seen(np.concatenate([solid.points[solid.edges[drawn]], solid.on_faces]))
+    edges = np.concatenate([drawn, np.full(len(solid.on_faces), -1)])[owner]
+    pens = np.where(edges < 0, FINE, np.where(solid.broken[edges], BROKEN, SOLID))
+    return Lines(segments, edges, pens)
+
+
+def normals_of(solid: Solid) -> Points:
+    """float64 (F, 3), the unit normals of the faces."""
+    corners = solid.points[solid.faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
+
+
+def _on_map(seen: Points, low: Points, scale: float) -> Points:
+    corners = (seen - [*low, 0.0]) * scale + [MARGIN_PX, MARGIN_PX, 0.0]
+    return np.round(corners * SUBPIXEL) / SUBPIXEL
 
 
 def _is_silhouette(solid: Solid, view: View) -> NDArray[np.bool_]:
-    corners = solid.points[solid.faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    front = view.facing(normals, corners[:, 0]) > 1e-6
+    front = view.facing(normals_of(solid), solid.points[solid.faces[:, 0]]) > 1e-6
     return front[solid.sides[:, 0]] != front[solid.sides[:, 1]]
 
 

@@ -1,7 +1,7 @@
 """Parts of an object as triangle meshes: extruded, turned, swept and boxed. Up is z, the front looks along -y."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from fastreid.data.generated.outlines import Points, circle, rounded_rectangle
 
 Faces = NDArray[np.int64]
-
-LONGEST_MITRE = 2.5  # a sharp bend stretches the section of a bar by no more than this
 
 
 def _no_faces() -> Faces:
@@ -26,18 +24,20 @@ class Mesh:
         faces: int64 (F, 3), all turned the same way round; their creases, silhouettes and borders are drawn.
         fill: int64 (G, 3), flat faces that hide what is behind them and have no lines of their own: a face with holes
             is cut into such pieces, and its lines are the borders of the walls around it.
+        piece: what it belongs to, such as "lid": what opens, is left unclaimed or stands apart in an exploded view.
     """
 
     vertices: Points
     faces: Faces
     fill: Faces = field(default_factory=_no_faces)
+    piece: str = "body"
 
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Mesh":
-        return Mesh(self.vertices + np.array([x, y, z]), self.faces, self.fill)
+        return replace(self, vertices=self.vertices + np.array([x, y, z]))
 
     def scaled(self, x: float, y: float | None = None, z: float | None = None) -> "Mesh":
         """Stretched along the axes; one number stretches all three, a negative one mirrors."""
-        return Mesh(self.vertices * np.array([x, x if y is None else y, x if z is None else z]), self.faces, self.fill)
+        return replace(self, vertices=self.vertices * np.array([x, x if y is None else y, x if z is None else z]))
 
     def turned(self, axis: str, degrees: float) -> "Mesh":
         """Turned about the x, y or z axis, counter-clockwise for a viewer the axis points at."""
@@ -46,7 +46,12 @@ class Mesh:
         vertices = self.vertices.copy()
         vertices[:, first] = cos * self.vertices[:, first] - sin * self.vertices[:, second]
         vertices[:, second] = sin * self.vertices[:, first] + cos * self.vertices[:, second]
-        return Mesh(vertices, self.faces, self.fill)
+        return replace(self, vertices=vertices)
+
+
+def named(piece: str, parts: Iterable[Mesh]) -> list[Mesh]:
+    """The parts as one piece of that name."""
+    return [replace(part, piece=piece) for part in parts]
 
 
 def around(part: Mesh, num: int, *, start: float = 0.0) -> list[Mesh]:
@@ -134,22 +139,22 @@ def extrude(outline: Points, height: float, *, holes: Sequence[Points] = ()) -> 
         low_next = np.roll(low, -1)
         faces += [np.stack([low, low_next, low_next + num], axis=1), np.stack([low, low_next + num, low + num], axis=1)]
         start += 2 * num
-    flat = _flat_pieces([outline, *holes])
+    loops = [outline, *holes]
+    flat = flat_pieces(np.concatenate(loops), np.concatenate([np.roll(loop, -1, axis=0) for loop in loops]))
     for z in (0.0, height):
         vertices.append(np.concatenate([flat, np.full((len(flat), 1), z)], axis=1))
     fill = start + np.arange(2 * len(flat)).reshape(-1, 3)
     return Mesh(np.concatenate(vertices), np.concatenate(faces), fill)
 
 
-def _flat_pieces(loops: Sequence[Points]) -> Points:
-    """Triangles (3 * T, 2) that cover what lies inside an odd number of loops.
+def flat_pieces(starts: Points, ends: Points) -> Points:
+    """Triangles (3 * T, 2) that cover what closed loops, given as sides (N, 2) and (N, 2), enclose an odd number of times.
 
     The plane is cut into strips at the height of every corner; within a strip the sides do not cross, so sorted from
     left to right each odd gap between them is a trapezoid.
     """
-    starts = np.round(np.concatenate(loops), 9)
-    ends = np.round(np.concatenate([np.roll(loop, -1, axis=0) for loop in loops]), 9)
-    levels = np.unique(starts[:, 1])
+    starts, ends = np.round(starts, 9), np.round(ends, 9)
+    levels = np.unique(np.concatenate([starts[:, 1], ends[:, 1]]))
     low, high = levels[:-1], levels[1:]
     bottom, top = np.minimum(starts[:, 1], ends[:, 1]), np.maximum(starts[:, 1], ends[:, 1])
     strip, side = np.nonzero((bottom[None] <= low[:, None]) & (top[None] >= high[:, None]) & (bottom < top)[None])
@@ -162,50 +167,3 @@ def _flat_pieces(loops: Sequence[Points]) -> Points:
     a, b = np.stack([x_low[left], low[strip[left]]], 1), np.stack([x_low[right], low[strip[left]]], 1)
     c, d = np.stack([x_high[right], high[strip[left]]], 1), np.stack([x_high[left], high[strip[left]]], 1)
     return np.stack([a, b, c, a, c, d], axis=1).reshape(-1, 2)
-
-
-def sweep(path: object, outline: Points, *, scale: object = 1.0, closed: bool = False) -> Mesh:
-    """A bar of that cross-section along a path, as a handle, a leg or a cord.
-
-    The section is carried along without spinning: at each step it takes the smallest turn that keeps it square to the
-    path (parallel transport).
-
-    Args:
-        path: (K, 3) points, no two neighbours the same.
-        outline: cross-section (N, 2); its y axis starts nearest to the world's up.
-        scale: one factor, or K of them, for a bar that tapers.
-        closed: the path's end joins its start; only for paths in a plane.
-    """
-    way = np.asarray(path, dtype=np.float64)
-    ahead = _unit(np.roll(way, -1, axis=0) - way)
-    behind = np.roll(ahead, 1, axis=0)
-    if not closed:
-        ahead[-1], behind[0] = behind[-1], ahead[0]
-    tangents = _unit(ahead + behind)
-    upright = np.array([0.0, 0.0, 1.0]) if abs(tangents[0, 2]) < 0.9 else np.array([0.0, 1.0, 0.0])
-    up = _unit(upright - tangents[0] * np.dot(upright, tangents[0]))
-    rings = []
-    for i, factor in enumerate(np.broadcast_to(np.asarray(scale, dtype=np.float64), len(way))):
-        up = _carried(up, tangents[max(i - 1, 0)], tangents[i])
-        offsets = outline[:, :1] * np.cross(up, tangents[i]) + outline[:, 1:] * up
-        rings.append(way[i] + factor * _mitred(offsets, behind[i], ahead[i]))
-    return loft(np.stack(rings), closed=closed)
-
-
-def _carried(up: Points, old: Points, new: Points) -> Points:
-    """A vector square to the unit vector `old`, after the smallest turn that takes `old` to `new`."""
-    return up - (old + new) * np.dot(new, up) / (1 + np.dot(old, new))
-
-
-def _mitred(offsets: Points, behind: Points, ahead: Points) -> Points:
-    """Stretch a section at a bend, so that the bar on both sides keeps its thickness."""
-    bend = ahead - behind
-    size = np.linalg.norm(bend)
-    if size < 1e-6:
-        return offsets
-    stretch = min(2.0 / float(np.linalg.norm(ahead + behind)), LONGEST_MITRE)
-    return offsets + (stretch - 1) * (offsets @ (bend / size))[:, None] * (bend / size)
-
-
-def _unit(vectors: Points) -> Points:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

@@ -1,118 +1,161 @@
-"""A sheet of a patent: one figure in strokes of constant width, its label, one bit a pixel."""
+"""A drawing as the office keeps it: one or two figures with their labels, cut to the ink, one bit a pixel."""
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from fastreid.data.generated.depth import ramp
-from fastreid.data.generated.lines import Lines
+from fastreid.data.generated.dashes import dashed
+from fastreid.data.generated.draws import Draws
+from fastreid.data.generated.glyphs import Face, draw_face, label_strokes
+from fastreid.data.generated.ink import INKED, Cover, cover_of
+from fastreid.data.generated.lines import BROKEN, FINE, SOLID, Lines
 from fastreid.data.generated.outlines import Points
 from fastreid.utils.errors import InputError
 
-PAGE_WIDTH, PAGE_HEIGHT = 1700, 2200  # px, the office's scans of 8.5 x 11 inch at 200 dots an inch
+ROOM = np.array([0.8, 1.02])  # what the figures may take of a page of 8.5 x 11 inch, in widths of the page
 SMALLEST_PX, LARGEST_PX = 64, 2000
-_INKED = 0.45  # share of a pixel a stroke must cover to blacken it; lines of one pixel stay whole
-
-Ink = NDArray[np.bool_]
+NARROWEST = 0.1  # a drawing is at least so wide or high, beside its longer side
+APART = 0.06  # room between two figures and above a label, in widths of the page
 
 
 @dataclass(frozen=True)
 class Style:
-    """What all sheets of one patent have in common.
+    """What all sheets of one patent have in common; lengths in widths of the page.
 
     Args:
-        stroke: width of a line, share of the page's height.
-        label: form of the figure label, such as "FIG. {}".
-        label_height: share of the page's height.
-        label_low: the label stands at the foot of the page; otherwise right below its figure.
-        margin: free border, share of the page's width.
+        stroke: width of a line.
+        fine: width of shading and hatching, share of `stroke`.
+        dash, gap: of broken lines.
+        face: of the labels.
+        label_low: the label stands at the foot of its room; otherwise right below its figure.
+        fill: share of the room that the largest figure takes.
+        one_scale: all figures are drawn to one scale; otherwise each fills its room.
+        sideways: share of its drawings that lie on their side.
+        wide_sideways: the same of those that are wider than high.
+        rough: noise of the scan, in shares of a pixel's ink.
+        specks: dirt of the scan, pieces a drawing.
     """
 
     stroke: float
-    label: str
-    label_height: float
+    fine: float
+    dash: float
+    gap: float
+    face: Face
     label_low: bool
-    margin: float
+    fill: float
+    one_scale: bool
+    sideways: float
+    wide_sideways: float
+    rough: float
+    specks: float
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the figure stands on its sheet.
+class Shown:
+    """One figure ready for a sheet.
 
     Args:
-        fill: share of the free room the figure takes, 0..1.
-        across, down: where in the room that is left, 0..1.
+        lines: in half diagonals of the object.
+        number: of its label; 0: none.
+        scale: widths of the page to a half diagonal; 0: as large as there is room.
+        tone: float32 (H, W), how dark each place is, or None.
+        tone_box: float64 (2, 2), where the tone's upper left and lower right corner lie, in half diagonals.
     """
 
-    fill: float
-    across: float
-    down: float
+    lines: Lines
+    number: int
+    scale: float = 0.0
+    tone: NDArray[np.float32] | None = None
+    tone_box: Points | None = None
 
 
-def draw_style(rng: np.random.Generator) -> Style:
+@dataclass(frozen=True)
+class _Laid:
+    """Pens and tones on the page, in widths of the page."""
+
+    strokes: tuple[tuple[Points, float], ...]
+    tones: tuple[tuple[NDArray[np.float32], Points], ...]
+
+
+def draw_style(rng: Draws) -> Style:
     """The style of one patent."""
-    forms = ("FIG. {}", "FIG. {}", "FIG.{}", "Fig. {}", "Figure {}")
+    dash = rng.uniform(0.008, 0.02)
     return Style(
-        stroke=rng.uniform(0.0025, 0.0055),
-        label=forms[int(rng.integers(len(forms)))],
-        label_height=rng.uniform(0.026, 0.042),
-        label_low=bool(rng.random() < 0.4),
-        margin=rng.uniform(0.04, 0.1),
+        stroke=float(np.exp(rng.uniform(np.log(0.0008), np.log(0.0024)))),
+        fine=rng.uniform(0.5, 1.0),
+        dash=dash,
+        gap=dash * rng.uniform(0.35, 0.8),
+        face=draw_face(rng.part()),
+        label_low=bool(rng.random() < 0.5),
+        fill=rng.uniform(0.5, 1.0),
+        one_scale=bool(rng.random() < 0.75),
+        sideways=float(rng.choice([0.0, 1.0], p=[0.92, 0.08])),
+        wide_sideways=float(rng.choice([0.0, 0.6, 1.0], p=[0.2, 0.3, 0.5])),
+        rough=float(rng.choice([0.0, 0.08, 0.2])),
+        specks=float(rng.choice([0.0, 0.5, 4.0], p=[0.6, 0.3, 0.1])),
     )
 
 
-def draw_place(rng: np.random.Generator) -> Place:
-    """The place of one figure."""
-    return Place(fill=rng.uniform(0.75, 1.0), across=rng.uniform(0.4, 0.6), down=rng.uniform(0.3, 0.7))
-
-
-def page_size(size_px: int) -> tuple[int, int]:
-    """Width and height in pixels of an upright page whose longest side is `size_px`.
-
-    Raises:
-        InputError: `size_px` is not a whole number from 64 to 2000.
-    """
+def check_size(size_px: int) -> None:
+    """Raises InputError where `size_px` is not a whole number from 64 to 2000."""
     if isinstance(size_px, bool) or not isinstance(size_px, int) or not SMALLEST_PX <= size_px <= LARGEST_PX:
         raise InputError(f"size_px is a whole number from {SMALLEST_PX} to {LARGEST_PX}, not {size_px!r}")
-    return round(size_px * PAGE_WIDTH / PAGE_HEIGHT), size_px
 
 
-def draw_sheet(lines: Lines, figure: int, *, style: Style, place: Place, size_px: int) -> Image.Image:
-    """One sheet, mode "1": the lines fitted to the page, and the label of that figure number."""
-    width, height = page_size(size_px)
-    font = ImageFont.load_default(max(6.0, style.label_height * height))
-    text = style.label.format(figure)
-    left, top, right, bottom = font.getbbox(text)
-    label_room = 1.6 * (bottom - top)
-    margin = style.margin * width
-    room = np.array([width - 2 * margin, height - 2 * margin - label_room])
-    low, high = lines.segments.min(axis=(0, 1)), lines.segments.max(axis=(0, 1))
-    scale = place.fill * float((room / np.maximum(high - low, 1e-6)).min())
-    size = (high - low) * scale
-    corner = margin + (room - size) * [place.across, place.down]
-    ink = _strokes((lines.segments - low) * scale + corner, style.stroke * height, width=width, height=height)
-    page = Image.fromarray(~ink)
-    x = corner[0] + size[0] / 2 - (right - left) / 2
-    y = height - margin - (bottom - top) if style.label_low else corner[1] + size[1] + 0.6 * (bottom - top)
-    pen = ImageDraw.Draw(page)
-    pen.fontmode = "1"
-    x = min(max(x, margin / 2), width - margin / 2 - (right - left))
-    pen.text((round(x - left), round(y - top)), text, fill=0, font=font)
-    return page
+def room_of(style: Style) -> Points:
+    """float64 (2,): width and height that a single figure may take."""
+    return (ROOM - [0, APART + style.face.height]) * style.fill
 
 
-def contact_sheet(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
-    """Sheets of one size side by side, mode "1": one row a patent, a line of ink between the rows."""
-    width, height = rows[0][0].size
-    page = Image.new("1", (width * max(len(row) for row in rows), (height + 1) * len(rows)), 1)
+def draw_sheet(figures: Sequence[Shown], style: Style, rng: Draws, *, size_px: int, grey: bool = False) -> Image.Image:
+    """One drawing, its longest side `size_px`: mode "1", or "L" where `grey`, as a finer scan reduced to that size.
+
+    Args:
+        figures: one or two.
+        style: the patent's.
+        rng: what is by chance on this drawing: places on the page, margins, specks.
+        size_px: 64 to 2000.
+        grey: lines thinner than a pixel are paler; otherwise they are a pixel wide.
+    """
+    laid = _lay_out(figures, style, rng)
+    low, high = _bounds(laid)
+    lying = rng.random()
+    if figures[0].number and lying < (style.sideways if high[1] - low[1] > high[0] - low[0] else style.wide_sideways):
+        laid = _turned(laid)
+        low, high = _bounds(laid)
+    border = rng.uniform(0.0, 0.012) * float((high - low).max()) + style.stroke
+    low, high = low - border, high + border
+    scale = size_px / float((high - low).max())
+    wide, tall = (max(round(side), round(NARROWEST * size_px)) for side in ((high - low) * scale).tolist())
+    cover = np.zeros((tall, wide), dtype=np.float32)
+    for segments, pen in laid.strokes:
+        if len(segments):
+            inked = cover_of((segments - low) * scale, pen * scale, size=(wide, tall), whole=not grey)
+            np.maximum(cover, inked, out=cover)
+    for tone, box in laid.tones:
+        _lay_tone(cover, tone, (box - low) * scale)
+    _dirty(cover, style, rng)
+    if grey:
+        return Image.fromarray(np.uint8(255 * (1 - np.clip(cover, 0, 1))))
+    if laid.tones:
+        return Image.fromarray(np.uint8(255 * (1 - np.clip(cover, 0, 1)))).convert("1")
+    return Image.fromarray(cover < INKED)
+
+
+def contact_sheet(rows: Sequence[Sequence[Image.Image]], *, cell_px: int) -> Image.Image:
+    """Drawings side by side, mode "L", each reduced into a square cell: one row a patent, a line between the rows."""
+    page = Image.new("L", (cell_px * max(len(row) for row in rows), (cell_px + 1) * len(rows)), 255)
     for number, row in enumerate(rows):
+        top = number * (cell_px + 1)
         for column, sheet in enumerate(row):
-            page.paste(sheet, (column * width, number * (height + 1)))
-        page.paste(0, (0, (number + 1) * (height + 1) - 1, page.width, (number + 1) * (height + 1)))
+            small = sheet.convert("L")
+            small.thumbnail((cell_px - 4, cell_px - 4), Image.Resampling.BICUBIC)
+            page.paste(small, (column * cell_px + 2, top + 2))
+        page.paste(0, (0, top + cell_px, page.width, top + cell_px + 1))
     return page
 
 
@@ -123,34 +166,69 @@ def png_bytes(sheet: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _strokes(segments: Points, stroke_px: float, *, width: int, height: int) -> Ink:
-    """bool (height, width): segments (S, 2, 2) in pixels, drawn with a round pen.
+def _lay_out(figures: Sequence[Shown], style: Style, rng: Draws) -> _Laid:
+    """Figures one below the other, each with its label under it."""
+    label_room = APART + style.face.height
+    room = np.array([ROOM[0], (ROOM[1] - APART * (len(figures) - 1)) / len(figures) - label_room])
+    strokes, tones, top = [], [], 0.0
+    for figure in figures:
+        points = figure.lines.segments
+        low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
+        fits = float((room / np.maximum(high - low, 1e-6)).min())
+        scale = min(figure.scale, fits) if figure.scale else style.fill * fits
+        size = (high - low) * scale
+        corner = np.array([ROOM[0] - size[0], rng.uniform(0, 1) * (room[1] - size[1])]) * [0.5, 1.0] + [0, top]
+        strokes += _pens((points - low) * scale + corner, figure.lines.pens, style)
+        if figure.tone is not None and figure.tone_box is not None:
+            tones.append((figure.tone, (figure.tone_box - low) * scale + corner))
+        if figure.number:
+            label = label_strokes(figure.number, style.face)
+            x = ROOM[0] / 2 - label[..., 0].max() / 2 + rng.normal(scale=0.02)
+            y = top + room[1] if style.label_low else corner[1] + size[1]
+            strokes.append((label + [x, y + APART * rng.uniform(0.5, 0.9)], style.face.weight * style.face.height))
+        top += room[1] + label_room + APART
+    return _Laid(tuple(strokes), tuple(tones))
 
-    The pen's path is marked on a finer page, spread by the pen's disc, and each pixel is black that the ink covers
-    well enough.
-    """
-    finer = 3 if height <= 512 else 2 if height <= 1024 else 1
-    ends = np.clip(segments, 0, [width - 1e-3, height - 1e-3]) * finer
-    way = ends[:, 1] - ends[:, 0]
-    steps = np.ceil(np.abs(way).max(axis=1)).astype(np.int64) + 1
-    owner = np.repeat(np.arange(len(ends)), steps)
-    spots = (ends[owner, 0] + way[owner] * (ramp(steps) / np.maximum(steps[owner] - 1, 1))[:, None]).astype(np.int64)
-    path = np.zeros((height * finer, width * finer), dtype=bool)
-    path[spots[:, 1], spots[:, 0]] = True
-    inked = _spread(path, max(stroke_px, 1.0) * finer)
-    cover = inked.reshape(height, finer, width, finer).mean(axis=(1, 3))
-    return cover >= _INKED
+
+def _bounds(laid: _Laid) -> tuple[Points, Points]:
+    points = np.concatenate([segments.reshape(-1, 2) for segments, _ in laid.strokes])
+    return points.min(axis=0), points.max(axis=0)
 
 
-def _spread(path: Ink, diameter: float) -> Ink:
-    """Everything within half a diameter of the path; the disc of an even diameter leans half a pixel."""
-    reach = int(np.ceil(diameter / 2))
-    middle = 0.0 if round(diameter) % 2 else 0.5
-    height, width = path.shape
-    padded = np.pad(path, reach)
-    inked = np.zeros_like(path)
-    for y in range(-reach, reach + 1):
-        for x in range(-reach, reach + 1):
-            if (y + middle) ** 2 + (x + middle) ** 2 <= diameter * diameter / 4:
-                inked |= padded[reach + y : reach + y + height, reach + x : reach + x + width]
-    return inked
+def _pens(segments: Points, pens: NDArray[np.int64], style: Style) -> list[tuple[Points, float]]:
+    broken = dashed(segments[pens == BROKEN], dash=style.dash, gap=style.gap)
+    return [
+        (np.concatenate([segments[pens == SOLID], broken]), style.stroke),
+        (segments[pens == FINE], style.stroke * style.fine),
+    ]
+
+
+def _turned(laid: _Laid) -> _Laid:
+    """A quarter turn to the left: what was the right side of the page is its top."""
+    turn = np.array([[0.0, -1.0], [1.0, 0.0]])
+    tones = []
+    for tone, box in laid.tones:
+        (left, top), (right, bottom) = box
+        tones.append((np.rot90(tone), np.array([[top, -right], [bottom, -left]])))
+    return replace(laid, strokes=tuple((segments @ turn, pen) for segments, pen in laid.strokes), tones=tuple(tones))
+
+
+def _lay_tone(cover: Cover, tone: NDArray[np.float32], box: Points) -> None:
+    left, top, right, bottom = np.round(box.ravel()).astype(int).tolist()
+    size = (max(right - left, 1), max(bottom - top, 1))
+    small = np.asarray(Image.fromarray(tone).resize(size, Image.Resampling.BILINEAR))
+    rows, columns = slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0))
+    part = cover[rows, columns]
+    inner = small[max(-top, 0) :, max(-left, 0) :][: part.shape[0], : part.shape[1]]
+    np.maximum(part[: inner.shape[0], : inner.shape[1]], inner, out=part[: inner.shape[0], : inner.shape[1]])
+
+
+def _dirty(cover: Cover, style: Style, rng: Draws) -> None:
+    """Rough edges, and specks of a pixel or two."""
+    height, width = cover.shape
+    if style.rough:
+        edges = (cover > 0) & (cover < 1)
+        cover[edges] += rng.normal(scale=style.rough, size=int(edges.sum())).astype(np.float32)
+    for _ in range(int(rng.poisson(style.specks))):
+        x, y, side = int(rng.integers(width)), int(rng.integers(height)), 1 + max(width, height) // 400
+        cover[y : y + side, x : x + side] = 1.0

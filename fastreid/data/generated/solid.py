@@ -1,6 +1,6 @@
 """An object ready to be drawn: all parts in one mesh, with the edges a draughtsman may draw."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ class Solid:
         sides: int64 (E, 2), the two faces of each edge; both the same where it has one or none.
         sharp: bool (E,), drawn from wherever it is seen: creases, borders and the seams of parts that run into each
             other. The others are drawn only where they are a silhouette: one of their faces is seen, the other not.
+        broken: bool (E,), drawn in broken lines: edges of pieces that are not claimed.
+        on_faces: float64 (L, 2, 3), further lines that lie on faces, as the hatching of a section does.
     """
 
     points: Points
@@ -32,13 +34,22 @@ class Solid:
     edges: Faces
     sides: Faces
     sharp: NDArray[np.bool_]
+    broken: NDArray[np.bool_]
+    on_faces: Points
 
 
-def assemble(parts: Sequence[Mesh]) -> Solid:
-    """Join parts into one object, centred and scaled; parts may run into each other."""
+def assemble(parts: Sequence[Mesh], *, unclaimed: Collection[str] = (), on_faces: Points | None = None) -> Solid:
+    """Join parts into one object, centred and scaled; parts may run into each other.
+
+    Args:
+        parts: what it is made of.
+        unclaimed: pieces whose edges are broken lines.
+        on_faces: float64 (L, 2, 3), further lines that are drawn where they are seen.
+    """
     vertices, faces, fill, part_of = _join(parts)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
-    points = (vertices - (low + high) / 2) / (np.linalg.norm(high - low) / 2)
+    middle, half = (low + high) / 2, np.linalg.norm(high - low) / 2
+    points = (vertices - middle) / half
     points, number = _weld(points, part_of)
     faces, fill = _without_slivers(points, number[faces]), _without_slivers(points, number[fill])
     edges, sides, sharp = _edges_of(points, faces)
@@ -46,6 +57,7 @@ def assemble(parts: Sequence[Mesh]) -> Solid:
     owner = np.zeros(len(points), dtype=np.int64)
     owner[number] = part_of
     seams = seams_between([points[hiding[owner[hiding[:, 0]] == part]] for part in range(len(parts))])
+    is_broken = np.array([part.piece in unclaimed for part in parts])[owner[edges[:, 0]]]
     seam_edges = len(points) + np.arange(2 * len(seams)).reshape(-1, 2)
     return Solid(
         points=np.concatenate([points, seams.reshape(-1, 3)]),
@@ -53,6 +65,8 @@ def assemble(parts: Sequence[Mesh]) -> Solid:
         edges=np.concatenate([edges, seam_edges]),
         sides=np.concatenate([sides, np.zeros_like(seam_edges)]),
         sharp=np.concatenate([sharp, np.ones(len(seam_edges), dtype=bool)]),
+        broken=np.concatenate([is_broken, np.zeros(len(seam_edges), dtype=bool)]),
+        on_faces=np.zeros((0, 2, 3)) if on_faces is None else (on_faces - middle) / half,
     )
 
 

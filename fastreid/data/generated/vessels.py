@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastreid.data.generated.bars import sweep
 from fastreid.data.generated.details import (
     Rng,
     bow,
@@ -16,13 +17,13 @@ from fastreid.data.generated.details import (
     section,
 )
 from fastreid.data.generated.outlines import Points, circle, curve, lobed, polygon, toothed
-from fastreid.data.generated.shapes import Mesh, around, box, ring, slab, sweep, torus, turn
+from fastreid.data.generated.shapes import Mesh, around, box, named, ring, slab, torus, turn
 
 
 def bottle(rng: Rng) -> list[Mesh]:
     """A standing body with shoulders, a neck and a closure."""
-    outline, height = section(rng), rng.uniform(1.2, 3.0)
-    side = _body_side(rng, height)
+    outline, height = section(rng.part()), rng.uniform(1.2, 3.0)
+    side = _body_side(rng.part(), height)
     neck = rng.uniform(0.12, 0.3)
     shoulder = side[-1][0]
     top = height + rng.uniform(0.15, 0.6)
@@ -39,17 +40,19 @@ def bottle(rng: Rng) -> list[Mesh]:
     parts.append(turn([(neck * 0.95, top - 0.1), (neck * 0.95, top + tall)]))
     if chance(rng, 0.5):
         parts.append(ring(neck * 0.9, 0.08, 0.06, z=top + tall * 0.3))
-    parts += [part.moved(z=top + tall * 0.5) for part in _closure(rng, neck)]
+    parts += named("cap", [part.moved(z=top + tall * 0.5) for part in _closure(rng.part(), neck)])
     parts += [
         ring(0.5, rng.uniform(0.02, 0.1), rng.uniform(0.03, 0.12), z=z, outline=outline)
         for z in rng.uniform(0.2, height, count(rng, 0, 3))
     ]
     if chance(rng, 0.4):
         span = rng.uniform(0.4, 0.8) * height
-        parts.append(bow(rng, 0.25, 0.25 + span, reach=rng.uniform(0.25, 0.5), thickness=0.14).moved(x=0.42))
+        handle = bow(rng.part(), 0.25, 0.25 + span, reach=rng.uniform(0.25, 0.5), thickness=0.14)
+        parts += named("handle", [handle.moved(x=0.42)])
     if chance(rng, 0.6):
         size = rng.uniform(0.12, 0.3)
-        parts.append(on_front(mark(rng, size, 0.35), _front_of(outline) * 0.5 + 0.3, height * rng.uniform(0.3, 0.7)))
+        badge = on_front(mark(rng.part(), size, 0.35), _front_of(outline) * 0.5 + 0.3, height * rng.uniform(0.3, 0.7))
+        parts += named("mark", [badge])
     return parts
 
 
@@ -86,7 +89,7 @@ def _closure(rng: Rng, neck: float) -> list[Mesh]:
     if kind == "cone":
         return [turn([(wide, 0), (wide, 0.12), (wide * 0.5, 0.2), (0.04, 0.2 + tall), (0.0, 0.2 + tall)])]
     if kind == "stopper":
-        return [turn([(wide, 0), (wide, 0.08)]), knob(rng, wide * 1.2).moved(z=0.08)]
+        return [turn([(wide, 0), (wide, 0.08)]), knob(rng.part(), wide * 1.2).moved(z=0.08)]
     if kind == "loop":
         return [turn([(wide, 0), (wide, 0.2)]), torus(wide * 0.9, 0.1).turned("x", 90).moved(z=0.2 + wide * 0.8)]
     collar = turn([(wide, 0), (wide, 0.2), (wide * 0.5, 0.26)])
@@ -99,7 +102,7 @@ def _closure(rng: Rng, neck: float) -> list[Mesh]:
         ]
         return [collar, sweep(path, circle(0.07, num_sides=16))]
     body = slab(0.7, 0.3, 0.3, radius=0.08).moved(x=0.12, z=0.24)
-    trigger = sweep(curve([(0.3, 0, 0.3), (0.42, 0, 0.1), (0.36, 0, -0.25)]), grip_section(rng, 0.1))
+    trigger = sweep(curve([(0.3, 0, 0.3), (0.42, 0, 0.1), (0.36, 0, -0.25)]), grip_section(rng.part(), 0.1))
     nozzle = turn([(0.07, 0), (0.09, 0.12)]).turned("y", 90).moved(x=0.46, z=0.42)
     return [collar, body, trigger, nozzle]
 
@@ -111,7 +114,7 @@ def _front_of(outline: Points) -> float:
 
 def pot(rng: Rng) -> list[Mesh]:
     """An open shell: cup, jug, bowl, vase, pan or teapot, with its handles, lid and spout."""
-    outline = section(rng)
+    outline = section(rng.part())
     wide, height, wall = rng.uniform(0.4, 0.8), rng.uniform(0.4, 1.5), rng.uniform(0.03, 0.07)
     low = wide * rng.uniform(0.5, 1.05)
     belly = wide * rng.uniform(0.7, 1.25)
@@ -123,21 +126,22 @@ def pot(rng: Rng) -> list[Mesh]:
     parts = [turn([(0, 0), *side, *lip, *inner, (side[1][0] - wall, wall * 2), (0, wall * 2)], outline)]
     if chance(rng, 0.75):
         reach, thickness = rng.uniform(0.25, 0.55), rng.uniform(0.07, 0.14)
-        handle = bow(rng, height * 0.2, height * 0.85, reach=reach, thickness=thickness).moved(x=wide * 0.92)
-        parts += around(handle, count(rng, 1, 2))
+        handle = bow(rng.part(), height * 0.2, height * 0.85, reach=reach, thickness=thickness).moved(x=wide * 0.92)
+        parts += named("handle", around(handle, count(rng, 1, 2)))
     elif chance(rng, 0.6):
         grip = sweep(
             curve([(0, 0, 0), (0.5, 0, 0.05), (rng.uniform(0.9, 1.6), 0, rng.uniform(0.0, 0.3))]),
-            grip_section(rng, 0.14),
+            grip_section(rng.part(), 0.14),
         )
-        parts.append(grip.moved(x=wide * 0.9, z=height * 0.75))
+        parts += named("handle", [grip.moved(x=wide * 0.9, z=height * 0.75)])
     if chance(rng, 0.35):
         cover = [
             (wide * 1.03, height),
             (wide * 1.03, height + 0.06),
             *curve([(wide * 0.95, height + 0.06), (wide * 0.6, height + rng.uniform(0.1, 0.3)), (0, height + 0.35)]),
         ]
-        parts += [turn([(0, height), *cover], outline), knob(rng, rng.uniform(0.08, 0.16)).moved(z=height + 0.3)]
+        top = knob(rng.part(), rng.uniform(0.08, 0.16)).moved(z=height + 0.3)
+        parts += named("cap", [turn([(0, height), *cover], outline), top])
     if chance(rng, 0.35):
         far = rng.uniform(0.3, 0.6)
         path = curve(
@@ -147,9 +151,11 @@ def pot(rng: Rng) -> list[Mesh]:
             sweep(path, circle(0.1, num_sides=16), scale=np.linspace(1.4, 0.7, len(path))).moved(x=-wide * 0.8)
         )
     if chance(rng, 0.3):
-        parts += feet(rng, low, rng.uniform(0.08, 0.25))
+        parts += named("feet", feet(rng.part(), low, rng.uniform(0.08, 0.25)))
     if chance(rng, 0.4):
-        parts.append(on_front(mark(rng, rng.uniform(0.1, 0.2), 0.3), _front_of(outline) * wide + 0.2, height * 0.5))
+        parts.append(
+            on_front(mark(rng.part(), rng.uniform(0.1, 0.2), 0.3), _front_of(outline) * wide + 0.2, height * 0.5)
+        )
     return parts
 
 
@@ -163,31 +169,31 @@ def lamp(rng: Rng) -> list[Mesh]:
     stem = sweep(stem_path, circle(rng.uniform(0.03, 0.09), num_sides=16))
     if not lean and chance(rng, 0.5):
         radii = rng.uniform(0.05, 0.3, count(rng, 3, 6))
-        stem = turn(curve(np.stack([radii, np.linspace(0, height, len(radii))], axis=1)), section(rng))
+        stem = turn(curve(np.stack([radii, np.linspace(0, height, len(radii))], axis=1)), section(rng.part()))
     tilt = lean and rng.uniform(0, 60) * np.sign(lean)
-    shade = [part.turned("y", tilt).moved(x=lean, z=height) for part in _shade(rng)]
-    return [*_base(rng), stem, *shade]
+    shade = [part.turned("y", tilt).moved(x=lean, z=height) for part in _shade(rng.part())]
+    return [*named("base", _base(rng.part())), stem, *named("shade", shade)]
 
 
 def _base(rng: Rng) -> list[Mesh]:
     kind = pick(rng, "disc", "slab", "tripod", "dome", "clamp")
     wide = rng.uniform(0.3, 0.6)
     if kind == "disc":
-        return [turn([(wide, -0.1), (wide, -0.02), (wide * 0.8, 0.05)], section(rng))]
+        return [turn([(wide, -0.1), (wide, -0.02), (wide * 0.8, 0.05)], section(rng.part()))]
     if kind == "slab":
         return [
             slab(wide * 2, wide * rng.uniform(1.0, 2.0), 0.14, radius=0.1, bevel=pick(rng, 0.0, 0.04)).moved(z=-0.12)
         ]
     if kind == "tripod":
-        foot = sweep(curve([(0, 0, 0.1), (wide * 0.6, 0, 0.05), (wide * 1.3, 0, -0.35)]), grip_section(rng, 0.1))
+        foot = sweep(curve([(0, 0, 0.1), (wide * 0.6, 0, 0.05), (wide * 1.3, 0, -0.35)]), grip_section(rng.part(), 0.1))
         return [*around(foot, count(rng, 3, 5), start=90), turn([(0.12, -0.02), (0.12, 0.2)])]
     if kind == "dome":
-        return [turn([(wide, -0.15), *curve([(wide, -0.1), (wide * 0.7, 0.12), (0.06, 0.2)])], section(rng))]
+        return [turn([(wide, -0.15), *curve([(wide, -0.1), (wide * 0.7, 0.12), (0.06, 0.2)])], section(rng.part()))]
     return [
         slab(0.5, 0.3, 0.12, radius=0.04).moved(z=-0.06),
         slab(0.12, 0.3, 0.6, radius=0.02).moved(x=-0.2, z=-0.6),
         slab(0.4, 0.3, 0.1, radius=0.04).moved(x=-0.05, z=-0.62),
-        knob(rng, 0.1).turned("x", 180).moved(z=-0.6),
+        knob(rng.part(), 0.1).turned("x", 180).moved(z=-0.6),
     ]
 
 
@@ -223,5 +229,5 @@ def _shade(rng: Rng) -> list[Mesh]:
     under = [(0.0, float(side[-1][1]) - 0.02)] if top else []
     return [
         turn([*side, *top, *under, *inner], outline, closed=not top),
-        *([knob(rng, 0.08).moved(z=tall * 0.3)] if top else []),
+        *([knob(rng.part(), 0.08).moved(z=tall * 0.3)] if top else []),
     ]

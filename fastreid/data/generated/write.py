@@ -7,15 +7,16 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fastreid.data.generated.patent import FEWEST_DRAWINGS, draw_patent, num_drawings
-from fastreid.data.generated.sheet import page_size, png_bytes
+from fastreid.data.generated.families import FIRST_TEST_PATENT
+from fastreid.data.generated.figures import FEWEST_DRAWINGS
+from fastreid.data.generated.patent import draw_patent, num_drawings
+from fastreid.data.generated.sheet import check_size, png_bytes
 from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.files import atomic_write, write_text
 from fastreid.utils.processes import clean_pool
 from fastreid.utils.seeding import keyed_generator
 
-RULES_VERSION = 1  # grows whenever the same seed gives other bytes than before
-FIRST_TEST_PATENT = 500_000  # patents below it are trained on; so more training patents change no test patent
+RULES_VERSION = 2  # grows whenever the same seed gives other bytes than before
 QUERIES_PER_PATENT = 2
 FEWEST_TEST_DRAWINGS = 4  # two queries and two in the database
 SETTINGS_FILE = "generated.json"
@@ -30,13 +31,15 @@ class Collection:
         seed: whole number.
         num_train_patents: patents to train on, 1 to 500,000.
         num_test_patents: patents to test on, 1 to 500,000.
-        size_px: longest side of a sheet, 64 to 2000.
+        size_px: longest side of a drawing, 64 to 2000.
+        disjoint: patents to test on are of other families than those to train on.
     """
 
     seed: int
     num_train_patents: int
     num_test_patents: int
     size_px: int
+    disjoint: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
@@ -45,7 +48,7 @@ class Collection:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= FIRST_TEST_PATENT:
                 raise InputError(f"{name} is a whole number from 1 to {FIRST_TEST_PATENT}, not {value!r}")
-        page_size(self.size_px)
+        check_size(self.size_px)
 
     def train_patents(self) -> range:
         return range(self.num_train_patents)
@@ -57,7 +60,7 @@ class Collection:
         """The drawings of a patent as the lists name them, in the order of the figures."""
         patent = patent_name(number)
         num = num_drawings(self.seed, number, fewest=_fewest(number))
-        return [f"{patent}/{patent}-D{figure:05d}.png" for figure in range(1, num + 1)]
+        return [f"{patent}/{patent}-D{index:05d}.png" for index in range(num)]
 
 
 def patent_name(number: int) -> str:
@@ -67,11 +70,8 @@ def patent_name(number: int) -> str:
 
 def write_patents(
     folder: str | Path,
+    collection: Collection,
     *,
-    seed: int,
-    num_train_patents: int,
-    num_test_patents: int,
-    size_px: int = 320,
     num_workers: int = 0,
     on_patent: Callable[[int, int], None] | None = None,
 ) -> bool:
@@ -82,10 +82,7 @@ def write_patents(
 
     Args:
         folder: made if it is missing.
-        seed: fixes every byte, whatever the number of processes.
-        num_train_patents: patents to train on, 1 to 500,000.
-        num_test_patents: other patents to test on, 1 to 500,000.
-        size_px: longest side of a sheet, 64 to 2000.
+        collection: fixes every byte, whatever the number of processes.
         num_workers: processes that draw; 0 draws in this one.
         on_patent: called after each patent with the number done and the number of all.
 
@@ -93,11 +90,10 @@ def write_patents(
         True where something was drawn, False where the folder held it all.
 
     Raises:
-        InputError: a number is out of its range, or the folder holds other data.
+        InputError: `num_workers` is out of its range, or the folder holds other data.
         StorageError: the folder cannot be written.
         EnvironmentFault: a drawing process died.
     """
-    collection = Collection(seed, num_train_patents, num_test_patents, size_px)
     if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
         raise InputError(f"num_workers is a whole number from 0 on, not {num_workers!r}")
     root = Path(folder)
@@ -156,7 +152,13 @@ def _draw_all(root: Path, collection: Collection, numbers: list[int], num_worker
 
 
 def _write_patent(root: Path, collection: Collection, number: int) -> None:
-    sheets = draw_patent(collection.seed, number, size_px=collection.size_px, fewest=_fewest(number))
+    sheets = draw_patent(
+        collection.seed,
+        number,
+        size_px=collection.size_px,
+        fewest=_fewest(number),
+        disjoint=collection.disjoint,
+    )
     for name, sheet in zip(collection.names(number), sheets):
         with atomic_write(root / "train_data" / "patent_data" / name) as file:
             file.write(png_bytes(sheet))

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from fastreid.config import CfgNode
 from fastreid.data.bad_drawings import BadDrawings, sort_out
+from fastreid.data.datasets.drawn import DrawingReader, is_drawn
 from fastreid.data.image import read_drawing
 from fastreid.data.pages.cache import Filled, PageCache
 from fastreid.data.samples import Read
@@ -24,11 +25,12 @@ def data_root(cfg: CfgNode) -> Path:
 def build_reader(cfg: CfgNode) -> Read:
     """Drawing to page as all of a run reads drawings: reduced to INPUT.LONGEST_PX, from the cache where it is on.
 
-    What the cache does not hold yet is read from its file; see `fill_if_cached`.
+    What the cache does not hold yet is read from its file; see `fill_if_cached`. Drawings without a file are drawn.
     """
     if cfg.DATASETS.CACHE.ENABLED:
-        return build_cache(cfg).read
-    return functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
+        return DrawingReader(build_cache(cfg).read, longest_px=cfg.INPUT.LONGEST_PX)
+    read = functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
+    return DrawingReader(read, longest_px=cfg.INPUT.LONGEST_PX)
 
 
 def build_bad_drawings(cfg: CfgNode) -> BadDrawings | None:
@@ -80,7 +82,11 @@ def fill_cache(
             bar.total = num
             bar.update(done - bar.n)
 
-        filled = cache.fill([*drawings, *training], num_workers=cfg.DATALOADER.NUM_WORKERS, on_page=on_page)
+        filled = cache.fill(
+            [drawing for drawing in (*drawings, *training) if not is_drawn(drawing)],
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            on_page=on_page,
+        )
     if filled.num_made:
         get_logger().info(f"{cache.path}: made {filled.num_made} pages, {filled.num_kept} were there")
     needed = {drawing.path for drawing in drawings}

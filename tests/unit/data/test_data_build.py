@@ -133,7 +133,10 @@ def test_training_on_the_test_drawings_too_is_an_overlap_and_works_when_allowed(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["DATASETS.NAMES", "Market1501"], "no data set is called 'Market1501'. Known: Folder, Generated, List"),
+        (
+            ["DATASETS.NAMES", "Market1501"],
+            "no data set is called 'Market1501'. Known: Folder, Generated, GeneratedStream, List",
+        ),
         (["DATASETS.NAMES", "Patnt"], "Did you mean 'Patent'"),
         (
             ["DATASETS.TESTS", "('List','List')"],
@@ -166,7 +169,7 @@ def test_a_sampler_that_is_left_out_is_refused_by_name():
 
 
 def test_the_tables_hold_what_the_docs_say():
-    assert DATASETS.names() == ["Folder", "Generated", "List", "Patent", "PatentTest"]
+    assert DATASETS.names() == ["Folder", "Generated", "GeneratedStream", "List", "Patent", "PatentTest"]
 
 
 def test_patents_with_few_drawings_are_told_once(caplog):

@@ -13,6 +13,7 @@ from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
 from fastreid.data.datasets.folder import Folder, Lists
 from fastreid.data.datasets.joined import joined, overlap
+from fastreid.data.generated import Collection
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
@@ -192,7 +193,11 @@ def test_a_drawing_in_training_and_test_is_found_under_any_path(tmp_path):
     assert overlap([one], data) == []
 
 
-SETTINGS = {"seed": 0, "num_train_patents": 2, "num_test_patents": 1, "size_px": 64, "num_workers": 0}
+SETTINGS = {"seed": 0, "num_train_patents": 2, "num_test_patents": 1, "size_px": 64}
+
+
+def generated_in(root, *, num_workers=0, **other):
+    return generated.Generated(root, Collection(**{**SETTINGS, **other}), num_workers=num_workers)
 
 
 def write_tiny(folder, **_):
@@ -207,25 +212,25 @@ def made_in(root):
 
 def test_generated_drawings_are_made_once_and_whole(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(generated, "write_patents", lambda folder, **given: (calls.append(given), write_tiny(folder)))
+    monkeypatch.setattr(
+        generated, "write_patents", lambda folder, given, **_: (calls.append(given), write_tiny(folder))
+    )
     for _ in range(2):
-        assert names(generated.Generated(tmp_path / "data", **SETTINGS).train()) == ["p/1.png", "p/2.png"]
-    assert calls == [SETTINGS]
-    assert made_in(tmp_path / "data") == [generated.Generated(tmp_path, **SETTINGS).folder.name]
+        assert names(generated_in(tmp_path / "data").train()) == ["p/1.png", "p/2.png"]
+    assert calls == [Collection(**SETTINGS)]
+    assert made_in(tmp_path / "data") == [generated_in(tmp_path).folder.name]
 
 
 def test_other_settings_are_another_folder(tmp_path):
-    folders = {
-        generated.Generated(tmp_path, **{**SETTINGS, **other}).folder for other in ({}, {"seed": 1}, {"size_px": 65})
-    }
+    folders = {generated_in(tmp_path, **other).folder for other in ({}, {"seed": 1}, {"size_px": 65})}
     assert len(folders) == 3
-    assert generated.Generated(tmp_path, **{**SETTINGS, "num_workers": 8}).folder in folders
+    assert generated_in(tmp_path, num_workers=8).folder in folders
 
 
 def test_of_two_runs_that_generate_at_once_one_draws_and_both_read(tmp_path, monkeypatch):
     begun, calls = threading.Event(), []
 
-    def write(folder, **_):
+    def write(folder, *_, **__):
         calls.append(folder)
         begun.set()
         time.sleep(0.2)
@@ -233,10 +238,7 @@ def test_of_two_runs_that_generate_at_once_one_draws_and_both_read(tmp_path, mon
 
     monkeypatch.setattr(generated, "write_patents", write)
     found = []
-    runs = [
-        threading.Thread(target=lambda: found.append(names(generated.Generated(tmp_path, **SETTINGS).train())))
-        for _ in range(2)
-    ]
+    runs = [threading.Thread(target=lambda: found.append(names(generated_in(tmp_path).train()))) for _ in range(2)]
     runs[0].start()
     assert begun.wait(timeout=20)
     runs[1].start()
@@ -247,8 +249,8 @@ def test_of_two_runs_that_generate_at_once_one_draws_and_both_read(tmp_path, mon
 
 
 def test_what_a_killed_run_left_is_removed_and_only_that(tmp_path, monkeypatch):
-    monkeypatch.setattr(generated, "write_patents", lambda folder, **_: write_tiny(folder))
-    data = generated.Generated(tmp_path, **SETTINGS)
+    monkeypatch.setattr(generated, "write_patents", lambda folder, *_, **__: write_tiny(folder))
+    data = generated_in(tmp_path)
     for stale in (f"{data.folder.name}.unfinished-abc_1234", "generated-0123abcd.unfinished-qwertyui"):
         touch(tmp_path / stale / "half.png")
     touch(tmp_path / "generated-sketches.unfinished" / "mine.png")
@@ -258,23 +260,23 @@ def test_what_a_killed_run_left_is_removed_and_only_that(tmp_path, monkeypatch):
 
 
 def test_drawings_of_older_rules_never_pass_for_new_ones(tmp_path, monkeypatch):
-    before = generated.Generated(tmp_path, **SETTINGS).folder
+    before = generated_in(tmp_path).folder
     monkeypatch.setattr(generated, "RULES_VERSION", generated.RULES_VERSION + 1)
-    assert generated.Generated(tmp_path, **SETTINGS).folder != before
+    assert generated_in(tmp_path).folder != before
 
 
 def test_a_generator_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
-    def write(folder, **_):
+    def write(folder, *_, **__):
         touch(folder / "half.png")
         raise InputError("no room for the drawing")
 
     monkeypatch.setattr(generated, "write_patents", write)
     with pytest.raises(InputError, match="no room"):
-        generated.Generated(tmp_path, **SETTINGS).train()
+        generated_in(tmp_path).train()
     assert made_in(tmp_path) == []
 
 
 def test_a_generated_folder_that_was_emptied_is_refused(tmp_path):
-    generated.Generated(tmp_path, **SETTINGS).folder.mkdir()
+    generated_in(tmp_path).folder.mkdir()
     with pytest.raises(InputError, match="remove the folder"):
-        generated.Generated(tmp_path, **SETTINGS).train()
+        generated_in(tmp_path).train()

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from hidden_lines import visible_lines
 
 from fastreid.data.generated.depth import NOTHING, nearness_map
-from fastreid.data.generated.lines import visible_lines
 from fastreid.data.generated.outlines import circle
 from fastreid.data.generated.shapes import box, extrude, turn
 from fastreid.data.generated.solid import assemble

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from fastreid.data.generated import outlines
+from fastreid.data.generated.bars import sweep
+from fastreid.data.generated.draws import Draws
 from fastreid.data.generated.families import FAMILIES
-from fastreid.data.generated.shapes import around, box, extrude, ring, slab, sweep, torus, turn
+from fastreid.data.generated.shapes import around, box, extrude, ring, slab, torus, turn
 from fastreid.data.generated.solid import assemble
-from fastreid.utils.seeding import keyed_generator
 
 
 def volume(mesh):
@@ -98,7 +99,7 @@ def test_a_curve_passes_through_its_knots():
 
 @pytest.mark.parametrize("family", FAMILIES.names())
 def test_objects_of_every_family_fit_their_sphere_and_differ(family):
-    solids = [assemble(FAMILIES.get(family)(keyed_generator(family, number))) for number in range(4)]
+    solids = [assemble(FAMILIES.get(family)(Draws(family, number))) for number in range(4)]
     for solid in solids:
         assert np.isfinite(solid.points).all()
         assert np.linalg.norm(solid.points, axis=1).max() < 1 + 1e-5

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fastreid.data.generated import write_patents
+from fastreid.data.generated import Collection, write_patents
 from fastreid.utils.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -36,23 +36,23 @@ def read_list(folder, name):
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory):
     folder = tmp_path_factory.mktemp("generated")
-    assert write_patents(folder, **SMALL)
+    assert write_patents(folder, Collection(**SMALL))
     return folder
 
 
 def test_two_processes_write_the_same_bytes_as_one(collection, tmp_path):
-    write_patents(tmp_path / "two", **SMALL, num_workers=2)
+    write_patents(tmp_path / "two", Collection(**SMALL), num_workers=2)
     assert bytes_of(tmp_path / "two") == bytes_of(collection)
 
 
 def test_another_seed_writes_other_drawings(collection, tmp_path):
-    write_patents(tmp_path, **{**SMALL, "seed": 4})
+    write_patents(tmp_path, Collection(**{**SMALL, "seed": 4}))
     name = "train_data/patent_data/USDG000000-20260101/USDG000000-20260101-D00001.png"
     assert bytes_of(tmp_path)[name] != bytes_of(collection)[name]
 
 
 def test_more_training_patents_change_no_drawing_that_was_there(collection, tmp_path):
-    write_patents(tmp_path, **{**SMALL, "num_train_patents": 4})
+    write_patents(tmp_path, Collection(**{**SMALL, "num_train_patents": 4}))
     more, before = bytes_of(tmp_path), bytes_of(collection)
     assert all(more[name] == before[name] for name in before if name.endswith(".png"))
 
@@ -85,32 +85,34 @@ def test_each_test_patent_has_two_queries_and_at_least_two_in_the_database(colle
 
 def test_a_folder_that_holds_the_collection_is_left_alone(collection):
     before = {file: file.stat().st_mtime_ns for file in collection.rglob("*")}
-    assert not write_patents(collection, **SMALL)
+    assert not write_patents(collection, Collection(**SMALL))
     assert {file: file.stat().st_mtime_ns for file in collection.rglob("*")} == before
 
 
 def test_an_unfinished_folder_is_finished(collection, tmp_path):
-    write_patents(tmp_path, **SMALL)
+    write_patents(tmp_path, Collection(**SMALL))
     (tmp_path / "train_data" / "val_db_patent.txt").unlink()
     next((tmp_path / "train_data" / "patent_data").glob("*/*")).unlink()
-    assert write_patents(tmp_path, **SMALL)
+    assert write_patents(tmp_path, Collection(**SMALL))
     assert bytes_of(tmp_path) == bytes_of(collection)
 
 
 def test_a_folder_with_other_drawings_is_refused(collection):
     with pytest.raises(InputError, match="choose another folder"):
-        write_patents(collection, **{**SMALL, "seed": 9})
+        write_patents(collection, Collection(**{**SMALL, "seed": 9}))
 
 
 def test_a_folder_with_real_data_is_refused(tmp_path):
     (tmp_path / "train_data").mkdir()
     with pytest.raises(InputError, match="not generated"):
-        write_patents(tmp_path, **SMALL)
+        write_patents(tmp_path, Collection(**SMALL))
 
 
 def test_progress_counts_up_to_all_patents(tmp_path):
     told = []
-    write_patents(tmp_path, **{**SMALL, "num_train_patents": 1}, on_patent=lambda done, num: told.append((done, num)))
+    write_patents(
+        tmp_path, Collection(**{**SMALL, "num_train_patents": 1}), on_patent=lambda done, num: told.append((done, num))
+    )
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -121,13 +123,17 @@ def test_progress_counts_up_to_all_patents(tmp_path):
         ({"num_test_patents": 500_001}, "num_test_patents is a whole number"),
         ({"seed": 1.5}, "seed is a whole number, not 1.5"),
         ({"size_px": 10}, "size_px is a whole number from 64 to 2000, not 10"),
-        ({"num_workers": -1}, "num_workers is a whole number from 0 on, not -1"),
     ],
 )
 def test_wrong_numbers_are_refused_before_anything_is_written(tmp_path, wrong, words):
     with pytest.raises(InputError, match=words):
-        write_patents(tmp_path, **{**SMALL, **wrong})
+        write_patents(tmp_path, Collection(**{**SMALL, **wrong}))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_number_of_workers_is_refused(tmp_path):
+    with pytest.raises(InputError, match="num_workers is a whole number from 0 on, not -1"):
+        write_patents(tmp_path, Collection(**SMALL), num_workers=-1)
 
 
 def test_the_command_writes_a_collection_and_a_picture_of_it(tmp_path):
@@ -136,7 +142,7 @@ def test_the_command_writes_a_collection_and_a_picture_of_it(tmp_path):
     assert made.returncode == 0, made.stderr
     assert "1 patents to train on and 1 to test on" in made.stdout
     assert made.stderr == ""
-    assert mode_of(tmp_path / "sheet.png") == "1"
+    assert mode_of(tmp_path / "sheet.png") == "L"
 
 
 def test_the_command_refuses_bad_numbers_with_one_line_and_code_2(tmp_path):

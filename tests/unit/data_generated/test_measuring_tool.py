@@ -3,13 +3,13 @@
 import pytest
 from PIL import Image
 
-from fastreid.data.generated import write_patents
+from fastreid.data.generated import Collection, write_patents
 from fastreid.utils.errors import InputError
 from tools import measure_drawings
 
 
 def test_collections_are_told_side_by_side_and_drawn(tmp_path, capsys):
-    write_patents(tmp_path, seed=3, num_train_patents=1, num_test_patents=2, size_px=64)
+    write_patents(tmp_path, Collection(3, 1, 2, size_px=64))
     plots = tmp_path / "plots.png"
     assert measure_drawings.main([f"a={tmp_path}", f"b={tmp_path}", "--plots", str(plots)]) == 0
     told = capsys.readouterr().out

@@ -1,0 +1,83 @@
+"""Patents drawn while they are trained on: a list without files, and the reader that draws its pages."""
+
+from collections import OrderedDict
+
+import numpy as np
+
+from fastreid.data.generated import Collection, Patent, make_patent
+from fastreid.data.samples import Read
+from fastreid.structures import Drawing
+from fastreid.utils.errors import InputError
+
+SCHEME = "generated:"  # a path that starts so names a drawing that is drawn, not read
+KEPT_PATENTS = 32  # objects a process keeps, since the drawings of a patent come together in a batch
+
+
+class GeneratedStream:
+    """The training patents of `Generated`, each drawing made anew whenever it is asked for; nothing touches the disk.
+
+    A page is grey: what a finer scan reduced to that size would be.
+
+    Args:
+        collection: what fixes every drawing; its test patents are not used.
+    """
+
+    def __init__(self, collection: Collection):
+        self.collection = collection
+
+    def train(self) -> tuple[Drawing, ...]:
+        given = self.collection
+        return tuple(
+            Drawing(
+                f"{SCHEME}{given.seed}/{number}/{index}/{given.size_px}/{int(given.disjoint)}",
+                name,
+                str(number),
+                source="GeneratedStream",
+            )
+            for number in given.train_patents()
+            for index, name in enumerate(given.names(number))
+        )
+
+    def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
+        """There is none.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("GeneratedStream has no test; set DATASETS.TESTS to Generated or to real drawings")
+
+
+def is_drawn(drawing: Drawing) -> bool:
+    """Whether a drawing has no file and is drawn when it is read."""
+    return drawing.path.startswith(SCHEME)
+
+
+class DrawingReader:
+    """Gives the page of a drawing of `GeneratedStream` by drawing it, and of any other through `read`.
+
+    Args:
+        read: for drawings that have a file.
+        longest_px: drawn pages are at most so large; 0: as large as their list says.
+    """
+
+    def __init__(self, read: Read, *, longest_px: int = 0):
+        self.read = read
+        self.longest_px = longest_px
+        self._patents: OrderedDict[tuple[int, ...], Patent] = OrderedDict()
+
+    def __call__(self, drawing: Drawing) -> np.ndarray:
+        if not is_drawn(drawing):
+            return self.read(drawing)
+        seed, number, index, size_px, disjoint = map(int, drawing.path.removeprefix(SCHEME).split("/"))
+        patent = self._patent(seed, number, disjoint)
+        size_px = min(size_px, self.longest_px) if self.longest_px else size_px
+        return np.asarray(patent.draw(index, size_px=size_px, grey=True))
+
+    def _patent(self, seed: int, number: int, disjoint: int) -> Patent:
+        key = (seed, number, disjoint)
+        if key not in self._patents:
+            self._patents[key] = make_patent(seed, number, disjoint=bool(disjoint))
+        self._patents.move_to_end(key)
+        if len(self._patents) > KEPT_PATENTS:
+            self._patents.popitem(last=False)
+        return self._patents[key]

@@ -1,0 +1,133 @@
+"""Surface shading as draughtsmen do it: thin lines along the surface, dots, or a tone laid over the figure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastreid.data.generated.depth import NOTHING, ramp
+from fastreid.data.generated.draws import Draws
+from fastreid.data.generated.lines import Sight, normals_of
+from fastreid.data.generated.outlines import Points
+from fastreid.data.generated.solid import Solid
+
+LIGHT = np.array([-0.5, -0.6, 0.62])  # right, down, towards the eye: from the upper left, as offices ask for
+LEVELS = np.array([0.30, 0.75, 0.5, 0.62])  # how dark it must be for each of four neighbouring lines to be drawn
+PIECE = 0.06  # half diagonals, the length at which a shading line may break off
+
+
+@dataclass(frozen=True)
+class Shading:
+    """How a patent's surfaces are shaded.
+
+    Args:
+        kind: "none", "contour", "stipple" or "tone".
+        across: float64 (3,), contour lines lie in planes square to it.
+        spacing: between those planes, in half diagonals.
+        amount: share of the surface that is shaded, 0..1.
+        waves: float64 (3, 3), where on the surface shading comes and goes.
+        ink: darkest level of a tone, 0..1.
+    """
+
+    kind: str
+    across: Points
+    spacing: float
+    amount: float
+    waves: Points
+    ink: float
+
+
+def draw_shading(rng: Draws) -> Shading:
+    """The shading of one patent; a quarter has none."""
+    kind = ("none", "contour", "stipple", "tone")[int(np.searchsorted([0.27, 0.86, 0.95, 1.0], rng.random()))]
+    upright, slanted = np.eye(3)[int(rng.integers(3))], rng.normal(size=3)
+    across = upright if rng.random() < 0.5 else slanted / np.linalg.norm(slanted)
+    return Shading(
+        kind=kind,
+        across=across,
+        spacing=rng.uniform(0.014, 0.045),
+        amount=rng.uniform(0.15, 0.6),
+        waves=rng.normal(scale=3.0, size=(3, 3)),
+        ink=rng.uniform(0.4, 0.9),
+    )
+
+
+def shading_lines(solid: Solid, sight: Sight, shading: Shading) -> Points:
+    """Segments (S, 2, 2) of the picture: contour lines or dots where the surface is dark; none for other kinds."""
+    if shading.kind not in ("contour", "stipple"):
+        return np.zeros((0, 2, 2))
+    normals, first = normals_of(solid), solid.points[solid.faces[:, 0]]
+    facing = sight.view.facing(normals, first)
+    dark = 1 - np.clip((normals * np.sign(facing)[:, None]) @ (sight.view.axes().T @ LIGHT), 0, 1)
+    front = np.flatnonzero(np.abs(facing) > 1e-3)
+    triangles, dark = solid.points[solid.faces[front]], dark[front]
+    ends = _contours(triangles, dark, shading) if shading.kind == "contour" else _dots(triangles, dark, shading)
+    return sight.seen(ends[_comes(ends.mean(axis=1), shading)])[1]
+
+
+def tone_of(sight: Sight, shading: Shading) -> NDArray[np.float32] | None:
+    """float32 (H, W), how dark each pixel of the depth map is, 0 outside the figure; None unless the kind is a tone."""
+    if shading.kind != "tone":
+        return None
+    inside = sight.depth > NOTHING / 2
+    depth = np.where(inside, sight.depth, sight.depth[inside].min())
+    down, across = np.gradient(depth)
+    bright = (LIGHT[2] - LIGHT[0] * across - LIGHT[1] * down) / np.sqrt(1 + across**2 + down**2)
+    return np.where(inside, shading.ink * (1 - 0.85 * np.clip(bright, 0, 1)), 0).astype(np.float32)
+
+
+def _contours(triangles: Points, dark: Points, shading: Shading) -> Points:
+    """Lines (K, 2, 3) in which planes cut the triangles, those that are dark enough, in pieces."""
+    heights = triangles @ shading.across / shading.spacing + 0.382
+    one, two, three = heights.T
+    low = np.ceil(np.minimum(np.minimum(one, two), three)).astype(np.int64)
+    high = np.floor(np.maximum(np.maximum(one, two), three)).astype(np.int64)
+    counts = np.maximum(high - low + 1, 0)
+    owner = np.repeat(np.arange(len(triangles)), counts)
+    plane = low[owner] + ramp(counts)
+    drawn = dark[owner] > LEVELS[plane % 4]
+    owner, plane = owner[drawn], plane[drawn]
+    above = heights[owner] - plane[:, None]
+    others = np.roll(above, -1, axis=1)
+    crosses = (above >= 0) != (others >= 0)
+    keep = crosses.sum(axis=1) == 2
+    owner, above, others, crosses = owner[keep], above[keep], others[keep], crosses[keep]
+    share = np.where(crosses, above, 0) / np.where(crosses, above - others, 1)
+    corners = triangles[owner]
+    points = corners + share[:, :, None] * (np.roll(corners, -1, axis=1) - corners)
+    picked = np.argsort(~crosses, axis=1, kind="stable")[:, :2]
+    return _in_pieces(np.take_along_axis(points, picked[:, :, None], axis=1))
+
+
+def _in_pieces(ends: Points) -> Points:
+    way = ends[:, 1] - ends[:, 0]
+    counts = np.maximum(np.ceil(np.linalg.norm(way, axis=1) / PIECE), 1).astype(np.int64)
+    owner, step = np.repeat(np.arange(len(ends)), counts), ramp(counts)[:, None]
+    start = ends[owner, 0] + way[owner] * (step / counts[owner][:, None])
+    return np.stack([start, start + way[owner] / counts[owner][:, None]], axis=1)
+
+
+def _dots(triangles: Points, dark: Points, shading: Shading) -> Points:
+    """Dots (K, 2, 3), lines without length, spread over the triangles as densely as they are dark."""
+    sides = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    wanted = np.linalg.norm(sides, axis=1) / 2 * np.clip(dark - 0.2, 0, 1) * 0.7 / shading.spacing**2
+    places = np.cumsum(wanted)
+    ends = np.floor(places).astype(np.int64)
+    counts = np.diff(ends, prepend=0)
+    owner = np.repeat(np.arange(len(triangles)), counts)
+    number = np.arange(len(owner))
+    one, other = (number * 0.7548776662) % 1, (number * 0.5698402910) % 1  # the R2 sequence: even without a pattern
+    one, other = np.where(one + other > 1, 1 - one, one), np.where(one + other > 1, 1 - other, other)
+    corners = triangles[owner]
+    spots = (
+        corners[:, 0]
+        + one[:, None] * (corners[:, 1] - corners[:, 0])
+        + other[:, None] * (corners[:, 2] - corners[:, 0])
+    )
+    return np.stack([spots, spots], axis=1)
+
+
+def _comes(points: Points, shading: Shading) -> NDArray[np.bool_]:
+    """Whether shading comes at a point: waves over space, cut so that about `amount` of it is shaded."""
+    waves = np.sin(points @ shading.waves + shading.waves[0]).sum(axis=1)
+    return waves > 2.6 * (0.5 - shading.amount)
