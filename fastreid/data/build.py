@@ -15,7 +15,7 @@ from fastreid.data.datasets.drawn import GeneratedStream
 from fastreid.data.datasets.folder import Folder, Lists
 from fastreid.data.datasets.generated import Generated
 from fastreid.data.datasets.joined import joined, overlap
-from fastreid.data.generated import Collection
+from fastreid.data.generated import Collection as GeneratedCollection
 from fastreid.data.loading import CPU, Sampler, TestLoader, TrainLoader, Workers
 from fastreid.data.pages.build import build_bad_drawings, build_reader, data_root
 from fastreid.data.samplers.complete import CompleteIdentitySampler
@@ -252,9 +252,9 @@ def _path(path: str, key: str) -> Path:
     return Path(path).expanduser()
 
 
-def _collection(cfg: CfgNode) -> Collection:
+def _collection(cfg: CfgNode) -> GeneratedCollection:
     given = cfg.DATASETS.GENERATED
-    return Collection(
+    return GeneratedCollection(
         given.SEED, given.NUM_TRAIN_PATENTS, given.NUM_TEST_PATENTS, size_px=given.SIZE_PX, disjoint=given.DISJOINT
     )
 
