@@ -205,7 +205,10 @@ _C.SOLVER.OPT_ARGS = Node(new_allowed=True)  # further arguments of that class b
 _C.SOLVER.MAX_EPOCH = 120  # epochs; one is training drawings // IMS_PER_BATCH iterations
 _C.SOLVER.IMS_PER_BATCH = 64  # drawings a step, over all devices
 _C.SOLVER.BASE_LR = 3e-4  # learning rate after warm-up
+_C.SOLVER.BASE_BATCH = 0  # drawings a step that BASE_LR is for: it grows with IMS_PER_BATCH; 0: as it is (ours)
 _C.SOLVER.HEADS_LR_FACTOR = 1.0  # times BASE_LR for the head
+_C.SOLVER.LAYER_DECAY = 1.0  # times BASE_LR for each stage of the backbone down from the head (ours)
+_C.SOLVER.STAGE_FACTORS = Node(new_allowed=True)  # times BASE_LR for a stage by name, before LAYER_DECAY's (ours)
 _C.SOLVER.BIAS_LR_FACTOR = 1.0  # times BASE_LR for biases
 _C.SOLVER.MOMENTUM = 0.9  # of SGD
 _C.SOLVER.NESTEROV = False  # of SGD
