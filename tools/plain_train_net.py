@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> None:
         cfg.DATALOADER.LOOK_ALIKES,
         cfg.MODEL.HEADS.CLASS_SHARE < 1,
         cfg.TEST.PRECISE_BN.ENABLED,
+        cfg.SOLVER.STOP_AFTER,
+        cfg.SOLVER.KEEP_BEST,
         args.num_gpus * args.num_machines > 1,
         args.resume,
         args.eval_only,
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     if any(left_out):
         raise InputError(
             "the plain run has no SOLVER.AMP on a GPU or in bfloat16, ACCUMULATE, AVERAGE, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.LOOK_ALIKES, MODEL.HEADS.CLASS_SHARE, "
-            "TEST.PRECISE_BN, --num-gpus, --resume or --eval-only; use tools/train_net.py"
+            "TEST.PRECISE_BN, STOP_AFTER, KEEP_BEST, --num-gpus, --resume or --eval-only; use tools/train_net.py"
         )
     default_setup(cfg, args)
     device = device_of(cfg)

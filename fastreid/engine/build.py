@@ -30,6 +30,7 @@ from fastreid.engine.hooks import (
     write_bad_step,
 )
 from fastreid.engine.look_alikes import RenewLookAlikes
+from fastreid.engine.selection import BestModels, EarlyStop, set_aside
 from fastreid.engine.setup import device_of, write_config
 from fastreid.engine.step import BadStep, Clip, TrainStep
 from fastreid.engine.tester import input_sheet
@@ -65,6 +66,7 @@ class DefaultTrainer:
         self.progress = Progress()
         _check_look_alikes(cfg)
         _check_parts(cfg)
+        _check_stop(cfg)
         self.bad = build_bad_drawings(cfg)
         _check_features(cfg, self.device)
         self.drawings, tests = data or build_datasets(cfg)
@@ -109,6 +111,7 @@ class DefaultTrainer:
         start_from(self.cfg, self.model)
         if comm.is_main():
             self.checkpointer.set_aside()
+            set_aside(self.cfg.OUTPUT_DIR)
 
     def train(self) -> dict[str, float]:
         """Train to the end; returns the best score by the name of TEST.SELECT_BY."""
@@ -118,6 +121,10 @@ class DefaultTrainer:
         if loop.iteration >= loop.max_iterations:
             get_logger().log(RESULT, f"the run is finished: all {loop.max_epochs} epochs are done")
             return {self.cfg.TEST.SELECT_BY: self.progress.best}
+        if self.progress.ended and self.progress.num_worse >= self.cfg.SOLVER.STOP_AFTER > 0:
+            get_logger().log(RESULT, f"the run is finished: SOLVER.STOP_AFTER ended it after {loop.epoch} epochs")
+            return {self.cfg.TEST.SELECT_BY: self.progress.best}
+        self.progress.ended = False
         fill_if_cached(self.cfg, *lists_of(self.testers), training=self.drawings, bad=self.bad)
         try:
             loop.run()
@@ -152,7 +159,8 @@ class DefaultTrainer:
         )
 
     def _hooks(self) -> list[Hook]:
-        cfg, progress = self.cfg, self.progress
+        cfg, progress, checkpoints = self.cfg, self.progress, self.cfg.SOLVER.CHECKPOINT_PERIOD
+        best = BestModels(self.checkpointer, progress, num=cfg.SOLVER.KEEP_BEST, period=checkpoints)
         where = {"iteration": progress.iteration, "iters_per_epoch": self.loader.iters_per_epoch}
         writers = build_writers(cfg, **where) if comm.is_main() else []
         metrics = WriteMetrics(writers, progress, period=cfg.SOLVER.LOG_PERIOD)
@@ -164,10 +172,14 @@ class DefaultTrainer:
             checkpointer=self.checkpointer,
             metrics=metrics,
             num_points=cfg.TEST.PROJECTOR,
+            best=best if cfg.SOLVER.KEEP_BEST else None,
         )
         heads = self.model.get_submodule("heads")
         draw = [DrawClasses(heads, cfg.SEED)] if isinstance(heads, EmbeddingHead) else []
         precise = [PreciseBatchNorm(self._measuring_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
+        precise = precise if cfg.TEST.PRECISE_BN.ENABLED else []
+        again = [*precise, evaluate] if precise else []
+        stop = EarlyStop(progress, patience=cfg.SOLVER.STOP_AFTER, period=cfg.TEST.EVAL_PERIOD, again=again)
         renew = RenewLookAlikes(
             progress,
             period=cfg.TEST.EVAL_PERIOD,
@@ -184,12 +196,14 @@ class DefaultTrainer:
             CheckWeightsMove(),
             *build_watch(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)),
             ShowInputs(metrics, input_sheet),
-            *(precise if cfg.TEST.PRECISE_BN.ENABLED else []),
+            *precise,
             evaluate,
+            *([stop] if cfg.SOLVER.STOP_AFTER else []),
             *([renew] if cfg.DATALOADER.LOOK_ALIKES else []),
             metrics,
             *(writer for writer in writers if isinstance(writer, Hook)),
-            SaveCheckpoints(self.checkpointer, progress, period=cfg.SOLVER.CHECKPOINT_PERIOD),
+            SaveCheckpoints(self.checkpointer, progress, period=checkpoints),
+            *([best] if cfg.SOLVER.KEEP_BEST else []),
             StopOnSignal(self.checkpointer, progress),
         ]
 
@@ -279,6 +293,14 @@ def _check_features(cfg: CfgNode, device: torch.device) -> None:
     """Refuse what the first evaluation could not make features with."""
     build_test_transforms(cfg)
     kind_for_features(cfg.TEST.NETWORK_PRECISION, device)
+
+
+def _check_stop(cfg: CfgNode) -> None:
+    if cfg.SOLVER.STOP_AFTER and not cfg.TEST.EVAL_PERIOD:
+        raise InputError(
+            f"SOLVER.STOP_AFTER is {cfg.SOLVER.STOP_AFTER} evaluations and TEST.EVAL_PERIOD 0: there is one, at the end; "
+            "set EVAL_PERIOD to 1 or more, or STOP_AFTER to 0"
+        )
 
 
 def _average(cfg: CfgNode, model: nn.Module, iters_per_epoch: int) -> WeightAverage | None:
