@@ -202,6 +202,7 @@ _C.DATALOADER.SET_WEIGHT = []  # weights of SetReWeightSampler (accepted)
 _C.SOLVER = Node()
 _C.SOLVER.OPT = "Adam"  # SGD or any class of torch.optim
 _C.SOLVER.OPT_ARGS = Node(new_allowed=True)  # further arguments of that class by name, such as betas (ours)
+_C.SOLVER.FUSED = "auto"  # the optimizer's step as one kernel: auto (on CUDA, where torch has it), always, never (ours)
 _C.SOLVER.MAX_EPOCH = 120  # epochs; one is training drawings // IMS_PER_BATCH iterations
 _C.SOLVER.IMS_PER_BATCH = 64  # drawings a step, over all devices
 _C.SOLVER.BASE_LR = 3e-4  # learning rate after warm-up

@@ -176,6 +176,7 @@ RULES: dict[str, Rule] = {
     "DATALOADER.LOOK_ALIKES": SHARE,
     "DATALOADER.NUM_WORKERS": Rule(0, 1024),
     "DATALOADER.TIMEOUT_S": NONE_OR_MORE,
+    "SOLVER.FUSED": Rule(choices=("auto", "always", "never")),
     "SOLVER.MAX_EPOCH": COUNT,
     "SOLVER.IMS_PER_BATCH": COUNT,
     "SOLVER.AMP.DTYPE": Rule(choices=("float16", "bfloat16")),

@@ -46,6 +46,7 @@ MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on w
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.FUSED",
     "SOLVER.KEEP_BEST",
     "SOLVER.LOG_PERIOD",
     "SOLVER.MAX_EPOCH",
@@ -60,6 +61,7 @@ RESULT_FOLLOWS = (  # those of them from which the last weights, or what a test 
     "MODEL.BACKBONE.PRETRAIN",
     "MODEL.WEIGHTS",
     "SOLVER.MAX_EPOCH",
+    "SOLVER.STOP_AFTER",
     "TEST.",
 )
 

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastreid.engine.arithmetic import autocast
 from fastreid.engine.average import WeightAverage
+from fastreid.solver.fused import with_own_fusing
 from fastreid.structures import Batch
 from fastreid.utils import comm
 from fastreid.utils.errors import NumbersError
@@ -158,7 +159,7 @@ class TrainStep:
         return state if self.average is None else {**state, "average": self.average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(with_own_fusing(state["optimizer"], self.optimizer))
         self.scaler.load_state_dict(state["scaler"])
         self._skipped, self._skipped_in_a_row = state.get("skipped", [0, 0])  # older checkpoints do not count them
         if self.average is not None:

@@ -1,11 +1,12 @@
 """The door of the solver room: optimizer and schedule from the config."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from fastreid.solver.fused import fusing
 from fastreid.solver.parameters import ParameterRates, parameter_groups
 from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Schedule, Warmup
 from fastreid.solver.stages import stage_factors
@@ -55,7 +56,7 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     arguments = dict(cfg.SOLVER.OPT_ARGS)
     if cfg.SOLVER.OPT == "SGD":
         arguments = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV, **arguments}
-    return make_optimizer(cfg.SOLVER.OPT, parameter_groups(model, rates), arguments)
+    return make_optimizer(cfg.SOLVER.OPT, parameter_groups(model, rates), arguments, fused=cfg.SOLVER.FUSED)
 
 
 def base_lr(cfg) -> float:
@@ -70,8 +71,10 @@ def base_lr(cfg) -> float:
     return given * num / base
 
 
-def make_optimizer(name: str, groups: Iterable[dict], arguments: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """Any class of torch.optim by name; an argument the class does not take is refused."""
+def make_optimizer(
+    name: str, groups: Sequence[dict], arguments: Mapping[str, Any], *, fused: str = "never"
+) -> torch.optim.Optimizer:
+    """Any class of torch.optim by name, `fused` auto, always or never; an argument the class does not take is refused."""
     if name in OTHER_KIND:
         raise InputError(f"SOLVER.OPT: {name} {OTHER_KIND[name]}; choose another, such as Adam or SGD")
     known = {
@@ -81,7 +84,8 @@ def make_optimizer(name: str, groups: Iterable[dict], arguments: Mapping[str, An
     }
     if name not in known:
         raise InputError(f"SOLVER.OPT: torch.optim has no optimizer '{name}'.{suggest(name, known)}")
+    device = groups[0]["params"][0].device if groups else torch.device("cpu")
     try:
-        return known[name](groups, **arguments)
-    except (TypeError, ValueError) as error:
+        return known[name](groups, **fusing(known[name], arguments, when=fused, device=device))
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"SOLVER.OPT_ARGS: {name} refuses {dict(arguments)}: {error}")
