@@ -14,6 +14,8 @@ _C.CUDNN_BENCHMARK = False  # let cuDNN try its convolution kernels and keep the
 
 _C.MODEL = Node()
 _C.MODEL.DEVICE = "cuda"  # cuda, cuda:N or cpu; never switched in silence
+_C.MODEL.COMPILE = False  # let torch.compile make the network's code: minutes at the start, faster steps (ours)
+_C.MODEL.CHANNELS_LAST = False  # keep the channels of a place side by side in memory; faster on some devices (ours)
 _C.MODEL.META_ARCHITECTURE = "Baseline"  # the whole network; see META_ARCHITECTURES in fastreid/modeling/build.py
 _C.MODEL.FREEZE_LAYERS = []  # top-level children (such as backbone) that stay fixed for SOLVER.FREEZE_ITERS
 _C.MODEL.QUEUE_SIZE = 8192  # length of the MoCo queue (accepted)

@@ -13,8 +13,7 @@ from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.loading import TrainLoader
 from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
 from fastreid.data.transforms.build import build_test_transforms
-from fastreid.engine.arithmetic import kind_for_features, kind_for_training
-from fastreid.engine.average import WeightAverage
+from fastreid.engine.arithmetic import kind_for_features
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.evaluating import Evaluate, PreciseBatchNorm
 from fastreid.engine.extraction.build import CLASSIFIER
@@ -31,18 +30,19 @@ from fastreid.engine.hooks import (
 )
 from fastreid.engine.look_alikes import RenewLookAlikes
 from fastreid.engine.selection import BestModels, EarlyStop, set_aside
-from fastreid.engine.setup import device_of, write_config
-from fastreid.engine.step import BadStep, Clip, TrainStep
+from fastreid.engine.setup import device_of, placed, write_config
+from fastreid.engine.step import BadStep
+from fastreid.engine.stepping.build import build_step
 from fastreid.engine.tester import input_sheet
 from fastreid.engine.testing.build import build_testers, lists_of
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.watching.build import build_watch, build_writers
 from fastreid.evaluation.metrics import check_score
 from fastreid.modeling import build_model
-from fastreid.modeling.build import build_losses, load_start_weights
+from fastreid.modeling.build import load_start_weights
 from fastreid.modeling.heads import EmbeddingHead
 from fastreid.modeling.weights import load_state, model_state, read_weights
-from fastreid.solver.build import build_optimizer, build_schedule
+from fastreid.solver.build import build_schedule
 from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault, InputError
@@ -65,7 +65,6 @@ class DefaultTrainer:
         self.device = device_of(cfg)
         self.progress = Progress()
         _check_look_alikes(cfg)
-        _check_parts(cfg)
         _check_stop(cfg)
         self.bad = build_bad_drawings(cfg)
         _check_features(cfg, self.device)
@@ -73,20 +72,11 @@ class DefaultTrainer:
         _check_selection(cfg, next(iter(tests.values())))
         self.loader = self._loader_from(0)
         self.testers = build_testers(cfg, tests, training=self.drawings, bad=self.bad)
-        self.model = build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)).to(self.device)
+        self.model = placed(cfg, build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)))
         self.schedule = build_schedule(cfg, self.loader.iters_per_epoch)
         self.frozen = FreezeLayers(cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
         self.frozen.check(self.model)
-        self.step = TrainStep(
-            self.model,
-            build_optimizer(cfg, self.model),
-            device=self.device,
-            dtype=kind_for_training(cfg.SOLVER.AMP.DTYPE, self.device) if cfg.SOLVER.AMP.ENABLED else None,
-            accumulate=cfg.SOLVER.ACCUMULATE,
-            clip=_clip(cfg),
-            average=_average(cfg, self.model, self.loader.iters_per_epoch),
-            all_learn=any(term.sees == "logits" for term in build_losses(cfg)),
-        )
+        self.step = build_step(cfg, self.model, iters_per_epoch=self.loader.iters_per_epoch)
         self.checkpointer = Checkpointer(
             cfg.OUTPUT_DIR,
             self.step,
@@ -281,14 +271,6 @@ def _check_look_alikes(cfg: CfgNode) -> None:
         )
 
 
-def _check_parts(cfg: CfgNode) -> None:
-    num = cfg.SOLVER.IMS_PER_BATCH // comm.world_size()
-    if num < 2 * cfg.SOLVER.ACCUMULATE:
-        raise InputError(
-            f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE} and a device has {num} drawings a step; a part needs 2 at least"
-        )
-
-
 def _check_features(cfg: CfgNode, device: torch.device) -> None:
     """Refuse what the first evaluation could not make features with."""
     build_test_transforms(cfg)
@@ -301,21 +283,3 @@ def _check_stop(cfg: CfgNode) -> None:
             f"SOLVER.STOP_AFTER is {cfg.SOLVER.STOP_AFTER} evaluations and TEST.EVAL_PERIOD 0: there is one, at the end; "
             "set EVAL_PERIOD to 1 or more, or STOP_AFTER to 0"
         )
-
-
-def _average(cfg: CfgNode, model: nn.Module, iters_per_epoch: int) -> WeightAverage | None:
-    given = cfg.SOLVER.AVERAGE
-    if given.METHOD == "none":
-        return None
-    if given.START_EPOCH >= cfg.SOLVER.MAX_EPOCH:
-        raise InputError(
-            f"SOLVER.AVERAGE.START_EPOCH is {given.START_EPOCH} and MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}, so nothing would be "
-            "averaged; lower it"
-        )
-    start = given.START_EPOCH * iters_per_epoch
-    return WeightAverage(model, method=given.METHOD, decay=given.DECAY, start=start, iters_per_epoch=iters_per_epoch)
-
-
-def _clip(cfg: CfgNode) -> Clip | None:
-    clip = cfg.SOLVER.CLIP_GRADIENTS
-    return Clip(clip.CLIP_TYPE, clip.CLIP_VALUE, norm_type=clip.NORM_TYPE) if clip.ENABLED else None

@@ -43,6 +43,8 @@ MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on w
     "INPUT.ON_BAD_IMAGE",  # a run that a bad image stopped has met none before
     "MODEL.BACKBONE.PRETRAIN",
     "MODEL.BACKBONE.RECOMPUTE",
+    "MODEL.CHANNELS_LAST",
+    "MODEL.COMPILE",
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "SOLVER.CHECKPOINT_PERIOD",
