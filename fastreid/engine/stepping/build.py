@@ -1,16 +1,26 @@
 """From a config to the step of a run: how it accumulates, clips, averages and calls the network."""
 
+from collections.abc import Iterator
+
+import numpy as np
 from torch import nn
 
 from fastreid.config import CfgNode
+from fastreid.data.build import build_datasets
+from fastreid.data.transforms.build import build_train_transforms
 from fastreid.engine.arithmetic import kind_for_training
 from fastreid.engine.average import WeightAverage
-from fastreid.engine.setup import device_of
+from fastreid.engine.batch_size import Trial, doubled, find_batch_size, free_memory_mb, measure_step
+from fastreid.engine.setup import device_of, placed
 from fastreid.engine.step import Clip, TrainStep
+from fastreid.modeling import build_model
 from fastreid.modeling.build import build_losses
 from fastreid.solver.build import build_optimizer
+from fastreid.structures import Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
+
+BLANK_PAGE_PX = (2200, 1700)  # height and width of a page as patent offices scan them
 
 
 def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> TrainStep:
@@ -32,6 +42,42 @@ def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> Train
         all_learn=any(term.sees == "logits" for term in build_losses(cfg)),
         compiled=cfg.MODEL.COMPILE,
     )
+
+
+def batch_size_trials(
+    cfg: CfgNode, *, most: int = 4096, num_steps: int = 3, memory_mb: float | None = None
+) -> Iterator[Trial]:
+    """Try batches of 2, 4, 8 ... patents of NUM_INSTANCE drawings, each time ACCUMULATE parts of that, until one does
+    not fit.
+
+    Args:
+        cfg: settings; the training list tells how many patents the head has.
+        most: drawings a step at the most; never more than the list has.
+        num_steps: that are timed of each size, after one that warms up.
+        memory_mb: MiB a run may hold; nine tenths of what is free when None.
+    """
+    drawings, _ = build_datasets(cfg)
+    num_patents = len({drawing.patent for drawing in drawings})
+    num_instance, device = cfg.DATALOADER.NUM_INSTANCE, device_of(cfg)
+    num_classes = cfg.MODEL.HEADS.NUM_CLASSES or num_patents
+    step = build_step(cfg, placed(cfg, build_model(cfg, num_classes=num_classes)), iters_per_epoch=1)
+    page = np.full(BLANK_PAGE_PX, 255, np.uint8)
+    blank = Drawing("", "a blank page", "")
+    image = build_train_transforms(cfg, donors=[blank], read=lambda _: page)(page)
+
+    def measure(size: int) -> tuple[float, float]:
+        return measure_step(
+            step,
+            size,
+            num_instance=num_instance,
+            num_classes=num_classes,
+            image_px=(image.shape[1], image.shape[2]),
+            num_steps=num_steps,
+        )
+
+    sizes = doubled(2 * num_instance * cfg.SOLVER.ACCUMULATE, min(most, len(drawings), num_patents * num_instance))
+    budget_mb = 0.9 * free_memory_mb(device) if memory_mb is None else memory_mb
+    yield from find_batch_size(sizes, measure, budget_mb=budget_mb)
 
 
 def _check_parts(cfg: CfgNode) -> None:
