@@ -111,7 +111,7 @@ def _filled(images: Tensor, num: int) -> Tensor:
 
     A copy in any case: compiled code tells tensors that were made in inference mode from others.
     """
-    return torch.cat([images, images[:1].expand(num - len(images), -1, -1, -1)])
+    return torch.cat([images, images[:1].expand(max(num - len(images), 0), -1, -1, -1)])
 
 
 def features_of(model: Network, images: Tensor, *, flip: bool = False, dtype: torch.dtype | None = None) -> Tensor:
