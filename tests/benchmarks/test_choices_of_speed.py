@@ -73,7 +73,7 @@ def test_training_by_each_choice(depth, kind, capsys):
         cfg = config(depth, kind, words)
         step = build_step(cfg, network(cfg), iters_per_epoch=1)
         works[name] = lambda step=step: step(batch)
-    told(f"training R{depth}-IBN-NL in {kind}", works, capsys)
+    told(f"training R{depth} of the patent config in {kind}", works, capsys)
 
 
 @pytest.mark.benchmark
@@ -89,7 +89,7 @@ def test_features_by_each_choice(depth, kind, capsys):
             model = network(cfg)
             calls = Calls(lambda model=model: model, compiled=cfg.MODEL.COMPILE)
             works[name] = lambda model=model, calls=calls: features(model, calls, dtype)
-    told(f"features of R{depth}-IBN-NL in {kind}", works, capsys)
+    told(f"features of R{depth} of the patent config in {kind}", works, capsys)
 
 
 def features(model, calls, dtype):
