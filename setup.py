@@ -81,6 +81,7 @@ setup(
             "fastreid-tune-postprocessing = fastreid_tools.tune_postprocessing:cli",
             "fastreid-check-data = fastreid_tools.check_data:cli",
             "fastreid-prepare = fastreid_tools.prepare:cli",
+            "fastreid-find-batch-size = fastreid_tools.find_batch_size:cli",
             "fastreid-make-drawings = fastreid_tools.make_drawings:cli",
             "fastreid-compare-runs = fastreid_tools.compare_runs:cli",
             "fastreid-show-augmentations = fastreid_tools.show_augmentations:cli",

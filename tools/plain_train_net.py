@@ -19,7 +19,7 @@ from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
 from fastreid.engine import default_setup
 from fastreid.engine.build import num_classes_of, start_from
 from fastreid.engine.command import start
-from fastreid.engine.setup import device_of, load_config
+from fastreid.engine.setup import device_of, load_config, placed
 from fastreid.engine.testing.build import build_testers
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, build_schedule
@@ -41,6 +41,9 @@ def run(args: argparse.Namespace) -> None:
         cfg.DATALOADER.LOOK_ALIKES,
         cfg.MODEL.HEADS.CLASS_SHARE < 1,
         cfg.TEST.PRECISE_BN.ENABLED,
+        cfg.MODEL.COMPILE,
+        cfg.SOLVER.STOP_AFTER,
+        cfg.SOLVER.KEEP_BEST,
         args.num_gpus * args.num_machines > 1,
         args.resume,
         args.eval_only,
@@ -48,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     if any(left_out):
         raise InputError(
             "the plain run has no SOLVER.AMP on a GPU or in bfloat16, ACCUMULATE, AVERAGE, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.LOOK_ALIKES, MODEL.HEADS.CLASS_SHARE, "
-            "TEST.PRECISE_BN, --num-gpus, --resume or --eval-only; use tools/train_net.py"
+            "TEST.PRECISE_BN, MODEL.COMPILE, SOLVER.STOP_AFTER, KEEP_BEST, --num-gpus, --resume or --eval-only; use tools/train_net.py"
         )
     default_setup(cfg, args)
     device = device_of(cfg)
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     drawings, tests = build_datasets(cfg)
     bad = build_bad_drawings(cfg)
     loader = build_train_loader(cfg, drawings, device=device, bad=bad)
-    model = build_model(cfg, num_classes=num_classes_of(cfg, loader.num_classes)).to(device)
+    model = placed(cfg, build_model(cfg, num_classes=num_classes_of(cfg, loader.num_classes)))
     start_from(cfg, model)
     optimizer = build_optimizer(cfg, model)
     schedule = build_schedule(cfg, loader.iters_per_epoch)

@@ -14,6 +14,8 @@ _C.CUDNN_BENCHMARK = False  # let cuDNN try its convolution kernels and keep the
 
 _C.MODEL = Node()
 _C.MODEL.DEVICE = "cuda"  # cuda, cuda:N or cpu; never switched in silence
+_C.MODEL.COMPILE = False  # let torch.compile make the network's code: minutes at the start, faster steps (ours)
+_C.MODEL.CHANNELS_LAST = False  # keep the channels of a place side by side in memory; faster on some devices (ours)
 _C.MODEL.META_ARCHITECTURE = "Baseline"  # the whole network; see META_ARCHITECTURES in fastreid/modeling/build.py
 _C.MODEL.FREEZE_LAYERS = []  # top-level children (such as backbone) that stay fixed for SOLVER.FREEZE_ITERS
 _C.MODEL.QUEUE_SIZE = 8192  # length of the MoCo queue (accepted)
@@ -203,10 +205,14 @@ _C.DATALOADER.SET_WEIGHT = []  # weights of SetReWeightSampler (accepted)
 _C.SOLVER = Node()
 _C.SOLVER.OPT = "Adam"  # SGD or any class of torch.optim
 _C.SOLVER.OPT_ARGS = Node(new_allowed=True)  # further arguments of that class by name, such as betas (ours)
+_C.SOLVER.FUSED = "auto"  # the optimizer's step as one kernel: auto (on CUDA, where torch has it), always, never (ours)
 _C.SOLVER.MAX_EPOCH = 120  # epochs; one is training drawings // IMS_PER_BATCH iterations
 _C.SOLVER.IMS_PER_BATCH = 64  # drawings a step, over all devices
 _C.SOLVER.BASE_LR = 3e-4  # learning rate after warm-up
+_C.SOLVER.BASE_BATCH = 0  # drawings a step that BASE_LR is for: it grows with IMS_PER_BATCH; 0: as it is (ours)
 _C.SOLVER.HEADS_LR_FACTOR = 1.0  # times BASE_LR for the head
+_C.SOLVER.LAYER_DECAY = 1.0  # times BASE_LR for each stage of the backbone down from the head (ours)
+_C.SOLVER.STAGE_FACTORS = Node(new_allowed=True)  # times BASE_LR for a stage by name, before LAYER_DECAY's (ours)
 _C.SOLVER.BIAS_LR_FACTOR = 1.0  # times BASE_LR for biases
 _C.SOLVER.MOMENTUM = 0.9  # of SGD
 _C.SOLVER.NESTEROV = False  # of SGD
@@ -225,6 +231,8 @@ _C.SOLVER.FREEZE_ITERS = 0  # iterations for which MODEL.FREEZE_LAYERS stay fixe
 _C.SOLVER.CHECKPOINT_PERIOD = 20  # epochs between checkpoints
 _C.SOLVER.LOG_PERIOD = 200  # iterations between lines of console, metrics.json and TensorBoard (ours)
 _C.SOLVER.WATCH_PERIOD = 100  # iterations that trouble, such as collapse, lasts before it is told; 0: never (ours)
+_C.SOLVER.STOP_AFTER = 0  # evaluations in a row without a better TEST.SELECT_BY that end the run; 0: none do (ours)
+_C.SOLVER.KEEP_BEST = 0  # models kept by TEST.SELECT_BY, each in a file of its own beside model_best.pth (ours)
 _C.SOLVER.AMP = Node()
 _C.SOLVER.AMP.ENABLED = False  # mixed precision: 16-bit products; losses stay float32
 _C.SOLVER.AMP.DTYPE = "float16"  # float16 (with loss scaling; a CPU stays in float32) or bfloat16 (ours)

@@ -13,8 +13,7 @@ from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.loading import TrainLoader
 from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
 from fastreid.data.transforms.build import build_test_transforms
-from fastreid.engine.arithmetic import kind_for_features, kind_for_training
-from fastreid.engine.average import WeightAverage
+from fastreid.engine.arithmetic import kind_for_features
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.evaluating import Evaluate, PreciseBatchNorm
 from fastreid.engine.extraction.build import CLASSIFIER
@@ -30,18 +29,20 @@ from fastreid.engine.hooks import (
     write_bad_step,
 )
 from fastreid.engine.look_alikes import RenewLookAlikes
-from fastreid.engine.setup import device_of, write_config
-from fastreid.engine.step import BadStep, Clip, TrainStep
+from fastreid.engine.selection import BestModels, EarlyStop, set_aside
+from fastreid.engine.setup import device_of, placed, write_config
+from fastreid.engine.step import BadStep
+from fastreid.engine.stepping.build import build_step
 from fastreid.engine.tester import input_sheet
 from fastreid.engine.testing.build import build_testers, lists_of
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.watching.build import build_watch, build_writers
 from fastreid.evaluation.metrics import check_score
 from fastreid.modeling import build_model
-from fastreid.modeling.build import build_losses, load_start_weights
+from fastreid.modeling.build import load_start_weights
 from fastreid.modeling.heads import EmbeddingHead
 from fastreid.modeling.weights import load_state, model_state, read_weights
-from fastreid.solver.build import build_optimizer, build_schedule
+from fastreid.solver.build import build_schedule
 from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault, InputError
@@ -64,27 +65,18 @@ class DefaultTrainer:
         self.device = device_of(cfg)
         self.progress = Progress()
         _check_look_alikes(cfg)
-        _check_parts(cfg)
+        _check_stop(cfg)
         self.bad = build_bad_drawings(cfg)
         _check_features(cfg, self.device)
         self.drawings, tests = data or build_datasets(cfg)
         _check_selection(cfg, next(iter(tests.values())))
         self.loader = self._loader_from(0)
         self.testers = build_testers(cfg, tests, training=self.drawings, bad=self.bad)
-        self.model = build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)).to(self.device)
+        self.model = placed(cfg, build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)))
         self.schedule = build_schedule(cfg, self.loader.iters_per_epoch)
         self.frozen = FreezeLayers(cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
         self.frozen.check(self.model)
-        self.step = TrainStep(
-            self.model,
-            build_optimizer(cfg, self.model),
-            device=self.device,
-            dtype=kind_for_training(cfg.SOLVER.AMP.DTYPE, self.device) if cfg.SOLVER.AMP.ENABLED else None,
-            accumulate=cfg.SOLVER.ACCUMULATE,
-            clip=_clip(cfg),
-            average=_average(cfg, self.model, self.loader.iters_per_epoch),
-            all_learn=any(term.sees == "logits" for term in build_losses(cfg)),
-        )
+        self.step = build_step(cfg, self.model, iters_per_epoch=self.loader.iters_per_epoch)
         self.checkpointer = Checkpointer(
             cfg.OUTPUT_DIR,
             self.step,
@@ -109,6 +101,7 @@ class DefaultTrainer:
         start_from(self.cfg, self.model)
         if comm.is_main():
             self.checkpointer.set_aside()
+            set_aside(self.cfg.OUTPUT_DIR)
 
     def train(self) -> dict[str, float]:
         """Train to the end; returns the best score by the name of TEST.SELECT_BY."""
@@ -118,6 +111,10 @@ class DefaultTrainer:
         if loop.iteration >= loop.max_iterations:
             get_logger().log(RESULT, f"the run is finished: all {loop.max_epochs} epochs are done")
             return {self.cfg.TEST.SELECT_BY: self.progress.best}
+        if self.progress.ended and self.progress.num_worse >= self.cfg.SOLVER.STOP_AFTER > 0:
+            get_logger().log(RESULT, f"the run is finished: SOLVER.STOP_AFTER ended it after {loop.epoch} epochs")
+            return {self.cfg.TEST.SELECT_BY: self.progress.best}
+        self.progress.ended = False
         fill_if_cached(self.cfg, *lists_of(self.testers), training=self.drawings, bad=self.bad)
         try:
             loop.run()
@@ -152,7 +149,8 @@ class DefaultTrainer:
         )
 
     def _hooks(self) -> list[Hook]:
-        cfg, progress = self.cfg, self.progress
+        cfg, progress, checkpoints = self.cfg, self.progress, self.cfg.SOLVER.CHECKPOINT_PERIOD
+        best = BestModels(self.checkpointer, progress, num=cfg.SOLVER.KEEP_BEST, period=checkpoints)
         where = {"iteration": progress.iteration, "iters_per_epoch": self.loader.iters_per_epoch}
         writers = build_writers(cfg, **where) if comm.is_main() else []
         metrics = WriteMetrics(writers, progress, period=cfg.SOLVER.LOG_PERIOD)
@@ -164,10 +162,14 @@ class DefaultTrainer:
             checkpointer=self.checkpointer,
             metrics=metrics,
             num_points=cfg.TEST.PROJECTOR,
+            best=best if cfg.SOLVER.KEEP_BEST else None,
         )
         heads = self.model.get_submodule("heads")
         draw = [DrawClasses(heads, cfg.SEED)] if isinstance(heads, EmbeddingHead) else []
         precise = [PreciseBatchNorm(self._measuring_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
+        precise = precise if cfg.TEST.PRECISE_BN.ENABLED else []
+        again = [*precise, evaluate] if precise else []
+        stop = EarlyStop(progress, patience=cfg.SOLVER.STOP_AFTER, period=cfg.TEST.EVAL_PERIOD, again=again)
         renew = RenewLookAlikes(
             progress,
             period=cfg.TEST.EVAL_PERIOD,
@@ -184,12 +186,14 @@ class DefaultTrainer:
             CheckWeightsMove(),
             *build_watch(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)),
             ShowInputs(metrics, input_sheet),
-            *(precise if cfg.TEST.PRECISE_BN.ENABLED else []),
+            *precise,
             evaluate,
+            *([stop] if cfg.SOLVER.STOP_AFTER else []),
             *([renew] if cfg.DATALOADER.LOOK_ALIKES else []),
             metrics,
             *(writer for writer in writers if isinstance(writer, Hook)),
-            SaveCheckpoints(self.checkpointer, progress, period=cfg.SOLVER.CHECKPOINT_PERIOD),
+            SaveCheckpoints(self.checkpointer, progress, period=checkpoints),
+            *([best] if cfg.SOLVER.KEEP_BEST else []),
             StopOnSignal(self.checkpointer, progress),
         ]
 
@@ -267,33 +271,15 @@ def _check_look_alikes(cfg: CfgNode) -> None:
         )
 
 
-def _check_parts(cfg: CfgNode) -> None:
-    num = cfg.SOLVER.IMS_PER_BATCH // comm.world_size()
-    if num < 2 * cfg.SOLVER.ACCUMULATE:
-        raise InputError(
-            f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE} and a device has {num} drawings a step; a part needs 2 at least"
-        )
-
-
 def _check_features(cfg: CfgNode, device: torch.device) -> None:
     """Refuse what the first evaluation could not make features with."""
     build_test_transforms(cfg)
     kind_for_features(cfg.TEST.NETWORK_PRECISION, device)
 
 
-def _average(cfg: CfgNode, model: nn.Module, iters_per_epoch: int) -> WeightAverage | None:
-    given = cfg.SOLVER.AVERAGE
-    if given.METHOD == "none":
-        return None
-    if given.START_EPOCH >= cfg.SOLVER.MAX_EPOCH:
+def _check_stop(cfg: CfgNode) -> None:
+    if cfg.SOLVER.STOP_AFTER and not cfg.TEST.EVAL_PERIOD:
         raise InputError(
-            f"SOLVER.AVERAGE.START_EPOCH is {given.START_EPOCH} and MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}, so nothing would be "
-            "averaged; lower it"
+            f"SOLVER.STOP_AFTER is {cfg.SOLVER.STOP_AFTER} evaluations and TEST.EVAL_PERIOD 0: there is one, at the end; "
+            "set EVAL_PERIOD to 1 or more, or STOP_AFTER to 0"
         )
-    start = given.START_EPOCH * iters_per_epoch
-    return WeightAverage(model, method=given.METHOD, decay=given.DECAY, start=start, iters_per_epoch=iters_per_epoch)
-
-
-def _clip(cfg: CfgNode) -> Clip | None:
-    clip = cfg.SOLVER.CLIP_GRADIENTS
-    return Clip(clip.CLIP_TYPE, clip.CLIP_VALUE, norm_type=clip.NORM_TYPE) if clip.ENABLED else None

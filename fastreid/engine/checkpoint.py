@@ -2,7 +2,7 @@
 
 A file holds `model` (the state dict fast-reid users know), `optimizer`, `scaler`, `skipped` (float16 overflows, and those in a row), `iteration`, `epoch` (0-based, the
 last one finished), `metric`, `best`, `best_epoch`, `best_average`, `window` (values not yet written to the log),
-`look_alikes` (tables of patents), `average` (the mean of weights, where one is kept), `generator` (torch's) and
+`look_alikes` (tables of patents), `num_worse`, `ended`, `kept` (see `Progress`), `average` (the mean of weights, where one is kept), `generator` (torch's) and
 `config`; tensors, numbers, words and dicts only, so `torch.load(weights_only=True)` reads it. Its sha256 lies beside it.
 """
 
@@ -43,11 +43,16 @@ MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on w
     "INPUT.ON_BAD_IMAGE",  # a run that a bad image stopped has met none before
     "MODEL.BACKBONE.PRETRAIN",
     "MODEL.BACKBONE.RECOMPUTE",
+    "MODEL.CHANNELS_LAST",
+    "MODEL.COMPILE",
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.FUSED",
+    "SOLVER.KEEP_BEST",
     "SOLVER.LOG_PERIOD",
     "SOLVER.MAX_EPOCH",
+    "SOLVER.STOP_AFTER",
     "SOLVER.WATCH_PERIOD",
     "TEST.",
     "TRACKER.",
@@ -58,6 +63,7 @@ RESULT_FOLLOWS = (  # those of them from which the last weights, or what a test 
     "MODEL.BACKBONE.PRETRAIN",
     "MODEL.WEIGHTS",
     "SOLVER.MAX_EPOCH",
+    "SOLVER.STOP_AFTER",
     "TEST.",
 )
 
@@ -75,6 +81,9 @@ class Progress:
         window: values of the steps since the last line of the log, by name.
         look_alikes: tables of the patents' look-alikes that batches to come are made with, by the number of steps that
             were done when they were made.
+        num_worse: evaluations since the one with the highest score, of the weights or of their mean.
+        ended: whether these have ended the run.
+        kept: score of each model that is kept among the best, by file name.
     """
 
     iteration: int = 0
@@ -84,6 +93,9 @@ class Progress:
     best_average: float = -1.0
     window: dict[str, list[float]] = field(default_factory=dict)
     look_alikes: dict[int, torch.Tensor] = field(default_factory=dict)
+    num_worse: int = 0
+    ended: bool = False
+    kept: dict[str, float] = field(default_factory=dict)
 
 
 class Checkpointer:
@@ -126,6 +138,9 @@ class Checkpointer:
             "best_average": progress.best_average,
             "window": progress.window,
             "look_alikes": progress.look_alikes,
+            "num_worse": progress.num_worse,
+            "ended": progress.ended,
+            "kept": progress.kept,
             "generator": torch.get_rng_state(),
             "config": self.config,
         }
@@ -224,6 +239,9 @@ class Checkpointer:
             best_average=state.get("best_average", -1.0),
             window=state["window"],
             look_alikes=state.get("look_alikes", {}),
+            num_worse=state.get("num_worse", 0),
+            ended=state.get("ended", False),
+            kept=state.get("kept", {}),
         )
 
     def _check_settings(self, path: Path, before: str) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from fastreid.engine.checkpoint import BEST, BEST_AVERAGE, Checkpointer, Progress
 from fastreid.engine.hooks import WriteMetrics
+from fastreid.engine.selection import BestModels
 from fastreid.engine.tester import Tester
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.watching.projector import points_of
@@ -59,6 +60,16 @@ class Evaluate(Hook):
 
     `model_best.pth` is written at once, so the weights in it are those that earned the score. Of each set's database
     up to `num_points` features go to the writers, to be looked at.
+
+    Args:
+        testers: one a set; the first chooses the best.
+        progress: gets the scores.
+        period: epochs between evaluations; 0: only at the end.
+        select_by: the score that chooses.
+        checkpointer: writes the best.
+        metrics: gets all scores and pictures.
+        num_points: features of each set's database for the projector.
+        best: keeps further models that scored well.
     """
 
     def __init__(
@@ -71,6 +82,7 @@ class Evaluate(Hook):
         checkpointer: Checkpointer,
         metrics: WriteMetrics,
         num_points: int = 0,
+        best: BestModels | None = None,
     ):
         self.testers = tuple(testers)
         self.progress = progress
@@ -79,11 +91,13 @@ class Evaluate(Hook):
         self.checkpointer = checkpointer
         self.metrics = metrics
         self.num_points = num_points
+        self.best = best
 
     def after_epoch(self, loop: TrainLoop) -> None:
         is_last = loop.epoch == loop.max_epochs
         if not is_last and (self.period == 0 or loop.epoch % self.period):
             return
+        before = self.progress.best, self.progress.best_average
         average = loop.step.average
         if average is not None and average.num_counted:
             get_logger().log(RESULT, f"the mean of the weights ({average.num_counted} counted):")
@@ -95,6 +109,8 @@ class Evaluate(Hook):
                     self.checkpointer.save_average(BEST_AVERAGE, self.progress)
             get_logger().log(RESULT, "the weights themselves:")
         self._select(self._test(loop.step.model, loop), loop)
+        is_better = (self.progress.best, self.progress.best_average) != before
+        self.progress.num_worse = 0 if is_better else self.progress.num_worse + 1
 
     def _test(self, model: nn.Module, loop: TrainLoop, *, prefix: str = "") -> Mapping[str, float]:
         """Test on all sets and hand the scores to the metrics; gives those of the first set."""
@@ -127,3 +143,5 @@ class Evaluate(Hook):
             if comm.is_main():
                 self.checkpointer.save(BEST, self.progress, is_last=False)
                 get_logger().info(f"best so far: {self.select_by} {self.progress.best:.2f}, kept as {BEST}")
+        if self.best is not None:
+            self.best.take(self.progress.metric, loop)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fastreid.engine.arithmetic import autocast
+from fastreid.engine.compiling import Calls, Network
 from fastreid.structures import Batch, Drawing, Embeddings
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault
@@ -37,6 +38,8 @@ def extract(
     done: Mapping[int, Tensor] | None = None,
     keep: Callable[[Tensor, Tensor], None] | None = None,
     leave_out: bool = False,
+    calls: Calls | None = None,
+    fill_to: int = 0,
 ) -> Embeddings:
     """The features of all drawings, in every process.
 
@@ -50,6 +53,8 @@ def extract(
         done: first row -> features of batches that are left out, as one process has them from an earlier run.
         keep: called with the rows (B,) and features (B, D) of each batch once they are made.
         leave_out: drawings that no batch holds have no row; else every one is in a batch.
+        calls: how the model is called, if not plainly.
+        fill_to: drawings that a smaller batch is filled up to, so that `calls` see one size only.
 
     Raises:
         NumbersError: features are NaN, Inf or zero; the drawings are named.
@@ -62,7 +67,11 @@ def extract(
         rows.append(torch.arange(start, start + len(part)))
     with evaluating(model):
         for batch in batches:
-            part = features_of(model, batch.to(device).images, flip=flip, dtype=dtype)
+            images = batch.to(device).images
+            if calls is None:
+                part = features_of(model, images, flip=flip, dtype=dtype)
+            else:
+                part = _features_by(calls, _filled(images, fill_to), flip=flip, dtype=dtype)[: len(images)]
             features = features if rows else _table(len(drawings), part.shape[1])
             features[batch.rows] = part
             rows.append(batch.rows)
@@ -92,7 +101,20 @@ def _gathered(features: Tensor, rows: Sequence[Tensor]) -> tuple[Tensor, list[Te
     return whole, [share_rows for share_rows, _ in given]
 
 
-def features_of(model: nn.Module, images: Tensor, *, flip: bool = False, dtype: torch.dtype | None = None) -> Tensor:
+def _features_by(calls: Calls, images: Tensor, *, flip: bool, dtype: torch.dtype | None) -> Tensor:
+    kind = ("features", *images.shape)
+    return calls.do(lambda network: features_of(network, images, flip=flip, dtype=dtype), kind=kind)
+
+
+def _filled(images: Tensor, num: int) -> Tensor:
+    """The images and after them the first once more, as often as it takes to be so many.
+
+    A copy in any case: compiled code tells tensors that were made in inference mode from others.
+    """
+    return torch.cat([images, images[:1].expand(max(num - len(images), 0), -1, -1, -1)])
+
+
+def features_of(model: Network, images: Tensor, *, flip: bool = False, dtype: torch.dtype | None = None) -> Tensor:
     """Features float32 (B, D) on the CPU of images (B, 3, H, W), the mean with their mirror images when `flip`.
 
     The network's products are worked out in `dtype`, float32 when None; the features are float32 in any case.

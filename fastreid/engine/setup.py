@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from torch import nn
 
 from fastreid import __version__
 from fastreid.config import CfgNode, get_cfg
@@ -74,6 +75,12 @@ def device_of(cfg: CfgNode) -> torch.device:
     if name != "cpu":
         raise InputError(f"MODEL.DEVICE is '{name}'; it is cuda, cuda:N or cpu")
     return torch.device("cpu")
+
+
+def placed(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """The network on its device, its kernels in the order of memory of MODEL.CHANNELS_LAST, which maps then follow."""
+    layout = torch.channels_last if cfg.MODEL.CHANNELS_LAST else torch.preserve_format
+    return model.to(device_of(cfg), memory_format=layout)  # type: ignore[call-overload]  # torch declares it for tensors
 
 
 def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:

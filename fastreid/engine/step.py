@@ -12,9 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastreid.engine.arithmetic import autocast
 from fastreid.engine.average import WeightAverage
+from fastreid.engine.compiling import Calls, Network
+from fastreid.solver.fused import with_own_fusing
 from fastreid.structures import Batch
 from fastreid.utils import comm
 from fastreid.utils.errors import NumbersError
+
+Told = dict[str, Tensor]
 
 MAX_SKIPPED_STEPS = 20  # float16 overflows in a row after which the loss scale will not recover
 
@@ -66,6 +70,7 @@ class TrainStep:
         clip: limit on the gradients.
         average: follows the weights.
         all_learn: whether every parameter gets a gradient in every step; several processes must know.
+        compiled: call the network through torch.compile.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class TrainStep:
         clip: Clip | None = None,
         average: WeightAverage | None = None,
         all_learn: bool = True,
+        compiled: bool = False,
     ):
         self.model = model
         self.optimizer = optimizer
@@ -94,7 +100,7 @@ class TrainStep:
         self._skipped = 0
         self._skipped_in_a_row = 0
         self._kept: list[Tensor] = []  # the buffers as they were before the step; a forward pass moves them
-        self._wrapped = self._wrap()
+        self._calls = Calls(self._wrap, compiled=compiled)
 
     def freeze(self, children: tuple[str, ...]) -> None:
         """Keep these top-level children of the model fixed (weights and batch-norm statistics); () frees all."""
@@ -104,7 +110,7 @@ class TrainStep:
             for parameter in self._parameters.get(name, ()):
                 parameter.requires_grad_(name not in children)
         self.frozen = children
-        self._wrapped = self._wrap()  # DistributedDataParallel fixes at birth which gradients it waits for
+        self._calls.renew()  # DistributedDataParallel fixes at birth which gradients it waits for
 
     def __call__(self, batch: Batch) -> StepResult:
         """Do one step. The host waits for the device once, when all of the step but the move is under way.
@@ -123,9 +129,8 @@ class TrainStep:
     def _step(self, batch: Batch) -> StepResult:
         self._train_mode()
         batch = batch.to(self.device)
-        self.optimizer.zero_grad(set_to_none=True)
-        parts = _parts(batch, self.accumulate)
-        told = [self._backward(part, len(part.rows) / len(batch.rows), is_last=part is parts[-1]) for part in parts]
+        kind = ("training", *batch.images.shape, *(f"{name} frozen" for name in self.frozen))
+        told = self._calls.do(lambda network: self._gradients(network, batch), kind=kind)
         self.scaler.unscale_(self.optimizer)
         losses, stats = (_sums(numbers) for numbers in zip(*told))
         own = _floats({**losses, **stats, **self._clip()})
@@ -139,14 +144,21 @@ class TrainStep:
             self.average.follow(self.model)
         return StepResult(values, batch, skipped=skipped)
 
-    def _backward(self, part: Batch, share: float, *, is_last: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _gradients(self, network: Network, batch: Batch) -> list[tuple[Told, Told]]:
+        """Work out the gradients of a batch, part by part; what each part tells, times its share."""
+        self.optimizer.zero_grad(set_to_none=True)
+        *first, last = _parts(batch, self.accumulate)
+        wait = network.no_sync() if hasattr(network, "no_sync") else contextlib.nullcontext()
+        with wait:  # several processes exchange gradients once, with those of the last part
+            told = [self._backward(network, part, len(part.rows) / len(batch.rows)) for part in first]
+        return [*told, self._backward(network, last, len(last.rows) / len(batch.rows))]
+
+    def _backward(self, network: Network, part: Batch, share: float) -> tuple[Told, Told]:
         """Add the gradients of a part that is this share of the batch; losses and stats, times the share, on the device."""
-        network, alone = self._wrapped, contextlib.nullcontext()
-        with network.no_sync() if isinstance(network, DistributedDataParallel) and not is_last else alone:
-            with autocast(self.device, self.dtype):
-                losses, stats = network(part.images, part.targets, with_stats=True)
-            total = torch.stack(list(losses.values())).sum()
-            self.scaler.scale(total * share).backward()
+        with autocast(self.device, self.dtype):
+            losses, stats = network(part.images, part.targets, with_stats=True)
+        total = torch.stack(list(losses.values())).sum()
+        self.scaler.scale(total * share).backward()
         return _shares({"total_loss": total, **losses}, share), _shares(stats, share)
 
     def state_dict(self) -> dict[str, Any]:
@@ -158,7 +170,7 @@ class TrainStep:
         return state if self.average is None else {**state, "average": self.average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(with_own_fusing(state["optimizer"], self.optimizer))
         self.scaler.load_state_dict(state["scaler"])
         self._skipped, self._skipped_in_a_row = state.get("skipped", [0, 0])  # older checkpoints do not count them
         if self.average is not None:

@@ -70,6 +70,10 @@ class TrainLoop:
     def max_iterations(self) -> int:
         return self.max_epochs * self.iters_per_epoch
 
+    def end_here(self) -> None:
+        """Make the epoch that is done the last one."""
+        self.max_epochs = self.epoch
+
     def run(self) -> None:
         """Train to the end."""
         try:

@@ -1,14 +1,17 @@
 """The door of the solver room: optimizer and schedule from the config."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from fastreid.solver.fused import fusing
 from fastreid.solver.parameters import ParameterRates, parameter_groups
 from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Schedule, Warmup
+from fastreid.solver.stages import stage_factors
 from fastreid.utils.errors import InputError, suggest
+from fastreid.utils.logger import get_logger
 from fastreid.utils.registry import Registry
 
 OTHER_KIND = {  # classes of torch.optim that an ordinary step cannot drive
@@ -42,21 +45,36 @@ def build_schedule(cfg, iters_per_epoch: int) -> Schedule:
 def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     """SGD with its momentum, or any class of torch.optim, with `SOLVER.OPT_ARGS` as further arguments."""
     rates = ParameterRates(
-        base_lr=cfg.SOLVER.BASE_LR,
+        base_lr=base_lr(cfg),
         heads_factor=cfg.SOLVER.HEADS_LR_FACTOR,
         bias_factor=cfg.SOLVER.BIAS_LR_FACTOR,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         norm_decay=cfg.SOLVER.WEIGHT_DECAY_NORM,
         bias_decay=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        factors=stage_factors(model, decay=cfg.SOLVER.LAYER_DECAY, table=dict(cfg.SOLVER.STAGE_FACTORS)),
     )
     arguments = dict(cfg.SOLVER.OPT_ARGS)
     if cfg.SOLVER.OPT == "SGD":
         arguments = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV, **arguments}
-    return make_optimizer(cfg.SOLVER.OPT, parameter_groups(model, rates), arguments)
+    return make_optimizer(cfg.SOLVER.OPT, parameter_groups(model, rates), arguments, fused=cfg.SOLVER.FUSED)
 
 
-def make_optimizer(name: str, groups: Iterable[dict], arguments: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """Any class of torch.optim by name; an argument the class does not take is refused."""
+def base_lr(cfg) -> float:
+    """The learning rate after warm-up: BASE_LR, times IMS_PER_BATCH / BASE_BATCH where the latter is given.
+
+    The linear rule of Goyal et al.: Accurate, large minibatch SGD (2017), section 2.1.
+    """
+    given, num, base = cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_BATCH
+    if not base:
+        return given
+    get_logger().info(f"learning rate {given:g} for {base} drawings a step is {given * num / base:g} for {num}")
+    return given * num / base
+
+
+def make_optimizer(
+    name: str, groups: Sequence[dict], arguments: Mapping[str, Any], *, fused: str = "never"
+) -> torch.optim.Optimizer:
+    """Any class of torch.optim by name, `fused` auto, always or never; an argument the class does not take is refused."""
     if name in OTHER_KIND:
         raise InputError(f"SOLVER.OPT: {name} {OTHER_KIND[name]}; choose another, such as Adam or SGD")
     known = {
@@ -66,7 +84,8 @@ def make_optimizer(name: str, groups: Iterable[dict], arguments: Mapping[str, An
     }
     if name not in known:
         raise InputError(f"SOLVER.OPT: torch.optim has no optimizer '{name}'.{suggest(name, known)}")
+    device = groups[0]["params"][0].device if groups else torch.device("cpu")
     try:
-        return known[name](groups, **arguments)
-    except (TypeError, ValueError) as error:
+        return known[name](groups, **fusing(known[name], arguments, when=fused, device=device))
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"SOLVER.OPT_ARGS: {name} refuses {dict(arguments)}: {error}")

@@ -1,6 +1,7 @@
 """Which weight moves at which rate and decays how much."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -18,6 +19,8 @@ class ParameterRates:
         weight_decay: L2 on weights.
         norm_decay: L2 on the weights of norm layers.
         bias_decay: L2 on parameters named bias, those of norm layers too.
+        factors: beginning of a name, such as "backbone.layer1." -> times the rate of what is below; see
+            `fastreid.solver.stages`.
     """
 
     base_lr: float
@@ -26,12 +29,14 @@ class ParameterRates:
     weight_decay: float = 0.0
     norm_decay: float = 0.0
     bias_decay: float = 0.0
+    factors: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, name: str, *, in_norm: bool) -> tuple[float, float]:
         """Learning rate and weight decay of a parameter by its full name."""
         is_bias = name.rpartition(".")[2] == "bias"
         lr = self.base_lr * (self.bias_factor if is_bias else 1.0)
         lr *= self.heads_factor if name.startswith("heads.") else 1.0
+        lr *= next((factor for start, factor in self.factors.items() if name.startswith(start)), 1.0)
         if is_bias:
             return lr, self.bias_decay
         return lr, self.norm_decay if in_norm else self.weight_decay

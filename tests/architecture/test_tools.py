@@ -46,6 +46,7 @@ def test_the_installed_commands_are_tools_of_ours():
         "ablate",
         "check-data",
         "prepare",
+        "find-batch-size",
         "make-drawings",
         "show-augmentations",
         "compare-runs",

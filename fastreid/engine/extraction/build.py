@@ -3,7 +3,7 @@
 import functools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from fastreid.data.bad_drawings import BadDrawings
 from fastreid.data.build import build_datasets, build_test_datasets, build_test_loader
 from fastreid.data.pages.build import fill_if_cached
 from fastreid.engine.arithmetic import kind_for_features, warn_if_slow
+from fastreid.engine.compiling import Calls
 from fastreid.engine.extraction.journal import Journals
 from fastreid.engine.inference import extract
-from fastreid.engine.setup import device_of
+from fastreid.engine.setup import device_of, placed
 from fastreid.evaluation.feature_manifest import Manifest, Origin, read_manifest
 from fastreid.evaluation.saved_features import FeaturePart, save_features, stamp_of, why_anew
 from fastreid.modeling import build_model
@@ -34,8 +35,10 @@ CLASSIFIER = "heads.weight"  # the one tensor that belongs to the training paten
 SPLITS = ("test", "train", "all")
 
 # Settings that leave the features of a test as they are, by the beginnings of their names. TEST.IMS_PER_BATCH and
-# MODEL.DEVICE are left out too: they move last bits.
+# MODEL.DEVICE are left out too: they move last bits; so do MODEL.CHANNELS_LAST and, in float32, MODEL.COMPILE.
 SHAPES_NOTHING = (
+    "MODEL.CHANNELS_LAST",
+    "MODEL.COMPILE",
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "MODEL.FREEZE_LAYERS",
@@ -73,13 +76,13 @@ def build_tested_model(cfg: CfgNode, *, random_weights: bool = False) -> nn.Modu
         WeightsError: the weights do not fit.
     """
     if random_weights:
-        return build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1).to(device_of(cfg))
+        return placed(cfg, build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1))
     state = model_state(read_weights(_named_weights(cfg)))
     num_classes = len(state[CLASSIFIER]) if CLASSIFIER in state else cfg.MODEL.HEADS.NUM_CLASSES or 1
     model = build_model(cfg, num_classes=num_classes)
     report = load_state(model, state, may_differ=() if CLASSIFIER in state else (CLASSIFIER,), source=cfg.MODEL.WEIGHTS)
     get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
-    return model.to(device_of(cfg))
+    return placed(cfg, model)
 
 
 def embed(
@@ -89,6 +92,7 @@ def embed(
     *,
     journals: Journals | None = None,
     bad: BadDrawings | None = None,
+    compiled: MutableMapping[nn.Module, Calls] | None = None,
 ) -> Embeddings:
     """The features of any list as a test sees it, without augmentation; every process must call it and gets them all.
 
@@ -100,6 +104,7 @@ def embed(
         drawings: the list.
         journals: where batches are kept as they are made, and found again after a stop.
         bad: takes note of drawings that cannot be read, which are left out; None: they are refused.
+        compiled: where MODEL.COMPILE keeps what it made of a model for the next call.
     """
     comm.share_buffers(model)
     device = device_of(cfg)
@@ -107,9 +112,16 @@ def embed(
         build_test_loader, cfg, drawings, rank=comm.rank(), world_size=comm.world_size(), device=device, bad=bad
     )
     dtype = kind_for_features(cfg.TEST.NETWORK_PRECISION, device)
-    flip, leave_out = cfg.TEST.FLIP.ENABLED, bad is not None
     make = functools.partial(
-        extract, model, drawings=drawings, device=device, flip=flip, dtype=dtype, leave_out=leave_out
+        extract,
+        model,
+        drawings=drawings,
+        device=device,
+        flip=cfg.TEST.FLIP.ENABLED,
+        dtype=dtype,
+        leave_out=bad is not None,
+        calls=_calls_of(model, {} if compiled is None else compiled) if cfg.MODEL.COMPILE else None,
+        fill_to=cfg.TEST.IMS_PER_BATCH,
     )
     if journals is None:
         return make(load())
@@ -135,11 +147,18 @@ def embed(
 def build_journals(cfg: CfgNode, folder: Path, origin: Origin) -> Journals:
     """Where the batches of a run's features are kept until they are all there.
 
-    Beside what shapes features, the device and the size of batches must be those of the run that was stopped, as they
-    may move last bits.
+    Beside what shapes features, the device, its layout, the compiler and the size of batches must be those of the run
+    that was stopped, as they may move last bits.
     """
-    shaped_by = [origin.settings, origin.versions, origin.weights_sha256, cfg.MODEL.DEVICE, cfg.TEST.IMS_PER_BATCH]
+    may_move = [cfg.MODEL.DEVICE, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE, cfg.TEST.IMS_PER_BATCH]
+    shaped_by = [origin.settings, origin.versions, origin.weights_sha256, *may_move]
     return Journals(folder, json.dumps(shaped_by, sort_keys=True))
+
+
+def _calls_of(model: nn.Module, made: MutableMapping[nn.Module, Calls]) -> Calls:
+    if model not in made:
+        made[model] = Calls(lambda: model, compiled=True)
+    return made[model]
 
 
 def extract_sets(
@@ -165,6 +184,7 @@ def extract_sets(
     root = Path(cfg.OUTPUT_DIR) / "features" if output is None else Path(output)
     origin = build_origin(cfg, random_weights=random_weights)
     model: nn.Module | None = None
+    compiled: dict[nn.Module, Calls] = {}
     for name, lists in _lists(cfg, split).items():
         folder, own = root / name, replace(origin, dataset=name)
         stamps = {part: stamp_of(drawings) for part, drawings in lists.items()}
@@ -175,10 +195,8 @@ def extract_sets(
             model = model or build_tested_model(cfg, random_weights=random_weights)
             fill_if_cached(cfg, *(lists[part] for part in reasons))
             journals = build_journals(cfg, folder, own)
-            parts = (
-                FeaturePart(part, embed(cfg, model, lists[part], journals=journals), lists[part], stamps[part])
-                for part in reasons
-            )
+            make = functools.partial(embed, cfg, model, journals=journals, compiled=compiled)
+            parts = (FeaturePart(part, make(lists[part]), lists[part], stamps[part]) for part in reasons)
             if comm.is_main():
                 save_features(folder, parts, origin=own)
             else:
@@ -217,6 +235,8 @@ def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str,
         "TEST.FLIP.ENABLED": cfg.TEST.FLIP.ENABLED,
         "TEST.NETWORK_PRECISION": cfg.TEST.NETWORK_PRECISION,
     }
+    if cfg.MODEL.COMPILE and cfg.TEST.NETWORK_PRECISION != "float32":
+        found["MODEL.COMPILE"] = True  # it rounds to 16 bits less often
     if random_weights:
         found["SEED"] = cfg.SEED
     return json.loads(json.dumps(found))

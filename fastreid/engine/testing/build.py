@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from fastreid.config import CfgNode
 from fastreid.data.bad_drawings import BadDrawings
@@ -15,6 +16,7 @@ from fastreid.data.image import read_image
 from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.arithmetic import kind_for_features, warn_if_slow
+from fastreid.engine.compiling import Calls
 from fastreid.engine.extraction.build import build_journals, build_origin, build_tested_model, embed
 from fastreid.engine.extraction.journal import Journals
 from fastreid.engine.predictor import Predictor
@@ -50,17 +52,18 @@ def build_testers(
     warn_if_slow(cfg.TEST.NETWORK_PRECISION, device_of(cfg), setting="TEST.NETWORK_PRECISION")
     evaluator = build_evaluator(cfg, device=device_of(cfg))
     width, num_training = cfg.MODEL.HEADS.EMBEDDING_DIM or cfg.MODEL.BACKBONE.FEAT_DIM, len(training) or None
+    compiled: dict[nn.Module, Calls] = {}
     for data in tests.values():
         num_gallery = len(data.gallery)
         evaluator.check(width=width, num_gallery=num_gallery, num_training=num_training, model=weights_sha256)
-    learn = functools.partial(embed, cfg, drawings=training, journals=journals, bad=bad)
+    learn = functools.partial(embed, cfg, drawings=training, journals=journals, compiled=compiled, bad=bad)
     return [
         Tester(
             name=name,
             queries=data.queries,
             gallery=data.gallery,
             **result_options(cfg),
-            embed=functools.partial(embed, cfg, journals=journals),
+            embed=functools.partial(embed, cfg, journals=journals, compiled=compiled),
             evaluator=evaluator,
             embed_training=learn if training else None,
             weights_sha256=weights_sha256,

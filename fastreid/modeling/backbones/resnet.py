@@ -169,6 +169,13 @@ class ResNet(nn.Module):
                 blocks = (NonLocal(channels, inner, norm=norm) for _ in range(num))
                 self.add_module(f"NL_{stage}", nn.ModuleList(blocks))
 
+    @property
+    def stages(self) -> dict[str, tuple[str, ...]]:
+        """Stage -> its children, from the image on; the non-local blocks of a stage are part of it."""
+        own = {name for name, _ in self.named_children()}
+        later = {f"layer{number}": (f"layer{number}", f"NL_{number}") for number in range(1, len(STAGE_WIDTHS) + 1)}
+        return {"stem": ("conv1", "bn1"), **{name: tuple(c for c in both if c in own) for name, both in later.items()}}
+
     def forward(self, images: Tensor) -> Tensor:
         keep_inputs_only = self.recompute and self.training and torch.is_grad_enabled()
         maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))

@@ -174,3 +174,42 @@ def test_all_that_a_step_tells_comes_in_one_transfer(toy_step, monkeypatch):
         values = step(random_batch()).values
     assert (reads.num, len(lists)) == (0, 1)
     assert len(lists[0]) == len(values)
+
+
+@pytest.mark.parametrize("clip", [None, Clip("norm", 1e-3), Clip("norm", 1e-3, norm_type=1.0), Clip("value", 1e-3)])
+def test_clipping_does_not_wait_for_the_device(clip, toy_step):
+    """Nor does the rest of the step: what it tells is fetched once, by `tolist`, which this does not count."""
+    step = toy_step(clip=clip)
+    step.optimizer = torch.optim.Adam(step.model.parameters(), fused=True)  # the plain one counts steps on the host
+    with Reads() as reads:
+        step(random_batch())
+    assert reads.num == 0
+
+
+@pytest.mark.parametrize("kind", [1.0, 2.0, float("inf")])
+def test_clipping_by_norm_gives_the_bits_of_torch_s_own(kind, toy_step):
+    plain, clipped = toy_step(), toy_step(clip=Clip("norm", 1e-3, norm_type=kind))
+    told = plain(random_batch()).values
+    assert clipped(random_batch()).values == told
+    torch.nn.utils.clip_grad_norm_(plain.model.parameters(), 1e-3, norm_type=kind)
+    for one, other in zip(plain.model.parameters(), clipped.model.parameters()):
+        assert torch.equal(one.grad, other.grad)
+
+
+def test_clipping_by_value_bounds_each_number(toy_step):
+    step = toy_step(clip=Clip("value", 1e-3))
+    step(random_batch())
+    assert max(p.grad.abs().max() for p in step.model.parameters()) == pytest.approx(1e-3)
+
+
+def test_a_step_that_was_saved_unfused_goes_on_fused(toy_step):
+    plain, fused = toy_step(), toy_step()
+    fused.optimizer = torch.optim.Adam([{"params": list(fused.model.parameters()), "lr": 0.01}], fused=True)
+    plain(random_batch())
+    fused.load_state_dict(copy.deepcopy(plain.state_dict()))
+    fused.model.load_state_dict(plain.model.state_dict())
+    assert fused.optimizer.param_groups[0]["fused"] is True
+    for step in (plain, fused):
+        step(random_batch(1))
+    for one, other in zip(weights(plain), weights(fused)):
+        torch.testing.assert_close(one, other)

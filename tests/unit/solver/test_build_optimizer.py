@@ -2,9 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from fastreid.solver.build import make_optimizer
+from fastreid.config import get_cfg
+from fastreid.modeling import build_model
+from fastreid.solver.build import build_optimizer, make_optimizer
 from fastreid.solver.parameters import ParameterRates, parameter_groups
+from fastreid.solver.stages import stage_factors
 from fastreid.utils.errors import InputError
+from fastreid.utils.logger import get_logger
 
 
 class Small(nn.Module):
@@ -53,3 +57,57 @@ def test_an_argument_the_optimizer_does_not_take_is_refused():
 def test_an_optimizer_that_an_ordinary_step_cannot_drive_is_refused():
     with pytest.raises(InputError, match="LBFGS asks for the loss several times a step"):
         make_optimizer("LBFGS", parameter_groups(Small(), RATES), {})
+
+
+def settings(*words):
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.BACKBONE.DEPTH", "50x", "MODEL.BACKBONE.WITH_NL", True, "SOLVER.BASE_LR", 1.0, *words])
+    return cfg
+
+
+def lr_by_name(cfg):
+    model = build_model(cfg, num_classes=3)
+    return {name: group["lr"] for group in build_optimizer(cfg, model).param_groups for name in group["names"]}
+
+
+def test_the_rate_grows_with_the_batch_where_the_batch_it_is_for_is_told(monkeypatch):
+    told = []
+    monkeypatch.setattr(get_logger(), "info", told.append)
+    rates = lr_by_name(settings("SOLVER.BASE_BATCH", 64, "SOLVER.IMS_PER_BATCH", 160, "SOLVER.HEADS_LR_FACTOR", 2))
+    assert (rates["backbone.conv1.weight"], rates["heads.weight"]) == (2.5, 5.0)
+    assert told == ["learning rate 1 for 64 drawings a step is 2.5 for 160"]
+
+
+def test_each_stage_moves_less_than_the_one_nearer_to_the_head():
+    rates = lr_by_name(settings("SOLVER.LAYER_DECAY", 0.5))
+    names = ("heads.weight", "backbone.layer4.0.conv1.weight", "backbone.NL_3.0.g.bias", "backbone.layer3.0.bn1.bias")
+    assert [rates[name] for name in names] == [1, 0.5, 0.25, 0.25]
+    assert [rates[f"backbone.{name}.weight"] for name in ("layer2.3.conv3", "layer1.0.conv1", "conv1", "bn1")] == [
+        0.125,
+        0.0625,
+        0.03125,
+        0.03125,
+    ]
+
+
+def test_a_stage_s_own_factor_counts_instead_of_the_decay():
+    rates = lr_by_name(settings("SOLVER.LAYER_DECAY", 0.5, "SOLVER.STAGE_FACTORS.stem", "0.75"))
+    assert (rates["backbone.conv1.weight"], rates["backbone.layer1.0.conv1.weight"]) == (0.75, 0.0625)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("SOLVER.STAGE_FACTORS.layer5", 1), "no stage 'layer5'.*Did you mean 'layer"),
+        (("SOLVER.STAGE_FACTORS.stem", "slow"), r"STAGE_FACTORS.stem is 'slow'; it takes a number of 0 or more"),
+        (("SOLVER.STAGE_FACTORS.stem", -1), "it takes a number of 0 or more"),
+    ],
+)
+def test_factors_that_mean_nothing_are_refused(words, fault):
+    with pytest.raises(InputError, match=fault):
+        lr_by_name(settings(*words))
+
+
+def test_a_backbone_that_does_not_tell_its_stages_has_no_rates_by_depth():
+    with pytest.raises(InputError, match="a backbone that tells its stages"):
+        stage_factors(Small(), decay=0.5)

@@ -1,0 +1,108 @@
+"""From a config to the step of a run: how it accumulates, clips, averages and calls the network."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import nn
+
+from fastreid.config import CfgNode
+from fastreid.data.build import build_datasets
+from fastreid.data.transforms.build import build_train_transforms
+from fastreid.engine.arithmetic import kind_for_training
+from fastreid.engine.average import WeightAverage
+from fastreid.engine.batch_size import Trial, doubled, find_batch_size, free_memory_mb, measure_step
+from fastreid.engine.setup import device_of, placed
+from fastreid.engine.step import Clip, TrainStep
+from fastreid.modeling import build_model
+from fastreid.modeling.build import build_losses
+from fastreid.solver.build import build_optimizer
+from fastreid.structures import Drawing
+from fastreid.utils import comm
+from fastreid.utils.errors import InputError
+
+BLANK_PAGE_PX = (2200, 1700)  # height and width of a page as patent offices scan them
+
+
+def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> TrainStep:
+    """The step that trains a network, which is on its device already, by SOLVER's settings.
+
+    Raises:
+        InputError: settings that do not go together.
+    """
+    _check_parts(cfg)
+    device = device_of(cfg)
+    return TrainStep(
+        model,
+        build_optimizer(cfg, model),
+        device=device,
+        dtype=kind_for_training(cfg.SOLVER.AMP.DTYPE, device) if cfg.SOLVER.AMP.ENABLED else None,
+        accumulate=cfg.SOLVER.ACCUMULATE,
+        clip=_clip(cfg),
+        average=_average(cfg, model, iters_per_epoch),
+        all_learn=any(term.sees == "logits" for term in build_losses(cfg)),
+        compiled=cfg.MODEL.COMPILE,
+    )
+
+
+def batch_size_trials(
+    cfg: CfgNode, *, most: int = 4096, num_steps: int = 3, memory_mb: float | None = None
+) -> Iterator[Trial]:
+    """Try batches of 2, 4, 8 ... patents of NUM_INSTANCE drawings, each time ACCUMULATE parts of that, until one does
+    not fit.
+
+    Args:
+        cfg: settings; the training list tells how many patents the head has.
+        most: drawings a step at the most; never more than the list has.
+        num_steps: that are timed of each size, after one that warms up.
+        memory_mb: MiB a run may hold; nine tenths of what is free when None.
+    """
+    drawings, _ = build_datasets(cfg)
+    num_patents = len({drawing.patent for drawing in drawings})
+    num_instance, device = cfg.DATALOADER.NUM_INSTANCE, device_of(cfg)
+    num_classes = cfg.MODEL.HEADS.NUM_CLASSES or num_patents
+    step = build_step(cfg, placed(cfg, build_model(cfg, num_classes=num_classes)), iters_per_epoch=1)
+    page = np.full(BLANK_PAGE_PX, 255, np.uint8)
+    blank = Drawing("", "a blank page", "")
+    image = build_train_transforms(cfg, donors=[blank], read=lambda _: page)(page)
+
+    def measure(size: int) -> tuple[float, float]:
+        return measure_step(
+            step,
+            size,
+            num_instance=num_instance,
+            num_classes=num_classes,
+            image_px=(image.shape[1], image.shape[2]),
+            num_steps=num_steps,
+        )
+
+    sizes = doubled(2 * num_instance * cfg.SOLVER.ACCUMULATE, min(most, len(drawings), num_patents * num_instance))
+    budget_mb = 0.9 * free_memory_mb(device) if memory_mb is None else memory_mb
+    yield from find_batch_size(sizes, measure, budget_mb=budget_mb)
+
+
+def _check_parts(cfg: CfgNode) -> None:
+    num = cfg.SOLVER.IMS_PER_BATCH // comm.world_size()
+    if num < 2 * cfg.SOLVER.ACCUMULATE:
+        raise InputError(
+            f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE} and a device has {num} drawings a step; a part needs 2 at least"
+        )
+    if cfg.MODEL.COMPILE and cfg.MODEL.BACKBONE.RECOMPUTE:
+        raise InputError("MODEL.COMPILE cannot take in MODEL.BACKBONE.RECOMPUTE; set one of them to False")
+
+
+def _average(cfg: CfgNode, model: nn.Module, iters_per_epoch: int) -> WeightAverage | None:
+    given = cfg.SOLVER.AVERAGE
+    if given.METHOD == "none":
+        return None
+    if given.START_EPOCH >= cfg.SOLVER.MAX_EPOCH:
+        raise InputError(
+            f"SOLVER.AVERAGE.START_EPOCH is {given.START_EPOCH} and MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}, so nothing would be "
+            "averaged; lower it"
+        )
+    start = given.START_EPOCH * iters_per_epoch
+    return WeightAverage(model, method=given.METHOD, decay=given.DECAY, start=start, iters_per_epoch=iters_per_epoch)
+
+
+def _clip(cfg: CfgNode) -> Clip | None:
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    return Clip(clip.CLIP_TYPE, clip.CLIP_VALUE, norm_type=clip.NORM_TYPE) if clip.ENABLED else None
