@@ -116,8 +116,8 @@ def test_a_compiled_step_is_saved_and_goes_on_plain(toy_step, compiler, told, tm
     compiler(traced)
     compiled, plain = toy_step(compiled=True), toy_step()
     compiled(batch_of(0))
-    path = Checkpointer(tmp_path, compiled, iters_per_epoch=4).save("model_0000.pth", Progress(iteration=1))
-    Checkpointer(tmp_path, plain, iters_per_epoch=4).resume(path)
+    Checkpointer(tmp_path, compiled, iters_per_epoch=4).save("model_0000.pth", Progress(iteration=1))
+    Checkpointer(tmp_path, plain, iters_per_epoch=4).resume()
     assert all(torch.equal(a, b) for a, b in zip(compiled.model.parameters(), plain.model.parameters()))
 
 
