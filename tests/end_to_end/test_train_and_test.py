@@ -126,5 +126,5 @@ def test_a_period_of_zero_scores_only_the_end(drawings, tmp_path):
     more = ["SOLVER.MAX_EPOCH", 2, "TEST.PROJECTOR", 9]
     code, _, errors = run("train_net.py", *arguments, *more, folder=tmp_path)
     assert code == 0, errors
-    assert [line["iteration"] for line in metrics(tmp_path / "run") if "mAP" in line] == [12]
-    assert "Generated after step 12" in (tmp_path / "run" / "projector_config.pbtxt").read_text()
+    assert [line["iteration"] for line in metrics(tmp_path / "run") if "mAP" in line] == [14]
+    assert "Generated after step 14" in (tmp_path / "run" / "projector_config.pbtxt").read_text()
