@@ -107,15 +107,13 @@ class DefaultTrainer:
         """Train to the end; returns the best score by the name of TEST.SELECT_BY."""
         if comm.is_main():
             write_config(self.cfg)
-        loop = self._loop()
-        if loop.iteration >= loop.max_iterations:
-            get_logger().log(RESULT, f"the run is finished: all {loop.max_epochs} epochs are done")
-            return {self.cfg.TEST.SELECT_BY: self.progress.best}
-        if self.progress.ended and self.progress.num_worse >= self.cfg.SOLVER.STOP_AFTER > 0:
-            get_logger().log(RESULT, f"the run is finished: SOLVER.STOP_AFTER ended it after {loop.epoch} epochs")
+        finished = self._finished()
+        if finished:
+            get_logger().log(RESULT, f"the run is finished: {finished}")
             return {self.cfg.TEST.SELECT_BY: self.progress.best}
         self.progress.ended = False
         fill_if_cached(self.cfg, *lists_of(self.testers), training=self.drawings, bad=self.bad)
+        loop = self._loop()
         try:
             loop.run()
         except BadStep as bad:
@@ -135,6 +133,15 @@ class DefaultTrainer:
             f"in {Path(self.cfg.OUTPUT_DIR) / 'model_best.pth'}",
         )
         return {self.cfg.TEST.SELECT_BY: self.progress.best}
+
+    def _finished(self) -> str:
+        """Why there is nothing left to do; "" where there is. Asked before a log is opened, or it would stay open."""
+        epochs, max_epochs = self.progress.iteration // self.loader.iters_per_epoch, self.cfg.SOLVER.MAX_EPOCH
+        if epochs >= max_epochs:
+            return f"all {max_epochs} epochs are done"
+        if self.progress.ended and self.progress.num_worse >= self.cfg.SOLVER.STOP_AFTER > 0:
+            return f"SOLVER.STOP_AFTER ended it after {epochs} epochs"
+        return ""
 
     def _loop(self) -> TrainLoop:
         if self.progress.iteration:

@@ -35,6 +35,7 @@ def test_a_run_killed_after_its_first_table_and_resumed_ends_with_the_same_bits(
     assert all(torch.equal(tables[0][made], tables[1][made]) for made in tables[0])
 
 
+@pytest.mark.slow
 def test_batches_change_when_a_round_begins_after_the_first_table_and_not_before(drawings, whole, tmp_path):
     code, _, errors = run("train_net.py", *arguments(drawings, tmp_path / "run", look_alikes=0.0), folder=tmp_path)
     assert code == 0, errors

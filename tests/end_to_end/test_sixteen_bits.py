@@ -32,6 +32,7 @@ def test_a_run_in_bfloat16_learns_and_is_not_that_of_float32(narrow, trained):
     assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_run_in_bfloat16_that_was_stopped_ends_with_the_same_bits(narrow, drawings, tmp_path):
     process = start("train_net.py", *words(drawings, tmp_path / "run"), folder=tmp_path)
     wait_for(tmp_path / "run/metrics.json", process)

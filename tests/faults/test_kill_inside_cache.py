@@ -92,7 +92,7 @@ def wait_for_pages(root, num, filling):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_kills_lose_no_page_that_was_written(root, num_workers):
     chance, num_pages = random.Random(num_workers), [0]
     for _ in range(4):
