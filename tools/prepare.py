@@ -22,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     drawings = [drawing for data in tested for drawing in (*data.queries, *data.gallery)]
     filled = fill_cache(cfg, cache, drawings, training=train)
     num_pages, num_bytes = cache.size()
+    if not num_pages:
+        print(f"{cache.path}: none of these drawings has a file that can be read, so there is nothing to keep")
+        return 0
     print(
         f"{cache.path}: made {filled.num_made} pages, {filled.num_kept} were there; it holds {num_pages} in "
         f"{num_bytes / 2**20:.1f} MiB, {num_bytes / num_pages / 1024:.1f} KiB each"

@@ -107,11 +107,7 @@ class TrainLoader:
         device: torch.device = CPU,
         bad: BadDrawings | None = None,
     ):
-        self.iters_per_epoch = len(drawings) // batch_size
-        if not self.iters_per_epoch:
-            raise InputError(
-                f"{len(drawings)} training drawings do not fill one batch; lower SOLVER.IMS_PER_BATCH {batch_size}"
-            )
+        self.iters_per_epoch = steps_an_epoch(len(drawings), batch_size)
         if batch_size % world_size:
             raise InputError(f"SOLVER.IMS_PER_BATCH is {batch_size}; allowed are multiples of the {world_size} devices")
         targets, self.words = class_numbers(drawings)
@@ -196,6 +192,19 @@ class TestLoader:
                 yield levels.finished(self.dataset.transform, self.device)
         finally:
             feed.close()
+
+
+def steps_an_epoch(num_drawings: int, batch_size: int) -> int:
+    """How many whole batches a list fills.
+
+    Raises:
+        InputError: none.
+    """
+    if num_drawings < batch_size:
+        raise InputError(
+            f"{num_drawings} training drawings do not fill one batch; lower SOLVER.IMS_PER_BATCH {batch_size}"
+        )
+    return num_drawings // batch_size
 
 
 def _train_items(sampler: Sampler, start: int, batch_size: int, share: slice) -> Iterator[list[Item]]:

@@ -165,6 +165,8 @@ class PageCache:
 
     def size(self) -> tuple[int, int]:
         """How many pages there are, and how many bytes the file has."""
+        if not self.path.exists():
+            return 0, 0
         try:
             [num] = self._connection().execute("SELECT count(*) FROM pages").fetchone()
         except sqlite3.Error as error:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from fastreid.config import CfgNode
 from fastreid.data.build import build_dataset, build_sampler
 from fastreid.data.datasets.base import Dataset, ListFaults
+from fastreid.data.loading import steps_an_epoch
 from fastreid.data.survey.files import look_at_all
 from fastreid.data.survey.findings import Finding, Part, first_uses, of_copies, of_files, of_patents, of_splits
 from fastreid.data.survey.report import Survey
@@ -52,7 +53,7 @@ def survey(cfg: CfgNode, *, decode: bool) -> Survey:
             on_file=bar.update,
         )
     findings += of_files(parts, facts, may_skip=cfg.INPUT.ON_BAD_IMAGE == "skip")
-    findings += of_splits(parts, may_overlap=cfg.DATASETS.ALLOW_OVERLAP)
+    findings += of_splits(parts, facts, may_overlap=cfg.DATASETS.ALLOW_OVERLAP)
     findings += _batches(cfg, parts)
     findings += of_patents(parts, num_instance=cfg.DATALOADER.NUM_INSTANCE)
     findings += of_copies(parts, facts)
@@ -95,6 +96,7 @@ def _batches(cfg: CfgNode, parts: list[Part]) -> Iterator[Finding]:
     ]
     if trained:
         try:
+            steps_an_epoch(len(trained), cfg.SOLVER.IMS_PER_BATCH)
             build_sampler(cfg, trained)
         except InputError as error:
             yield Finding("batches", str(error), must_mend=True)

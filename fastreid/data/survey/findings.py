@@ -111,21 +111,22 @@ def of_patents(parts: Sequence[Part], *, num_instance: int) -> Iterator[Finding]
                 )
 
 
-def of_splits(parts: Sequence[Part], *, may_overlap: bool) -> Iterator[Finding]:
-    """Files that stand in training and in a test, and patents that seem to.
+def of_splits(parts: Sequence[Part], facts: Mapping[str, Facts], *, may_overlap: bool) -> Iterator[Finding]:
+    """Files that stand in training and in a test, and patents that seem to; those that cannot be read are told elsewhere.
 
     Args:
         parts: all lists.
+        facts: by path.
         may_overlap: DATASETS.ALLOW_OVERLAP.
     """
     training = [drawing for part in parts if part.is_training for drawing in part.drawings]
-    trained = {file_of(drawing): drawing for drawing in training if not drawing.is_drawn}
+    trained = {file_of(drawing): drawing for drawing in training if _is_there(drawing, facts)}
     words = {drawing.patent for drawing in training}
     for part in parts:
         if part.is_training:
             continue
         for drawing in part.drawings:
-            twin = trained.get(file_of(drawing))
+            twin = trained.get(file_of(drawing)) if _is_there(drawing, facts) else None
             if twin is not None:
                 what = f"{_place(drawing)} is also to be trained on ({twin.source})"
                 yield Finding("in both", what, not may_overlap, (drawing.path,))
@@ -188,6 +189,10 @@ def _oddities(path: str, header: Header) -> Iterator[str]:
     short, long = sorted((header.width, header.height))
     if long < TINY_PX or long > LONG * short:
         yield f"{header.width} x {header.height} px"
+
+
+def _is_there(drawing: Drawing, facts: Mapping[str, Facts]) -> bool:
+    return drawing.path in facts and facts[drawing.path].header is not None
 
 
 def _place(drawing: Drawing) -> str:

@@ -71,7 +71,7 @@ class Survey:
                 for finding in self.findings
             ],
         }
-        return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(data, indent=1) + "\n"
 
     def sheet(self, *, max_pixels: int) -> Image.Image | None:
         """Drawings from all over the lists, then those of each kind of finding; None where no file can be read.

@@ -244,7 +244,8 @@ def _check_buildable(runs: Sequence[Run], ground: Run) -> None:
             if not trainer.checkpointer.order.names():
                 start_from(run.cfg, trainer.model)
         except FastreidError as error:
-            raise type(error)(f"row '{run.row}': {error}")
+            kind = InputError if isinstance(error, InputError) else type(error)  # the kinds of it take other arguments
+            raise kind(f"row '{run.row}': {error}")
 
 
 def _check_same_test(mine: Path, scores: QueryScores, *, folder: Path, others: QueryScores) -> None:

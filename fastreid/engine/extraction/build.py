@@ -132,8 +132,8 @@ def embed(
         get_logger().info(f"{num} of {len(drawings)} features are there from a run that was stopped")
 
     def keep(rows: Tensor, features: Tensor) -> None:
-        first = int(rows[0])
-        if rows.tolist() != list(range(first, first + len(rows))):
+        first, size = int(rows[0]), cfg.TEST.IMS_PER_BATCH
+        if first % size or rows.tolist() != list(range(first, min(first + size, len(drawings)))):
             return  # one stands in for a drawing that cannot be read, and a record knows its first row alone
         Embeddings.of(features, [drawings[row] for row in rows.tolist()])  # refuses what is not to be kept
         journal.add(first, features)

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -149,6 +150,23 @@ def test_batches_that_cannot_be_made_are_told(root):
     assert ("batches", True) in told(surveyed(root, *words, 6))
     assert ("batches", True) in told(surveyed(root, *words, 64))
     assert ("batches", True) not in told(surveyed(root, *words, 8))
+
+
+def test_a_list_shorter_than_a_batch_is_told(root):
+    assert ("batches", True) in told(surveyed(root, "SOLVER.IMS_PER_BATCH", 9))
+
+
+def test_a_link_to_nowhere_and_a_name_that_is_no_text_end_nothing(tmp_path):
+    for patent in "abcd":
+        (tmp_path / patent).mkdir()
+        for view in range(3):
+            Image.new("L", (90, 90 + view), view).save(tmp_path / patent / f"{view}.png")
+    (tmp_path / "a/9.png").symlink_to("/nowhere.png")
+    (tmp_path / "b/0.png").rename(os.fsdecode(bytes(tmp_path) + b"/b/\xff.png"))
+    words = ["DATASETS.NAMES", "Folder", "DATASETS.TESTS", "Folder", "DATASETS.FOLDER.PATH", str(tmp_path)]
+    found = surveyed(tmp_path, *words, "SOLVER.IMS_PER_BATCH", 2)
+    assert "unreadable" in {kind for kind, _ in told(found)}
+    found.as_json().encode()
 
 
 def test_a_set_without_any_list_is_a_finding_and_not_an_end(tmp_path):

@@ -135,7 +135,23 @@ def test_features_that_are_no_numbers_are_named_and_not_kept(journals, monkeypat
     network = Network()
     network.forward = lambda images: torch.where(torch.arange(len(images))[:, None] == 2, torch.nan, images.flatten(1))
     cfg = get_cfg()
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu"])
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "TEST.IMS_PER_BATCH", BATCH])
     with pytest.raises(NumbersError, match=r"1 of 4 features are NaN, Inf or zero: 2\.png"):
         build.embed(cfg, network, LIST, journals=journals)
     assert not journals.folder.exists()
+
+
+def test_a_batch_that_a_stand_in_filled_is_not_kept_even_when_it_looks_like_the_head_of_another(journals, monkeypatch):
+    """The last batch holds one drawing, a bad one, and the first row of the batch before stands in for it."""
+    from fastreid.config import get_cfg
+    from fastreid.engine.extraction import build
+
+    batch = next(iter(batches(done=(0, 8))))
+    stand_in = Batch(batch.images[:1], batch.targets[:1], batch.rows[:1])
+    monkeypatch.setattr(
+        build, "build_test_loader", lambda cfg, listed, *, done=(), **_: [*batches(done=(8,)), stand_in]
+    )
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "TEST.IMS_PER_BATCH", BATCH])
+    build.embed(cfg, Network(), LIST[:9], journals=journals)
+    assert {start: len(part) for start, part in journals.of(LIST[:9]).read().items()} == {0: 4, 4: 4}
