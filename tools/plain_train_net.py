@@ -23,6 +23,7 @@ from fastreid.engine.setup import device_of, load_config, placed
 from fastreid.engine.testing.build import build_testers
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, build_schedule
+from fastreid.utils import comm
 from fastreid.utils.checked import checked_write
 from fastreid.utils.errors import InputError
 from fastreid.utils.exits import run_tool
@@ -44,14 +45,14 @@ def run(args: argparse.Namespace) -> None:
         cfg.MODEL.COMPILE,
         cfg.SOLVER.STOP_AFTER,
         cfg.SOLVER.KEEP_BEST,
-        args.num_gpus * args.num_machines > 1,
+        args.num_gpus * args.num_machines > 1 or comm.world_size() > 1,
         args.resume,
         args.eval_only,
     ]
     if any(left_out):
         raise InputError(
             "the plain run has no SOLVER.AMP on a GPU or in bfloat16, ACCUMULATE, AVERAGE, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.LOOK_ALIKES, MODEL.HEADS.CLASS_SHARE, "
-            "TEST.PRECISE_BN, MODEL.COMPILE, SOLVER.STOP_AFTER, KEEP_BEST, --num-gpus, --resume or --eval-only; use tools/train_net.py"
+            "TEST.PRECISE_BN, MODEL.COMPILE, SOLVER.STOP_AFTER, KEEP_BEST, several processes, --resume or --eval-only; use tools/train_net.py"
         )
     default_setup(cfg, args)
     device = device_of(cfg)

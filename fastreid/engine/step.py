@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fastreid.engine.arithmetic import autocast
 from fastreid.engine.average import WeightAverage
 from fastreid.engine.compiling import Calls, Network
-from fastreid.solver.fused import with_own_fusing
+from fastreid.solver.fused import keep_layouts, with_own_fusing
 from fastreid.structures import Batch
 from fastreid.utils import comm
 from fastreid.utils.errors import NumbersError
@@ -171,6 +171,7 @@ class TrainStep:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(with_own_fusing(state["optimizer"], self.optimizer))
+        keep_layouts(self.optimizer)
         self.scaler.load_state_dict(state["scaler"])
         self._skipped, self._skipped_in_a_row = state.get("skipped", [0, 0])  # older checkpoints do not count them
         if self.average is not None:

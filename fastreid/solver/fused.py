@@ -45,3 +45,15 @@ def with_own_fusing(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) 
         for place, group in enumerate(state["param_groups"])
     ]
     return {**state, "param_groups": groups}
+
+
+def keep_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Bring what an optimizer keeps of each weight into the order that the weight has in memory.
+
+    Fused kernels walk memory without a look at strides: momenta saved in another order (MODEL.CHANNELS_LAST may change at
+    a resume) would move other numbers than their own.
+    """
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

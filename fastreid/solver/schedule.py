@@ -84,7 +84,8 @@ class CosineSchedule(Schedule):
         period = self.max_epochs - max(self.warmup_epochs, self.delay_epochs)
         if period <= 0:  # the run ends before the decay starts
             return base_lr
-        return self.eta_min + (base_lr - self.eta_min) * (1 + math.cos(math.pi * min(epochs / period, 1.0))) / 2
+        least = min(self.eta_min, base_lr)  # a group whose rate is lower, such as a stage at rest, is not raised
+        return least + (base_lr - least) * (1 + math.cos(math.pi * min(epochs / period, 1.0))) / 2
 
 
 @dataclass(frozen=True)

@@ -78,3 +78,26 @@ def test_an_optimizer_that_cannot_be_fused_is_refused_where_it_must_be():
 def test_what_torch_refuses_together_is_told_in_a_line():
     with pytest.raises(InputError, match=r"OPT_ARGS: Adam refuses.*foreach"):
         make_optimizer("Adam", [{"params": parameters()}], {"fused": True, "foreach": True})
+
+
+@pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
+def test_momenta_saved_in_another_order_of_memory_move_their_own_weights(first):
+    from fastreid.solver.fused import keep_layouts
+
+    second = torch.channels_last if first is torch.contiguous_format else torch.contiguous_format
+    generator = torch.Generator().manual_seed(0)
+    start, *gradients = torch.randn(3, 4, 3, 5, 5, generator=generator)
+    ends = []
+    for order in (first, second):
+        weight = torch.nn.Parameter(start.clone(memory_format=first))
+        saved = torch.optim.Adam([weight], lr=0.1, fused=True)
+        weight.grad = gradients[0].clone(memory_format=first)
+        saved.step()
+        other = torch.nn.Parameter(weight.detach().clone(memory_format=order))
+        later = torch.optim.Adam([other], lr=0.1, fused=True)
+        later.load_state_dict(saved.state_dict())
+        keep_layouts(later)
+        other.grad = gradients[1].clone(memory_format=order)
+        later.step()
+        ends.append(other.detach())
+    torch.testing.assert_close(*ends)

@@ -31,3 +31,8 @@ def test_a_milestone_counts_from_the_end_of_the_delay():
 def test_an_unknown_warm_up_is_refused():
     with pytest.raises(InputError, match="no warm-up is called 'cubic'"):
         Warmup(10, method="cubic")
+
+
+def test_a_rate_below_the_least_is_not_raised_to_it():
+    schedule = CosineSchedule(max_epochs=4, iters_per_epoch=2, eta_min=1e-7)
+    assert {schedule.lr(0.0, iteration) for iteration in range(8)} == {0.0}
