@@ -1,15 +1,22 @@
 """Processes that do one kind of work beside the main one."""
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from fastreid.utils.errors import EnvironmentFault
+
 Thing = TypeVar("Thing")
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
 
 
 def clean_pool(num_workers: int, *, preload: str) -> ProcessPoolExecutor:
@@ -26,6 +33,40 @@ def clean_pool(num_workers: int, *, preload: str) -> ProcessPoolExecutor:
     context = multiprocessing.get_context(clean)
     context.set_forkserver_preload([preload])
     return _CleanPool(num_workers, mp_context=context, initializer=_end_with_parent)
+
+
+def work_through(
+    work: Callable[[Task], Answer], tasks: Iterable[Task], *, num_workers: int, preload: str, doing: str
+) -> Iterator[Answer]:
+    """The answers to all tasks, in their order, worked out by a clean pool; few at a time, so that none pile up.
+
+    Args:
+        work: a function at the top of its module.
+        tasks: what it is given, one after the other.
+        num_workers: processes; 0 works in this one.
+        preload: the module of `work`.
+        doing: what it does, for the message: "decoding".
+
+    Raises:
+        EnvironmentFault: a process died.
+    """
+    if num_workers == 0:
+        yield from map(work, tasks)
+        return
+    with clean_pool(num_workers, preload=preload) as pool:
+        given = (pool.submit(work, task) for task in tasks)
+        running = deque(itertools.islice(given, 4 * num_workers))
+        try:
+            while running:
+                yield running.popleft().result()
+                running.extend(itertools.islice(given, 1))
+        except BrokenProcessPool:
+            raise EnvironmentFault(
+                f"a {doing} process died; free memory, or take fewer (DATALOADER.NUM_WORKERS); a script of your own does "
+                'its work under `if __name__ == "__main__":`'
+            )
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextlib.contextmanager

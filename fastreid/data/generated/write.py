@@ -1,9 +1,8 @@
 """Generated patents on the disk, in the DeepPatent layout."""
 
+import functools
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from fastreid.data.generated.families import FIRST_TEST_PATENT
 from fastreid.data.generated.figures import FEWEST_DRAWINGS
 from fastreid.data.generated.patent import draw_patent, num_drawings
 from fastreid.data.generated.sheet import check_size, png_bytes
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write, write_text
-from fastreid.utils.processes import clean_pool
+from fastreid.utils.processes import work_through
 from fastreid.utils.seeding import keyed_generator
 
 RULES_VERSION = 2  # grows whenever the same seed gives other bytes than before
@@ -134,21 +133,10 @@ def _fewest(number: int) -> int:
 
 
 def _draw_all(root: Path, collection: Collection, numbers: list[int], num_workers: int) -> Iterator[None]:
-    if num_workers == 0:
-        for number in numbers:
-            _write_patent(root, collection, number)
-            yield
-        return
-    with clean_pool(min(num_workers, len(numbers)), preload=__name__) as pool:
-        drawn = [pool.submit(_write_patent, root, collection, number) for number in numbers]
-        try:
-            for future in as_completed(drawn):
-                future.result()
-                yield
-        except BrokenProcessPool:
-            raise EnvironmentFault("a drawing process died; free memory or draw with fewer workers")
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    work = functools.partial(_write_patent, root, collection)
+    yield from work_through(
+        work, numbers, num_workers=min(num_workers, len(numbers)), preload=__name__, doing="drawing"
+    )
 
 
 def _write_patent(root: Path, collection: Collection, number: int) -> None:

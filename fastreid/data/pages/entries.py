@@ -1,10 +1,9 @@
 """The entries of a cache: what a file holds, packed, marked against damage, and unpacked again."""
 
+import functools
 import hashlib
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import NamedTuple
 
@@ -13,8 +12,8 @@ import zstandard
 
 from fastreid.data.image import open_image, page_of
 from fastreid.data.messages import one_line
-from fastreid.utils.errors import EnvironmentFault, InputError
-from fastreid.utils.processes import clean_pool
+from fastreid.utils.errors import InputError
+from fastreid.utils.processes import work_through
 
 _LARGEST_SIDE = 1 << 24
 _TASK = 16  # files a process is given at a time
@@ -72,28 +71,12 @@ def decoded(
     """
     items = iter(files.items())
     tasks = iter(lambda: list(islice(items, _TASK)), [])
-    if num_workers == 0:
-        for task in tasks:
-            yield from _make_all(task, longest_px, max_pixels)
-        return
-    with clean_pool(num_workers, preload=__name__) as pool:
-        # Few at a time: what is done waits here until it is written.
-        given = (pool.submit(_make_all, task, longest_px, max_pixels) for task in tasks)
-        running = deque(islice(given, 4 * num_workers))
-        try:
-            while running:
-                yield from running.popleft().result()
-                running.extend(islice(given, 1))
-        except BrokenProcessPool:
-            raise EnvironmentFault(
-                "a decoding process died; free memory, or lower DATALOADER.NUM_WORKERS; a script of your own does its "
-                'work under `if __name__ == "__main__":`'
-            )
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    work = functools.partial(_make_all, longest_px=longest_px, max_pixels=max_pixels)
+    for made in work_through(work, tasks, num_workers=num_workers, preload=__name__, doing="decoding"):
+        yield from made
 
 
-def _make_all(task: Sequence[tuple[str, bytes | None]], longest_px: int, max_pixels: int) -> list[Made | Bad]:
+def _make_all(task: Sequence[tuple[str, bytes | None]], *, longest_px: int, max_pixels: int) -> list[Made | Bad]:
     return [_make_one(path, known, longest_px=longest_px, max_pixels=max_pixels) for path, known in task]
 
 

@@ -1,9 +1,9 @@
 """What each file of a data set is: its header and, where asked for, its page."""
 
+import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,9 +11,9 @@ from PIL import Image
 from scipy.fft import dctn
 
 from fastreid.data.image import Header, read_header, read_image
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import InputError
 from fastreid.utils.files import sha256_of
-from fastreid.utils.processes import clean_pool
+from fastreid.utils.processes import work_through
 
 LONGEST_PX = 512  # of the pages that ink and fingerprints are taken from
 NUM_BITS = 256
@@ -65,10 +65,13 @@ def look_at_all(
         EnvironmentFault: a decoding process died.
     """
     found: dict[str, Facts] = {}
-    tasks = [paths[start : start + _TASK] for start in range(0, len(paths), _TASK)]
-    for path, facts in _looked_at(tasks, decode=decode, max_pixels=max_pixels, num_workers=num_workers):
-        found[path] = facts
-        on_file()
+    tasks = (paths[start : start + _TASK] for start in range(0, len(paths), _TASK))
+    work = functools.partial(_look_at_each, decode=decode, max_pixels=max_pixels)
+    num_workers = num_workers if decode else 0  # headers take less than starting a process
+    for looked_at in work_through(work, tasks, num_workers=num_workers, preload=__name__, doing="decoding"):
+        for path, facts in looked_at:
+            found[path] = facts
+            on_file()
     lengths = Counter(facts.num_bytes for facts in found.values() if facts.header)
     for path, facts in found.items():
         if facts.header and lengths[facts.num_bytes] > 1:
@@ -96,26 +99,8 @@ def fingerprint_of(page: np.ndarray) -> np.ndarray | None:
     return np.packbits(waves > np.median(waves[1:]))
 
 
-def _looked_at(
-    tasks: Sequence[Sequence[str]], *, decode: bool, max_pixels: int, num_workers: int
-) -> Iterator[tuple[str, Facts]]:
-    if not decode or num_workers == 0:  # headers take less than starting a process
-        for task in tasks:
-            yield from ((path, _look_at(path, decode=decode, max_pixels=max_pixels)) for path in task)
-        return
-    with clean_pool(num_workers, preload=__name__) as pool:
-        try:
-            for task, facts in zip(tasks, pool.map(_decode_task, ((task, max_pixels) for task in tasks))):
-                yield from zip(task, facts)
-        except BrokenProcessPool:
-            raise EnvironmentFault("a decoding process died; free memory, or lower DATALOADER.NUM_WORKERS")
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _decode_task(given: tuple[Sequence[str], int]) -> list[Facts]:
-    paths, max_pixels = given
-    return [_look_at(path, decode=True, max_pixels=max_pixels) for path in paths]
+def _look_at_each(task: Sequence[str], *, decode: bool, max_pixels: int) -> list[tuple[str, Facts]]:
+    return [(path, _look_at(path, decode=decode, max_pixels=max_pixels)) for path in task]
 
 
 def _look_at(path: str, *, decode: bool, max_pixels: int) -> Facts:
