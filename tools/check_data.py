@@ -8,9 +8,9 @@ from pathlib import Path
 
 from fastreid.data.generated import png_bytes
 from fastreid.data.survey.build import survey
-from fastreid.engine.setup import load_config
+from fastreid.engine.setup import config_parser, load_config
 from fastreid.utils.errors import InputError
-from fastreid.utils.exits import CommandParser, run_tool
+from fastreid.utils.exits import run_tool
 from fastreid.utils.files import atomic_write, check_writable, write_text
 from fastreid.utils.logger import setup_logger
 
@@ -36,18 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
+    parser = config_parser(
         description="Look at the drawings a config names: counts, broken, odd and blank files, copies, what training and "
         "test share. Exit code 2 where a run would be refused or stopped."
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML settings")
     parser.add_argument(
         "--headers", action="store_true", help="lists and headers only: seconds where pages take minutes"
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where data.json and data.png are written (OUTPUT_DIR)"
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings that win over the file")
     return parser
 
 

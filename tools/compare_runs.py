@@ -55,7 +55,9 @@ def _words(text: str) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser("Print where training runs differ in settings and outcome, and draw their curves.")
+    parser = CommandParser(
+        description="Print where training runs differ in settings and outcome, and draw their curves."
+    )
     parser.add_argument("folders", nargs="+", metavar="DIR", help="OUTPUT_DIR of a training run")
     parser.add_argument(
         "--metrics", type=_words, default=[], metavar="A,B", help="names in metrics.json (losses and scores)"

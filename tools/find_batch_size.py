@@ -5,10 +5,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fastreid.engine.setup import load_config
+from fastreid.engine.setup import config_parser, load_config
 from fastreid.engine.stepping.build import batch_size_trials
 from fastreid.utils.errors import InputError
-from fastreid.utils.exits import CommandParser, run_tool
+from fastreid.utils.exits import run_tool
 from fastreid.utils.logger import setup_logger
 
 
@@ -33,14 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(description="Train on noise with ever larger batches until memory runs out.")
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML settings")
+    parser = config_parser(description="Train on noise with ever larger batches until memory runs out.")
     parser.add_argument("--most", type=int, default=4096, metavar="N", help="drawings a step at the most (4096)")
     parser.add_argument("--steps", type=int, default=3, metavar="N", help="steps that are timed of each size (3)")
     parser.add_argument(
         "--memory-mb", type=float, metavar="MIB", help="that a run may hold (nine tenths of what is free)"
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings that win over the file")
     return parser
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from fastreid.data.build import build_datasets, build_test_datasets
 from fastreid.data.pages.build import build_cache, fill_cache
-from fastreid.engine.setup import load_config
-from fastreid.utils.exits import CommandParser, run_tool
+from fastreid.engine.setup import config_parser, load_config
+from fastreid.utils.exits import run_tool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,10 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
+    parser = config_parser(
         description="Decode the drawings of a config once, into the cache that training and test read."
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML settings")
     parser.add_argument(
         "--split",
         choices=("all", "train", "test"),
@@ -48,7 +47,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mend", action="store_true", help="first forget files that are gone and pages that are damaged"
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings that win over the file")
     return parser
 
 

@@ -69,21 +69,35 @@ def sort_out(
     if bad is None:
         refuse(list(faults.values()), "the drawings")
         return
+    refusals = too_bad(faults, needed=needed, training=training, max_num=bad.max_num)
+    if refusals:
+        raise InputError("; ".join(refusals))
     passed_over = [(row, faults[drawing.path]) for row, drawing in enumerate(training) if drawing.path in faults]
-    of_tests = told([fault for path, fault in faults.items() if path in needed], "drawings that must be read")
-    too_many = told([fault for _, fault in passed_over if len(passed_over) > bad.max_num], "training drawings")
-    refusals = [
-        f"{of_tests}; {NEEDS_ALL}" if of_tests else "",
-        told(_patents_without_any(faults, training), "patents to train on"),
-        f"{too_many}; {len(passed_over)} cannot be read, and INPUT.MAX_BAD_IMAGES is {bad.max_num}" if too_many else "",
-    ]
-    if any(refusals):
-        raise InputError("; ".join(words for words in refusals if words))
     bad.note(passed_over)
     if passed_over:
         get_logger().warning(
             f"training drawings that cannot be read and are passed over (INPUT.ON_BAD_IMAGE): {len(passed_over)}"
         )
+
+
+def too_bad(
+    faults: Mapping[str, str], *, needed: Collection[str] = (), training: Sequence[Drawing] = (), max_num: int
+) -> list[str]:
+    """Why a run that passes over bad training drawings would be refused all the same, a line each; empty if it would not.
+
+    Args:
+        faults, needed, training: as for `sort_out`.
+        max_num: so many may be passed over.
+    """
+    passed_over = [faults[drawing.path] for drawing in training if drawing.path in faults]
+    of_tests = told([fault for path, fault in faults.items() if path in needed], "drawings that must be read")
+    too_many = told(passed_over if len(passed_over) > max_num else [], "training drawings")
+    refusals = [
+        f"{of_tests}; {NEEDS_ALL}" if of_tests else "",
+        told(_patents_without_any(faults, training), "patents to train on"),
+        f"{too_many}; {len(passed_over)} cannot be read, and INPUT.MAX_BAD_IMAGES is {max_num}" if too_many else "",
+    ]
+    return [words for words in refusals if words]
 
 
 def _patents_without_any(faults: Mapping[str, str], training: Sequence[Drawing]) -> list[str]:

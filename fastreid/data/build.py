@@ -87,7 +87,7 @@ def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, Retriev
         InputError: a name is not known or stands twice, a list is at fault, or a drawing stands in training and test
             without DATASETS.ALLOW_OVERLAP.
     """
-    names = _names(cfg, "NAMES")
+    names = set_names(cfg, "NAMES")
     sets = {name: build_dataset(cfg, name) for name in names}
     train = joined(sets, with_tests=cfg.DATASETS.COMBINEALL)
     tests = build_test_datasets(cfg)
@@ -109,7 +109,7 @@ def build_dataset(cfg: CfgNode, name: str) -> Dataset:
 def build_test_datasets(cfg: CfgNode) -> dict[str, RetrievalData]:
     """The test sets of DATASETS.TESTS by name, in their order; no training list is read."""
     tests = {}
-    for name in _names(cfg, "TESTS"):
+    for name in set_names(cfg, "TESTS"):
         queries, gallery = build_dataset(cfg, name).test()
         tests[name] = RetrievalData(name, (), queries, gallery)
     return tests
@@ -227,7 +227,12 @@ def build_test_loader(
     )
 
 
-def _names(cfg: CfgNode, key: str) -> tuple[str, ...]:
+def set_names(cfg: CfgNode, key: str) -> tuple[str, ...]:
+    """The data sets of DATASETS.NAMES or TESTS.
+
+    Raises:
+        InputError: there are none, or one stands twice.
+    """
     names = tuple(cfg.DATASETS[key])
     if not names or len(set(names)) != len(names):
         raise InputError(f"DATASETS.{key} is {names}; it takes one data set or more, each once")

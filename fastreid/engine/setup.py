@@ -22,12 +22,19 @@ from fastreid.utils.logger import setup_logger
 from fastreid.utils.seeding import key
 
 
-def default_argument_parser(description: str = "") -> argparse.ArgumentParser:
-    """The arguments users of fast-reid know, then `KEY VALUE` pairs that change settings."""
+def config_parser(description: str = "") -> argparse.ArgumentParser:
+    """What every command with settings takes: a file of them, and behind all options `KEY VALUE` pairs over it."""
     parser = CommandParser(description=description)
     parser.add_argument(
         "--config-file", required=True, metavar="FILE", help="YAML settings, such as configs/demo/stage1.yml"
     )
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings that win over the file")
+    return parser
+
+
+def default_argument_parser(description: str = "") -> argparse.ArgumentParser:
+    """The arguments users of fast-reid know, beside those of `config_parser`."""
+    parser = config_parser(description)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR")
     parser.add_argument("--eval-only", action="store_true", help="test MODEL.WEIGHTS, do not train")
     parser.add_argument("--random-weights", action="store_true", help="test a network that has not learnt anything")
@@ -37,7 +44,6 @@ def default_argument_parser(description: str = "") -> argparse.ArgumentParser:
     parser.add_argument(
         "--dist-url", default="auto", metavar="URL", help="where machine 0 listens; auto: a free port here"
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings that win over the file")
     return parser
 
 

@@ -1,16 +1,17 @@
 """From a config to a survey of its drawings."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from tqdm import tqdm
 
 from fastreid.config import CfgNode
-from fastreid.data.build import build_dataset, build_sampler
+from fastreid.data.bad_drawings import too_bad
+from fastreid.data.build import build_dataset, build_sampler, set_names
 from fastreid.data.datasets.base import Dataset, ListFaults
 from fastreid.data.loading import steps_an_epoch
-from fastreid.data.survey.files import look_at_all
+from fastreid.data.survey.files import Facts, look_at_all
 from fastreid.data.survey.findings import Finding, Part, first_uses, of_copies, of_files, of_patents, of_splits
 from fastreid.data.survey.report import Survey
 from fastreid.structures import Drawing
@@ -28,20 +29,22 @@ def survey(cfg: CfgNode, *, decode: bool) -> Survey:
             on; without, at their headers.
 
     Raises:
-        InputError: a data set that is not known.
+        InputError: a data set that is not known, or stands twice.
         EnvironmentFault: a decoding process died.
     """
     parts: list[Part] = []
     findings: list[Finding] = []
-    for name in cfg.DATASETS.NAMES:
-        [drawings] = _read(functools.partial(_train, build_dataset(cfg, name)), 1, findings, name)
-        parts.append(Part(f"{name} train", drawings, is_training=True))
-    for name in cfg.DATASETS.TESTS:
-        queries, gallery = _read(build_dataset(cfg, name).test, 2, findings, name)
-        parts += [
-            Part(f"{name} queries", queries, is_training=False),
-            Part(f"{name} database", gallery, is_training=False),
-        ]
+    for name in set_names(cfg, "NAMES"):
+        dataset = build_dataset(cfg, name)
+        [drawings] = _read(functools.partial(_train, dataset), 1, findings, name)
+        parts.append(Part(f"{name} train", drawings, is_training=True, numbering=f"{name} train"))
+        if cfg.DATASETS.COMBINEALL:
+            queries, gallery = _read(dataset.test, 2, findings, name)
+            kind = f"{name} test"
+            parts.append(Part(f"{kind}, trained on", (*queries, *gallery), is_training=True, numbering=kind))
+    for name in set_names(cfg, "TESTS"):
+        for part, drawings in zip(("queries", "database"), _read(build_dataset(cfg, name).test, 2, findings, name)):
+            parts.append(Part(f"{name} {part}", drawings, is_training=False, numbering=f"{name} test"))
     findings += _empty(parts)
     paths = list(first_uses(parts))
     with tqdm(total=len(paths), disable=None, unit="file", leave=False) as bar:
@@ -52,7 +55,9 @@ def survey(cfg: CfgNode, *, decode: bool) -> Survey:
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             on_file=bar.update,
         )
-    findings += of_files(parts, facts, may_skip=cfg.INPUT.ON_BAD_IMAGE == "skip")
+    max_bad = cfg.INPUT.MAX_BAD_IMAGES if cfg.INPUT.ON_BAD_IMAGE == "skip" else None
+    findings += of_files(parts, facts, may_skip=max_bad is not None)
+    findings += _too_bad(parts, facts, max_bad)
     findings += of_splits(parts, facts, may_overlap=cfg.DATASETS.ALLOW_OVERLAP)
     findings += _batches(cfg, parts)
     findings += of_patents(parts, num_instance=cfg.DATALOADER.NUM_INSTANCE)
@@ -86,14 +91,27 @@ def _empty(parts: list[Part]) -> Iterator[Finding]:
             yield Finding("empty", f"{part.name}: holds no drawing that can be used", must_mend=True)
 
 
-def _batches(cfg: CfgNode, parts: list[Part]) -> Iterator[Finding]:
-    """Whether batches can be made of the training drawings."""
-    trained = [
-        replace(drawing, patent=f"{part.name} {drawing.patent}")
+def _trained(parts: list[Part]) -> list[Drawing]:
+    """The training drawings of all lists, their patents told apart as those of joined sets are."""
+    return [
+        replace(drawing, patent=f"{part.numbering} {drawing.patent}")
         for part in parts
         if part.is_training
         for drawing in part.drawings
     ]
+
+
+def _too_bad(parts: list[Part], facts: Mapping[str, Facts], max_bad: int | None) -> Iterator[Finding]:
+    """What no passing over helps: too many bad training drawings, or a patent of which none can be read."""
+    if max_bad is not None:
+        faults = {path: one.fault for path, one in facts.items() if one.header is None}
+        for words in too_bad(faults, training=_trained(parts), max_num=max_bad):
+            yield Finding("too bad", words, must_mend=True)
+
+
+def _batches(cfg: CfgNode, parts: list[Part]) -> Iterator[Finding]:
+    """Whether batches can be made of the training drawings."""
+    trained = _trained(parts)
     if trained:
         try:
             steps_an_epoch(len(trained), cfg.SOLVER.IMS_PER_BATCH)

@@ -30,11 +30,13 @@ class Part:
         name: such as "Patent train".
         drawings: those of its lines that are sound.
         is_training: to learn from, not to test by.
+        numbering: lists of the same word number their patents alike; others by themselves.
     """
 
     name: str
     drawings: tuple[Drawing, ...]
     is_training: bool
+    numbering: str
 
 
 @dataclass(frozen=True)
@@ -142,17 +144,18 @@ def of_copies(parts: Sequence[Part], facts: Mapping[str, Facts]) -> Iterator[Fin
     """Files with the same bytes, and pages that look alike, both worst where they are of different patents or lists."""
     uses = first_uses(parts)
     trained = {drawing.path for part in parts if part.is_training for drawing in part.drawings}
+    patents = {drawing.path: (part.numbering, drawing.patent) for part in parts for drawing in part.drawings}
     paths = [path for path in uses if facts[path].header]
     equal = [[paths[row] for row in group] for group in equal_groups([facts[path].sha256 for path in paths])]
     for group in equal:
-        yield _copies("same bytes", group, uses, trained)
+        yield _copies("same bytes", group, uses, trained=trained, patents=patents)
     known = {frozenset(group) for group in equal}
     prints = {path: found for path in paths if (found := facts[path].fingerprint) is not None}
     seen = list(prints)
     for rows in groups_alike(np.stack(list(prints.values()))) if prints else ():
         group = [seen[row] for row in rows]
         if frozenset(group) not in known:
-            yield _copies("alike", group, uses, trained)
+            yield _copies("alike", group, uses, trained=trained, patents=patents)
 
 
 def first_uses(parts: Iterable[Part]) -> dict[str, Drawing]:
@@ -165,12 +168,18 @@ def first_uses(parts: Iterable[Part]) -> dict[str, Drawing]:
     return uses
 
 
-def _copies(kind: str, group: Sequence[str], uses: Mapping[str, Drawing], trained: set[str]) -> Finding:
+def _copies(
+    kind: str,
+    group: Sequence[str],
+    uses: Mapping[str, Drawing],
+    *,
+    trained: set[str],
+    patents: Mapping[str, tuple[str, str]],
+) -> Finding:
     in_training = [path for path in group if path in trained]
-    patents = {(path in trained, uses[path].patent) for path in group}
     if in_training and len(in_training) < len(group):
         kind = f"{kind}, training and test"
-    elif len(patents) > 1:
+    elif len({patents[path] for path in group}) > 1:
         kind = f"{kind}, different patents"
     told = ", ".join(_place(uses[path]) for path in group[:6])
     return Finding(kind, told + (f" and {len(group) - 6} more" if len(group) > 6 else ""), pictures=tuple(group[:6]))

@@ -63,9 +63,11 @@ class Journal:
     """
 
     def __init__(self, folder: Path, origin: str, drawings: Sequence[Drawing]):
-        self.folder, self.origin, self.drawings = folder, origin, drawings
+        self.folder, self.origin = folder, origin
         listed = json.dumps([origin, *(drawing.path for drawing in drawings)])
         self._name = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        # Taken before a file is read: one that is replaced later is not what its features came from.
+        self._stamps = [stamp_of([drawing]) for drawing in drawings]
         self._file: int | None = None
         self._is_lost = False
 
@@ -117,14 +119,14 @@ class Journal:
             first_row, num, width = _HEADER.unpack(header)
             end = at + _HEADER.size + 4 * num * width
             content, digest = data[at + _HEADER.size : end], data[end : end + _DIGEST_BYTES]
-            if first_row + num <= len(self.drawings) and digest == self._digest(first_row, header, content):
+            if first_row + num <= len(self._stamps) and digest == self._digest(first_row, header, content):
                 yield first_row, torch.frombuffer(bytearray(content), dtype=torch.float32).view(num, width)
             at = end + _DIGEST_BYTES
 
     def _digest(self, first_row: int, header: bytes, content: bytes) -> bytes:
         _, num, _ = _HEADER.unpack(header)
-        files = stamp_of(self.drawings[first_row : first_row + num])
-        key = hashlib.sha256(f"{self.origin} {files}".encode()).digest()
+        files = self._stamps[first_row : first_row + num]
+        key = hashlib.sha256(json.dumps([self.origin, *files]).encode()).digest()
         return hashlib.blake2b(header + content, key=key, digest_size=_DIGEST_BYTES).digest()
 
 

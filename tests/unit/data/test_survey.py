@@ -12,6 +12,7 @@ from fastreid.data.survey.build import survey
 from fastreid.data.survey.files import fingerprint_of, look_at_all
 from fastreid.data.survey.findings import Finding
 from fastreid.data.survey.report import Survey
+from fastreid.utils.errors import InputError
 
 MOST = 64_000_000
 
@@ -167,6 +168,43 @@ def test_a_link_to_nowhere_and_a_name_that_is_no_text_end_nothing(tmp_path):
     found = surveyed(tmp_path, *words, "SOLVER.IMS_PER_BATCH", 2)
     assert "unreadable" in {kind for kind, _ in told(found)}
     found.as_json().encode()
+
+
+def test_tests_that_are_trained_on_are_told_as_what_training_and_test_share(root):
+    assert ("in both", True) in told(surveyed(root, "DATASETS.COMBINEALL", True))
+
+
+def test_what_no_passing_over_helps_must_be_mended(root):
+    images = root / "train_data/patent_data"
+    (images / "t0-1.png").write_bytes(b"")
+    skip = ("INPUT.ON_BAD_IMAGE", "skip", "INPUT.MAX_BAD_IMAGES")
+    assert ("too bad", True) not in told(surveyed(root, *skip, 1))
+    (images / "t1-1.png").write_bytes(b"")
+    assert ("too bad", True) in told(surveyed(root, *skip, 1))
+    for view in range(4):
+        (images / f"t0-{view}.png").write_bytes(b"")
+    [found] = [one.what for one in surveyed(root, *skip, 9).findings if one.kind == "too bad"]
+    assert "nor can any of the 4 drawings" in found
+
+
+def test_copies_in_two_sets_are_not_of_one_patent_because_their_numbers_are_alike(root):
+    images = root / "train_data/patent_data"
+    (images / "copy.png").write_bytes((images / "t0-0.png").read_bytes())
+    for name in ("query", "database", "train"):
+        (root / f"{name}.txt").write_text("copy.png 0" if name == "train" else f"v{int(name == 'query')}-0.png 0")
+    lists = [
+        word
+        for name in ("train", "query", "database")
+        for word in (f"DATASETS.LIST.{name.upper()}", root / f"{name}.txt")
+    ]
+    words = ["DATASETS.NAMES", ("Patent", "List"), "DATASETS.LIST.IMAGES", images, *lists]
+    found = surveyed(root, *(word if isinstance(word, tuple) else str(word) for word in words))
+    assert ("same bytes, different patents", False) in told(found)
+
+
+def test_a_set_that_stands_twice_is_refused_as_runs_refuse_it(root):
+    with pytest.raises(InputError, match="each once"):
+        surveyed(root, "DATASETS.NAMES", ("Patent", "Patent"))
 
 
 def test_a_set_without_any_list_is_a_finding_and_not_an_end(tmp_path):

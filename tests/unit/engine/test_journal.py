@@ -73,7 +73,7 @@ def test_a_run_that_had_made_all_batches_needs_no_network(journals):
 def test_features_of_other_weights_or_lists_do_not_count(journals):
     extracted(journals.of(LIST), Network())
     assert Journals(journals.folder, "weights 2").of(LIST).read() == {}
-    assert journals.of([Drawing("other.png", "0.png", "1"), *LIST[1:]]).read() == {}
+    assert journals.of([Drawing(pytest.__file__, "0.png", "1"), *LIST[1:]]).read() == {}
 
 
 def test_a_file_that_was_changed_costs_its_own_batch(journals, tmp_path):
@@ -124,6 +124,16 @@ def test_journals_are_gone_once_all_is_written_elsewhere(journals):
     extracted(journals.of(LIST), Network())
     journals.remove()
     assert not journals.folder.exists()
+
+
+def test_a_file_replaced_while_its_batch_is_on_the_way_is_not_taken_for_the_new_one(journals, tmp_path):
+    path = tmp_path / "4.png"
+    path.write_bytes(b"what was read")
+    drawings = [*LIST[:4], Drawing(str(path), "4.png", "1"), *LIST[5:]]
+    journal = journals.of(drawings)
+    path.write_bytes(b"what came then")
+    extracted(journal, Network())
+    assert journals.of(drawings).read().keys() == {0, 8}
 
 
 def test_features_that_are_no_numbers_are_named_and_not_kept(journals, monkeypatch):
