@@ -27,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             asked = f": it would take {trial.memory_mb:.0f} MiB" if trial.memory_mb else ""
             print(f"{trial.size} drawings a step do not fit{asked}")
     if not largest:
-        raise InputError("no size fits; try a smaller INPUT.SIZE_TRAIN, NUM_INSTANCE or more SOLVER.ACCUMULATE")
+        raise InputError(
+            "no size fits; try a smaller INPUT.SIZE_TRAIN or DATALOADER.NUM_INSTANCE, or MODEL.BACKBONE.RECOMPUTE True"
+        )
     print(f"the most that was tried and fits: SOLVER.IMS_PER_BATCH {largest}")
     return 0
 

@@ -70,7 +70,14 @@ def doubled(first: int, last: int) -> Iterator[int]:
 
 
 def measure_step(
-    step: TrainStep, size: int, *, num_instance: int, num_classes: int, image_px: tuple[int, int], num_steps: int
+    step: TrainStep,
+    size: int,
+    *,
+    num_instance: int,
+    num_classes: int,
+    image_px: tuple[int, int],
+    num_steps: int,
+    before_step: Callable[[int], object] = lambda number: None,
 ) -> tuple[float, float]:
     """Train for a few steps on noise; drawings a second by the median step, and MiB at the peak.
 
@@ -83,6 +90,7 @@ def measure_step(
         num_classes: patents of the head.
         image_px: height and width.
         num_steps: that count.
+        before_step: what a run does before each step, by its number.
 
     Raises:
         torch.OutOfMemoryError: they do not fit on a GPU.
@@ -94,7 +102,8 @@ def measure_step(
         images = torch.rand(size, 3, *image_px) * 255
         batch = Batch(images, rows.div(num_instance, rounding_mode="floor") % num_classes, rows).to(device)
         times = []
-        for _ in range(num_steps + 1):
+        for number in range(num_steps + 1):
+            before_step(number)
             start = time.perf_counter()
             step(batch)  # which fetches its losses, so the device has done all but the optimizer's part
             times.append(time.perf_counter() - start)

@@ -32,7 +32,7 @@ from fastreid.engine.look_alikes import RenewLookAlikes
 from fastreid.engine.selection import BestModels, EarlyStop, set_aside
 from fastreid.engine.setup import device_of, placed, write_config
 from fastreid.engine.step import BadStep
-from fastreid.engine.stepping.build import build_step
+from fastreid.engine.stepping.build import build_step, check_parts
 from fastreid.engine.tester import input_sheet
 from fastreid.engine.testing.build import build_testers, lists_of
 from fastreid.engine.train_loop import Hook, TrainLoop
@@ -66,6 +66,7 @@ class DefaultTrainer:
         self.progress = Progress()
         _check_look_alikes(cfg)
         _check_stop(cfg)
+        check_parts(cfg)
         self.bad = build_bad_drawings(cfg)
         _check_features(cfg, self.device)
         self.drawings, tests = data or build_datasets(cfg)
@@ -172,7 +173,10 @@ class DefaultTrainer:
             best=best if cfg.SOLVER.KEEP_BEST else None,
         )
         heads = self.model.get_submodule("heads")
-        draw = [DrawClasses(heads, cfg.SEED)] if isinstance(heads, EmbeddingHead) else []
+        draw, told_from = [], num_classes_of(cfg, self.loader.num_classes)
+        if isinstance(heads, EmbeddingHead):
+            draw = [DrawClasses(heads, cfg.SEED)]
+            told_from = heads.num_taking_part(cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE)
         precise = [PreciseBatchNorm(self._measuring_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
         precise = precise if cfg.TEST.PRECISE_BN.ENABLED else []
         again = [*precise, evaluate] if precise else []
@@ -191,7 +195,7 @@ class DefaultTrainer:
             self.frozen,
             *draw,
             CheckWeightsMove(),
-            *build_watch(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)),
+            *build_watch(cfg, num_classes=told_from),
             ShowInputs(metrics, input_sheet),
             *precise,
             evaluate,

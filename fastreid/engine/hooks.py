@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from fastreid.engine.checkpoint import FINAL, FINAL_AVERAGE, STOPPED, Checkpointer, Progress
+from fastreid.engine.step import TrainStep
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.watching.projector import Points
 from fastreid.engine.writers import Writer
@@ -96,7 +97,7 @@ class CheckWeightsMove(Hook):
         if self._left > 0 and loop.result is not None and not loop.result.skipped:
             self._left -= 1
             if self._left == 0:
-                self._compare(loop.step.model)
+                self._compare(loop.step)
                 self._before = {}
 
     def before_step(self, loop: TrainLoop) -> None:
@@ -104,12 +105,15 @@ class CheckWeightsMove(Hook):
             self._before = {n: p.detach().clone() for n, p in self._trained(loop.step.model)}
             self._left = self.num_steps
 
-    def _compare(self, model: nn.Module) -> None:
-        still = [n for n, p in self._trained(model) if n in self._before and torch.equal(p.detach(), self._before[n])]
+    def _compare(self, step: TrainStep) -> None:
+        trained = dict(self._trained(step.model))
+        still = [n for n, p in trained.items() if n in self._before and torch.equal(p.detach(), self._before[n])]
         if still and len(still) == len(self._before):
             raise NumbersError(
                 f"no weight moved in {self.num_steps} steps: check SOLVER.BASE_LR, SOLVER.OPT and MODEL.FREEZE_LAYERS"
             )
+        resting = {id(p) for group in step.optimizer.param_groups if not group["lr"] for p in group["params"]}
+        still = [n for n in still if id(trained[n]) not in resting]  # SOLVER.STAGE_FACTORS may say so
         if still:
             get_logger().warning(f"{len(still)} weights did not move in {self.num_steps} steps: {', '.join(still[:5])}")
 

@@ -128,12 +128,16 @@ class EmbeddingHead(nn.Module):
             neck=neck,
         )
 
+    def num_taking_part(self, num_drawings: int) -> int:
+        """How many classes take part in a step of so many drawings, over all processes, once `draw` was called."""
+        return min(max(math.ceil(self.class_share * len(self.weight)), num_drawings), len(self.weight))
+
     def _taking_part(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (K, D) of the classes that take part, in their order, and where the drawings' own are among them."""
         if self._chances is None:
             return self.weight, targets
         own = comm.gather_rows(targets)
-        num = min(max(math.ceil(self.class_share * len(self.weight)), len(own)), len(self.weight))
+        num = self.num_taking_part(len(own))
         kept = self._chances.index_fill(0, own, 1.0).topk(num).indices.sort().values  # a chance is below 1
         return self.weight[kept], torch.searchsorted(kept, targets)
 

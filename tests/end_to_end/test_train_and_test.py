@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from commands import TINY, metrics, run, same_bits
+from commands import TINY, metrics, run, run_here, same_bits
 
 from fastreid.engine import Predictor
 from fastreid.structures import Ranking
@@ -42,6 +42,13 @@ def test_a_finished_run_resumed_says_so_and_changes_nothing(drawings, trained):
     assert code == 0
     assert "the run is finished" in output
     assert before == ((trained / "model_final.pth").read_bytes(), (trained / "metrics.json").read_text())
+
+
+def test_the_page_without_hooks_refuses_to_be_one_of_several(drawings, tmp_path, monkeypatch):
+    monkeypatch.setattr("fastreid.utils.comm.world_size", lambda: 2)
+    code, _, errors = run_here("plain_train_net.py", "--config-file", TINY, "DATASETS.ROOT", drawings, folder=tmp_path)
+    assert code == 2
+    assert "several processes" in errors
 
 
 def test_the_page_without_hooks_has_the_same_losses(drawings, trained, tmp_path):

@@ -18,7 +18,7 @@ from fastreid.engine.ablation.folders import (
     read_scores,
     remove_weights,
 )
-from fastreid.engine.ablation.rows import GROUND, Row, chosen
+from fastreid.engine.ablation.rows import GROUND, SET_BY_THE_COMMAND, Row, chosen
 from fastreid.engine.build import DefaultTrainer, start_from
 from fastreid.engine.checkpoint import FINAL, differences
 from fastreid.engine.hooks import release_signals
@@ -79,6 +79,8 @@ class Ablation:
 
     def __init__(self, config_file: str | Path, opts: Sequence[str], rows: Sequence[Row]):
         self._file, self._opts, self._rows = config_file, tuple(opts), tuple(rows)
+        for key in (key for key in opts[::2] if key in SET_BY_THE_COMMAND.keys() - {"OUTPUT_DIR"}):
+            raise InputError(f"command line: {key} stands there, but {SET_BY_THE_COMMAND[key]}; take it out")
         ground = load_config(config_file, opts)
         self.folder = Path(ground.OUTPUT_DIR)
         self.measures = ("mAP", f"mAP@{ground.TEST.TOP_K}", "Rank-1")

@@ -15,6 +15,7 @@ from fastreid.engine.setup import device_of, placed
 from fastreid.engine.step import Clip, TrainStep
 from fastreid.modeling import build_model
 from fastreid.modeling.build import build_losses
+from fastreid.modeling.heads import EmbeddingHead
 from fastreid.solver.build import build_optimizer
 from fastreid.structures import Drawing
 from fastreid.utils import comm
@@ -29,7 +30,8 @@ def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> Train
     Raises:
         InputError: settings that do not go together.
     """
-    _check_parts(cfg)
+    if cfg.MODEL.COMPILE and cfg.MODEL.BACKBONE.RECOMPUTE:
+        raise InputError("MODEL.COMPILE cannot take in MODEL.BACKBONE.RECOMPUTE; set one of them to False")
     device = device_of(cfg)
     return TrainStep(
         model,
@@ -55,12 +57,29 @@ def batch_size_trials(
         most: drawings a step at the most; never more than the list has.
         num_steps: that are timed of each size, after one that warms up.
         memory_mb: MiB a run may hold; nine tenths of what is free when None.
+
+    Raises:
+        InputError: the list or `most` has room for no size.
     """
     drawings, _ = build_datasets(cfg)
     num_patents = len({drawing.patent for drawing in drawings})
     num_instance, device = cfg.DATALOADER.NUM_INSTANCE, device_of(cfg)
     num_classes = cfg.MODEL.HEADS.NUM_CLASSES or num_patents
-    step = build_step(cfg, placed(cfg, build_model(cfg, num_classes=num_classes)), iters_per_epoch=1)
+    least = 2 * num_instance * cfg.SOLVER.ACCUMULATE
+    limits = {
+        "--most": most,
+        "the training list": len(drawings),
+        "whole groups of its patents": num_patents * num_instance,
+    }
+    limit, largest = min(limits.items(), key=lambda item: item[1])
+    if largest < least:
+        raise InputError(
+            f"no size can be tried: the smallest is {least} drawings, two patents of DATALOADER.NUM_INSTANCE for each of "
+            f"SOLVER.ACCUMULATE parts, and the largest {largest} ({limit}); lower one of the two or raise that"
+        )
+    model = placed(cfg, build_model(cfg, num_classes=num_classes))
+    heads = model.get_submodule("heads")
+    step = build_step(cfg, model, iters_per_epoch=1)
     page = np.full(BLANK_PAGE_PX, 255, np.uint8)
     blank = Drawing("", "a blank page", "")
     image = build_train_transforms(cfg, donors=[blank], read=lambda _: page)(page)
@@ -73,21 +92,25 @@ def batch_size_trials(
             num_classes=num_classes,
             image_px=(image.shape[1], image.shape[2]),
             num_steps=num_steps,
+            before_step=lambda number: heads.draw(cfg.SEED, number) if isinstance(heads, EmbeddingHead) else None,
         )
 
-    sizes = doubled(2 * num_instance * cfg.SOLVER.ACCUMULATE, min(most, len(drawings), num_patents * num_instance))
+    sizes = doubled(least, largest)
     budget_mb = 0.9 * free_memory_mb(device) if memory_mb is None else memory_mb
     yield from find_batch_size(sizes, measure, budget_mb=budget_mb)
 
 
-def _check_parts(cfg: CfgNode) -> None:
+def check_parts(cfg: CfgNode) -> None:
+    """Refuse a batch of which SOLVER.ACCUMULATE makes parts too small for batch norm and pairs.
+
+    Raises:
+        InputError: a part has fewer than two drawings.
+    """
     num = cfg.SOLVER.IMS_PER_BATCH // comm.world_size()
     if num < 2 * cfg.SOLVER.ACCUMULATE:
         raise InputError(
             f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE} and a device has {num} drawings a step; a part needs 2 at least"
         )
-    if cfg.MODEL.COMPILE and cfg.MODEL.BACKBONE.RECOMPUTE:
-        raise InputError("MODEL.COMPILE cannot take in MODEL.BACKBONE.RECOMPUTE; set one of them to False")
 
 
 def _average(cfg: CfgNode, model: nn.Module, iters_per_epoch: int) -> WeightAverage | None:

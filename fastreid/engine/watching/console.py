@@ -55,7 +55,8 @@ class ConsoleWriter(Hook, Writer):
             f"{values['time']:.3f} s a step ({values['data_time']:.3f} waiting)  left {_time(values['eta_seconds'])}"
         )
         due = time.monotonic() - self._shown_at >= LEAST_APART_S and not self._in_place
-        if due or iteration == self.max_iterations:
+        is_last = iteration == self.max_iterations or not values["eta_seconds"]  # a run may end early
+        if due or is_last:
             get_logger().info(line)
             self._shown_at = time.monotonic()
         else:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from fastreid.engine.writers import Writer
-from fastreid.utils.errors import EnvironmentFault
+from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.exits import one_line
 from fastreid.utils.files import write_text
 
@@ -121,13 +121,20 @@ def _started(name: str, start: Callable[[], Answer], mend: str) -> Answer:
 
 def _run_of(folder: str | Path, tracker: str) -> str | None:
     """The id of the run that the folder's run goes by in a service; None if it was not followed there."""
+    return _runs(folder).get(tracker)
+
+
+def _runs(folder: str | Path) -> dict[str, str]:
+    """Service -> the id of the folder's run there."""
     path = Path(folder) / RUN_FILE
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return kept.get(tracker)
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError):
+        raise InputError(f"{path}: damaged; remove it, and the service gets a new run")
 
 
 def _keep_run(folder: str | Path, tracker: str, run_id: str) -> None:
-    write_text(Path(folder) / RUN_FILE, json.dumps({tracker: run_id}) + "\n")
+    write_text(Path(folder) / RUN_FILE, json.dumps({**_runs(folder), tracker: run_id}) + "\n")
 
 
 def _name(name: str) -> str:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from fastreid.engine.train_loop import Hook, TrainLoop
+from fastreid.utils import comm
 from fastreid.utils.logger import get_logger
 
 AROUND_COLLAPSE = (
@@ -30,7 +31,7 @@ class WatchForTrouble(Hook):
     Args:
         period: steps.
         collapsed: name of a loss -> what it is when all features are one point.
-        num_classes: of the classifier.
+        num_classes: that a drawing is told from in a step.
         settle_steps: steps of the run in which a classifier may be at chance, beside `LEARNING_EPOCHS`.
     """
 
@@ -126,11 +127,11 @@ class WatchForTrouble(Hook):
         if not settled or self.num_classes < 2 or not values or loop.result is None:
             return ""
         chance = 1 / self.num_classes
-        error = math.sqrt(chance * (1 - chance) / (len(values) * len(loop.result.batch.rows)))
+        error = math.sqrt(chance * (1 - chance) / (len(values) * len(loop.result.batch.rows) * comm.world_size()))
         accuracy = statistics.fmean(values)
         if accuracy > chance + STANDARD_ERRORS * error:
             return ""
         return (
-            f"the classifier was at chance (accuracy {100 * accuracy:.2g} %, {self.num_classes} patents); try another "
+            f"the classifier was at chance (accuracy {100 * accuracy:.2g} %, {self.num_classes} patents a step); try another "
             "SOLVER.BASE_LR, less augmentation (INPUT) or a smaller MODEL.HEADS.MARGIN, and look at TensorBoard's inputs"
         )

@@ -171,3 +171,8 @@ def test_one_of_several_processes_does_not_go_on_alone(ablation, monkeypatch):
     ends_by(monkeypatch, InputError("an image is damaged"))
     with pytest.raises(TellableFault, match="an image is damaged"):
         attempt(run, keep_weights=False)
+
+
+def test_what_the_command_sets_itself_is_refused_on_the_command_line_too(ablation):
+    with pytest.raises(InputError, match=r"command line: SEED stands there, but each row is trained with every seed"):
+        ablation(TURNS, settings=("SEED", "7"))

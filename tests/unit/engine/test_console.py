@@ -87,3 +87,10 @@ def test_the_log_s_own_lines_go_above_the_line_of_status(monkeypatch):
     assert handler.show("step 1")
     handler.emit(logging.LogRecord("fastreid", logging.INFO, "", 1, "a line", (), None))
     assert stream.getvalue() == "\rstep 1\033[K\r\033[Ka line\n\rstep 1\033[K"
+
+
+def test_the_last_line_of_a_run_that_ends_early_comes(said, clock):
+    writer = ConsoleWriter(30, 10)
+    steps(writer, clock, 3, seconds=0.1)
+    writer.write(10, VALUES | TIMES | {"eta_seconds": 0.0})
+    assert "step 10/30" in [line for level, line in said if level == logging.INFO][-1]

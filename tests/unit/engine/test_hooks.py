@@ -202,3 +202,11 @@ def test_the_classes_of_a_step_are_drawn_by_the_step_also_after_a_stop(toy_loop)
     toy_loop([DrawClasses(resumed, seed=7)], iteration=5).run()
     assert whole == [(7, step) for step in range(12)]
     assert resumed == whole[5:]
+
+
+def test_weights_that_are_told_to_rest_are_no_surprise(toy_loop, toy_step, warnings_of):
+    step = toy_step()
+    [group] = step.optimizer.param_groups
+    step.optimizer.add_param_group({"params": [group["params"].pop()], "lr": 0.0})
+    toy_loop([CheckWeightsMove(3)], step=step).run()
+    assert warnings_of == []

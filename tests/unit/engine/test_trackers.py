@@ -177,3 +177,13 @@ def use(writer):
     writer.write(3, {"mAP@10": 40.0, "grad_norm/heads": 1.0})
     writer.picture(3, "ranks", Image.new("RGB", (5, 4)))
     writer.close(finished=True)
+
+
+def test_each_service_keeps_its_run_and_a_damaged_file_is_told(tmp_path, monkeypatch):
+    for name in MAKERS:
+        monkeypatch.setitem(sys.modules, name, Library())
+        start(name, tmp_path)
+    assert json.loads((tmp_path / "run/tracker.json").read_text()) == dict.fromkeys(MAKERS, "run-7")
+    (tmp_path / "run/tracker.json").write_text('{"wandb": ')
+    with pytest.raises(InputError, match=r"tracker.json: damaged; remove it"):
+        start("wandb", tmp_path, iteration=5)

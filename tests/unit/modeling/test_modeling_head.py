@@ -103,3 +103,11 @@ def test_which_classes_take_part_follows_from_the_step_alone():
 
 def test_a_batch_of_more_classes_than_the_share_takes_them_all():
     assert partial(step=1, num_classes=5)(MAPS, torch.tensor([0, 1, 2, 4])).logits.shape == (4, 4)
+
+
+def test_the_classes_that_take_part_are_as_many_as_are_told_beforehand():
+    head = EmbeddingHead(4, 40, pool=GlobalAvgPool(), class_share=0.2)
+    head.draw(0, 1)
+    output = head(torch.rand(3, 4, 2, 2), torch.tensor([1, 5, 9]))
+    assert output.logits.shape[1] == head.num_taking_part(3) == 8
+    assert (head.num_taking_part(11), head.num_taking_part(99)) == (11, 40)
