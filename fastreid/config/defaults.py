@@ -10,7 +10,8 @@ from yacs.config import CfgNode as Node
 _C = Node()
 _C.SEED = 0  # integer; every random draw of a run follows from it (ours)
 _C.OUTPUT_DIR = "logs/"  # folder for checkpoints, logs, pictures and results
-_C.CUDNN_BENCHMARK = False  # let cuDNN try its convolution kernels and keep the fastest
+_C.CUDNN_BENCHMARK = False  # let cuDNN try its convolution kernels and keep the fastest; not with DETERMINISTIC
+_C.DETERMINISTIC = False  # kernels that give the same bits every time on a GPU, slower ones (ours)
 
 _C.MODEL = Node()
 _C.MODEL.DEVICE = "cuda"  # cuda, cuda:N or cpu; never switched in silence

@@ -34,6 +34,7 @@ STOPPED = "model_stopped.pth"
 MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on with changed
     "OUTPUT_DIR",
     "CUDNN_BENCHMARK",
+    "DETERMINISTIC",
     "DATALOADER.NUM_WORKERS",
     "DATALOADER.TIMEOUT_S",
     "DATASETS.CACHE.",

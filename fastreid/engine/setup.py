@@ -110,7 +110,14 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     logger.info(_versions(device))
     logger.debug(f"settings:\n{cfg.dump()}")
     torch.manual_seed(key(cfg.SEED, "torch"))
-    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+    _choose_kernels(cfg)
+
+
+def _choose_kernels(cfg: CfgNode) -> None:
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not cfg.DETERMINISTIC
+    torch.use_deterministic_algorithms(cfg.DETERMINISTIC)
+    if cfg.DETERMINISTIC:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS asks for, before its first product
 
 
 def write_config(cfg: CfgNode) -> None:

@@ -5,68 +5,15 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from as_reference import AsReference, config, drawings, reference_step, used_network
 from torch import nn
 
-from fastreid.config import get_cfg
 from fastreid.engine.inference import evaluating, features_of
 from fastreid.engine.step import TrainStep
-from fastreid.layers import attention, norm
-from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer
 from fastreid.structures import Batch
 
-CONFIG = "configs/patent/sbs_R101-ibn_patent_256.yml"
 ROUNDS, NUM = 5, 16
-
-
-def config(depth):
-    cfg = get_cfg()
-    cfg.merge_from_file(CONFIG)
-    cfg.merge_from_list(["MODEL.BACKBONE.DEPTH", depth])
-    return cfg
-
-
-def with_all_pairs(theta, phi, g):
-    """The non-local sum through the matrix of all pairs of places, as the reference has it."""
-    likeness = theta.flatten(2).transpose(1, 2) @ phi.flatten(2) / theta[0, 0].numel()
-    return (likeness @ g.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(theta.shape)
-
-
-def split_and_copied(self, maps):
-    """IBN with its two halves copied, as the reference has it."""
-    first, rest = torch.split(maps, self.num_instance, 1)
-    return torch.cat((self.IN(first.contiguous()), self.BN(rest.contiguous())), 1)
-
-
-class AsReference:
-    """Inside, the network works as the reference wrote it."""
-
-    def __enter__(self):
-        self.kept = attention.gather_places, norm.IBN.forward
-        attention.gather_places, norm.IBN.forward = with_all_pairs, split_and_copied
-
-    def __exit__(self, *fault):
-        attention.gather_places, norm.IBN.forward = self.kept
-
-
-def drawings(num, size_px):
-    generator = torch.Generator().manual_seed(0)
-    pages = (torch.rand(num, 1, size_px // 8, size_px // 8, generator=generator) > 0.1).float() * 255
-    return nn.functional.interpolate(pages, size=(size_px, size_px)).expand(-1, 3, -1, -1)
-
-
-def used_network(depth):
-    """A network whose batch norms have seen drawings and whose non-local blocks are at work."""
-    torch.manual_seed(0)
-    model = build_model(config(depth), num_classes=100)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if ".NL_" in name and "W.1.weight" in name:
-                parameter.fill_(0.1)
-        model.train()
-        for _ in range(20):
-            model.backbone((drawings(8, 64) - 127) / 60)
-    return model
 
 
 def side_by_side(works):
@@ -80,15 +27,6 @@ def side_by_side(works):
                 if number:  # the first warms up
                     best[name] = min(best[name], time.perf_counter() - start)
     return best
-
-
-def reference_step(model, optimizer, batch):
-    losses = model(batch.images, batch.targets)
-    total = sum(losses.values())
-    optimizer.zero_grad()
-    total.backward()
-    optimizer.step()
-    return total.item()
 
 
 @pytest.mark.benchmark
