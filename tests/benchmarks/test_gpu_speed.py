@@ -13,6 +13,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from as_reference import AsReference, config, drawings, reference_step, used_network
+from drawn_features import deeppatent_test
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,6 +21,7 @@ from fastreid.engine.compiling import Calls
 from fastreid.engine.inference import evaluating, features_of
 from fastreid.engine.setup import placed
 from fastreid.engine.stepping.build import build_step
+from fastreid.evaluation import expand, k_reciprocal, nearest
 from fastreid.structures import Batch
 
 pytestmark = [
@@ -27,7 +29,8 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-DEPTH, NUM, ROUNDS = "101x", 128, 7
+DEPTH, ROUNDS = "101x", 7
+NUM = {256: 128, 384: 48}  # drawings a step that 80 GB hold in float32
 HALF, BFLOAT = (["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", kind] for kind in ("float16", "bfloat16"))
 LAST, COMPILED = ["MODEL.CHANNELS_LAST", True], ["MODEL.COMPILE", True]
 CHOICES = {
@@ -94,7 +97,8 @@ def on_gpu(cfg):
 
 @pytest.mark.parametrize("size_px", [256, 384])
 def test_training_beside_the_reference_s_way(size_px, matrix_rate, capsys):
-    batch = Batch(drawings(NUM, size_px).contiguous(), torch.arange(NUM) // 4, torch.arange(NUM)).to("cuda")
+    num = NUM[size_px]
+    batch = Batch(drawings(num, size_px).contiguous(), torch.arange(num) // 4, torch.arange(num)).to("cuda")
     network, scaler = on_gpu(config(DEPTH)).train(), torch.amp.GradScaler("cuda")
     plain = torch.optim.Adam(network.parameters(), lr=3.5e-4, weight_decay=5e-4, foreach=False)
     with FlopCounterMode(display=False) as counter:
@@ -106,12 +110,13 @@ def test_training_beside_the_reference_s_way(size_px, matrix_rate, capsys):
         step = build_step(cfg, on_gpu(cfg), iters_per_epoch=1)
         works[name] = (lambda step=step: step(batch), nullcontext)
     flops = counter.get_total_flops()
-    told(f"training R101-IBN-NL at {size_px} px", NUM, flops, timed(works), matrix_rate, capsys)
+    told(f"training R101-IBN-NL at {size_px} px", num, flops, timed(works), matrix_rate, capsys)
 
 
 @pytest.mark.parametrize("size_px", [256, 384])
 def test_features_beside_the_reference_s_way(size_px, matrix_rate, capsys):
-    images, works = drawings(NUM, size_px).contiguous().cuda(), {}
+    num = NUM[size_px]
+    images, works = drawings(num, size_px).contiguous().cuda(), {}
     with evaluating(network := on_gpu(config(DEPTH))):
         with FlopCounterMode(display=False) as counter:
             exact = features_of(network, images)
@@ -132,4 +137,20 @@ def test_features_beside_the_reference_s_way(size_px, matrix_rate, capsys):
             cosines.append(f"  least cosine to float32 of {name}: {near.min():.6f}\n")
         found = timed(works)
     flops = counter.get_total_flops()
-    told(f"features of R101-IBN-NL at {size_px} px", NUM, flops, found, matrix_rate, capsys, "".join(cosines))
+    told(f"features of R101-IBN-NL at {size_px} px", num, flops, found, matrix_rate, capsys, "".join(cosines))
+
+
+def test_searches_and_re_ranking(capsys):
+    queries, gallery, _, _ = deeppatent_test()
+    queries, gallery = queries.cuda(), gallery.cuda()
+    works = {
+        "top-10": lambda: nearest(queries, gallery, 10, precision="auto"),
+        "top-10 with AQE and DBA": lambda: nearest(
+            *expand(queries, gallery, k=5, alpha=2.0, precision="auto"), 10, precision="auto"
+        ),
+        "k-reciprocal re-ranking": lambda: k_reciprocal(queries, gallery, k1=20, k2=6, lambda_value=0.3, k=10),
+    }
+    found = timed({name: (work, nullcontext) for name, work in works.items()}, rounds=1)
+    with capsys.disabled():
+        print(f"\n{len(queries)} x {len(gallery)} x {queries.shape[1]} floats on the GPU:")
+        print("\n".join(f"  {name}: {seconds:.2f} s" for name, seconds in found.items()))
