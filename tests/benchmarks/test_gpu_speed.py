@@ -34,7 +34,7 @@ NUM = {256: 128, 384: 48}  # drawings a step that 80 GB hold in float32
 HALF, BFLOAT = (["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", kind] for kind in ("float16", "bfloat16"))
 LAST, COMPILED = ["MODEL.CHANNELS_LAST", True], ["MODEL.COMPILE", True]
 CHOICES = {
-    "float32 (TF32 convolutions)": [],
+    "float32 (TF32 convolutions)": ["SOLVER.AMP.ENABLED", False],
     "float16": HALF,
     "bfloat16": BFLOAT,
     "bfloat16, channels last": [*BFLOAT, *LAST],
