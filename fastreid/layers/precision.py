@@ -11,6 +11,8 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 NARROW = (torch.float16, torch.bfloat16)
+# Asked once: torch.compile before 2.14 cannot look into the question, and would cut the network in pieces there.
+WITH_AUTOCAST = frozenset(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
 
 
 def widened(value: Any) -> Any:
@@ -28,8 +30,7 @@ def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Argumen
     @functools.wraps(function)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         device = next((value.device.type for value in args if isinstance(value, Tensor)), "cpu")
-        known = torch.amp.is_autocast_available(device)
-        with torch.autocast(device if known else "cpu", enabled=False):
+        with torch.autocast(device if device in WITH_AUTOCAST else "cpu", enabled=False):
             return function(
                 *(widened(value) for value in args),
                 **{name: widened(value) for name, value in kwargs.items()},
