@@ -99,7 +99,8 @@ class TrainStep:
         self._parameters = _trained_by_part(model, optimizer)
         self._skipped = 0
         self._skipped_in_a_row = 0
-        self._kept: list[Tensor] = []  # the buffers as they were before the step; a forward pass moves them
+        # The buffers as they were before the step, by kind of number; a forward pass moves them.
+        self._kept: dict[torch.dtype, list[Tensor]] = {}
         self._calls = Calls(self._wrap, compiled=compiled)
 
     def freeze(self, children: tuple[str, ...]) -> None:
@@ -118,12 +119,11 @@ class TrainStep:
         Raises:
             BadStep: a loss or gradient is NaN or Inf; the model is as it was.
         """
-        self._keep_buffers()
+        self._copy_buffers()
         try:
             return self._step(batch)
         except BadStep:
-            with torch.no_grad():
-                torch._foreach_copy_(list(self.model.buffers()), self._kept)
+            self._copy_buffers(back=True)
             raise
 
     def _step(self, batch: Batch) -> StepResult:
@@ -186,11 +186,20 @@ class TrainStep:
             find_unused_parameters=not self.all_learn,
         )
 
-    def _keep_buffers(self) -> None:
-        buffers = list(self.model.buffers())
-        if not self._kept:
-            self._kept = [buffer.clone() for buffer in buffers]
-        torch._foreach_copy_(self._kept, buffers)
+    @torch.no_grad()
+    def _copy_buffers(self, *, back: bool = False) -> None:
+        """Keep the network's buffers, or bring back what was kept. One call a kind of number: mixed, each is copied alone,
+        and a GPU waits for the launches."""
+        buffers: dict[torch.dtype, list[Tensor]] = {}
+        for buffer in self.model.buffers():
+            buffers.setdefault(buffer.dtype, []).append(buffer)
+        for dtype, of_kind in buffers.items():
+            if dtype not in self._kept:
+                self._kept[dtype] = [buffer.clone() for buffer in of_kind]
+            if back:
+                torch._foreach_copy_(of_kind, self._kept[dtype])
+            else:
+                torch._foreach_copy_(self._kept[dtype], of_kind)
 
     def _train_mode(self) -> None:
         self.model.train()

@@ -139,8 +139,9 @@ class IBN(nn.Module):
         self.BN = norm(num_channels - self.num_instance)
 
     def forward(self, maps: Tensor) -> Tensor:
-        split = self.num_instance
-        return torch.cat([self.IN(maps[:, :split]), self.BN(maps[:, split:])], dim=1)
+        # split, not two slices: its gradient is one tensor, where those of slices are two filled up with zeros and a sum.
+        first, rest = maps.split([self.num_instance, maps.shape[1] - self.num_instance], dim=1)
+        return torch.cat([self.IN(first), self.BN(rest)], dim=1)
 
 
 def group_norm(num_channels: int) -> nn.GroupNorm:
