@@ -21,6 +21,12 @@ def little_memory():
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
+@pytest.fixture
+def whole_float32(monkeypatch):
+    """Convolutions without TF32, which torch has them in on GPUs, so that they can be compared with the CPU's."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
 @pytest.mark.parametrize(
     "choices",
     [
@@ -63,7 +69,7 @@ def test_a_deterministic_run_killed_and_resumed_ends_with_the_same_bits(amp, dra
     assert [{key: of[key] for key in of if "memory" not in key} for of in metrics(tmp_path / "run")] == told
 
 
-def test_features_on_the_gpu_are_those_of_the_cpu(drawings, trained):
+def test_features_on_the_gpu_are_those_of_the_cpu(whole_float32, drawings, trained):
     (images,) = drawings.glob("generated-*/train_data/patent_data")
     paths = sorted(images.rglob("*.png"))[:20]
     options = ["DATASETS.ROOT", str(drawings), "MODEL.DEVICE"]
@@ -72,7 +78,7 @@ def test_features_on_the_gpu_are_those_of_the_cpu(drawings, trained):
     torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-3, atol=1e-3)
 
 
-def test_a_batch_too_large_for_the_gpu_is_halved_until_it_fits(little_memory):
+def test_a_batch_too_large_for_the_gpu_is_halved_until_it_fits(whole_float32, little_memory):
     model = build_model(load_config(TINY), num_classes=8).cuda()
     images = torch.rand(96, 3, 128, 128, device="cuda") * 255
     with evaluating(model):
