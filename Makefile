@@ -28,7 +28,7 @@ demo: setup
 	@echo "Done: result.npy holds the ranks; logs/demo/test/ranks.png shows queries and what was found."
 
 test: check
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto
 
 faults: setup
 	@$(BIN)/python -m pytest -m faults -s tests/faults

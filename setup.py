@@ -66,6 +66,7 @@ setup(
             "pyarrow",
             "pytest",
             "pytest-timeout",
+            "pytest-xdist",
             "ruff",
             "scikit-learn",
             "types-PyYAML",
