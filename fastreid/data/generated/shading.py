@@ -1,6 +1,6 @@
 """Surface shading as draughtsmen do it: thin lines along the surface, dots, or a tone laid over the figure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,11 @@ def draw_shading(rng: Draws) -> Shading:
         waves=rng.normal(scale=3.0, size=(3, 3)),
         ink=rng.uniform(0.4, 0.9),
     )
+
+
+def unshaded(shading: Shading) -> Shading:
+    """The same hand that does not shade."""
+    return replace(shading, kind="none")
 
 
 def shading_lines(solid: Solid, sight: Sight, shading: Shading) -> Points:
