@@ -84,8 +84,8 @@ def draw_face(rng: Draws) -> Face:
     """The face of one patent."""
     return Face(
         form=FORMS[int(rng.integers(len(FORMS)))],
-        height=rng.uniform(0.013, 0.028),
-        weight=float(rng.choice([0.07, 0.1, 0.13, 0.19])),
+        height=rng.uniform(0.013, 0.032),
+        weight=float(rng.choice([0.08, 0.12, 0.17, 0.24])),
         stretch=rng.uniform(0.75, 1.25),
         slant=0.25 if rng.random() < 0.2 else 0.0,
         serifs=bool(rng.random() < 0.4),

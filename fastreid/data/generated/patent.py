@@ -18,6 +18,7 @@ from fastreid.data.generated.figures import (
     plan_figures,
 )
 from fastreid.data.generated.lines import FINE, MARGIN_PX, Lines, lines_in_sight, look
+from fastreid.data.generated.marks import marked
 from fastreid.data.generated.shading import Shading, draw_shading, shading_lines, tone_of, unshaded
 from fastreid.data.generated.shapes import Mesh
 from fastreid.data.generated.sheet import Shown, Style, check_size, draw_sheet, draw_style, room_of
@@ -26,7 +27,7 @@ from fastreid.data.generated.states import pieces_of, solid_in
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_generator
 
-VARIETY = ("siblings", "families", "styles", "shading", "states")  # what training patents can do without
+VARIETY = ("siblings", "families", "styles", "shading", "marks", "states")  # what training patents can do without
 SIBLINGS = 0.3  # share of odd patents that differ from the even one before them in a single part
 
 
@@ -77,7 +78,7 @@ class Patent:
         solid = self.solid(figure.state)
         sight = look(solid, figure.view, depth_px=depth_px)
         lines = lines_in_sight(solid, sight)
-        fine = shading_lines(solid, sight, self.shading)
+        fine = shading_lines(solid, sight, self.shading, outlines=lines.segments)
         lines = Lines(
             np.concatenate([lines.segments, fine]),
             np.concatenate([lines.edges, np.full(len(fine), -1)]),
@@ -117,6 +118,8 @@ def make_patent(seed: int, number: int, *, disjoint: bool = True, without: Colle
     parts = build_object(family, seed, model)
     if model != number:
         parts = build_object(family, seed, model, sibling=number)
+    if "marks" not in without:
+        parts = marked(parts, Draws(seed, "generated", model, "marks"))
     hand = Draws(seed, "generated", model, "views")
     style = Draws(seed, "generated", 0 if "styles" in without else model, "style")
     shading = draw_shading(Draws(seed, "generated", model, "shading"))

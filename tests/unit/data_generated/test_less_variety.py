@@ -27,11 +27,12 @@ def rest_of(patent):
         "families": shape_of(patent),
         "styles": patent.style,
         "shading": patent.shading.kind,
+        "marks": [part.marks.tobytes() for part in patent.parts],
         "states": [(figure.state, figure.detail) for figure in patent.figures],
     }
 
 
-@pytest.mark.parametrize("word", ["styles", "shading", "states"])
+@pytest.mark.parametrize("word", ["styles", "shading", "marks", "states"])
 def test_a_word_changes_nothing_but_what_it_names(word):
     plain, less = ([rest_of(patent) for patent in made(*words)] for words in ((), (word,)))
     changed = {key for one, other in zip(plain, less) for key in one if one[key] != other[key]}
@@ -55,6 +56,11 @@ def test_without_styles_all_are_drawn_in_one_hand():
 
 def test_without_shading_no_surface_is_shaded():
     assert {patent.shading.kind for patent in made("shading")} == {"none"}
+
+
+def test_without_marks_nothing_lies_on_surfaces():
+    assert any(len(part.marks) for patent in made() for part in patent.parts)
+    assert not any(len(part.marks) for patent in made("marks") for part in patent.parts)
 
 
 def test_without_states_only_the_whole_object_as_it_is_is_shown():
