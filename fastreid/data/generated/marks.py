@@ -45,18 +45,20 @@ class _Surface:
         pieces = _cut(segments, STEP * float(self.size.max()))
         spots = (pieces - self.low) * self.scale + 0.5  # the map has a margin of a pixel, and pixels have middles
         near, found = _between(self.depth, spots.reshape(-1, 2))
-        near, found = near.reshape(-1, 2), found.reshape(-1, 2).all(axis=1)
+        near = near.reshape(-1, 2)
         length = np.linalg.norm(pieces[:, 1] - pieces[:, 0], axis=1)
-        flat: NDArray[np.bool_] = np.abs(near[:, 1] - near[:, 0]) <= STEEPEST * length + 1e-6
+        level: NDArray[np.bool_] = np.abs(near[:, 1] - near[:, 0]) <= STEEPEST * length + 1e-6
         lifted = near + LIFT * float(self.size.max())
-        return np.concatenate([pieces, lifted[:, :, None]], axis=2) @ self.view.axes(), found & flat
+        return np.concatenate([pieces, lifted[:, :, None]], axis=2) @ self.view.axes(), found.reshape(-1, 2).all(
+            axis=1
+        ) & level
 
 
 def marked(parts: Sequence[Mesh], rng: Draws) -> list[Mesh]:
     """The parts with lines on their surfaces: on some objects none, on others a pattern, seams or a few fittings."""
     parts = list(parts)
     largest = float(max(np.ptp(part.vertices, axis=0).max() for part in parts))
-    for share, fewest, most, lay in ((0.4, 1, 2, _patterned), (0.5, 1, 3, _seamed), (0.8, 1, 8, _fitted)):
+    for share, fewest, most, lay in ((0.45, 1, 3, _patterned), (0.6, 1, 4, _seamed), (0.9, 1, 10, _fitted)):
         if rng.random() < share:
             for _ in range(int(rng.integers(fewest, most + 1))):
                 lay(parts, rng.part(), largest)

@@ -45,7 +45,7 @@ class Shading:
 
 def draw_shading(rng: Draws) -> Shading:
     """The shading of one patent; some have none."""
-    kind = ("none", "contour", "stipple", "tone")[int(np.searchsorted([0.1, 0.83, 0.97, 1.0], rng.random()))]
+    kind = ("none", "contour", "stipple", "tone")[int(np.searchsorted([0.06, 0.82, 0.97, 1.0], rng.random()))]
     upright, slanted = np.eye(3)[int(rng.integers(3))], rng.normal(size=3)
     across = upright if rng.random() < 0.5 else slanted / np.linalg.norm(slanted)
     return Shading(

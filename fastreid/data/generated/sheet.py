@@ -18,7 +18,7 @@ from fastreid.utils.errors import InputError
 
 ROOM = np.array([0.8, 1.02])  # what the figures may take of a page of 8.5 x 11 inch, in widths of the page
 SMALLEST_PX, LARGEST_PX = 64, 2000
-FAINTEST_PX = 0.35  # a dotted line keeps at least so much of a pixel of its ink
+FAINTEST_PX = 0.3  # a dotted line keeps at least so much of a pixel of its ink
 LIFTED = 0.005  # where the pen was lifted, in widths of the page
 MOST_SKEW = 1.0  # degrees
 NARROWEST = 0.1  # a drawing is at least so wide or high, beside its longer side
@@ -101,7 +101,7 @@ def draw_style(rng: Draws) -> Style:
     dash = float(np.exp(rng.uniform(np.log(0.004), np.log(0.02))))
     return Style(
         stroke=float(np.exp(rng.uniform(np.log(0.0006), np.log(0.0022)))),
-        fine=rng.uniform(0.35, 1.0),
+        fine=rng.uniform(0.25, 0.9),
         inner=float(rng.choice([0.5, 0.7, 1.0])),
         trim=float(rng.choice([0.0, 0.003, 0.008])),
         lift=float(rng.choice([0.0, rng.uniform(0.05, 0.3)], p=[0.8, 0.2])),
@@ -113,7 +113,7 @@ def draw_style(rng: Draws) -> Style:
         one_scale=bool(rng.random() < 0.75),
         sideways=float(rng.choice([0.0, 1.0], p=[0.92, 0.08])),
         wide_sideways=float(rng.choice([0.0, 0.6, 1.0], p=[0.2, 0.3, 0.5])),
-        dotted=bool(rng.random() < 0.75),
+        dotted=bool(rng.random() < 0.9),
         skew=float(rng.choice([0.0, 0.3], p=[0.6, 0.4])),
         framed=bool(rng.random() < 0.03),
         rough=float(rng.choice([0.0, 0.08, 0.2])),
