@@ -18,7 +18,7 @@ from fastreid.utils.errors import InputError
 
 ROOM = np.array([0.8, 1.02])  # what the figures may take of a page of 8.5 x 11 inch, in widths of the page
 SMALLEST_PX, LARGEST_PX = 64, 2000
-FAINTEST_PX = 0.3  # a dotted line keeps at least so much of a pixel of its ink
+FAINTEST_PX = 192  # longest side of a page on which a dotted line keeps all its ink; twice that: half of it
 LIFTED = 0.005  # where the pen was lifted, in widths of the page
 MOST_SKEW = 1.0  # degrees
 NARROWEST = 0.1  # a drawing is at least so wide or high, beside its longer side
@@ -42,7 +42,7 @@ class Style:
         one_scale: all figures are drawn to one scale; otherwise each fills its room.
         sideways: share of its drawings that lie on their side.
         wide_sideways: the same of those that are wider than high.
-        dotted: lines thinner than a pixel come as dots, as many as they are wide; otherwise they are a pixel wide.
+        dotted: lines thinner than a pixel come as dots, the fewer the thinner; otherwise they are a pixel wide.
         skew: spread of the angle at which sheets lay on the scanner, in degrees.
         framed: sheets have a frame.
         rough: noise of the scan, in shares of a pixel's ink.
@@ -153,7 +153,7 @@ def draw_sheet(figures: Sequence[Shown], style: Style, rng: Draws, *, size_px: i
     scale = size_px / float((high - low).max())
     wide, tall = (max(round(side), round(NARROWEST * size_px)) for side in ((high - low) * scale).tolist())
     cover = np.zeros((tall, wide), dtype=np.float32)
-    least_px = 0.0 if grey else FAINTEST_PX if style.dotted else 1.0
+    least_px = 0.0 if grey else min(FAINTEST_PX / size_px, 1.0) if style.dotted else 1.0
     for segments, pen in laid.strokes:
         if len(segments):
             inked = cover_of((segments - low) * scale, max(pen * scale, least_px), size=(wide, tall))
