@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid.data.generated import Collection, contact_sheet, draw_patent, png_bytes, write_patents
+from fastreid.data.generated import VARIETY, Collection, contact_sheet, draw_patent, png_bytes, write_patents
 from fastreid.utils.exits import CommandParser, run_tool
 from fastreid.utils.files import atomic_write
 
@@ -16,9 +16,12 @@ SHEET_PATENTS, SHEET_DRAWINGS, CELL_PX = 12, 8, 160
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     num_test = args.test_patents if args.test_patents is not None else max(1, args.patents // 4)
+    without = tuple(sorted(set(args.without)))
     new = write_patents(
         args.output,
-        Collection(args.seed, args.patents, num_test, size_px=args.size_px, disjoint=not args.all_families),
+        Collection(
+            args.seed, args.patents, num_test, size_px=args.size_px, disjoint=not args.all_families, without=without
+        ),
         num_workers=args.workers,
         on_patent=_show if args.progress else None,
     )
@@ -30,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.sheet is not None:
         shown = range(min(args.patents, SHEET_PATENTS))
         disjoint = not args.all_families
-        rows = [draw_patent(args.seed, number, size_px=args.size_px, disjoint=disjoint) for number in shown]
+        rows = [
+            draw_patent(args.seed, number, size_px=args.size_px, disjoint=disjoint, without=without) for number in shown
+        ]
         with atomic_write(args.sheet) as file:
             file.write(png_bytes(contact_sheet([row[:SHEET_DRAWINGS] for row in rows], cell_px=CELL_PX)))
         print(f"{args.sheet}: the first {len(shown)} patents, one a row")
@@ -51,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         "--all-families",
         action="store_true",
         help="test patents are of the families that are trained on, not of others",
+    )
+    parser.add_argument(
+        "--without", nargs="*", choices=VARIETY, default=[], help="sources of variety that training patents do without"
     )
     parser.add_argument("--seed", type=int, default=0, help="fixes every byte (0)")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw; 0 draws in this one (0)")

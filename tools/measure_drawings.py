@@ -24,7 +24,7 @@ from fastreid.utils.files import atomic_write
 LONGEST_PX = 320  # pages are measured at this size, or their own where that is smaller
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # the axis of each plot: its measure, where it starts and ends, how many bars
-AXES = {"ink": (0, 0.3), "stroke": (0.9, 3), "pieces": (0, 150), "aspect": (0, 2.5), "drawings": (1, 17)}
+AXES = {"ink": (0, 0.3), "stroke": (0.9, 3), "pieces": (0, 800), "aspect": (0, 2.5), "drawings": (1, 17)}
 NUM_BARS, BAR_PX, PLOT_PX, TEXT_PX = 16, 14, 90, 13
 
 Values = dict[str, np.ndarray]

@@ -194,6 +194,7 @@ _C.DATASETS.GENERATED.NUM_TRAIN_PATENTS = 200  # Generated: patents to train on 
 _C.DATASETS.GENERATED.NUM_TEST_PATENTS = 50  # Generated: patents to test on (ours)
 _C.DATASETS.GENERATED.SIZE_PX = 320  # Generated: px, longest side of a sheet (ours)
 _C.DATASETS.GENERATED.DISJOINT = True  # Generated: test patents are of other kinds of product than training ones (ours)
+_C.DATASETS.GENERATED.WITHOUT = []  # Generated: training patents without siblings, families, styles, shading, marks, states (ours)
 
 _C.DATALOADER = Node()
 _C.DATALOADER.SAMPLER_TRAIN = "TrainingSampler"  # see SAMPLERS in fastreid/data/build.py

@@ -172,6 +172,7 @@ RULES: dict[str, Rule] = {
     "DATASETS.GENERATED.NUM_TRAIN_PATENTS": COUNT,
     "DATASETS.GENERATED.NUM_TEST_PATENTS": COUNT,
     "DATASETS.GENERATED.SIZE_PX": Rule(16, 10_000),
+    "DATASETS.GENERATED.WITHOUT": Rule(choices=("siblings", "families", "styles", "shading", "marks", "states")),
     "DATALOADER.NUM_INSTANCE": COUNT,
     "DATALOADER.LOOK_ALIKES": SHARE,
     "DATALOADER.NUM_WORKERS": Rule(0, 1024),

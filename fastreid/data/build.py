@@ -261,7 +261,12 @@ def _path(path: str, key: str) -> Path:
 def _collection(cfg: CfgNode) -> Collection:
     given = cfg.DATASETS.GENERATED
     return Collection(
-        given.SEED, given.NUM_TRAIN_PATENTS, given.NUM_TEST_PATENTS, size_px=given.SIZE_PX, disjoint=given.DISJOINT
+        given.SEED,
+        given.NUM_TRAIN_PATENTS,
+        given.NUM_TEST_PATENTS,
+        size_px=given.SIZE_PX,
+        disjoint=given.DISJOINT,
+        without=tuple(sorted(set(given.WITHOUT))),
     )
 
 

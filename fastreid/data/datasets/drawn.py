@@ -26,9 +26,10 @@ class GeneratedStream:
 
     def train(self) -> tuple[Drawing, ...]:
         given = self.collection
+        kind = f"{given.size_px}/{int(given.disjoint)}/{'+'.join(given.without)}"
         return tuple(
             Drawing(
-                f"{DRAWN}{given.seed}/{number}/{index}/{given.size_px}/{int(given.disjoint)}",
+                f"{DRAWN}{given.seed}/{number}/{index}/{kind}",
                 name,
                 str(number),
                 source="GeneratedStream",
@@ -57,20 +58,21 @@ class DrawingReader:
     def __init__(self, read: Read, *, longest_px: int = 0):
         self.read = read
         self.longest_px = longest_px
-        self._patents: OrderedDict[tuple[int, ...], Patent] = OrderedDict()
+        self._patents: OrderedDict[tuple[int, int, bool, str], Patent] = OrderedDict()
 
     def __call__(self, drawing: Drawing) -> np.ndarray:
         if not drawing.is_drawn:
             return self.read(drawing)
-        seed, number, index, size_px, disjoint = map(int, drawing.path.removeprefix(DRAWN).split("/"))
-        patent = self._patent(seed, number, disjoint)
+        *numbers, without = drawing.path.removeprefix(DRAWN).split("/")
+        seed, number, index, size_px, disjoint = map(int, numbers)
+        patent = self._patent(seed, number, disjoint=bool(disjoint), without=without)
         size_px = min(size_px, self.longest_px) if self.longest_px else size_px
         return np.asarray(patent.draw(index, size_px=size_px, grey=True))
 
-    def _patent(self, seed: int, number: int, disjoint: int) -> Patent:
-        key = (seed, number, disjoint)
+    def _patent(self, seed: int, number: int, *, disjoint: bool, without: str) -> Patent:
+        key = (seed, number, disjoint, without)
         if key not in self._patents:
-            self._patents[key] = make_patent(seed, number, disjoint=bool(disjoint))
+            self._patents[key] = make_patent(seed, number, disjoint=disjoint, without=without.split("+"))
         self._patents.move_to_end(key)
         if len(self._patents) > KEPT_PATENTS:
             self._patents.popitem(last=False)

@@ -1,11 +1,12 @@
 """Patents drawn from a seed: objects built by rule, seen from several sides, hidden lines removed."""
 
-from fastreid.data.generated.patent import Patent, draw_patent, make_patent, num_drawings
+from fastreid.data.generated.patent import VARIETY, Patent, draw_patent, make_patent, num_drawings
 from fastreid.data.generated.sheet import contact_sheet, png_bytes
 from fastreid.data.generated.write import RULES_VERSION, Collection, write_patents
 
 __all__ = [
     "RULES_VERSION",
+    "VARIETY",
     "Collection",
     "Patent",
     "contact_sheet",

@@ -48,13 +48,19 @@ HELD_OUT = (
     "package",
     "tray",
 )  # those of test patents alone, where families are disjoint
+FEW = ("bottle", "device", "tool")  # those of training patents where variety of families is left out
 FIRST_TEST_PATENT = 500_000  # patents below it are trained on; so more training patents change no test patent
 
 
-def family_of(seed: int, number: int, *, disjoint: bool) -> str:
-    """The family of a patent; where `disjoint`, patents to test on have those held out and the others have the rest."""
+def family_of(seed: int, number: int, *, disjoint: bool, few: bool = False) -> str:
+    """The family of a patent; where `disjoint`, patents to test on have those held out and the others have the rest.
+
+    `few` leaves it one of FEW.
+    """
     names = FAMILIES.names()
-    if disjoint:
+    if few:
+        names = list(FEW)
+    elif disjoint:
         names = [name for name in names if (name in HELD_OUT) == (number >= FIRST_TEST_PATENT)]
     return names[int(keyed_generator(seed, "generated", number, "family").integers(len(names)))]
 

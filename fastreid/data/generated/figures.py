@@ -33,8 +33,11 @@ class Figure:
     detail: tuple[float, float, float] | None = None
 
 
-def plan_figures(rng: Draws, parts: Sequence[Mesh]) -> list[Figure]:
-    """The figures in order of their numbers: a corner, the sides and further corners, and now and then something else."""
+def plan_figures(rng: Draws, parts: Sequence[Mesh], *, closed_only: bool = False) -> list[Figure]:
+    """The figures in order of their numbers: a corner, the sides and further corners, and now and then something else.
+
+    `closed_only` leaves out what is not the whole object as it is: no other states and no details.
+    """
     figures = [Figure(view) for view in plan_views(rng.part())]
     corner = figures[0].view
     chances = {
@@ -51,6 +54,8 @@ def plan_figures(rng: Draws, parts: Sequence[Mesh]) -> list[Figure]:
         x, y = rng.uniform(0.2, 0.8, size=2)
         whole = figures[int(rng.integers(0, 6))]
         figures.insert(int(rng.integers(2, 9)), Figure(whole.view, whole.state, (x, y, rng.uniform(0.12, 0.25))))
+    if closed_only:
+        figures = [figure for figure in figures if figure.state == "closed" and figure.detail is None]
     while len(figures) < NUM_FIGURES:
         turned = View(rng.uniform(-180, 180), rng.uniform(-50, 60), corner.distance)
         figures.append(Figure(turned))

@@ -82,14 +82,15 @@ class Face:
 
 def draw_face(rng: Draws) -> Face:
     """The face of one patent."""
+    weight = float(rng.choice([0.1, 0.13, 0.16, 0.2]))
     return Face(
         form=FORMS[int(rng.integers(len(FORMS)))],
-        height=rng.uniform(0.013, 0.028),
-        weight=float(rng.choice([0.07, 0.1, 0.13, 0.19])),
+        height=rng.uniform(0.012, 0.026),
+        weight=weight,
         stretch=rng.uniform(0.75, 1.25),
         slant=0.25 if rng.random() < 0.2 else 0.0,
         serifs=bool(rng.random() < 0.4),
-        gap=rng.uniform(1.4, 2.6),
+        gap=6 * weight + rng.uniform(0.7, 1.8),  # letters of a thick pen do not touch
     )
 
 

@@ -17,14 +17,13 @@ def finer_of(longest_px: int) -> int:
     return 4 if longest_px <= 256 else 3 if longest_px <= 512 else 2 if longest_px <= 1024 else 1
 
 
-def cover_of(segments: Points, stroke_px: float, *, size: tuple[int, int], whole: bool) -> Cover:
+def cover_of(segments: Points, stroke_px: float, *, size: tuple[int, int]) -> Cover:
     """float32 (H, W), 0..1: how much of each pixel a round pen along segments (S, 2, 2), in pixels, covers.
 
     Args:
         segments: where the pen goes; its path is marked on a finer page and spread by the pen's disc.
-        stroke_px: width of the pen.
+        stroke_px: width of the pen; one thinner than a pixel draws paler.
         size: width and height of the page.
-        whole: a pen thinner than a pixel draws a pixel; otherwise it draws paler.
     """
     width, height = size
     finer = finer_of(max(size))
@@ -35,7 +34,7 @@ def cover_of(segments: Points, stroke_px: float, *, size: tuple[int, int], whole
     spots = (ends[owner, 0] + way[owner] * (ramp(steps) / np.maximum(steps[owner] - 1, 1))[:, None]).astype(np.int64)
     path = np.zeros((height * finer, width * finer), dtype=bool)
     path[spots[:, 1], spots[:, 0]] = True
-    wide = (max(stroke_px, 1.0) if whole else stroke_px) * finer
+    wide = stroke_px * finer
     inked = _spread(path, max(wide, 1.0))
     counts = np.zeros((height, width), dtype=np.uint8)
     for row in range(finer):

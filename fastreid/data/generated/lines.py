@@ -1,11 +1,11 @@
 """Hidden-line drawing: which edges of an object a draughtsman draws, and how much of each is seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid.data.generated.depth import nearness_map, ramp
+from fastreid.data.generated.depth import NOTHING, nearness_map, ramp
 from fastreid.data.generated.outlines import Points
 from fastreid.data.generated.solid import Solid
 from fastreid.data.generated.views import View
@@ -14,7 +14,8 @@ SUBPIXEL = 4096  # corners are rounded to this part of a pixel, so that the last
 BEHIND_PX = 1.5  # a line this far behind the nearest face, in pixels of the depth map, still lies on that face
 SHORTEST_PX = 2.0  # shorter visible stretches of a longer edge are leaks at a corner, not lines
 MARGIN_PX = 2
-SOLID, BROKEN, FINE = 0, 1, 2  # pens: whole lines, broken lines, and the thinner ones of shading and hatching
+# pens: outlines, broken lines, the thinner ones of shading and marks, and creases within the outlines
+SOLID, BROKEN, FINE, INNER = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Lines:
     Args:
         segments: float64 (S, 2, 2).
         edges: int64 (S,), the edge of the solid each is a stretch of; -1 where it lies on a face.
-        pens: int64 (S,), SOLID, BROKEN or FINE.
+        pens: int64 (S,), SOLID, BROKEN, FINE or INNER.
     """
 
     segments: Points
@@ -57,6 +58,25 @@ class Sight:
         owner, start, end = _visible_stretches(corners.reshape(-1, 2, 3), self.free)
         return owner, (np.stack([start, end], axis=1)[:, :, :2] - MARGIN_PX) / self.scale + self.low
 
+    def clear_of(self, segments: Points, *, reach: float) -> "Sight":
+        """The same sight where nothing is seen within about `reach` of segments (S, 2, 2), both in half diagonals.
+
+        The picture is cut into cells of that size; a cell is barred if a segment touches it or one of its neighbours.
+        """
+        cell = max(round(reach * self.scale), 1)
+        ends = ((segments - self.low) * self.scale + MARGIN_PX) / cell
+        way = ends[:, 1] - ends[:, 0]
+        steps = np.ceil(2 * np.abs(way).max(axis=1)).astype(np.int64) + 1
+        owner = np.repeat(np.arange(len(ends)), steps)
+        spots = (ends[owner, 0] + way[owner] * (ramp(steps) / steps[owner])[:, None]).astype(np.int64)
+        height, width = self.free.shape
+        barred = np.full((height // cell + 3, width // cell + 3), NOTHING, dtype=np.float32)
+        rows, columns = (np.clip(spots[:, axis] + 1, 0, barred.shape[1 - axis] - 1) for axis in (1, 0))
+        barred[rows, columns] = -NOTHING
+        barred = -_least_around(-barred)[1:-1, 1:-1]
+        on_map = np.repeat(np.repeat(barred, cell, axis=0)[:height], cell, axis=1)[:, :width]
+        return replace(self, free=np.maximum(self.free, on_map))
+
 
 def look(solid: Solid, view: View, *, depth_px: int) -> Sight:
     """Put every face of the object into a depth map whose longest side is `depth_px`; more finds finer details."""
@@ -76,10 +96,12 @@ def lines_in_sight(solid: Solid, sight: Sight) -> Lines:
     before the step. Looking at the 3 x 3 pixels around makes silhouettes safe, for one of their sides is always free;
     it lets a hidden line show for one pixel beside the line that hides it, which the stroke covers.
     """
-    drawn = np.flatnonzero(solid.sharp | _is_silhouette(solid, sight.view))
+    silhouette = _is_silhouette(solid, sight.view)
+    drawn = np.flatnonzero(solid.sharp | silhouette)
     owner, segments = sight.seen(np.concatenate([solid.points[solid.edges[drawn]], solid.on_faces]))
     edges = np.concatenate([drawn, np.full(len(solid.on_faces), -1)])[owner]
-    pens = np.where(edges < 0, FINE, np.where(solid.broken[edges], BROKEN, SOLID))
+    pens = np.where(silhouette, SOLID, INNER)[edges]
+    pens = np.where(edges < 0, FINE, np.where(solid.broken[edges], BROKEN, pens))
     return Lines(segments, edges, pens)
 
 
@@ -115,7 +137,9 @@ def _visible_stretches(ends: Points, nearest: NDArray[np.float32]) -> tuple[NDAr
     steps = np.maximum(np.ceil(np.hypot(way[:, 0], way[:, 1])), 1).astype(np.int64)
     edge, step = np.repeat(np.arange(len(ends)), steps), ramp(steps)
     middle = ends[edge, 0] + ((step + 0.5) / steps[edge])[:, None] * way[edge]
-    column, row = middle[:, 0].astype(np.int64), middle[:, 1].astype(np.int64)
+    height, width = nearest.shape  # marks lie a little off the faces, so they may leave the map
+    column = np.clip(middle[:, 0].astype(np.int64), 0, width - 1)
+    row = np.clip(middle[:, 1].astype(np.int64), 0, height - 1)
     seen = middle[:, 2] >= nearest[row, column] - BEHIND_PX
     opens = seen & ((step == 0) | ~np.roll(seen, 1))
     closes = seen & ((step == steps[edge] - 1) | ~np.roll(seen, -1))

@@ -1,12 +1,13 @@
 """A generated patent: an object, the figures that show it, and the hand that drew them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
 from fastreid.data.generated.draws import Draws
-from fastreid.data.generated.families import build_object, family_of
+from fastreid.data.generated.families import FIRST_TEST_PATENT, build_object, family_of
 from fastreid.data.generated.figures import (
     FEWEST_DRAWINGS,
     MOST_DRAWINGS,
@@ -17,7 +18,8 @@ from fastreid.data.generated.figures import (
     plan_figures,
 )
 from fastreid.data.generated.lines import FINE, MARGIN_PX, Lines, lines_in_sight, look
-from fastreid.data.generated.shading import Shading, draw_shading, shading_lines, tone_of
+from fastreid.data.generated.marks import marked
+from fastreid.data.generated.shading import Shading, draw_shading, shading_lines, tone_of, unshaded
 from fastreid.data.generated.shapes import Mesh
 from fastreid.data.generated.sheet import Shown, Style, check_size, draw_sheet, draw_style, room_of
 from fastreid.data.generated.solid import Solid
@@ -25,6 +27,7 @@ from fastreid.data.generated.states import pieces_of, solid_in
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_generator
 
+VARIETY = ("siblings", "families", "styles", "shading", "marks", "states")  # what training patents can do without
 SIBLINGS = 0.3  # share of odd patents that differ from the even one before them in a single part
 
 
@@ -75,7 +78,7 @@ class Patent:
         solid = self.solid(figure.state)
         sight = look(solid, figure.view, depth_px=depth_px)
         lines = lines_in_sight(solid, sight)
-        fine = shading_lines(solid, sight, self.shading)
+        fine = shading_lines(solid, sight, self.shading, outlines=lines.segments)
         lines = Lines(
             np.concatenate([lines.segments, fine]),
             np.concatenate([lines.edges, np.full(len(fine), -1)]),
@@ -99,29 +102,36 @@ class Patent:
         return float((room_of(self.style) / np.max(sizes, axis=0)).min())
 
 
-def make_patent(seed: int, number: int, *, disjoint: bool = True) -> Patent:
+def make_patent(seed: int, number: int, *, disjoint: bool = True, without: Collection[str] = ()) -> Patent:
     """The patent of that number.
 
     Args:
         seed: fixes the whole collection.
         number: from 500,000 on a patent to test on.
         disjoint: patents to test on are of other families than those to train on.
+        without: words of VARIETY that training patents do without; patents to test on keep all of it, so that scores
+            can be compared.
     """
-    model = number - _is_sibling(seed, number)
-    family = family_of(seed, model, disjoint=disjoint)
+    without = () if number >= FIRST_TEST_PATENT else without
+    model = number if "siblings" in without else number - _is_sibling(seed, number)
+    family = family_of(seed, model, disjoint=disjoint, few="families" in without)
     parts = build_object(family, seed, model)
     if model != number:
         parts = build_object(family, seed, model, sibling=number)
+    if "marks" not in without:
+        parts = marked(parts, Draws(seed, "generated", model, "marks"))
     hand = Draws(seed, "generated", model, "views")
+    style = Draws(seed, "generated", 0 if "styles" in without else model, "style")
+    shading = draw_shading(Draws(seed, "generated", model, "shading"))
     return Patent(
         seed=seed,
         number=number,
         parts=tuple(parts),
         unclaimed=_draw_unclaimed(Draws(seed, "generated", model, "unclaimed"), parts),
-        figures=tuple(plan_figures(hand, parts)),
+        figures=tuple(plan_figures(hand, parts, closed_only="states" in without)),
         drawings=tuple(plan_drawings(Draws(seed, "generated", number, "drawings"))),
-        style=draw_style(Draws(seed, "generated", model, "style")),
-        shading=draw_shading(Draws(seed, "generated", model, "shading")),
+        style=draw_style(style),
+        shading=unshaded(shading) if "shading" in without else shading,
     )
 
 
@@ -143,7 +153,13 @@ def num_drawings(seed: int, number: int, *, fewest: int = FEWEST_DRAWINGS) -> in
 
 
 def draw_patent(
-    seed: int, number: int, *, size_px: int, fewest: int = FEWEST_DRAWINGS, disjoint: bool = True
+    seed: int,
+    number: int,
+    *,
+    size_px: int,
+    fewest: int = FEWEST_DRAWINGS,
+    disjoint: bool = True,
+    without: Collection[str] = (),
 ) -> list[Image.Image]:
     """All drawings of one patent: 1-bit, cut to their ink, the same for the same arguments in any process.
 
@@ -153,11 +169,12 @@ def draw_patent(
         size_px: longest side of a drawing, 64 to 2000.
         fewest: the patent has at least so many drawings, 2 to 16.
         disjoint: patents to test on are of other families than those to train on.
+        without: words of VARIETY that training patents do without.
 
     Raises:
         InputError: `size_px` or `fewest` is out of its range.
     """
     if not FEWEST_DRAWINGS <= fewest <= MOST_DRAWINGS:
         raise InputError(f"fewest is {FEWEST_DRAWINGS} to {MOST_DRAWINGS} drawings, not {fewest}")
-    patent = make_patent(seed, number, disjoint=disjoint)
+    patent = make_patent(seed, number, disjoint=disjoint, without=without)
     return [patent.draw(index, size_px=size_px) for index in range(num_drawings(seed, number, fewest=fewest))]

@@ -1,6 +1,6 @@
 """Surface shading as draughtsmen do it: thin lines along the surface, dots, or a tone laid over the figure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ from fastreid.data.generated.outlines import Points
 from fastreid.data.generated.solid import Solid
 
 LIGHT = np.array([-0.5, -0.6, 0.62])  # right, down, towards the eye: from the upper left, as offices ask for
-LEVELS = np.array([0.30, 0.75, 0.5, 0.62])  # how dark it must be for each of four neighbouring lines to be drawn
-PIECE = 0.06  # half diagonals, the length at which a shading line may break off
+LEVELS = np.array([0.22, 0.68, 0.4, 0.54])  # how dark it must be for each of four neighbouring lines to be drawn
+PIECE = 0.03  # half diagonals, the length at which a shading line may break off
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Shading:
         spacing: between those planes, in half diagonals.
         amount: share of the surface that is shaded, 0..1.
         waves: float64 (3, 3), where on the surface shading comes and goes.
+        breaks: float64 (3,), how fast a contour line comes and goes along its way, in radians a half diagonal.
+        whole: share of their way that contour lines are drawn where there is shading, 0..1.
+        apart: how far shading stays away from outlines, in half diagonals.
         ink: darkest level of a tone, 0..1.
     """
 
@@ -34,26 +37,40 @@ class Shading:
     spacing: float
     amount: float
     waves: Points
+    breaks: Points
+    whole: float
+    apart: float
     ink: float
 
 
 def draw_shading(rng: Draws) -> Shading:
-    """The shading of one patent; a quarter has none."""
-    kind = ("none", "contour", "stipple", "tone")[int(np.searchsorted([0.27, 0.86, 0.95, 1.0], rng.random()))]
+    """The shading of one patent; some have none."""
+    kind = ("none", "contour", "stipple", "tone")[int(np.searchsorted([0.06, 0.82, 0.97, 1.0], rng.random()))]
     upright, slanted = np.eye(3)[int(rng.integers(3))], rng.normal(size=3)
     across = upright if rng.random() < 0.5 else slanted / np.linalg.norm(slanted)
     return Shading(
         kind=kind,
         across=across,
-        spacing=rng.uniform(0.014, 0.045),
-        amount=rng.uniform(0.15, 0.6),
+        spacing=float(np.exp(rng.uniform(np.log(0.009), np.log(0.045)))),
+        amount=rng.uniform(0.15, 0.75),
         waves=rng.normal(scale=3.0, size=(3, 3)),
-        ink=rng.uniform(0.4, 0.9),
+        breaks=rng.normal(scale=rng.uniform(4.0, 20.0), size=3),
+        whole=rng.uniform(0.25, 0.9),
+        apart=rng.uniform(0.002, 0.02),
+        ink=rng.uniform(0.2, 0.7),
     )
 
 
-def shading_lines(solid: Solid, sight: Sight, shading: Shading) -> Points:
-    """Segments (S, 2, 2) of the picture: contour lines or dots where the surface is dark; none for other kinds."""
+def unshaded(shading: Shading) -> Shading:
+    """The same hand that does not shade."""
+    return replace(shading, kind="none")
+
+
+def shading_lines(solid: Solid, sight: Sight, shading: Shading, *, outlines: Points) -> Points:
+    """Segments (S, 2, 2) of the picture: contour lines or dots where the surface is dark; none for other kinds.
+
+    They keep clear of `outlines`, segments of the picture.
+    """
     if shading.kind not in ("contour", "stipple"):
         return np.zeros((0, 2, 2))
     normals, first = normals_of(solid), solid.points[solid.faces[:, 0]]
@@ -62,7 +79,7 @@ def shading_lines(solid: Solid, sight: Sight, shading: Shading) -> Points:
     front = np.flatnonzero(np.abs(facing) > 1e-3)
     triangles, dark = solid.points[solid.faces[front]], dark[front]
     ends = _contours(triangles, dark, shading) if shading.kind == "contour" else _dots(triangles, dark, shading)
-    return sight.seen(ends[_comes(ends.mean(axis=1), shading)])[1]
+    return sight.clear_of(outlines, reach=shading.apart).seen(ends[_comes(ends.mean(axis=1), shading)])[1]
 
 
 def tone_of(sight: Sight, shading: Shading) -> NDArray[np.float32] | None:
@@ -96,15 +113,18 @@ def _contours(triangles: Points, dark: Points, shading: Shading) -> Points:
     corners = triangles[owner]
     points = corners + share[:, :, None] * (np.roll(corners, -1, axis=1) - corners)
     picked = np.argsort(~crosses, axis=1, kind="stable")[:, :2]
-    return _in_pieces(np.take_along_axis(points, picked[:, :, None], axis=1))
+    owner, pieces = _in_pieces(np.take_along_axis(points, picked[:, :, None], axis=1))
+    phase = pieces.mean(axis=1) @ shading.breaks + 2.399963 * plane[keep][owner]  # the golden angle: neighbours differ
+    return pieces[np.cos(phase) > np.cos(np.pi * shading.whole)]
 
 
-def _in_pieces(ends: Points) -> Points:
+def _in_pieces(ends: Points) -> tuple[NDArray[np.int64], Points]:
+    """Lines (K, 2, 3) cut into pieces: which line each is of, and the pieces."""
     way = ends[:, 1] - ends[:, 0]
     counts = np.maximum(np.ceil(np.linalg.norm(way, axis=1) / PIECE), 1).astype(np.int64)
     owner, step = np.repeat(np.arange(len(ends)), counts), ramp(counts)[:, None]
     start = ends[owner, 0] + way[owner] * (step / counts[owner][:, None])
-    return np.stack([start, start + way[owner] / counts[owner][:, None]], axis=1)
+    return owner, np.stack([start, start + way[owner] / counts[owner][:, None]], axis=1)
 
 
 def _dots(triangles: Points, dark: Points, shading: Shading) -> Points:

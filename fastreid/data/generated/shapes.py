@@ -15,6 +15,10 @@ def _no_faces() -> Faces:
     return np.zeros((0, 3), dtype=np.int64)
 
 
+def _no_lines() -> Points:
+    return np.zeros((0, 2, 3))
+
+
 @dataclass(frozen=True)
 class Mesh:
     """One part of an object.
@@ -24,29 +28,35 @@ class Mesh:
         faces: int64 (F, 3), all turned the same way round; their creases, silhouettes and borders are drawn.
         fill: int64 (G, 3), flat faces that hide what is behind them and have no lines of their own: a face with holes
             is cut into such pieces, and its lines are the borders of the walls around it.
+        marks: float64 (L, 2, 3), lines on its surface that are no edges of it, such as writing and stitches.
         piece: what it belongs to, such as "lid": what opens, is left unclaimed or stands apart in an exploded view.
     """
 
     vertices: Points
     faces: Faces
     fill: Faces = field(default_factory=_no_faces)
+    marks: Points = field(default_factory=_no_lines)
     piece: str = "body"
 
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Mesh":
-        return replace(self, vertices=self.vertices + np.array([x, y, z]))
+        shift = np.array([x, y, z])
+        return replace(self, vertices=self.vertices + shift, marks=self.marks + shift)
 
     def scaled(self, x: float, y: float | None = None, z: float | None = None) -> "Mesh":
         """Stretched along the axes; one number stretches all three, a negative one mirrors."""
-        return replace(self, vertices=self.vertices * np.array([x, x if y is None else y, x if z is None else z]))
+        factors = np.array([x, x if y is None else y, x if z is None else z])
+        return replace(self, vertices=self.vertices * factors, marks=self.marks * factors)
 
     def turned(self, axis: str, degrees: float) -> "Mesh":
         """Turned about the x, y or z axis, counter-clockwise for a viewer the axis points at."""
         first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-        vertices = self.vertices.copy()
-        vertices[:, first] = cos * self.vertices[:, first] - sin * self.vertices[:, second]
-        vertices[:, second] = sin * self.vertices[:, first] + cos * self.vertices[:, second]
-        return replace(self, vertices=vertices)
+        given, made = (self.vertices, self.marks), []
+        for points in given:
+            made.append(points.copy())
+            made[-1][..., first] = cos * points[..., first] - sin * points[..., second]
+            made[-1][..., second] = sin * points[..., first] + cos * points[..., second]
+        return replace(self, vertices=made[0], marks=made[1])
 
 
 def named(piece: str, parts: Iterable[Mesh]) -> list[Mesh]:

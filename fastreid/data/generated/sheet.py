@@ -12,12 +12,15 @@ from fastreid.data.generated.dashes import dashed
 from fastreid.data.generated.draws import Draws
 from fastreid.data.generated.glyphs import Face, draw_face, label_strokes
 from fastreid.data.generated.ink import INKED, Cover, cover_of
-from fastreid.data.generated.lines import BROKEN, FINE, SOLID, Lines
+from fastreid.data.generated.lines import BROKEN, FINE, INNER, SOLID, Lines
 from fastreid.data.generated.outlines import Points
 from fastreid.utils.errors import InputError
 
 ROOM = np.array([0.8, 1.02])  # what the figures may take of a page of 8.5 x 11 inch, in widths of the page
 SMALLEST_PX, LARGEST_PX = 64, 2000
+FAINTEST_PX = 192  # longest side of a page on which a dotted line keeps all its ink; twice that: half of it
+LIFTED = 0.005  # where the pen was lifted, in widths of the page
+MOST_SKEW = 1.0  # degrees
 NARROWEST = 0.1  # a drawing is at least so wide or high, beside its longer side
 APART = 0.06  # room between two figures and above a label, in widths of the page
 
@@ -29,6 +32,9 @@ class Style:
     Args:
         stroke: width of a line.
         fine: width of shading and hatching, share of `stroke`.
+        inner: width of creases within the outlines, the same.
+        trim: how far straight creases end before the corners.
+        lift: how far the pen draws outlines before it is lifted; 0: it never is.
         dash, gap: of broken lines.
         face: of the labels.
         label_low: the label stands at the foot of its room; otherwise right below its figure.
@@ -36,12 +42,18 @@ class Style:
         one_scale: all figures are drawn to one scale; otherwise each fills its room.
         sideways: share of its drawings that lie on their side.
         wide_sideways: the same of those that are wider than high.
+        dotted: lines thinner than a pixel come as dots, the fewer the thinner; otherwise they are a pixel wide.
+        skew: spread of the angle at which sheets lay on the scanner, in degrees.
+        framed: sheets have a frame.
         rough: noise of the scan, in shares of a pixel's ink.
         specks: dirt of the scan, pieces a drawing.
     """
 
     stroke: float
     fine: float
+    inner: float
+    trim: float
+    lift: float
     dash: float
     gap: float
     face: Face
@@ -50,6 +62,9 @@ class Style:
     one_scale: bool
     sideways: float
     wide_sideways: float
+    dotted: bool
+    skew: float
+    framed: bool
     rough: float
     specks: float
 
@@ -83,10 +98,13 @@ class _Laid:
 
 def draw_style(rng: Draws) -> Style:
     """The style of one patent."""
-    dash = rng.uniform(0.008, 0.02)
+    dash = float(np.exp(rng.uniform(np.log(0.004), np.log(0.02))))
     return Style(
-        stroke=float(np.exp(rng.uniform(np.log(0.0008), np.log(0.0024)))),
-        fine=rng.uniform(0.5, 1.0),
+        stroke=float(np.exp(rng.uniform(np.log(0.0006), np.log(0.0022)))),
+        fine=rng.uniform(0.25, 0.9),
+        inner=float(rng.choice([0.5, 0.7, 1.0])),
+        trim=float(rng.choice([0.0, 0.003, 0.008])),
+        lift=float(rng.choice([0.0, rng.uniform(0.05, 0.3)], p=[0.8, 0.2])),
         dash=dash,
         gap=dash * rng.uniform(0.35, 0.8),
         face=draw_face(rng.part()),
@@ -95,6 +113,9 @@ def draw_style(rng: Draws) -> Style:
         one_scale=bool(rng.random() < 0.75),
         sideways=float(rng.choice([0.0, 1.0], p=[0.92, 0.08])),
         wide_sideways=float(rng.choice([0.0, 0.6, 1.0], p=[0.2, 0.3, 0.5])),
+        dotted=bool(rng.random() < 0.9),
+        skew=float(rng.choice([0.0, 0.3], p=[0.6, 0.4])),
+        framed=bool(rng.random() < 0.03),
         rough=float(rng.choice([0.0, 0.08, 0.2])),
         specks=float(rng.choice([0.0, 0.5, 4.0], p=[0.6, 0.3, 0.1])),
     )
@@ -119,9 +140,9 @@ def draw_sheet(figures: Sequence[Shown], style: Style, rng: Draws, *, size_px: i
         style: the patent's.
         rng: what is by chance on this drawing: places on the page, margins, specks.
         size_px: 64 to 2000.
-        grey: lines thinner than a pixel are paler; otherwise they are a pixel wide.
+        grey: lines thinner than a pixel are paler; otherwise they are dotted or a pixel wide.
     """
-    laid = _lay_out(figures, style, rng)
+    laid = _askew(_lay_out(figures, style, rng), style, rng)
     low, high = _bounds(laid)
     lying = rng.random()
     if figures[0].number and lying < (style.sideways if high[1] - low[1] > high[0] - low[0] else style.wide_sideways):
@@ -132,17 +153,17 @@ def draw_sheet(figures: Sequence[Shown], style: Style, rng: Draws, *, size_px: i
     scale = size_px / float((high - low).max())
     wide, tall = (max(round(side), round(NARROWEST * size_px)) for side in ((high - low) * scale).tolist())
     cover = np.zeros((tall, wide), dtype=np.float32)
+    least_px = 0.0 if grey else min(FAINTEST_PX / size_px, 1.0) if style.dotted else 1.0
     for segments, pen in laid.strokes:
         if len(segments):
-            inked = cover_of((segments - low) * scale, pen * scale, size=(wide, tall), whole=not grey)
+            inked = cover_of((segments - low) * scale, max(pen * scale, least_px), size=(wide, tall))
             np.maximum(cover, inked, out=cover)
     for tone, box in laid.tones:
         _lay_tone(cover, tone, (box - low) * scale)
     _dirty(cover, style, rng)
-    if grey:
-        return Image.fromarray(np.uint8(255 * (1 - np.clip(cover, 0, 1))))
-    if laid.tones:
-        return Image.fromarray(np.uint8(255 * (1 - np.clip(cover, 0, 1)))).convert("1")
+    if laid.tones or style.dotted or grey:
+        levels = Image.fromarray(np.uint8(255 * (1 - np.clip(cover, 0, 1))))
+        return levels if grey else levels.convert("1")  # Floyd and Steinberg's dots
     return Image.fromarray(cover < INKED)
 
 
@@ -196,11 +217,37 @@ def _bounds(laid: _Laid) -> tuple[Points, Points]:
 
 
 def _pens(segments: Points, pens: NDArray[np.int64], style: Style) -> list[tuple[Points, float]]:
-    broken = dashed(segments[pens == BROKEN], dash=style.dash, gap=style.gap)
+    whole, broken = segments[pens == SOLID], dashed(segments[pens == BROKEN], dash=style.dash, gap=style.gap)
+    if style.lift:
+        whole = dashed(whole, dash=style.lift, gap=LIFTED)
     return [
-        (np.concatenate([segments[pens == SOLID], broken]), style.stroke),
+        (np.concatenate([whole, broken]), style.stroke),
+        (_trimmed(segments[pens == INNER], style.trim), style.stroke * style.inner),
         (segments[pens == FINE], style.stroke * style.fine),
     ]
+
+
+def _trimmed(segments: Points, trim: float) -> Points:
+    """Segments (S, 2, 2) without their ends; short ones, which are chords of a curve, stay whole."""
+    way = segments[:, 1] - segments[:, 0]
+    length = np.linalg.norm(way, axis=1)
+    share = np.where(length > 6 * trim, trim / np.maximum(length, 1e-9), 0.0)[:, None]
+    return np.stack([segments[:, 0] + share * way, segments[:, 1] - share * way], axis=1)
+
+
+def _askew(laid: _Laid, style: Style, rng: Draws) -> _Laid:
+    """The sheet as it lay on the scanner, at times in a frame; one with tones lay straight."""
+    angle = np.radians(np.clip(style.skew * rng.normal(), -MOST_SKEW, MOST_SKEW))
+    strokes = laid.strokes
+    if style.framed:
+        low, high = _bounds(laid)
+        corners = np.array([[low[0], low[1]], [high[0], low[1]], [high[0], high[1]], [low[0], high[1]]])
+        corners += APART / 2 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+        strokes = (*strokes, (np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), style.stroke))
+    if angle and not laid.tones:
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        strokes = tuple((segments @ turn, pen) for segments, pen in strokes)
+    return replace(laid, strokes=strokes)
 
 
 def _turned(laid: _Laid) -> _Laid:

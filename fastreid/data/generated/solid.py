@@ -26,7 +26,7 @@ class Solid:
         sharp: bool (E,), drawn from wherever it is seen: creases, borders and the seams of parts that run into each
             other. The others are drawn only where they are a silhouette: one of their faces is seen, the other not.
         broken: bool (E,), drawn in broken lines: edges of pieces that are not claimed.
-        on_faces: float64 (L, 2, 3), further lines that lie on faces, as the hatching of a section does.
+        on_faces: float64 (L, 2, 3), further lines that lie on faces, as marks and the hatching of a section do.
     """
 
     points: Points
@@ -43,7 +43,7 @@ def assemble(parts: Sequence[Mesh], *, unclaimed: Collection[str] = (), on_faces
 
     Args:
         parts: what it is made of.
-        unclaimed: pieces whose edges are broken lines.
+        unclaimed: pieces whose edges are broken lines; their marks are left out.
         on_faces: float64 (L, 2, 3), further lines that are drawn where they are seen.
     """
     vertices, faces, fill, part_of = _join(parts)
@@ -57,6 +57,8 @@ def assemble(parts: Sequence[Mesh], *, unclaimed: Collection[str] = (), on_faces
     owner = np.zeros(len(points), dtype=np.int64)
     owner[number] = part_of
     seams = seams_between([points[hiding[owner[hiding[:, 0]] == part]] for part in range(len(parts))])
+    marks = [part.marks for part in parts if part.piece not in unclaimed]
+    lines = np.concatenate([*marks, np.zeros((0, 2, 3)) if on_faces is None else on_faces])
     is_broken = np.array([part.piece in unclaimed for part in parts])[owner[edges[:, 0]]]
     seam_edges = len(points) + np.arange(2 * len(seams)).reshape(-1, 2)
     return Solid(
@@ -66,7 +68,7 @@ def assemble(parts: Sequence[Mesh], *, unclaimed: Collection[str] = (), on_faces
         sides=np.concatenate([sides, np.zeros_like(seam_edges)]),
         sharp=np.concatenate([sharp, np.ones(len(seam_edges), dtype=bool)]),
         broken=np.concatenate([is_broken, np.zeros(len(seam_edges), dtype=bool)]),
-        on_faces=np.zeros((0, 2, 3)) if on_faces is None else (on_faces - middle) / half,
+        on_faces=(lines - middle) / half,
     )
 
 

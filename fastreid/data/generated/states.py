@@ -136,10 +136,11 @@ def _halved(parts: Sequence[Mesh]) -> tuple[list[Mesh], Points]:
         hatching = _hatched(outline, spacing, slant=1.0 if number % 2 else -1.0)
         cap = flat_pieces(outline[:, 0], outline[:, 1]) if len(outline) else np.zeros((0, 2))
         fill = np.concatenate([fill, _upright(cap, plane).reshape(-1, 3, 3)])
+        marks = part.marks[(part.marks[:, :, 1] >= plane).all(axis=1)]
         if len(faces):
             index = np.arange(3 * (len(faces) + len(fill))).reshape(-1, 3)
             vertices = np.concatenate([faces, fill]).reshape(-1, 3)
-            halves.append(Mesh(vertices, index[: len(faces)], index[len(faces) :], part.piece))
+            halves.append(Mesh(vertices, index[: len(faces)], index[len(faces) :], marks, part.piece))
         flat = np.concatenate([outline, hatching]).reshape(-1, 2)
         lines.append(_upright(flat, plane).reshape(-1, 2, 3))
     return halves, np.concatenate(lines)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from fastreid.data.generated.families import FIRST_TEST_PATENT
 from fastreid.data.generated.figures import FEWEST_DRAWINGS
-from fastreid.data.generated.patent import draw_patent, num_drawings
+from fastreid.data.generated.patent import VARIETY, draw_patent, num_drawings
 from fastreid.data.generated.sheet import check_size, png_bytes
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write, write_text
 from fastreid.utils.processes import work_through
 from fastreid.utils.seeding import keyed_generator
 
-RULES_VERSION = 2  # grows whenever the same seed gives other bytes than before
+RULES_VERSION = 3  # grows whenever the same seed gives other bytes than before
 QUERIES_PER_PATENT = 2
 FEWEST_TEST_DRAWINGS = 4  # two queries and two in the database
 SETTINGS_FILE = "generated.json"
@@ -32,6 +32,7 @@ class Collection:
         num_test_patents: patents to test on, 1 to 500,000.
         size_px: longest side of a drawing, 64 to 2000.
         disjoint: patents to test on are of other families than those to train on.
+        without: sources of variety that training patents do without, words of VARIETY in rising order, each once.
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Collection:
     num_test_patents: int
     size_px: int
     disjoint: bool = True
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
@@ -48,6 +50,11 @@ class Collection:
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= FIRST_TEST_PATENT:
                 raise InputError(f"{name} is a whole number from 1 to {FIRST_TEST_PATENT}, not {value!r}")
         check_size(self.size_px)
+        for word in self.without:
+            if word not in VARIETY:
+                raise InputError(f"without takes words of {', '.join(VARIETY)}, not {word!r}")
+        if list(self.without) != sorted(set(self.without)):
+            raise InputError(f"without takes each word once, in rising order, not {', '.join(self.without)}")
 
     def train_patents(self) -> range:
         return range(self.num_train_patents)
@@ -146,6 +153,7 @@ def _write_patent(root: Path, collection: Collection, number: int) -> None:
         size_px=collection.size_px,
         fewest=_fewest(number),
         disjoint=collection.disjoint,
+        without=collection.without,
     )
     for name, sheet in zip(collection.names(number), sheets):
         with atomic_write(root / "train_data" / "patent_data" / name) as file:

@@ -127,7 +127,7 @@ def test_what_may_be_part_of_the_drawing_stays(page):
 
 def test_generated_sheets_lose_their_label_and_nothing_else():
     num_cleared = 0
-    for number in (3, 8, 10):
+    for number in (14, 20, 34):
         page = np.asarray(draw_patent(0, number, size_px=640, fewest=2)[1].convert("L"))
         rows, columns = np.nonzero(np.asarray(LabelRemoval(1.0)(Image.fromarray(page))) != page)
         num_cleared += bool(rows.size)

@@ -26,8 +26,9 @@ def shape_of(made):
     return [part.vertices.round(6).tobytes() for part in made.parts]
 
 
-def shading(kind):
-    return Shading(kind, across=np.array([0, 0, 1.0]), spacing=0.03, amount=3.0, waves=np.ones((3, 3)), ink=0.9)
+def shading(kind, whole=1.0):
+    return Shading(kind, across=np.array([0, 0, 1.0]), spacing=0.03, amount=3.0, waves=np.ones((3, 3)),
+                   breaks=np.array([9.0, 2, 0]), whole=whole, apart=0.05, ink=0.9)  # fmt: skip
 
 
 @pytest.mark.parametrize("family", FAMILIES.names())
@@ -108,7 +109,8 @@ def test_dashes_do_not_depend_on_which_way_a_segment_runs():
 def test_shading_lies_on_the_figure_and_thins_out_in_the_light(kind):
     solid = assemble([box(1, 1, 1)])
     sight = look(solid, CORNER, depth_px=400)
-    lines, edges = shading_lines(solid, sight, shading(kind)), lines_in_sight(solid, sight).segments
+    edges = lines_in_sight(solid, sight).segments
+    lines = shading_lines(solid, sight, shading(kind), outlines=edges)
     assert len(lines) > 20
     assert (lines.min(axis=(0, 1)) >= edges.min(axis=(0, 1)) - 0.01).all()
     assert (lines.max(axis=(0, 1)) <= edges.max(axis=(0, 1)) + 0.01).all()
@@ -121,7 +123,26 @@ def test_a_tone_is_dark_on_the_figure_and_nothing_beside_it():
     tone = tone_of(sight, shading("tone"))
     assert tone[0, 0] == 0
     assert 0.05 < tone[tone > 0].mean() <= 0.9
-    assert not len(shading_lines(solid, sight, shading("tone")))
+    assert not len(shading_lines(solid, sight, shading("tone"), outlines=np.zeros((0, 2, 2))))
+
+
+def test_shading_keeps_clear_of_outlines():
+    solid = assemble([box(1, 1, 1)])
+    sight = look(solid, CORNER, depth_px=400)
+    edges = lines_in_sight(solid, sight).segments
+    spots = shading_lines(solid, sight, shading("contour"), outlines=edges).reshape(-1, 1, 2)
+    along = edges[:, :1] + np.linspace(0, 1, 200)[:, None] * (edges[:, 1:] - edges[:, :1])
+    assert np.linalg.norm(spots - along.reshape(1, -1, 2), axis=2).min() > 0.04
+
+
+def test_contour_lines_stop_and_start():
+    solid = assemble([box(1, 1, 1)])
+    sight = look(solid, CORNER, depth_px=400)
+    length = [
+        np.linalg.norm(np.diff(shading_lines(solid, sight, given, outlines=np.zeros((0, 2, 2))), axis=1), axis=2).sum()
+        for given in (shading("contour"), shading("contour", whole=0.5))
+    ]
+    assert length[1] == pytest.approx(0.5 * length[0], rel=0.2)
 
 
 def test_an_enlarged_detail_lies_in_its_circle():

@@ -5,19 +5,21 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from fastreid.data.generated import contact_sheet, draw_patent, make_patent, num_drawings, png_bytes
 from fastreid.data.generated.draws import Draws
 from fastreid.data.generated.glyphs import FORMS, Face, label_strokes
-from fastreid.data.generated.lines import SOLID, Lines
+from fastreid.data.generated.lines import INNER, SOLID, Lines
+from fastreid.data.generated.outlines import circle
 from fastreid.data.generated.sheet import Shown, Style, draw_sheet
 from fastreid.utils.errors import InputError
 
 SQUARE = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], dtype=float)
 FACE = Face("FIG. {}", height=0.03, weight=0.15, stretch=1.0, slant=0.0, serifs=False, gap=1.4)
 PLAIN = Style(
-    stroke=0.004, fine=0.7, dash=0.02, gap=0.01, face=FACE, label_low=True, fill=0.5, one_scale=False,
-    sideways=0.0, wide_sideways=0.0, rough=0.0, specks=0.0,
+    stroke=0.004, fine=0.7, inner=1.0, trim=0.0, lift=0.0, dash=0.02, gap=0.01, face=FACE, label_low=True, fill=0.5,
+    one_scale=False, sideways=0.0, wide_sideways=0.0, dotted=False, skew=0.0, framed=False, rough=0.0, specks=0.0,
 )  # fmt: skip
 
 
@@ -29,6 +31,10 @@ def figure_of(points, *, number=1):
 def sheet_of(*figures, size_px=400, grey=False, **style):
     given = Style(**{**PLAIN.__dict__, **style})
     return draw_sheet(figures, given, Draws("sheet"), size_px=size_px, grey=grey)
+
+
+def sheet_ink(**style):
+    return ~np.asarray(sheet_of(figure_of(SQUARE, number=0), **style))
 
 
 @pytest.mark.parametrize("size_px", [64, 333, 1400])
@@ -61,6 +67,41 @@ def test_lines_of_one_pixel_have_no_gaps_at_any_slant():
         ink = ~np.asarray(sheet_of(figure_of(np.stack([-turn, turn]), number=0), stroke=0.0005, size_px=200))
         along = 0 if abs(turn[0]) < abs(turn[1]) else 1
         assert (np.diff(np.flatnonzero(ink.any(axis=1 - along))) == 1).all()
+
+
+def test_a_dotted_thin_line_has_gaps_and_a_thick_one_or_one_of_a_small_page_none():
+    for stroke, width, gaps in ((0.0002, 640, True), (0.0002, 128, False), (0.02, 640, False)):
+        ink = ~np.asarray(sheet_of(figure_of(SQUARE, number=0), stroke=stroke, dotted=True, size_px=width))
+        assert (~ink[:, : width // 8].any(axis=1)[width // 8 : -width // 8]).any() == gaps
+
+
+def test_a_lifted_pen_leaves_gaps_in_outlines():
+    assert ndimage.label(sheet_ink(lift=0.05))[1] > ndimage.label(sheet_ink())[1] == 1
+
+
+def test_creases_are_thinner_and_end_before_the_corners_and_chords_of_curves_stay_whole():
+    lines = Lines(figure_of(SQUARE).lines.segments, np.arange(4), np.full(4, INNER))
+    ink = ~np.asarray(sheet_of(Shown(lines, 0), trim=0.03, inner=0.5))
+    assert ndimage.label(ink)[1] == 4
+    assert ink.sum() < 0.6 * sheet_ink().sum()
+    rim = figure_of(circle(1.0, num_sides=200), number=0).lines
+    curve = ~np.asarray(sheet_of(Shown(Lines(rim.segments, rim.edges, rim.pens * 0 + INNER), 0), trim=0.03))
+    assert ndimage.label(curve)[1] == 1
+
+
+def test_a_sheet_may_lie_askew_by_a_degree_and_no_more():
+    assert not np.array_equal(sheet_ink(skew=0.5), sheet_ink())
+    tilt = [
+        np.flatnonzero(ink[:, 200])[0] - np.flatnonzero(ink[:, 300])[0] for ink in (sheet_ink(), sheet_ink(skew=1e3))
+    ]
+    assert tilt[0] == 0
+    assert 1 <= abs(tilt[1]) <= 3
+
+
+def test_a_frame_goes_around_figure_and_label():
+    ink = ~np.asarray(sheet_of(figure_of(SQUARE * 0.5), framed=True))
+    assert ink[20:-20, :20].any(axis=1).all()
+    assert ink[:20, 20:-20].any(axis=0).all()
 
 
 def test_thin_lines_are_paler_in_grey_and_as_dark_on_the_whole():
