@@ -1,11 +1,11 @@
 """tools/measure_drawings.py: collections side by side."""
 
 import pytest
-from fastreid_tools import measure_drawings
 from PIL import Image
 
 from fastreid.data.generated import Collection, write_patents
 from fastreid.utils.errors import InputError
+from tools import measure_drawings
 
 
 def test_collections_are_told_side_by_side_and_drawn(tmp_path, capsys):
