@@ -97,20 +97,40 @@ def read_settings(path: str, *, dotted: str = _DOTTED) -> list[Setting]:
     Raises:
         InputError: not a small plain YAML file of sections and settings.
     """
-    text = _text(path)
+    settings = _parsed(_text(path), path, dotted)
+    if not settings:
+        raise InputError(f"{path}: holds no settings; write some or remove the file")
+    return settings
+
+
+def settings_of(text: str, source: str) -> dict[str, Any]:
+    """Settings by their full names, from the text of a `config.yaml` that a run left; none from an empty text.
+
+    The text is as little trusted as a config is.
+
+    Args:
+        text: of the file.
+        source: where it comes from, for messages.
+
+    Raises:
+        InputError: not a small plain YAML text of sections and settings.
+    """
+    if len(text) > MAX_BYTES:
+        raise InputError(f"{source}: settings of over {MAX_BYTES} characters; a config is a few kilobytes")
+    return {setting.key: setting.value for setting in _parsed(text, source, _DOTTED)}
+
+
+def _parsed(text: str, path: str, dotted: str) -> list[Setting]:
     try:
         _check_events(text, path)
         root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise InputError(f"{path}{_line_of(error)}: not YAML: {_problem(error)}; mend the line")
     if root is None:
-        raise InputError(f"{path}: holds no settings; write some or remove the file")
+        return []
     if not isinstance(root, yaml.MappingNode):
         raise InputError(f"{path}:1: a config is a mapping, such as MODEL: on one line and settings below it")
-    settings = list(islice(_settings(root, path, sections=(), dotted=dotted), MAX_PARTS))
-    if not settings:
-        raise InputError(f"{path}: holds no settings; write some or remove the file")
-    return settings
+    return list(islice(_settings(root, path, sections=(), dotted=dotted), MAX_PARTS))
 
 
 def _text(path: str) -> str:

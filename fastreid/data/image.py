@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from PIL import Image, TiffTags
 from fastreid.data.messages import one_line
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
+from fastreid.utils.files import only_regular
 
 FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP")
 MAX_PIXELS = 64_000_000
@@ -56,7 +56,7 @@ def open_image(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file opened to be read; what fails inside for want of it is an InputError that names it."""
     name = one_line(os.fspath(path))
     try:
-        with open(path, "rb", opener=_open_regular) as file:
+        with open(path, "rb", opener=only_regular) as file:
             yield file
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or error}); check the path and its rights")
@@ -125,15 +125,6 @@ def read_drawing(drawing: Drawing, *, max_pixels: int = MAX_PIXELS, longest_px: 
         return read_image(drawing.path, max_pixels=max_pixels, longest_px=longest_px)
     except InputError as error:
         raise InputError(f"{drawing.source}: {error}" if drawing.source else str(error))
-
-
-def _open_regular(path: str, flags: int) -> int:
-    """Open without waiting: a pipe or device in place of a file would block for ever."""
-    handle = os.open(path, flags | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError("not a regular file")
-    return handle
 
 
 def _decode(file: BinaryIO, name: str, *, color: bool, max_pixels: int, longest_px: int) -> tuple[np.ndarray, int]:

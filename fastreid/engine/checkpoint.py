@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
+from fastreid.config.reader import settings_of
 from fastreid.engine.resume_order import ResumeOrder
 from fastreid.engine.step import TrainStep
 from fastreid.modeling.weights import load_state, model_state, not_finite, read_weights, shown
@@ -248,7 +248,12 @@ class Checkpointer:
     def _check_settings(self, path: Path, before: str) -> None:
         if not before or not self.config:
             return
-        apart = differences(before, self.config, defaults=self.defaults)
+        try:
+            apart = differences(before, self.config, defaults=self.defaults)
+        except (InputError, TypeError) as error:
+            raise WeightsError(
+                f"{path}: the settings inside cannot be read ({one_line(error)}); take another checkpoint"
+            )
         changed = [f"{key} {told}" for key, told in apart.items()]
         refused = [line for line in changed if not line.startswith(MAY_CHANGE)]
         if refused:
@@ -287,17 +292,7 @@ def differences(before: str, now: str, *, defaults: str = "") -> dict[str, str]:
 
 @functools.lru_cache(maxsize=4)  # the defaults and the ground come with every run of an ablation
 def _settings(text: str) -> dict[str, Any]:
-    """Settings by their full names, from the text of a `config.yaml`."""
-    found: dict[str, Any] = {}
-    sections = [("", yaml.safe_load(text) or {})]
-    while sections:
-        prefix, section = sections.pop()
-        for name, value in section.items():
-            if isinstance(value, dict) and value:
-                sections.append((f"{prefix}{name}.", value))
-            else:
-                found[f"{prefix}{name}"] = value
-    return found
+    return settings_of(text, "config.yaml")
 
 
 def _size_mb(state: Any) -> int:

@@ -112,7 +112,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     path = Path(folder) / METRICS_FILE
     if not path.is_file():
         return []
-    lines = (_values(line) for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (_values(line) for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
     return [line for line in lines if "iteration" in line]
 
 
@@ -124,6 +124,6 @@ def _values(line: str) -> dict[str, Any]:
     """What a line holds; nothing if it is torn, as the last one of a run that was killed while writing it."""
     try:
         values = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # whatever damaged bytes lead to
         return {}
     return values if isinstance(values, dict) else {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastreid.utils.errors import InputError, StorageError, WeightsError
-from fastreid.utils.files import write_text
+from fastreid.utils.files import read_whole, write_text
 
 PARTS = ("queries", "gallery", "train")
 MANIFEST = "manifest.json"
@@ -96,7 +96,7 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     if not path.parent.is_dir():
         raise InputError(f"{folder}: no such folder of features; tools/extract.py makes one")
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_whole(path))
         version, digest = content["format"], content.pop("sha256")
         if type(version) is int and version != FORMAT:
             raise InputError(f"{path}: features of format {version}; this fastreid reads {FORMAT}; {AGAIN}")

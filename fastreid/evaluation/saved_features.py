@@ -32,7 +32,7 @@ from fastreid.evaluation.feature_manifest import (
 )
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.errors import FastreidError, InputError, StorageError, WeightsError
-from fastreid.utils.files import atomic_write, remove_stale, sha256_of
+from fastreid.utils.files import atomic_write, read_whole, remove_stale, sha256_of
 from fastreid.utils.mapped import MappedRows
 
 COLUMNS = ("row", "name", "patent", "camera", "path")
@@ -234,7 +234,7 @@ def _csv(drawings: Sequence[Drawing]) -> Iterator[bytes]:
 
 def _read_list(path: Path, entry: Entry) -> tuple[Drawing, ...]:
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}")
     _check_digest(path, hashlib.sha256(content).hexdigest(), entry.csv)
@@ -258,10 +258,13 @@ def _read_list(path: Path, entry: Entry) -> tuple[Drawing, ...]:
 def _mapped(path: Path, entry: Entry) -> MappedRows:
     try:
         _check_digest(path, sha256_of(path), entry.npy)
+        with path.open("rb") as file:
+            if np.lib.format.read_magic(file) != (1, 0):  # as we write it; later versions may have a header without end
+                raise ValueError
         array = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}")
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InputError(f"{path}: not an array of numpy, or cut short; {AGAIN}")
     held, wanted = f"{array.dtype} {array.shape}", f"float32 {(entry.rows, entry.width)}"
     whole = array.flags.c_contiguous and array.offset + array.nbytes == path.stat().st_size

@@ -3,7 +3,6 @@
 import json
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import safetensors
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from fastreid.evaluation.features import Features, as_features, check_count, row_norms, slices
 from fastreid.utils.errors import InputError, NumbersError, StorageError, WeightsError
-from fastreid.utils.files import atomic_write
+from fastreid.utils.files import atomic_write, read_whole
 
 _ROWS_AT_A_TIME = 4096
 _ANEW = "learn it anew: TEST.WHITEN.LEARN_FROM database or train"
@@ -168,7 +167,7 @@ def load_whitening(path: str | os.PathLike) -> Whitening:
         StorageError: the file cannot be read.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_whole(path)
     except FileNotFoundError:
         raise InputError(
             f"TEST.WHITEN.LEARN_FROM is database, train or a file of whitening, and there is no file {path}"

@@ -4,6 +4,8 @@ Nothing here runs code from a file: `.pth` is read with `weights_only=True`, alw
 """
 
 import re
+import warnings
+import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,13 +164,31 @@ def _present_name(name: str, neck: int) -> str:
 
 
 def _load_pickle(path: Path) -> Any:
+    _check_inflation(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # a refusal is one line, and torch tells of odd files before it refuses them
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise whatever their bytes lead to
         raise WeightsError(
             f"{path}: not a file of tensors and plain values, or damaged; fetch it again, or convert it where it was "
             'made: torch.save({"model": model.state_dict()}, path)'
         ) from error
+
+
+def _check_inflation(path: Path) -> None:
+    """Refuse an archive that would be larger in memory than on the disk; `torch.save` compresses nothing."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            num_bytes = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return  # torch says what is wrong with it
+    if num_bytes > path.stat().st_size:
+        raise WeightsError(
+            f"{path}: unpacks to {num_bytes} bytes from {path.stat().st_size}, as no file of torch.save does; fetch it again"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,9 +1,11 @@
 """The one way files are written: whole or not at all, and the digest that tells."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,10 +82,33 @@ def remove_stale(folder: str | os.PathLike) -> list[str]:
     return [file.name for file in stale]
 
 
+def only_regular(path: str, flags: int) -> int:
+    """An opener for `open` that does not wait: a pipe or device in place of a file would block or go on for ever.
+
+    Raises:
+        OSError: there is no file, or something else than one.
+    """
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return handle
+
+
+def read_whole(path: str | os.PathLike) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        OSError: there is no file, something else than one, or it cannot be read.
+    """
+    with open(path, "rb", opener=only_regular) as file:
+        return file.read()
+
+
 def sha256_of(path: str | os.PathLike) -> str:
     """The sha256 of a file's bytes, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=only_regular) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

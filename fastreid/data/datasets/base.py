@@ -11,6 +11,7 @@ from typing import Protocol
 from fastreid.data.messages import one_line
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
+from fastreid.utils.files import read_whole
 
 NUM_FAULTS_TOLD = 20
 CSV_COLUMNS = ("path", "id", "camera")  # camera may be left out
@@ -169,7 +170,7 @@ def _entries(path: Path, *, with_ids: bool, faults: list[str]) -> Iterator[Entry
 def _lines(path: Path, faults: list[str]) -> list[str]:
     """The list's lines without their ends; a line that is not UTF-8 is a fault and stands here as a blank one."""
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except OSError as error:
         raise InputError(
             f"{path}: no list can be read here ({error.strerror}); set DATASETS.ROOT (or $FASTREID_DATASETS) "

@@ -11,6 +11,7 @@ So equal files share a page, a file that was only touched or moved with the fold
 one until it changes, and a damaged entry is found out when it is read.
 """
 
+import functools
 import hashlib
 import os
 import signal
@@ -76,6 +77,7 @@ class PageCache:
         # A connection belongs to one process and thread; one that was inherited by a fork is neither used nor closed.
         self._connections: dict[tuple[int, int], sqlite3.Connection] = {}
         self._told: set[str] = set()
+        self._unpacked = functools.partial(unpacked, max_pixels=max_pixels)
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_connections": {}}
@@ -94,7 +96,7 @@ class PageCache:
                 raise self._fault(error)
             self._tell(f"{self.path}: another run holds it, so files are read ({error})")
         if entry is not None:
-            page = unpacked(entry[4], *entry[6:]) if holds(entry[:6]) else None
+            page = self._unpacked(entry[4], *entry[6:]) if holds(entry[:6]) else None
             if page is not None:
                 return page
             self._tell(
@@ -254,7 +256,7 @@ class PageCache:
     def _mend(self, connection: sqlite3.Connection) -> int:
         whole = set()
         for digest, height, width, page in connection.execute("SELECT digest, height, width, page FROM pages"):
-            if unpacked(digest, height, width, page) is not None:
+            if self._unpacked(digest, height, width, page) is not None:
                 whole.add(digest)
         files = connection.execute("SELECT * FROM files").fetchall()
         lost = [

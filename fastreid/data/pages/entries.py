@@ -103,10 +103,10 @@ def _packed(digest: bytes, page: np.ndarray) -> tuple[int, int, bytes]:
     return height, width, squeezed
 
 
-def unpacked(digest: bytes, height: int, width: int, squeezed: bytes) -> np.ndarray | None:
-    """The page, uint8 (height, width); None where anything of it is damaged."""
+def unpacked(digest: bytes, height: int, width: int, squeezed: bytes, *, max_pixels: int) -> np.ndarray | None:
+    """The page, uint8 (height, width); None where anything of it is damaged, or it has more than `max_pixels`."""
     try:
-        if not (0 < height < _LARGEST_SIDE and 0 < width < _LARGEST_SIDE):
+        if not (0 < height < _LARGEST_SIDE and 0 < width < _LARGEST_SIDE) or height * width > max_pixels:
             return None
         if zstandard.frame_content_size(squeezed) != len(digest) + height * width:
             return None

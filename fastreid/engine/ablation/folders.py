@@ -10,8 +10,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from fastreid.engine.checkpoint import MAY_CHANGE, RESULT_FOLLOWS, differences
 from fastreid.engine.resume_order import remove_checkpoints
 from fastreid.evaluation.per_query import QueryScores
@@ -73,7 +71,7 @@ def check_settings(folder: Path, now: str, *, defaults: str) -> None:
         return
     try:
         apart = differences(path.read_text(encoding="utf-8"), now, defaults=defaults)
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, InputError) as error:
         raise InputError(f"{path}: cannot be read as settings ({' '.join(str(error).split())[:200]}); remove {folder}")
     told = [f"{key} {words}" for key, words in apart.items() if _matters(key)]
     if told:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from fastreid.config.config import leaves
+from fastreid.config.reader import settings_of
 from fastreid.engine.writers import METRICS_FILE, read_metrics
 from fastreid.evaluation.metrics import score_names
 from fastreid.utils.errors import InputError
@@ -110,8 +108,8 @@ def _read(path: Path, name: str, defaults: Mapping[str, Any]) -> RunRecord:
     try:
         if not config.is_file():
             return RunRecord(name, lines, {})
-        settings = dict(leaves(yaml.safe_load(config.read_text(encoding="utf-8"))))
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
+        settings = settings_of(config.read_text(encoding="utf-8"), str(config))
+    except (InputError, UnicodeDecodeError) as error:
         raise InputError(f"{config}: not the settings of a run ({' '.join(str(error).split())[:100]}); remove it")
     return RunRecord(name, lines, {**defaults, **settings})
 
