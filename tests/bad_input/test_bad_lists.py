@@ -1,6 +1,7 @@
 """Every fault of a list is told with its line, all in one pass."""
 
 import pytest
+from bad_inputs import CSVS, LINES
 
 from fastreid.data.datasets.base import RetrievalData, read_list
 from fastreid.structures import Drawing
@@ -27,23 +28,7 @@ def refusal(folder, content, *, name="list.txt"):
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [
-        ("a.png", "has 1 field; a line is a path and an id"),
-        ("a.png x7", "the id 'x7' is not an integer"),
-        ("a.png 1.0", "the id '1.0' is not an integer"),
-        ("a.png 1_0", "the id '1_0' is not an integer"),
-        ("a.png " + "9" * 5000, "is not an integer"),
-        ("../outside.png 1", "leads out of"),
-        ("deep/../../outside.png 1", "leads out of"),
-        ("/etc/hostname 1", "is an absolute path"),
-        ("C:\\a.png 1", "is an absolute path"),
-        ("out.png 1", "a link that leads out of"),
-        ("far/outside.png 1", "a link that leads out of"),
-        ("gone.png 1", "no file"),
-        ("deep 1", "no file"),
-        ("a\0.png 1", "leads out of"),
-        ("x" * 5000 + " 1", "no file"),
-    ],
+    LINES,
 )
 def test_a_fault_of_a_line_is_told_with_its_number(folder, line, words):
     message = refusal(folder, f"\n{line}\n")
@@ -85,18 +70,7 @@ def test_faults_of_form_and_missing_files_are_told_together(folder):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [
-        ("file,id\na.png,1\n", "list.csv:1: the header is 'file, id'; needed are path, id"),
-        ("path\na.png\n", "needed are path, id"),
-        ("path,id,colour\na.png,1,red\n", "allowed are path, id, camera"),
-        ("path,id,id\na.png,1,2\n", "the header is"),
-        ("path,id\na.png\n", "list.csv:2: ['a.png'] does not fill the columns path, id"),
-        ("path,id\na.png,\n", "list.csv:2: ['a.png', ''] does not fill"),
-        ("path,id\na.png,1,2\n", "does not fill"),
-        ("path,id,camera\na.png,1,left\n", "the camera 'left' is not an integer"),
-        ("path,id\n../outside.png,1\n", "leads out of"),
-        ("path,id\n" + "x" * 200_000 + ",1\n", "not CSV"),
-    ],
+    CSVS,
 )
 def test_a_fault_of_a_csv_is_told(folder, content, words):
     assert words in refusal(folder, content, name="list.csv")

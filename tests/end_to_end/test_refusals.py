@@ -1,34 +1,62 @@
 """Wrong starts of the commands: one line on stderr and the right exit code."""
 
 import fcntl
+import itertools
 import os
+import re
+import sys
 
 import pytest
-from commands import TINY, run
+from commands import REPOSITORY, TINY, run, run_here
+from refusals import STARTS
+from stock import stocked
 
 from fastreid.utils.files import write_text
 
+SETTING = re.compile(r"[A-Z_]+(\.|$)|SEED")  # where the words stop being options
+EARLIER = b"of an earlier run"
+KEPT = ("result.npy", "out/result.npy", "out/model_final.pth", "out/metrics.csv", "shown.png")
 
-@pytest.mark.parametrize(
-    ("tool", "options", "code", "words"),
-    [
-        ("train_net.py", ["SOLVER.BASE_LRR", "1"], 2, "BASE_LR"),
-        ("train_net.py", ["DATASETS.NAMES", "Patnt"], 2, "Did you mean 'Patent'"),
-        ("train_net.py", ["SOLVER.IMS_PER_BATCH", "100000"], 2, "IMS_PER_BATCH"),
-        ("train_net.py", ["MODEL.DEVICE", "cuda"], 3, "MODEL.DEVICE cpu"),
-        ("train_net.py", ["MODEL.WEIGHTS", "nowhere.pth"], 2, "nowhere.pth"),
-        ("train_net.py", ["MODEL.FREEZE_LAYERS", "['bckbone']"], 2, "Did you mean 'backbone'"),
-        ("test.py", [], 2, "MODEL.WEIGHTS"),
-        ("test.py", ["MODEL.WEIGHTS", "torn.pth"], 6, "torn.pth"),
-    ],
-)
-def test_a_wrong_start_is_one_line_and_a_code(tool, options, code, words, drawings, tmp_path):
-    (tmp_path / "torn.pth").write_bytes(b"PK\x03\x04 torn")
-    arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out", *options]
-    left, output, errors = run(tool, *arguments, folder=tmp_path, CUDA_VISIBLE_DEVICES="")
-    assert (left, len(errors.splitlines())) == (code, 1), output + errors
-    assert words in errors
-    assert not (tmp_path / "result.npy").exists()
+
+@pytest.fixture(scope="module")
+def folder(trained, drawings, tmp_path_factory):
+    """A working folder with bad things of all kinds, and with files of earlier runs that no refusal may touch."""
+    folder = tmp_path_factory.mktemp("wrong starts")
+    stocked(folder, trained, drawings)
+    for name in KEPT:
+        write_text(folder / name, EARLIER.decode())
+    return folder
+
+
+def tried(one, folder, monkeypatch):
+    """What is wrong with how a wrong start was met; "" when nothing is."""
+    for name, content in one.files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    named = ("--config-file", one.config) if one.config else ()
+    options = list(itertools.takewhile(lambda word: not SETTING.match(str(word)), one.words))
+    settings = one.words[len(options) :]
+    if one.config and "OUTPUT_DIR" not in settings and one.config != "bad.yml":
+        settings = ("OUTPUT_DIR", folder / "out", *settings)
+    with monkeypatch.context() as patch:
+        if one.without:
+            patch.setitem(sys.modules, one.without, None)
+        code, _, errors = (run if one.is_alone else run_here)(one.tool, *named, *options, *settings, folder=folder)
+    wrong = [f"exit code {code}, not {one.code}"] * (code != one.code)
+    wrong += ["not one line"] * (len(errors.splitlines()) != 1 or len(errors) > 3000)
+    wrong += [f"{one.said!r} is not told"] * (one.said not in errors)
+    wrong += [f"{name} was touched" for name in KEPT if (folder / name).read_bytes() != EARLIER]
+    for name in KEPT:  # so that a fault is told once
+        (folder / name).write_bytes(EARLIER)
+    return "; ".join(wrong) and f"{one.tool} {one.words} {one.files.get('bad.yml', '')!r:.60}: {wrong}: {errors[-300:]}"
+
+
+def test_every_wrong_start_is_one_line_and_its_code_and_nothing_is_lost(folder, monkeypatch):
+    faults = [fault for one in STARTS if (fault := tried(one, folder, monkeypatch))]
+    print(f"\nR6 {len(STARTS) - len(faults)}/{len(STARTS)}")
+    assert faults == []
+    assert len(STARTS) >= 120
+    assert {one.tool for one in STARTS} == {path.name for path in (REPOSITORY / "tools").glob("[a-z]*.py")}
+    assert not (folder / "executed").exists()
 
 
 def test_a_folder_in_use_is_refused_and_its_owner_named(drawings, tmp_path):
@@ -44,7 +72,7 @@ def test_a_folder_in_use_is_refused_and_its_owner_named(drawings, tmp_path):
 
 def test_an_untrained_network_is_tested_only_on_insistence(drawings, tmp_path):
     arguments = ["--config-file", TINY, "--random-weights", "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out"]
-    code, _, errors = run("test.py", *arguments, folder=tmp_path)
+    code, _, errors = run_here("test.py", *arguments, folder=tmp_path)
     assert code == 0, errors
     assert (tmp_path / "result.npy").exists()
 
