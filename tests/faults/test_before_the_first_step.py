@@ -1,0 +1,34 @@
+"""What is looked at before a run begins is looked at fast."""
+
+import io
+import time
+
+import pytest
+from commands import run_here
+from PIL import Image
+
+LIMIT_S = 60
+
+
+@pytest.mark.parametrize("num", [2000, pytest.param(52_000, marks=[pytest.mark.faults, pytest.mark.timeout(600)])])
+def test_paths_and_headers_of_a_whole_data_set_are_checked_in_seconds(num, tmp_path):
+    """Lists as long as DeepPatent's, of files that are all different."""
+    images, memory = tmp_path / "data/train_data/patent_data", io.BytesIO()
+    Image.new("1", (850, 1100), 1).save(memory, format="PNG")
+    lists = {"train_patent_trn": [], "val_query_patent": [], "val_db_patent": []}
+    for number in range(num):
+        (images / str(number // 100)).mkdir(parents=True, exist_ok=True)
+        (images / f"{number // 100}/{number % 100}.png").write_bytes(memory.getvalue() + str(number).encode())
+        is_train, is_query = number % 100 < 80, number % 10 == 0
+        name = "train_patent_trn" if is_train else "val_query_patent" if is_query else "val_db_patent"
+        lists[name].append(f"{number // 100}/{number % 100}.png {number // 100 + 10_000 * (not is_train)}")
+    for name, lines in lists.items():
+        (tmp_path / f"data/train_data/{name}.txt").write_text("\n".join([*lines, ""]))
+    (tmp_path / "a.yml").write_text("DATASETS: {ROOT: data, NAMES: Patent, TESTS: Patent}\nMODEL: {DEVICE: cpu}\n")
+    begun = time.monotonic()
+    code, output, errors = run_here("check_data.py", "--config-file", "a.yml", "--headers", folder=tmp_path)
+    seconds = time.monotonic() - begun
+    print(f"\nR15 {num} paths and headers in {seconds:.1f} s")
+    assert code == 0, output[-2000:] + errors
+    assert f"{num:,} files" in output
+    assert seconds < LIMIT_S
