@@ -5,15 +5,15 @@ one thread of computation, so no thread pool of the parent is used; a worker tou
 never CUDA; and it starts in a second without importing anything again. Elsewhere the platform's own way is taken.
 """
 
-import os
+import multiprocessing
 import signal
 import sys
-import threading
 import warnings
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 import torch
@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from fastreid.data.bad_drawings import LEFT_OUT, BadDrawings
 from fastreid.data.datasets.base import class_numbers
 from fastreid.data.image import read_drawing
+from fastreid.data.loading_processes import end_at_once, leave_signals_to_main
 from fastreid.data.messages import one_line
 from fastreid.data.samplers.stream import InferenceSampler
 from fastreid.data.samples import DrawingDataset, Item, Levels, Read, Transform, collate
@@ -222,6 +223,7 @@ class _Feed:
         self.workers = workers
         self.awaited: deque[list[Item]] = deque()  # given to the workers and not yet back, in order
         self.batches: Iterator[Levels | FastreidError] | None = None
+        self.processes: list[BaseProcess] = []
         self.closed = False
 
     def __iter__(self) -> Iterator[Levels]:
@@ -236,7 +238,9 @@ class _Feed:
             levels = next(self.batches)
         except RuntimeError as error:
             if str(error).startswith("DataLoader "):
-                raise self._fault(str(error))
+                fault = self._fault(str(error))
+                end_at_once(self.processes)
+                raise fault
             raise
         self.awaited.popleft()
         if isinstance(levels, FastreidError):
@@ -261,12 +265,15 @@ class _Feed:
                 num_workers=self.workers.num,
                 timeout=self.workers.timeout_s if several else 0,
                 pin_memory=self.workers.pin_memory,
-                worker_init_fn=_leave_signals_to_main,
+                worker_init_fn=leave_signals_to_main,
                 multiprocessing_context="fork" if several and sys.platform == "linux" else None,
                 generator=torch.Generator(),  # else it takes a number from the generator that the run's weights come from
             )
             with held_back(*MAIN_ANSWERS):  # one that comes while a worker starts finds it ready
-                return iter(loader)
+                others = multiprocessing.active_children()
+                batches = iter(loader)
+                self.processes = [one for one in multiprocessing.active_children() if one not in others]
+                return batches
 
     def _fault(self, reason: str) -> EnvironmentFault:
         rows = [row for _, row in self.awaited[0]] if self.awaited else []
@@ -291,23 +298,3 @@ class _Remembered:
         for batch in self.items:
             self.awaited.append(batch)
             yield batch
-
-
-def _leave_signals_to_main(worker: int) -> None:
-    """Let the main process answer what is sent to all processes of a run; its own SIGTERM ends the worker.
-
-    Ctrl-C in a terminal and the SIGTERM of SLURM or systemd reach workers too, while the main process still wants
-    their batches, to end its step and save. SIGTERM from the main process comes when the loader is closed or Python
-    ends. Only the sender tells the two apart, and a Python handler is not told the sender; so a thread waits for the
-    signal, which also ends a worker that is stuck in a drawing. A worker whose main process is gone leaves by itself.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # elsewhere there is no word of the sender, and SIGTERM ends the worker
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        threading.Thread(target=_end_when_main_says, daemon=True).start()
-
-
-def _end_when_main_says() -> None:
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
-        continue
-    os._exit(0)

@@ -68,3 +68,14 @@ def test_a_log_that_cannot_be_written_is_told_once_and_training_goes_on(
             1,
         ]
     print(f"\nR4 (logs) {num}/{num}")
+
+
+def test_a_table_of_metrics_that_cannot_be_written_is_told_once_and_training_goes_on(
+    nursery, drawings, never_stopped, tmp_path
+):
+    code = nursery.run(tmp_path / "run", stages=["one"], root=drawings, full="metrics.csv")
+    assert code == 0, said(tmp_path / "run")
+    assert differs(tmp_path / "run", never_stopped(0)[0], ["one"]) == []
+    told = (tmp_path / "run/output").read_text() + (tmp_path / "run/errors").read_text()
+    assert told.count("metrics.csv: cannot be written") == 1
+    print("\nR4 (metrics.csv) 1/1")

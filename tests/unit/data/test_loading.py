@@ -260,3 +260,17 @@ def test_a_batch_lies_where_an_earlier_one_lay():
     """In a process of its own; torch's blocks of 16 MiB are not found again by glibc before 2.38, and 700 MiB were held."""
     run = subprocess.run([sys.executable, "-c", LOAD_ALONE], capture_output=True, text=True, check=True)
     assert float(run.stdout) < 150
+
+
+class Stopped:
+    """A transform under which the worker stands still like one whose disk is gone: it hears nothing but SIGKILL."""
+
+    def prepare(self, page):
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_a_worker_that_hears_nothing_is_ended_too(drawings):
+    loader = train_loader(drawings, num_workers=1, transform=Stopped(), timeout_s=1)
+    with pytest.raises(EnvironmentFault, match="no batch came for 1 s"):
+        next(loader)
+    assert multiprocessing.active_children() == []

@@ -1,0 +1,48 @@
+"""How a loading process begins, what it does about signals, and how one that hangs is ended."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+
+_PATIENCE_S = 5  # a process that waits for a dead disk cannot even be killed
+
+
+def leave_signals_to_main(worker: int) -> None:
+    """Let the main process answer what is sent to all processes of a run; its own SIGTERM ends the worker.
+
+    Ctrl-C in a terminal and the SIGTERM of SLURM or systemd reach workers too, while the main process still wants
+    their batches, to end its step and save. SIGTERM from the main process comes when the loader is closed or Python
+    ends. Only the sender tells the two apart, and a Python handler is not told the sender; so a thread waits for the
+    signal, which also ends a worker that is stuck in a drawing. A worker whose main process is gone leaves by itself.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # elsewhere there is no word of the sender, and SIGTERM ends the worker
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_main_says, daemon=True).start()
+
+
+def _end_when_main_says() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        continue
+    os._exit(0)
+
+
+def end_at_once(processes: Sequence[BaseProcess]) -> None:
+    """Kill loading processes of which one died or hangs.
+
+    One that is stopped, or waits for a disk that is gone, does not hear the SIGTERM that Python sends at its end, and
+    Python would wait for it for ever. What torch does at a worker's death, which is to raise, is left out meanwhile.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if is_main else None
+    try:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join(_PATIENCE_S)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGCHLD, before)

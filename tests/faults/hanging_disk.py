@@ -1,0 +1,28 @@
+"""A tool whose disk hangs, in its loading processes, once a file `hang` lies in its working folder.
+
+python tests/faults/hanging_disk.py tools/TOOL.py WORDS ...
+"""
+
+import multiprocessing
+import os
+import runpy
+import sys
+import time
+
+from fastreid.data import image
+
+read = image.read_image
+
+
+def read_or_hang(path, **options):
+    while os.path.exists("hang") and multiprocessing.current_process().daemon:
+        time.sleep(0.1)
+    return read(path, **options)
+
+
+image.read_image = read_or_hang  # also in processes that are spawned, which import this file
+
+if __name__ == "__main__":
+    sys.argv.pop(0)
+    sys.path.insert(0, os.path.dirname(sys.argv[0]))
+    runpy.run_path(sys.argv[0], run_name="__main__")
