@@ -51,9 +51,10 @@ class Writer:
         try:
             yield
         except self.faults as error:
-            why = getattr(error, "strerror", None) or one_line(error)
+            why = f"{self.place}: cannot be written ({getattr(error, 'strerror', None) or one_line(error)})"
             if not self.failed:
-                get_logger().warning(f"{self.place}: cannot be written ({why}); training goes on without it")
+                told = one_line(error) if isinstance(error, StorageError) else why  # which says all of that itself
+                get_logger().warning(f"{told}; training goes on without it")
             self.failed = True
 
 

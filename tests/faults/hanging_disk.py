@@ -20,9 +20,6 @@ def read_or_hang(path, **options):
     return read(path, **options)
 
 
-image.read_image = read_or_hang  # also in processes that are spawned, which import this file
-
-if __name__ == "__main__":
-    sys.argv.pop(0)
-    sys.path.insert(0, os.path.dirname(sys.argv[0]))
-    runpy.run_path(sys.argv[0], run_name="__main__")
+image.read_image = read_or_hang
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")

@@ -61,9 +61,6 @@ CASES = {
     "a worker is killed": (signal.SIGKILL, one_of_the_workers, (), WORKERS, 3, "died"),
     "the disk of the workers hangs": (0, one_of_the_workers, (), (*WORKERS, *IMPATIENT), 3, "no batch came for 5 s"),
     "a worker of a process of two is killed": (signal.SIGKILL, a_worker_of_a_rank, TWO, WORKERS, 3, "died"),
-    "the disk of the workers of two hangs": (
-        *(0, a_worker_of_a_rank, TWO, (*WORKERS, *IMPATIENT), 3, "no batch came for 5 s"),
-    ),
     "a process of two is killed": (signal.SIGKILL, one_of_the_ranks, TWO, (), 3, "by signal 9"),
     "a process of two that has workers is killed": (signal.SIGKILL, one_of_the_ranks, TWO, WORKERS, 3, "by signal 9"),
     "a process of torchrun is killed": (signal.SIGKILL, one_of_the_ranks, TORCHRUN, (), 1, ""),
