@@ -9,7 +9,6 @@ CODE = [*PACKAGE, *TOOLS]
 # Files that grow and are not written whole, with the reason: docs/decisions/0009-files-that-grow.md.
 GROW = {
     "fastreid/engine/writers.py": "metrics.json gets a line at a time, and a torn line is passed over when it is read",
-    "fastreid/utils/logger.py": "the log gets a line at a time, and nothing reads it",
     "fastreid/engine/extraction/journal.py": "each record has a digest, and one that was cut off does not count",
     "fastreid/engine/setup.py": "the lock of an OUTPUT_DIR holds a process id that is told and never relied on",
     "fastreid/utils/locks.py": "a lock's file is empty",
