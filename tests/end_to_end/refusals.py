@@ -30,6 +30,7 @@ class Start:
         config: the config file in front of the words; "" for a command that takes none, or that the words name.
         without: a package that is not there.
         is_alone: whether it needs a process of its own.
+        is_of_a_step: whether only a step can tell: a page that cannot be decoded, without the cache, and a NaN.
     """
 
     tool: str
@@ -40,6 +41,7 @@ class Start:
     config: str = "tiny.yml"
     without: str = ""
     is_alone: bool = False
+    is_of_a_step: bool = False
 
 
 def start(tool, *words, said, code=2, **more):
@@ -105,7 +107,8 @@ def of_images():
         *(("train_net.py", ()), ("plain_train_net.py", ()), ("prepare.py", ())),
         *(("test.py", ("MODEL.WEIGHTS", "good.pth")), ("extract.py", ("MODEL.WEIGHTS", "good.pth"))),
     ):
-        yield Start(tool, (*listed, *more, "OUTPUT_DIR", "begun"), "pages/bad.png: a corrupt image", files=files)
+        begun, in_step = (*listed, *more, "OUTPUT_DIR", "begun"), tool in ("train_net.py", "plain_train_net.py")
+        yield Start(tool, begun, "pages/bad.png: a corrupt image", files=files, is_of_a_step=in_step)
     yield Start("check_data.py", ("--output", "checked", *listed), "to be mended", files=files)
     yield Start("prepare.py", (*listed, "INPUT.MAX_PIXELS", 100), "is more than the 100 allowed", files=files)
     yield start("show_augmentations", "--output", "x.png", "--image", "gone.png", said="gone.png: ", config="")
@@ -168,7 +171,7 @@ def of_numbers():
         yield Start("plain_train_net.py", words, said)
     yield start("train_net", "MODEL.FREEZE_LAYERS", "['bckbone']", said="Did you mean 'backbone'")
     steep = ("SOLVER.OPT", "SGD", "SOLVER.BASE_LR", 1e30, "OUTPUT_DIR", "begun")
-    yield start("train_net", *steep, said="is not a number", code=4)
+    yield start("train_net", *steep, said="is not a number", code=4, is_of_a_step=True)
     yield start("find_batch_size", "--steps", 0, said="both are at least 1")
     yield start("find_batch_size", "--memory-mb", "x", said="invalid float")
     yield start("tune_postprocessing", "--features", "features", "--k1", "4,x", said="invalid list of int value")
