@@ -4,10 +4,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 
-_PATIENCE_S = 5  # a process that waits for a dead disk cannot even be killed
+_PATIENCE_S = 5  # for all together: a process that waits for a dead disk cannot even be killed
 
 
 def leave_signals_to_main(worker: int) -> None:
@@ -34,15 +35,16 @@ def end_at_once(processes: Sequence[BaseProcess]) -> None:
     """Kill loading processes of which one died or hangs.
 
     One that is stopped, or waits for a disk that is gone, does not hear the SIGTERM that Python sends at its end, and
-    Python would wait for it for ever. What torch does at a worker's death, which is to raise, is left out meanwhile.
+    Python would wait for it for ever, as it still does for one that cannot be killed. What torch does at a worker's death, which is to raise, is left out meanwhile.
     """
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if is_main else None
     try:
         for process in processes:
             process.kill()
+        deadline = time.monotonic() + _PATIENCE_S
         for process in processes:
-            process.join(_PATIENCE_S)
+            process.join(max(0.0, deadline - time.monotonic()))
     finally:
         if before is not None:
             signal.signal(signal.SIGCHLD, before)

@@ -36,7 +36,7 @@ from fastreid.engine.stepping.build import build_step, check_parts
 from fastreid.engine.tester import input_sheet
 from fastreid.engine.testing.build import build_testers, lists_of
 from fastreid.engine.train_loop import Hook, TrainLoop
-from fastreid.engine.watching.build import build_watch, build_writers
+from fastreid.engine.watching.build import build_watch, build_writers, check_tracker
 from fastreid.evaluation.metrics import check_score
 from fastreid.modeling import build_model
 from fastreid.modeling.build import load_start_weights
@@ -67,6 +67,7 @@ class DefaultTrainer:
         _check_look_alikes(cfg)
         _check_stop(cfg)
         check_parts(cfg)
+        check_tracker(cfg)
         self.bad = build_bad_drawings(cfg)
         _check_features(cfg, self.device)
         self.drawings, tests = data or build_datasets(cfg)
@@ -106,8 +107,6 @@ class DefaultTrainer:
 
     def train(self) -> dict[str, float]:
         """Train to the end; returns the best score by the name of TEST.SELECT_BY."""
-        if comm.is_main():
-            write_config(self.cfg)
         finished = self._finished()
         if finished:
             get_logger().log(RESULT, f"the run is finished: {finished}")
@@ -115,6 +114,8 @@ class DefaultTrainer:
         self.progress.ended = False
         fill_if_cached(self.cfg, *lists_of(self.testers), training=self.drawings, bad=self.bad)
         loop = self._loop()
+        if comm.is_main():  # now that nothing can be refused any more
+            write_config(self.cfg)
         try:
             loop.run()
         except BadStep as bad:

@@ -18,7 +18,7 @@ from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.exits import CommandParser
 from fastreid.utils.files import remove_stale, write_text
-from fastreid.utils.logger import setup_logger
+from fastreid.utils.logger import get_logger, setup_logger
 from fastreid.utils.seeding import key
 
 
@@ -90,7 +90,9 @@ def placed(cfg: CfgNode, model: nn.Module) -> nn.Module:
 
 
 def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Check the device, take the output folder, open the log, write `config.yaml`, seed torch.
+    """Check the device, take the output folder, open the log, seed torch.
+
+    `config.yaml` is left to what trains, once nothing can be refused any more: it belongs to the metrics beside it.
 
     Raises:
         EnvironmentFault: no such device, the folder cannot be written, or another run holds it.
@@ -100,8 +102,6 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     if comm.is_main():
         _take(folder.resolve())
         stale = remove_stale(folder)
-        if not args.resume:  # a run that goes on first shows that its settings fit
-            write_config(cfg)
     comm.gather(None)  # the others wait until the folder is there
     logger = setup_logger(folder, rank=comm.rank())
     if comm.is_main() and stale:
@@ -117,6 +117,10 @@ def _choose_kernels(cfg: CfgNode) -> None:
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not cfg.DETERMINISTIC
     torch.use_deterministic_algorithms(cfg.DETERMINISTIC)
     if cfg.DETERMINISTIC:
+        if cfg.CUDNN_BENCHMARK:
+            get_logger().info(
+                "DETERMINISTIC is True, so CUDNN_BENCHMARK, whose choice may differ from run to run, is off"
+            )
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS asks for, before its first product
 
 

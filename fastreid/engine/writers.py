@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -71,7 +70,14 @@ class JSONWriter(Writer):
         self.place = str(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.is_file():
-            kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _is_before(line, iteration)]
+            lines = _lines(self.path)
+            damaged = [
+                number for number, line in enumerate(lines[:-1], 1) if not _values(line)
+            ]  # a kill tears the last
+            if damaged:
+                numbers = ", ".join(map(str, damaged[:5]))
+                get_logger().warning(f"{self.path}: {len(damaged)} damaged lines are left out, first {numbers}")
+            kept = [line for line in lines if _values(line).get("iteration", iteration + 1) <= iteration]
             write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
@@ -113,18 +119,18 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     path = Path(folder) / METRICS_FILE
     if not path.is_file():
         return []
-    lines = (_values(line) for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-    return [line for line in lines if "iteration" in line]
+    return [values for values in map(_values, _lines(path)) if values]
 
 
-def _is_before(line: str, iteration: int) -> bool:
-    return _values(line).get("iteration", iteration + 1) <= iteration
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-def _values(line: str) -> dict[str, Any]:
-    """What a line holds; nothing if it is torn, as the last one of a run that was killed while writing it."""
+def _values(line: str) -> dict[str, float]:
+    """The numbers of a line by name; nothing if it is damaged, or torn as the last one of a run that was killed."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):  # whatever damaged bytes lead to
         return {}
-    return values if isinstance(values, dict) else {}
+    is_whole = isinstance(values, dict) and type(values.get("iteration")) is int
+    return {name: value for name, value in values.items() if type(value) in (int, float)} if is_whole else {}

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from fastreid.data.generated import Collection, Patent, make_patent
+from fastreid.data.generated import RULES_VERSION, Collection, Patent, make_patent
 from fastreid.data.samples import Read
 from fastreid.structures import DRAWN, Drawing
 from fastreid.utils.errors import InputError
@@ -29,7 +29,7 @@ class GeneratedStream:
         kind = f"{given.size_px}/{int(given.disjoint)}/{'+'.join(given.without)}"
         return tuple(
             Drawing(
-                f"{DRAWN}{given.seed}/{number}/{index}/{kind}",
+                f"{DRAWN}{RULES_VERSION}/{given.seed}/{number}/{index}/{kind}",
                 name,
                 str(number),
                 source="GeneratedStream",
@@ -64,7 +64,9 @@ class DrawingReader:
         if not drawing.is_drawn:
             return self.read(drawing)
         *numbers, without = drawing.path.removeprefix(DRAWN).split("/")
-        seed, number, index, size_px, disjoint = map(int, numbers)
+        rules, seed, number, index, size_px, disjoint = map(int, numbers)
+        if rules != RULES_VERSION:
+            raise InputError(f"{drawing.path}: of rules {rules}, and here drawings are made by rules {RULES_VERSION}")
         patent = self._patent(seed, number, disjoint=bool(disjoint), without=without)
         size_px = min(size_px, self.longest_px) if self.longest_px else size_px
         return np.asarray(patent.draw(index, size_px=size_px, grey=True))

@@ -130,9 +130,19 @@ def _is_whole(root: Path, collection: Collection) -> bool:
         if data.exists():
             raise InputError(f"{data}: holds data that was not generated; choose another folder")
         return False
-    if settings.read_text(encoding="utf-8") != _settings(collection):
-        raise InputError(f"{settings}: tells of other drawings (seed, numbers, size or rules); choose another folder")
+    if settings.read_text(encoding="utf-8", errors="replace") != _settings(collection):
+        raise InputError(f"{settings}: tells of other drawings ({_apart(settings, collection)}); choose another folder")
     return all((data / name).is_file() for name in LISTS)
+
+
+def _apart(settings: Path, collection: Collection) -> str:
+    """What a folder's settings say otherwise than they would of a collection."""
+    wanted = json.loads(_settings(collection))
+    try:
+        there = dict(json.loads(settings.read_text(encoding="utf-8", errors="replace")))
+    except (ValueError, TypeError, RecursionError):
+        return "damaged"
+    return ", ".join(f"{key} {there.get(key)!r}" for key in wanted if there.get(key) != wanted[key]) or "more settings"
 
 
 def _fewest(number: int) -> int:

@@ -35,10 +35,7 @@ class WandbWriter(Writer):
     faults = (Exception,)  # a service that fails must not take the run along
 
     def __init__(self, folder: str | Path, *, project: str, settings: Settings, iteration: int = 0):
-        try:
-            import wandb
-        except ImportError:
-            raise EnvironmentFault(_missing("wandb"))
+        wandb = wandb_library()
         self._picture = wandb.Image
         before = _run_of(folder, self.place) if iteration else None
         self._run = _started(
@@ -78,11 +75,7 @@ class MLflowWriter(Writer):
     faults = (Exception,)
 
     def __init__(self, folder: str | Path, *, project: str, settings: Settings, iteration: int = 0):
-        try:
-            import mlflow
-        except ImportError:
-            raise EnvironmentFault(_missing("mlflow"))
-        self._mlflow: Any = mlflow
+        self._mlflow = mlflow = mlflow_library()
         before = _run_of(folder, self.place) if iteration else None
 
         def begin() -> str:
@@ -106,6 +99,32 @@ class MLflowWriter(Writer):
     def close(self, *, finished: bool) -> None:
         with self.writing():
             self._mlflow.end_run("FINISHED" if finished else "KILLED")
+
+
+def wandb_library() -> Any:
+    """The module wandb.
+
+    Raises:
+        EnvironmentFault: it is not there.
+    """
+    try:
+        import wandb
+    except ImportError:
+        raise EnvironmentFault(_missing("wandb"))
+    return wandb
+
+
+def mlflow_library() -> Any:
+    """The module mlflow.
+
+    Raises:
+        EnvironmentFault: it is not there.
+    """
+    try:
+        import mlflow
+    except ImportError:
+        raise EnvironmentFault(_missing("mlflow"))
+    return mlflow
 
 
 def _missing(library: str) -> str:

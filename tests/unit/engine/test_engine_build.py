@@ -62,11 +62,9 @@ def test_processes_that_cannot_be_started_are_refused(arguments, fault, words):
         launch(print, **arguments)
 
 
-def test_a_run_that_wants_to_go_on_does_not_touch_the_settings_before_they_are_found_to_fit(tmp_path, monkeypatch):
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_settings_beside_an_earlier_run_s_metrics_stay_until_something_trains(resume, tmp_path, monkeypatch):
     monkeypatch.setattr("fastreid.engine.setup.setup_logger", lambda folder, rank: get_logger())
     (tmp_path / "config.yaml").write_text("as it was")
-    cfg = load_config(TINY, ["OUTPUT_DIR", str(tmp_path)])
-    default_setup(cfg, argparse.Namespace(resume=True))
+    default_setup(load_config(TINY, ["OUTPUT_DIR", str(tmp_path)]), argparse.Namespace(resume=resume))
     assert (tmp_path / "config.yaml").read_text() == "as it was"
-    default_setup(cfg, argparse.Namespace(resume=False))
-    assert (tmp_path / "config.yaml").read_text() == cfg.dump()

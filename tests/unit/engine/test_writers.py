@@ -196,3 +196,21 @@ def test_a_writer_of_one_s_own_overrides_what_it_needs():
     writer.points(1, "a", points())
     writer.evaluated()
     writer.close(finished=True)
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\xff\xfe{", b'{"iteration": "x"}', b'{"iteration": null}', b'{"iteration": true}', b"[1]"]
+)
+def test_a_run_goes_on_over_a_damaged_line_of_its_metrics_and_tells_it(damage, tmp_path, caplog):
+    fill(tmp_path, LINES[:2])
+    path = tmp_path / "metrics.json"
+    whole = path.read_bytes()
+    path.write_bytes(damage + b"\n" + whole)
+    fill(tmp_path, [], iteration=2)
+    assert path.read_bytes() == whole
+    assert "1 damaged lines are left out, first 1" in caplog.text
+
+
+def test_what_is_no_number_is_no_metric(tmp_path):
+    write_text(tmp_path / "metrics.json", '{"iteration": 1, "loss": "abc", "time": [1], "mAP": true, "lr": 0.5}\n')
+    assert read_metrics(tmp_path) == [{"iteration": 1, "lr": 0.5}]
