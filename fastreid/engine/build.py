@@ -46,6 +46,7 @@ from fastreid.solver.build import build_schedule
 from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.exits import one_line
 from fastreid.utils.logger import RESULT, get_logger
 
 
@@ -126,6 +127,8 @@ class DefaultTrainer:
         except RuntimeError as error:  # torch tells of a dead worker wherever the main thread happens to be
             if str(error).startswith("DataLoader worker"):
                 raise EnvironmentFault(f"a loading process died ({error}); lower DATALOADER.NUM_WORKERS")
+            if self.cfg.DETERMINISTIC and "deterministic" in str(error):
+                raise EnvironmentFault(f"DETERMINISTIC is True: {one_line(error)[:200]}; set it to False")
             raise
         finally:
             self.loader.close()

@@ -14,6 +14,7 @@ from torch import nn
 
 from fastreid import __version__
 from fastreid.config import CfgNode, get_cfg
+from fastreid.config.reader import settings_of
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.exits import CommandParser
@@ -48,7 +49,11 @@ def default_argument_parser(description: str = "") -> argparse.ArgumentParser:
 
 
 def load_config(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
-    """The frozen settings of a file and `KEY VALUE` pairs over it."""
+    """The frozen settings of a file and `KEY VALUE` pairs over it.
+
+    Raises:
+        InputError: a setting that is none, or that `config.yaml` could not be read back with, as a resume does.
+    """
     late = [word for word in opts if str(word).startswith("--")]
     if late:
         raise InputError(f"command line: {late[0]} stands after a setting; options come before the KEY VALUE pairs")
@@ -56,6 +61,7 @@ def load_config(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     cfg.merge_from_file(config_file)
     cfg.merge_from_list(list(opts))
     cfg.freeze()
+    settings_of(cfg.dump(), "command line")
     return cfg
 
 

@@ -46,7 +46,9 @@ def writes_by_itself(node, above) -> bool:
 
 def mode_of(node, place) -> str:
     mode = node.args[place : place + 1] + [word.value for word in node.keywords if word.arg == "mode"]
-    return str(mode[0].value) if mode and isinstance(mode[0], ast.Constant) else "r"
+    if mode and isinstance(mode[0], ast.Constant):
+        return str(mode[0].value)
+    return "w" if mode and place == 1 else "r"  # of `open`, a mode that is not written out may be any
 
 
 def into_memory(node, above) -> bool:

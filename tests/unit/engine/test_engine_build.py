@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.engine.build import _check_selection, num_classes_of
+from fastreid.engine.build import DefaultTrainer, _check_selection, num_classes_of
 from fastreid.engine.launch import launch
 from fastreid.engine.setup import default_setup, load_config
+from fastreid.engine.step import TrainStep
 from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentFault, InputError
 from fastreid.utils.logger import get_logger
@@ -62,9 +63,28 @@ def test_processes_that_cannot_be_started_are_refused(arguments, fault, words):
         launch(print, **arguments)
 
 
+@pytest.mark.parametrize("words", [["DATASETS.TESTS", str(["Patent"] * 1500)], ["TRACKER.PROJECT", "x" * 5000]])
+def test_settings_that_a_resume_could_not_read_back_are_refused_at_the_start(words):
+    with pytest.raises(InputError, match="command line"):
+        load_config(TINY, words)
+
+
 @pytest.mark.parametrize("resume", [False, True])
 def test_the_settings_beside_an_earlier_run_s_metrics_stay_until_something_trains(resume, tmp_path, monkeypatch):
     monkeypatch.setattr("fastreid.engine.setup.setup_logger", lambda folder, rank: get_logger())
     (tmp_path / "config.yaml").write_text("as it was")
     default_setup(load_config(TINY, ["OUTPUT_DIR", str(tmp_path)]), argparse.Namespace(resume=resume))
     assert (tmp_path / "config.yaml").read_text() == "as it was"
+
+
+def test_an_operation_without_a_deterministic_kernel_names_the_setting(tmp_path, monkeypatch):
+    words = ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run"), "DETERMINISTIC", "True"]
+    trainer = DefaultTrainer(load_config(TINY, words))
+    trainer.resume_or_load(resume=False)
+
+    def refuse(step, batch):
+        raise RuntimeError("histc_cuda does not have a deterministic implementation, but you set more.")
+
+    monkeypatch.setattr(TrainStep, "__call__", refuse)
+    with pytest.raises(EnvironmentFault, match=r"DETERMINISTIC is True: histc_cuda does not.*set it to False"):
+        trainer.train()
