@@ -31,7 +31,7 @@ test: check
 	@$(BIN)/python -m pytest -n auto
 
 faults: setup
-	@$(BIN)/python -m pytest -m faults -s tests/faults
+	@$(BIN)/python -m pytest -m faults -n auto -rP tests/faults
 
 check: setup
 	@$(BIN)/ruff check .
