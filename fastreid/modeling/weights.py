@@ -187,7 +187,8 @@ def _check_inflation(path: Path) -> None:
         return  # torch says what is wrong with it
     if num_bytes > path.stat().st_size:
         raise WeightsError(
-            f"{path}: unpacks to {num_bytes} bytes from {path.stat().st_size}, as no file of torch.save does; fetch it again"
+            f"{path}: unpacks to {num_bytes} bytes from {path.stat().st_size}, as no file of torch.save does; fetch it again, "
+            "or save it again where it was compressed"
         )
 
 
