@@ -19,7 +19,7 @@ from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
 from fastreid.engine import default_setup
 from fastreid.engine.build import num_classes_of, start_from
 from fastreid.engine.command import start
-from fastreid.engine.setup import device_of, load_config, placed
+from fastreid.engine.setup import device_of, load_config, placed, write_config
 from fastreid.engine.testing.build import build_testers
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, build_schedule
@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
     schedule = build_schedule(cfg, loader.iters_per_epoch)
 
     fill_if_cached(cfg, training=drawings, bad=bad)
+    write_config(cfg)
     lines = []
     max_iterations = cfg.SOLVER.MAX_EPOCH * loader.iters_per_epoch
     for iteration, batch in enumerate(islice(loader, max_iterations)):

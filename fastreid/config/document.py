@@ -26,7 +26,7 @@ python tools/train_net.py --config-file configs/demo/stage1.yml SOLVER.MAX_EPOCH
 - **A file may build on another**: `_BASE_: ../Base-SBS.yml` on top, relative to the file itself or from `~`. The base is read first; sections merge, values replace, lists included. A base lies in the working folder, in the folder `configs` the file is in, in the folder above the file's own, or below the home folder when written with `~`; it is never fetched.
 - **Kinds give way where nothing is lost**: `1` for `1.0`, `64.0` for `64`, `1e-4` in either spelling, `Patent` for `[Patent]`, `(1, 2)` for `[1, 2]`.
 - **All else is refused** with file, line and mend: an unknown key (with the nearest one), a wrong kind, a number out of range, NaN, a key that stands twice, an empty file, YAML tags, Python files.
-- **Once frozen it stays so.** `OUTPUT_DIR/config.yaml` holds every setting of a run; give it to `--config-file` to run it again.
+- **Once frozen it stays so.** `OUTPUT_DIR/config.yaml` holds every setting of a training run; give it to `--config-file` to run it again.
 - Files for fast-reid load as they are. Keys that exist only here are marked *ours*. Parts of fast-reid that are left out are listed at the end: their keys are known, and any value but the default is refused.
 - `SOLVER.OPT_ARGS` is the one section that takes keys of its own: the arguments of the optimizer's class, such as `SOLVER.OPT_ARGS.betas "(0.9, 0.98)"`.
 

@@ -11,8 +11,8 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 NARROW = (torch.float16, torch.bfloat16)
-# Asked once: torch.compile before 2.14 cannot look into the question, and would cut the network in pieces there.
-WITH_AUTOCAST = frozenset(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
+# Written down: torch.compile before 2.14 cannot look into torch.amp.is_autocast_available, and would cut the network there.
+WITH_AUTOCAST = ("cpu", "cuda")
 
 
 def widened(value: Any) -> Any:

@@ -8,7 +8,7 @@ from fastreid.engine.train_loop import Hook
 from fastreid.engine.watching.console import ConsoleWriter
 from fastreid.engine.watching.runs import RunRecord, read_runs
 from fastreid.engine.watching.tensorboard import TensorboardWriter
-from fastreid.engine.watching.trackers import MLflowWriter, WandbWriter, mlflow_library, wandb_library
+from fastreid.engine.watching.trackers import MLflowWriter, WandbWriter
 from fastreid.engine.watching.trouble import WatchForTrouble
 from fastreid.engine.writers import CSVWriter, JSONWriter, Writer
 from fastreid.modeling.build import build_losses
@@ -26,10 +26,9 @@ def check_tracker(cfg: CfgNode) -> None:
         EnvironmentFault: its library is not there.
     """
     tracker = TRACKERS.get(cfg.TRACKER.NAME) if cfg.TRACKER.NAME else None
-    if tracker is WandbWriter:
-        wandb_library()
-    elif tracker is MLflowWriter:
-        mlflow_library()
+    library = getattr(tracker, "library", None)  # a tracker of one's own may do without
+    if library is not None:
+        library()
 
 
 def build_writers(cfg: CfgNode, *, iteration: int, iters_per_epoch: int) -> list[Writer]:

@@ -1,7 +1,8 @@
 """Services that keep runs of many people in one place: Weights & Biases and MLflow, each through its own library."""
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,8 +35,15 @@ class WandbWriter(Writer):
     place = "wandb"
     faults = (Exception,)  # a service that fails must not take the run along
 
+    @staticmethod
+    def library() -> Any:
+        """The module of the service; refuses where it is not there."""
+        with _needed("wandb"):
+            import wandb
+        return wandb
+
     def __init__(self, folder: str | Path, *, project: str, settings: Settings, iteration: int = 0):
-        wandb = wandb_library()
+        wandb = self.library()
         self._picture = wandb.Image
         before = _run_of(folder, self.place) if iteration else None
         self._run = _started(
@@ -74,8 +82,15 @@ class MLflowWriter(Writer):
     place = "mlflow"
     faults = (Exception,)
 
+    @staticmethod
+    def library() -> Any:
+        """The module of the service; refuses where it is not there."""
+        with _needed("mlflow"):
+            import mlflow
+        return mlflow
+
     def __init__(self, folder: str | Path, *, project: str, settings: Settings, iteration: int = 0):
-        self._mlflow = mlflow = mlflow_library()
+        self._mlflow = mlflow = self.library()
         before = _run_of(folder, self.place) if iteration else None
 
         def begin() -> str:
@@ -101,34 +116,15 @@ class MLflowWriter(Writer):
             self._mlflow.end_run("FINISHED" if finished else "KILLED")
 
 
-def wandb_library() -> Any:
-    """The module wandb.
-
-    Raises:
-        EnvironmentFault: it is not there.
-    """
+@contextlib.contextmanager
+def _needed(library: str) -> Iterator[None]:
+    """Inside, a library that is not there is told with how to get it."""
     try:
-        import wandb
+        yield
     except ImportError:
-        raise EnvironmentFault(_missing("wandb"))
-    return wandb
-
-
-def mlflow_library() -> Any:
-    """The module mlflow.
-
-    Raises:
-        EnvironmentFault: it is not there.
-    """
-    try:
-        import mlflow
-    except ImportError:
-        raise EnvironmentFault(_missing("mlflow"))
-    return mlflow
-
-
-def _missing(library: str) -> str:
-    return f'TRACKER.NAME {library} needs its library: pip install "fastreid[{library}]", or leave TRACKER.NAME empty'
+        raise EnvironmentFault(
+            f'TRACKER.NAME {library} needs its library: pip install "fastreid[{library}]", or leave TRACKER.NAME empty'
+        )
 
 
 def _started(name: str, start: Callable[[], Answer], mend: str) -> Answer:
