@@ -33,7 +33,17 @@ def fitted(key: str, value: Any, *, default: Any, rule: Rule, place: str) -> Any
     try:
         return _fit(value, default, rule)
     except (ValueError, OverflowError):
-        raise InputError(f"{place}: {key} is {shown(value)}; it takes {rule.words(default)}")
+        raise InputError(f"{place}: {key} is {shown(value)}; it takes {rule.words(default)}{_unquoted(value, default)}")
+
+
+def _unquoted(value: Any, default: Any) -> str:
+    """What to say of a text that was meant to be a list, and on a command line lacks what makes it one."""
+    meant = isinstance(default, (list, tuple)) and isinstance(value, str) and value[:1] in ("(", "[")
+    return (
+        """; words between brackets stand in quotes, such as "['a', 'b']\""""
+        if meant and isinstance(_literal(value), str)
+        else ""
+    )
 
 
 def free_value(key: str, value: Any, *, place: str) -> Any:

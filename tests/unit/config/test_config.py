@@ -163,3 +163,8 @@ def test_every_number_has_a_range_and_every_default_lies_in_its_own():
     numbers = {key for key, value in _defaults().items() if type(value) in (int, float)}
     assert numbers - set(RULES) - set(NOT_HERE) == set()
     assert set(RULES) <= set(_defaults())
+
+
+def test_a_list_on_the_command_line_whose_words_lack_quotes_is_told_so():
+    with pytest.raises(InputError, match=r"words between brackets stand in quotes, such as \"\['a', 'b'\]\""):
+        get_cfg().merge_from_list(["DATASETS.GENERATED.WITHOUT", "[marks]"])
