@@ -5,6 +5,7 @@ import numpy as np
 from fastreid.data.generated.outlines import Points
 from fastreid.data.generated.shapes import Mesh, loft
 
+THREAD_STEPS = 32  # chords of a turn of a thread, 11 degrees each
 LONGEST_MITRE = 2.5  # a sharp bend stretches the section of a bar by no more than this
 
 
@@ -34,6 +35,22 @@ def sweep(path: object, outline: Points, *, scale: object = 1.0, closed: bool = 
         offsets = outline[:, :1] * np.cross(up, tangents[i]) + outline[:, 1:] * up
         rings.append(way[i] + factor * _mitred(offsets, behind[i], ahead[i]))
     return loft(np.stack(rings), closed=closed)
+
+
+def thread(radius: float, depth: float, pitch: float, height: float) -> Mesh:
+    """The ridge of a screw about z, from z = 0 to `height`, on a cylinder of that radius.
+
+    Args:
+        depth: how far the ridge stands out; it runs out to nothing at both ends.
+        pitch: how far it climbs in a turn; the ridge is half as wide.
+    """
+    turns = np.linspace(0, (height - pitch / 2) / pitch, max(int(THREAD_STEPS * height / pitch), THREAD_STEPS))
+    stands_out = depth * np.clip(np.minimum(turns, turns[-1] - turns) * 6, 0.02, 1.0)
+    # a ridge cut square to the way round: its foot inside the cylinder, flanks, and a flat crest
+    out = np.stack([-0.3 * depth + 0 * turns, stands_out, stands_out, -0.3 * depth + 0 * turns], axis=1) + radius
+    up = pitch * (turns[:, None] + np.array([0.0, 0.16, 0.34, 0.5]))
+    angles = 2 * np.pi * turns[:, None]
+    return loft(np.stack([out * np.cos(angles), out * np.sin(angles), up], axis=2))
 
 
 def _carried(up: Points, old: Points, new: Points) -> Points:

@@ -11,6 +11,7 @@ from fastreid.data.generated.outlines import (
     circle,
     curve,
     ellipse,
+    filleted,
     lobed,
     polygon,
     rounded_rectangle,
@@ -37,6 +38,16 @@ def chance(rng: Rng, share: float) -> bool:
 def count(rng: Rng, low: int, high: int) -> int:
     """A whole number from low to high, both included."""
     return int(rng.integers(low, high + 1))
+
+
+def rims(rng: Rng, size: float) -> dict[str, float]:
+    """How the rims of a slab are made, as it takes it: sharp, cut or round, up to that size."""
+    return pick(rng, {}, {"bevel": size}, {"fillet": size * rng.uniform(0.7, 2.0)})
+
+
+def edge(rng: Rng, most: float) -> float:
+    """Radius of the edges of a thing; half of all things have sharp ones, 0."""
+    return rng.uniform(0.3, 1.0) * most if chance(rng, 0.5) else 0.0
 
 
 def section(rng: Rng) -> Points:
@@ -81,8 +92,10 @@ def knob(rng: Rng, radius: float) -> Mesh:
         outline = pick(
             rng, circle(), toothed(count(rng, 6, 10), depth=0.15), polygon(6), lobed(count(rng, 3, 6), depth=0.25)
         )
-        return turn([(radius, -0.2 * radius), (radius, tall), (radius * 0.85, tall * 1.15)], outline)
-    return turn([(neck, -0.2 * radius), (radius, tall), (radius, tall * 1.3), (0, tall * 1.5)])
+        side = [(radius, -0.2 * radius), (radius, tall), (radius * 0.85, tall * 1.15), (0, tall * 1.15)]
+        return turn(filleted(side, edge(rng, 0.4 * radius)), outline)
+    side = [(neck, -0.2 * radius), (radius, tall), (radius, tall * 1.3), (0, tall * 1.5)]
+    return turn(filleted(side, edge(rng, 0.3 * radius)))
 
 
 def bow(rng: Rng, low: float, high: float, *, reach: float, thickness: float) -> Mesh:
@@ -107,20 +120,22 @@ def mark(rng: Rng, size: float, height: float) -> Mesh:
     """An emblem or plate that stands on z = 0, with its upright axis along y."""
     kind = pick(rng, "star", "disc", "plate", "polygon", "ring", "cog", "arrow")
     if kind == "star":
-        return extrude(star(count(rng, 4, 8), depth=rng.uniform(0.3, 0.6)) * size, height)
+        points = star(count(rng, 4, 8), depth=rng.uniform(0.3, 0.6))
+        return extrude(filleted(points * size, edge(rng, 0.15 * size), closed=True), height)
     if kind == "disc":
         return extrude(ellipse(2 * size, size * rng.uniform(0.8, 2.0)), height)
     if kind == "plate":
-        return slab(2 * size, size * rng.uniform(0.6, 1.6), height, radius=size * rng.uniform(0.0, 0.3))
+        flat = 2 * size, size * rng.uniform(0.6, 1.6)
+        return slab(*flat, height, radius=size * rng.uniform(0.0, 0.3), fillet=edge(rng, 0.2 * size))
     if kind == "polygon":
-        return extrude(polygon(count(rng, 3, 6)) * size, height)
+        return extrude(filleted(polygon(count(rng, 3, 6)) * size, edge(rng, 0.3 * size), closed=True), height)
     if kind == "ring":
         inner = size * rng.uniform(0.5, 0.8)
         return extrude(circle(size), height, holes=[circle(inner, num_sides=32)])
     if kind == "cog":
         return extrude(toothed(count(rng, 6, 12), depth=0.25) * size, height)
     arrow = np.array([(-0.3, -1), (0.3, -1), (0.3, 0.1), (0.75, 0.1), (0, 1), (-0.75, 0.1), (-0.3, 0.1)])
-    return extrude(arrow * size, height)
+    return extrude(filleted(arrow * size, edge(rng, 0.15 * size), closed=True), height)
 
 
 def on_front(part: Mesh, y: float, z: float) -> Mesh:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 from fastreid.data.generated.draws import Draws
+from fastreid.data.generated.fittings import fitting
 from fastreid.data.generated.furnishings import case, device, furniture
 from fastreid.data.generated.goods import fan, package, panel, plug, screen, toy, tray
-from fastreid.data.generated.hardware import fitting, tool, wheel
+from fastreid.data.generated.hardware import tool, wheel
 from fastreid.data.generated.shapes import Mesh
 from fastreid.data.generated.vessels import bottle, lamp, pot
 from fastreid.data.generated.wearables import bag, eyewear, headset, jewel, shoe

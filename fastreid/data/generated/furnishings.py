@@ -15,6 +15,7 @@ from fastreid.data.generated.details import (
     mark,
     on_front,
     pick,
+    rims,
     section,
 )
 from fastreid.data.generated.outlines import circle, curve, ellipse, polygon, rounded_rectangle, toothed
@@ -57,14 +58,14 @@ def _top(rng: Rng, wide: float, deep: float) -> Mesh:
     thick = rng.uniform(0.04, 0.14)
     kind = pick(rng, "slab", "slab", "oval", "holed", "cushion", "polygon")
     if kind == "slab":
-        return slab(wide, deep, thick, radius=rng.uniform(0.01, 0.25), bevel=pick(rng, 0.0, thick * 0.3))
+        return slab(wide, deep, thick, radius=rng.uniform(0.01, 0.25), **rims(rng, thick * 0.3))
     if kind == "oval":
         return extrude(ellipse(wide, deep), thick)
     if kind == "holed":
         holes = hole_rows(rng.part(), wide * 0.7, deep * 0.7)
         return extrude(rounded_rectangle(wide, deep, radius=0.1), thick, holes=holes)
     if kind == "cushion":
-        return slab(wide, deep, thick * 2, radius=0.15, bevel=thick * 0.7)
+        return slab(wide, deep, thick * 2, radius=0.15, fillet=thick * rng.uniform(0.5, 1.0))
     return extrude(polygon(count(rng, 5, 8)) * [wide * 0.55, deep * 0.55], thick)
 
 
@@ -125,7 +126,7 @@ def _back(rng: Rng, wide: float, deep: float) -> list[Mesh]:
         path = np.stack([wide * 0.45 * np.cos(turns), 0 * turns, tall * np.sin(turns)], axis=1)
         parts = [sweep(path, grip_section(rng.part(), 0.08)), slab(wide * 0.3, 0.04, tall * 0.9, radius=0.02)]
     else:
-        parts = [slab(wide * 0.95, 0.1, tall, radius=0.05, bevel=0.04)]
+        parts = [slab(wide * 0.95, 0.1, tall, radius=0.05, **rims(rng, 0.03))]
         parts += [
             slab(wide * 0.9, 0.03, 0.04, radius=0.01).moved(y=-0.05, z=z)
             for z in np.linspace(0.25, 0.75, count(rng, 1, 3)) * tall
@@ -136,7 +137,7 @@ def _back(rng: Rng, wide: float, deep: float) -> list[Mesh]:
 def device(rng: Rng) -> list[Mesh]:
     """A housing with a screen, buttons, a grille, a dial or a lens; it stands or lies on its back."""
     wide, tall, thick = rng.uniform(0.5, 1.4), rng.uniform(0.6, 1.6), rng.uniform(0.1, 0.5)
-    body = slab(wide, tall, thick, radius=rng.uniform(0.02, 0.4) * wide, bevel=pick(rng, 0.0, 0.03, 0.08) * thick * 2)
+    body = slab(wide, tall, thick, radius=rng.uniform(0.02, 0.4) * wide, **rims(rng, rng.uniform(0.05, 0.2) * thick))
     parts = [body]
     split = rng.uniform(-0.1, 0.15) * tall
     upper, lower = tall * 0.44 - split, tall * 0.44 + split
@@ -145,7 +146,7 @@ def device(rng: Rng) -> list[Mesh]:
         parts += named("upper" if middle > split else "lower", panel)
     for side in (-1, 1):
         if chance(rng, 0.5):
-            key = slab(0.1, 0.12 * rng.uniform(0.6, 2.5), thick * 0.4, radius=0.03).moved(
+            key = slab(0.1, 0.12 * rng.uniform(0.6, 2.5), thick * 0.4, radius=0.03, **rims(rng, 0.015)).moved(
                 x=side * wide * 0.5, z=thick * 0.3
             )
             parts += [key.moved(y=y * tall) for y in rng.uniform(-0.2, 0.2, count(rng, 1, 2))]
@@ -184,7 +185,11 @@ def _panel(rng: Rng, wide: float, room: float) -> list[Mesh]:
         holes = hole_rows(rng.part(), wide * 0.9, room * 0.9)
         return [extrude(rounded_rectangle(wide, room, radius=small * 0.1), 0.06, holes=holes).moved(z=-0.02)]
     if kind == "keys":
-        key = pick(rng, slab(1, 1, 0.06, radius=rng.uniform(0.05, 0.45)), extrude(circle(0.5, num_sides=24), 0.06))
+        key = pick(
+            rng,
+            slab(1, 1, 0.06, radius=rng.uniform(0.05, 0.45), **rims(rng, 0.02)),
+            extrude(circle(0.5, num_sides=24), 0.06),
+        )
         columns, rows = count(rng, 2, 4), count(rng, 2, 5)
         size = rng.uniform(0.5, 0.8)
         key = key.scaled(wide / columns * size, room / rows * size, 1.0).moved(z=-0.02)
@@ -213,11 +218,11 @@ def _panel(rng: Rng, wide: float, room: float) -> list[Mesh]:
 def case(rng: Rng) -> list[Mesh]:
     """A box with a lid, ribs, a latch, a handle and perhaps wheels: luggage, a tool box, a package."""
     wide, deep, tall = rng.uniform(0.7, 1.5), rng.uniform(0.4, 1.0), rng.uniform(0.4, 1.5)
-    radius, bevel = rng.uniform(0.01, 0.25), pick(rng, 0.0, 0.05)
+    radius, rim = rng.uniform(0.01, 0.25), rims(rng, 0.05)
     lid = rng.uniform(0.12, 0.4) * tall
-    parts = [slab(wide, deep, tall - lid, radius=radius, bevel=bevel)]
+    parts = [slab(wide, deep, tall - lid, radius=radius, **rim)]
     grow = rng.uniform(1.0, 1.08)
-    cover = slab(wide * grow, deep * grow, lid, radius=radius, bevel=bevel)
+    cover = slab(wide * grow, deep * grow, lid, radius=radius, **rim)
     parts += named("lid", [cover.moved(z=tall - lid + rng.uniform(0.0, 0.03))])
     num = count(rng, 0, 6)
     rib = slab(0.06, deep * 1.07, (tall - lid) * 0.8, radius=0.02)

@@ -4,21 +4,32 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastreid.data.generated.bars import sweep
+from fastreid.data.generated.bars import sweep, thread
 from fastreid.data.generated.details import (
     Rng,
     bow,
     chance,
     count,
+    edge,
     grip_section,
     hole_rows,
     knob,
     mark,
     on_front,
     pick,
+    rims,
     section,
 )
-from fastreid.data.generated.outlines import circle, curve, ellipse, polygon, rounded_rectangle, squircle, toothed
+from fastreid.data.generated.outlines import (
+    circle,
+    curve,
+    ellipse,
+    filleted,
+    polygon,
+    rounded_rectangle,
+    squircle,
+    toothed,
+)
 from fastreid.data.generated.shapes import Mesh, around, box, extrude, loft, named, ring, slab, torus, turn
 
 
@@ -43,10 +54,13 @@ def package(rng: Rng) -> list[Mesh]:
         side = curve([(wide * 0.45, 0), (wide * rng.uniform(0.45, 0.6), tall * 0.3), (wide * 0.4, tall * 0.6)])
         parts = [turn(side, outline)]
         cap = rng.part()
+        lid = [(wide * 0.42, 0), (wide * 0.42, tall * 0.2), (wide * 0.38, tall * 0.23), (0, tall * 0.23)]
         cover = turn(
-            [(wide * 0.42, 0), (wide * 0.42, tall * 0.2), (wide * 0.38, tall * 0.23)],
+            filleted(lid, edge(cap, 0.06)),
             pick(cap, circle(), toothed(count(cap, 20, 36), depth=0.05)),
         )
+        neck = turn([(wide * 0.36, tall * 0.5), (wide * 0.36, tall * 0.72)])
+        parts += [neck, thread(wide * 0.36, 0.025, 0.06, tall * 0.09 + 0.06).moved(z=tall * 0.61)]
         parts += named("cap", [cover.moved(z=tall * cap.uniform(0.6, 0.66))])
     else:
         num = 24
@@ -169,7 +183,7 @@ def screen(rng: Rng) -> list[Mesh]:
     """A flat screen that shows fields, buttons, lists and icons, on a thin housing."""
     wide, tall = pick(rng, (1.0, 1.8), (1.6, 1.1), (1.0, 1.0))
     thick = rng.uniform(0.04, 0.12)
-    parts = named("housing", [slab(wide, tall, thick, radius=rng.uniform(0.02, 0.16), bevel=0.01)])
+    parts = named("housing", [slab(wide, tall, thick, radius=rng.uniform(0.02, 0.16), **rims(rng, 0.012))])
     glass = rounded_rectangle(wide * 0.92, tall * 0.86, radius=0.02)
     parts += named(
         "housing",

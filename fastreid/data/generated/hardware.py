@@ -1,33 +1,31 @@
-"""Families of things held, turned and screwed on: tools, wheels and fittings."""
+"""Families of things held and turned: tools and wheels."""
 
 import numpy as np
 
 from fastreid.data.generated.bars import sweep
 from fastreid.data.generated.details import (
     Rng,
-    bow,
     chance,
     count,
+    edge,
     grip_section,
-    hole_rows,
     knob,
-    mark,
-    on_front,
     pick,
+    rims,
     section,
 )
 from fastreid.data.generated.outlines import (
-    Points,
     circle,
     curve,
     ellipse,
+    filleted,
     lobed,
     polygon,
     rounded_rectangle,
     star,
     toothed,
 )
-from fastreid.data.generated.shapes import Mesh, around, box, extrude, named, ring, slab, torus, turn
+from fastreid.data.generated.shapes import Mesh, around, box, extrude, named, ring, slab, turn
 
 
 def tool(rng: Rng) -> list[Mesh]:
@@ -51,7 +49,8 @@ def _grip(rng: Rng) -> tuple[list[Mesh], float]:
         radii = thick * rng.uniform(0.65, 1.15, num)
         side = curve(np.stack([radii, np.linspace(0.05, length, num)], axis=1))
         outline = section(rng.part())
-        parts = [turn([(radii[0] * 0.7, 0), *side, (thick * 0.6, length + 0.05)], outline)]
+        whole = [(0, 0), (radii[0] * 0.7, 0), *side, (thick * 0.6, length + 0.05), (0, length + 0.05)]
+        parts = [turn(filleted(whole, edge(rng, 0.5 * thick)), outline)]
         parts += [
             ring(thick * 0.7, thick * rng.uniform(0.25, 0.5), rng.uniform(0.03, 0.1), z=z, outline=outline)
             for z in rng.uniform(0.1, length, count(rng, 0, 4))
@@ -85,20 +84,20 @@ def _working_end(rng: Rng) -> list[Mesh]:
     kind = pick(rng, "hammer", "blade", "wrench", "brush", "fork", "roller", "whisk", "scoop")
     wide, tall = rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.9)
     if kind == "hammer":
-        head = turn(
-            [
-                (0.16, -wide),
-                (0.2, -wide + 0.05),
-                (0.2, -wide * 0.5),
-                (0.12, -wide * 0.4),
-                (0.12, wide * 0.4),
-                (pick(rng, 0.02, 0.2, 0.26), wide),
-            ],
-            pick(rng, circle(), polygon(4), polygon(8)),
-        )
+        side = [
+            (0, -wide),
+            (0.16, -wide),
+            (0.2, -wide + 0.05),
+            (0.2, -wide * 0.5),
+            (0.12, -wide * 0.4),
+            (0.12, wide * 0.4),
+            (pick(rng, 0.02, 0.2, 0.26), wide),
+            (0, wide),
+        ]
+        head = turn(filleted(side, edge(rng, 0.1)), pick(rng, circle(), polygon(4), polygon(8)))
         return [head.turned("y", 90).moved(z=0.12)]
     if kind == "brush":
-        stock = slab(2 * wide, 0.3, 0.16, radius=0.05, bevel=0.02)
+        stock = slab(2 * wide, 0.3, 0.16, radius=0.05, **rims(rng, 0.03))
         bristle = turn([(0.05, 0.1), (rng.uniform(0.02, 0.05), 0.1 + tall)], circle(num_sides=12))
         return [
             stock,
@@ -143,7 +142,8 @@ def _plate_end(rng: Rng, kind: str, wide: float, tall: float) -> Mesh:
             rounded_rectangle(0.06, tall * 0.7, radius=0.03) + [x, tall]
             for x in np.linspace(-0.2, 0.2, count(rng, 1, 3)) * wide
         ]
-        plate = extrude(outline, rng.uniform(0.03, 0.08), holes=slots if chance(rng, 0.6) else [])
+        flat = filleted(outline, edge(rng, 0.4 * wide), closed=True)
+        plate = extrude(flat, rng.uniform(0.03, 0.08), holes=slots if chance(rng, 0.6) else [])
     elif chance(rng, 0.5):
         hole = pick(rng, polygon(6), toothed(12, depth=0.2), polygon(4), circle()) * wide * 0.55
         plate = extrude(circle(wide * 0.85) + [0, wide * 0.7], 0.16, holes=[hole + [0, wide * 0.7]])
@@ -165,7 +165,7 @@ def _plate_end(rng: Rng, kind: str, wide: float, tall: float) -> Mesh:
                 (-0.7, 0.5),
             ]
         )
-        plate = extrude(jaw * wide, 0.16)
+        plate = extrude(filleted(jaw * wide, edge(rng, 0.2 * wide), closed=True), 0.16)
     return plate.turned("x", 90).moved(y=0.06, z=-0.05)
 
 
@@ -237,67 +237,3 @@ def _spokes(rng: Rng, hub: float, rim: float, half: float) -> list[Mesh]:
         grip_section(rng.part(), thick * 0.8),
     )
     return [*around(low, num, start=90), *around(low.scaled(1, -1, 1), num, start=90)]
-
-
-def fitting(rng: Rng) -> list[Mesh]:
-    """Something screwed to a wall: a hook, a tap, a bracket, a pull or a hinge on its plate."""
-    wide, tall = rng.uniform(0.3, 0.8), rng.uniform(0.4, 1.0)
-    parts = named("plate", [_wall_plate(rng.part(), wide, tall)])
-    kind = pick(rng, "hook", "hooks", "tap", "bracket", "pull", "rail", "hinge")
-    thick = rng.uniform(0.07, 0.15)
-    reach, drop = rng.uniform(0.4, 0.9), rng.uniform(0.2, 0.7)
-    bar = grip_section(rng.part(), thick)
-    if kind in ("hook", "hooks"):
-        path = curve([(0, 0.05, 0.1), (0, -reach * 0.5, 0.1 - drop), (0, -reach, -drop * 0.5), (0, -reach * 1.05, 0.1)])
-        hook = sweep(path, bar)
-        xs = np.linspace(-0.7, 0.7, count(rng, 2, 3)) * wide if kind == "hooks" else np.zeros(1)
-        parts += [hook.moved(x=x) for x in xs]
-        if chance(rng, 0.5):
-            parts += [knob(rng.part(), 0.09).moved(x=x, y=-reach * 1.05, z=0.1) for x in xs]
-    elif kind == "tap":
-        path = curve([(0, 0, 0), (0, -reach * 0.6, 0.1 + drop), (0, -reach * 1.2, drop), (0, -reach * 1.3, drop - 0.3)])
-        parts += [sweep(path, circle(thick, num_sides=20)), turn([(0.1, -0.1), (0.14, 0.15)]).turned("x", 90)]
-        lever = pick(
-            rng, knob(rng.part(), 0.16), knob(rng.part(), 0.12), slab(0.12, 0.5, 0.06, radius=0.05).moved(y=-0.1, z=0.1)
-        )
-        parts.append(lever.moved(z=0.12 + thick))
-    elif kind == "bracket":
-        arm = box(thick, reach * 1.4, thick).moved(y=-reach * 0.7, z=tall * 0.4)
-        brace = sweep([(0, 0, -tall * 0.5), (0, -reach * 1.2, tall * 0.4 + 0.03)], bar)
-        parts += [part.moved(x=x) for part in (arm, brace) for x in pick(rng, (0.0,), (-wide * 0.6, wide * 0.6))]
-    elif kind == "pull":
-        parts.append(bow(rng.part(), -tall * 0.7, tall * 0.7, reach=reach * 0.7, thickness=thick).turned("z", -90))
-    elif kind == "rail":
-        post = turn([(0.05, 0), (0.05, reach * 0.8)]).turned("x", 90)
-        parts += [post.moved(x=wide * 0.7), post.moved(x=-wide * 0.7)]
-        parts.append(
-            turn([(0.06, -wide * 1.6), (0.06, wide * 1.6)], section(rng.part())).turned("y", 90).moved(y=-reach * 0.8)
-        )
-    else:
-        pin = turn([(0.09, -tall * 0.95), (0.09, tall * 0.95)]).moved(x=wide * 1.05, y=-0.06)
-        parts += [pin, parts[0].scaled(rng.uniform(0.5, 1.0), 1, 0.9).moved(x=wide * 2.1)]
-        parts += [
-            torus(0.07, 0.06).moved(x=wide * 1.05, y=-0.06, z=z)
-            for z in np.linspace(-0.9, 0.9, count(rng, 2, 5)) * tall
-        ]
-    if chance(rng, 0.4):
-        parts.append(on_front(mark(rng.part(), rng.uniform(0.08, 0.16), 0.08), -0.02, tall * 0.55))
-    return parts
-
-
-def _wall_plate(rng: Rng, wide: float, tall: float) -> Mesh:
-    """An upright plate with screw holes, its back on y = .08."""
-    outline: Points = pick(
-        rng,
-        rounded_rectangle(2 * wide, 2 * tall, radius=rng.uniform(0.0, 0.3)),
-        ellipse(2 * wide, 2 * tall),
-        polygon(count(rng, 5, 8)) * [wide, tall],
-        lobed(4, depth=0.2) * [wide, tall],
-    )
-    screws = [
-        circle(0.05, num_sides=16) + [x, y * tall]
-        for x, y in pick(rng, ((0, 0.8), (0, -0.8)), ((0, 0.75),), ((0, -0.7), (0, 0.7)))
-    ]
-    if chance(rng, 0.15):
-        screws = [hole * 0.9 for hole in hole_rows(rng.part(), wide, tall)]
-    return extrude(outline, 0.1, holes=screws).turned("x", 90).moved(y=0.08)

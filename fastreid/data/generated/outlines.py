@@ -8,6 +8,7 @@ Points = NDArray[np.float64]
 SIDES = 48  # corners of a round outline: 7.5 degrees each, well below the angle that counts as a crease
 SMOOTH_TURN = 0.3  # radians, the most a wavy outline turns from one chord to the next
 CORNER_SIDES = 5  # chords of a rounded corner, 18 degrees each
+SHARP_DEGREES = 20.0  # what turns by less is no corner, such as a chord of a curve
 
 
 def ellipse(width: float, depth: float, *, num_sides: int = SIDES) -> Points:
@@ -39,6 +40,40 @@ def rounded_rectangle(width: float, depth: float, *, radius: float) -> Points:
         cos, sin = np.cos(quarter * np.pi / 2), np.sin(quarter * np.pi / 2)
         pieces.append(np.stack([cos * arc[:, 0] - sin * arc[:, 1], sin * arc[:, 0] + cos * arc[:, 1]], axis=1) + corner)
     return np.concatenate(pieces)
+
+
+def filleted(points: object, radius: float, *, closed: bool = False) -> Points:
+    """A polyline (K, 2) whose corners are arcs of that radius, smaller where a side next to one is short.
+
+    Args:
+        radius: 0 leaves it as it is.
+        closed: the last point joins the first; an open line keeps its ends.
+    """
+    given = np.asarray(points, dtype=np.float64)
+    if radius <= 0:
+        return given
+    before, after = np.roll(given, 1, axis=0) - given, np.roll(given, -1, axis=0) - given
+    made = []
+    for number, (corner, back, ahead) in enumerate(zip(given, before, after)):
+        rooms = float(np.linalg.norm(back)), float(np.linalg.norm(ahead))
+        is_end = not closed and number in (0, len(given) - 1)
+        if is_end or min(rooms) == 0:
+            made.append(corner[None])
+            continue
+        back, ahead = back / rooms[0], ahead / rooms[1]
+        turned = np.pi - np.arccos(np.clip(back @ ahead, -1.0, 1.0))
+        if not np.radians(SHARP_DEGREES) < turned < np.radians(175):
+            made.append(corner[None])
+            continue
+        reach = min(radius * np.tan(turned / 2), 0.45 * min(rooms))
+        inward = (back + ahead) / np.linalg.norm(back + ahead)
+        arc_radius = reach / np.tan(turned / 2)
+        middle = corner + inward * (arc_radius / np.cos(turned / 2))
+        start, end = corner + back * reach - middle, corner + ahead * reach - middle
+        share = np.linspace(0, 1, int(np.ceil(turned / np.radians(90 / CORNER_SIDES))) + 1)[:, None]
+        arc = (np.sin((1 - share) * turned) * start + np.sin(share * turned) * end) / np.sin(turned)
+        made.append(middle + arc)
+    return np.concatenate(made)
 
 
 def squircle(*, power: float, num_sides: int = SIDES) -> Points:

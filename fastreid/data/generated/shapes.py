@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid.data.generated.outlines import Points, circle, rounded_rectangle
+from fastreid.data.generated.outlines import CORNER_SIDES, Points, circle, rounded_rectangle
 
 Faces = NDArray[np.int64]
 
@@ -120,11 +120,18 @@ def torus(radius: float, thickness: float, *, z: float = 0.0, outline: Points | 
     return turn(circle(thickness / 2, num_sides=16) + [radius, 0], outline, closed=True).moved(z=z)
 
 
-def slab(width: float, depth: float, height: float, *, radius: float = 0.0, bevel: float = 0.0) -> Mesh:
-    """A box standing on z = 0, its upright edges rounded, its upper and lower rims cut by a bevel."""
-    levels = (
-        [(bevel, 0.0), (0.0, bevel), (0.0, height - bevel), (bevel, height)] if bevel else [(0.0, 0.0), (0.0, height)]
-    )
+def slab(
+    width: float, depth: float, height: float, *, radius: float = 0.0, bevel: float = 0.0, fillet: float = 0.0
+) -> Mesh:
+    """A box standing on z = 0, its upright edges rounded, its upper and lower rims cut by a bevel or round as a fillet."""
+    levels = [(0.0, 0.0), (0.0, height)]
+    if fillet:
+        size = min(fillet, 0.49 * height, 0.3 * min(width, depth))
+        turns = np.arange(CORNER_SIDES + 1) * (np.pi / 2 / CORNER_SIDES)
+        rim = size * np.stack([1 - np.sin(turns), 1 - np.cos(turns)], axis=1)
+        levels = [*map(tuple, rim), *((inset, height - z) for inset, z in rim[::-1])]
+    elif bevel:
+        levels = [(bevel, 0.0), (0.0, bevel), (0.0, height - bevel), (bevel, height)]
     rings = []
     for inset, z in levels:
         flat = rounded_rectangle(width - 2 * inset, depth - 2 * inset, radius=max(radius - inset, 0.3 * radius))

@@ -2,21 +2,23 @@
 
 import numpy as np
 
-from fastreid.data.generated.bars import sweep
+from fastreid.data.generated.bars import sweep, thread
 from fastreid.data.generated.details import (
     Rng,
     bow,
     chance,
     count,
+    edge,
     feet,
     grip_section,
     knob,
     mark,
     on_front,
     pick,
+    rims,
     section,
 )
-from fastreid.data.generated.outlines import Points, circle, curve, lobed, polygon, toothed
+from fastreid.data.generated.outlines import Points, circle, curve, filleted, lobed, polygon, toothed
 from fastreid.data.generated.shapes import Mesh, around, box, named, ring, slab, torus, turn
 
 
@@ -35,9 +37,13 @@ def bottle(rng: Rng) -> list[Mesh]:
     else:
         side = [*side, (shoulder * 0.9, height + 0.06), (neck, height + 0.06)]
         top = height + 0.06
-    parts = [turn(side, outline)]
+    parts = [turn(filleted([(0, 0), *side, (0, side[-1][1])], edge(rng, 0.12)), outline)]
     tall = rng.uniform(0.15, 0.6)
     parts.append(turn([(neck * 0.95, top - 0.1), (neck * 0.95, top + tall)]))
+    if chance(rng, 0.6):
+        parts.append(
+            thread(neck * 0.95, neck * 0.1, tall * rng.uniform(0.12, 0.2), tall * 0.48).moved(z=top + tall * 0.5)
+        )
     if chance(rng, 0.5):
         parts.append(ring(neck * 0.9, 0.08, 0.06, z=top + tall * 0.3))
     parts += named("cap", [part.moved(z=top + tall * 0.5) for part in _closure(rng.part(), neck)])
@@ -83,7 +89,8 @@ def _closure(rng: Rng, neck: float) -> list[Mesh]:
     tall = rng.uniform(0.2, 0.6)
     if kind == "screw":
         outline = pick(rng, circle(), toothed(count(rng, 14, 24), depth=0.07), polygon(count(rng, 6, 10)))
-        return [turn([(wide, 0), (wide, tall), (wide * 0.93, tall + 0.03)], outline)]
+        side = [(wide, 0), (wide, tall), (wide * 0.93, tall + 0.03), (0, tall + 0.03)]
+        return [turn(filleted(side, edge(rng, 0.4 * wide)), outline)]
     if kind == "dome":
         return [turn([(wide, 0), *curve([(wide, tall * 0.4), (wide * 0.75, tall * 0.9), (0, tall * 1.1)])])]
     if kind == "cone":
@@ -101,7 +108,7 @@ def _closure(rng: Rng, neck: float) -> list[Mesh]:
             *curve([(0.03, 0, 0.36 + tall), (reach, 0, 0.36 + tall), (reach + 0.1, 0, 0.2 + tall)]),
         ]
         return [collar, sweep(path, circle(0.07, num_sides=16))]
-    body = slab(0.7, 0.3, 0.3, radius=0.08).moved(x=0.12, z=0.24)
+    body = slab(0.7, 0.3, 0.3, radius=0.08, **rims(rng, 0.05)).moved(x=0.12, z=0.24)
     trigger = sweep(curve([(0.3, 0, 0.3), (0.42, 0, 0.1), (0.36, 0, -0.25)]), grip_section(rng.part(), 0.1))
     nozzle = turn([(0.07, 0), (0.09, 0.12)]).turned("y", 90).moved(x=0.46, z=0.42)
     return [collar, body, trigger, nozzle]
@@ -140,6 +147,7 @@ def pot(rng: Rng) -> list[Mesh]:
             (wide * 1.03, height + 0.06),
             *curve([(wide * 0.95, height + 0.06), (wide * 0.6, height + rng.uniform(0.1, 0.3)), (0, height + 0.35)]),
         ]
+        cover = [*filleted(cover, edge(rng, 0.04))]
         top = knob(rng.part(), rng.uniform(0.08, 0.16)).moved(z=height + 0.3)
         parts += named("cap", [turn([(0, height), *cover], outline), top])
     if chance(rng, 0.35):
@@ -179,11 +187,10 @@ def _base(rng: Rng) -> list[Mesh]:
     kind = pick(rng, "disc", "slab", "tripod", "dome", "clamp")
     wide = rng.uniform(0.3, 0.6)
     if kind == "disc":
-        return [turn([(wide, -0.1), (wide, -0.02), (wide * 0.8, 0.05)], section(rng.part()))]
+        side = [(0, -0.1), (wide, -0.1), (wide, -0.02), (wide * 0.8, 0.05), (0, 0.05)]
+        return [turn(filleted(side, edge(rng, 0.06)), section(rng.part()))]
     if kind == "slab":
-        return [
-            slab(wide * 2, wide * rng.uniform(1.0, 2.0), 0.14, radius=0.1, bevel=pick(rng, 0.0, 0.04)).moved(z=-0.12)
-        ]
+        return [slab(wide * 2, wide * rng.uniform(1.0, 2.0), 0.14, radius=0.1, **rims(rng, 0.04)).moved(z=-0.12)]
     if kind == "tripod":
         foot = sweep(curve([(0, 0, 0.1), (wide * 0.6, 0, 0.05), (wide * 1.3, 0, -0.35)]), grip_section(rng.part(), 0.1))
         return [*around(foot, count(rng, 3, 5), start=90), turn([(0.12, -0.02), (0.12, 0.2)])]
@@ -208,7 +215,7 @@ def _shade(rng: Rng) -> list[Mesh]:
         return [shade.moved(z=wide * 0.5), ring(0.1, 0.12, 0.12, z=-wide * 0.25)]
     if kind == "bar":
         return [
-            slab(wide * 2.2, 0.2, 0.12, radius=0.08, bevel=pick(rng, 0.0, 0.03)),
+            slab(wide * 2.2, 0.2, 0.12, radius=0.08, **rims(rng, 0.03)),
             box(wide * 1.8, 0.12, 0.06).moved(z=-0.04),
         ]
     if kind == "petals":

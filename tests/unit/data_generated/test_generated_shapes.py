@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastreid.data.generated import outlines
-from fastreid.data.generated.bars import sweep
+from fastreid.data.generated.bars import sweep, thread
 from fastreid.data.generated.draws import Draws
 from fastreid.data.generated.families import FAMILIES
 from fastreid.data.generated.shapes import around, box, extrude, ring, slab, torus, turn
@@ -33,6 +33,30 @@ def test_a_ring_and_a_torus_have_theirs():
 def test_a_slab_is_a_box_and_a_bevel_takes_its_rims_away():
     assert volume(slab(1, 1, 1)) == pytest.approx(1.0, rel=0.001)
     assert volume(slab(1, 1, 1, bevel=0.1)) == pytest.approx(0.8 + 2 * 0.1 * (1 + 0.8 + 0.64) / 3, rel=0.001)
+
+
+def test_a_fillet_takes_a_quarter_circle_off_each_rim_and_leaves_no_crease_there():
+    soft = slab(1, 1, 1, fillet=0.1)
+    taken = 0.1**2 * (1 - np.pi / 4)
+    assert volume(soft) == pytest.approx(1 - 8 * taken, rel=0.005)
+    heights = np.abs(assemble([soft]).points[:, 2])
+    solid = assemble([soft])
+    level = np.abs(heights[solid.edges[:, 0]] - heights[solid.edges[:, 1]]) < 1e-6
+    assert not (solid.sharp & level).any()
+    assert assemble([slab(1, 1, 1, bevel=0.1)]).sharp.sum() >= 16
+
+
+def test_a_thread_climbs_by_its_pitch_a_turn_and_stays_within_its_depth():
+    ridge = thread(1.0, 0.1, 0.2, 1.0)
+    out = np.hypot(ridge.vertices[:, 0], ridge.vertices[:, 1])
+    assert out.max() == pytest.approx(1.1)
+    assert out.min() < 1.0
+    assert ridge.vertices[:, 2].min() == pytest.approx(0.0)
+    assert ridge.vertices[:, 2].max() == pytest.approx(1.0)
+    above = ridge.vertices[(out > 1.09) & (np.abs(ridge.vertices[:, 1]) < 0.05) & (ridge.vertices[:, 0] > 0)]
+    levels = np.unique(np.round(above[:, 2], 2))
+    assert np.diff(levels).max() < 0.2
+    assert len(assemble([turn([(1, 0), (1, 1)]), ridge]).edges) > 100
 
 
 def test_the_face_of_a_plate_with_holes_has_the_area_that_is_left():
@@ -90,6 +114,24 @@ def test_outlines_run_counter_clockwise_and_stay_within_reach(outline):
     x, y = outline.T
     assert float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) > 0
     assert np.hypot(x, y).max() < 1.5
+
+
+def test_a_square_with_fillets_is_a_rounded_square_and_keeps_its_sides():
+    square = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
+    soft = outlines.filleted(square, 0.3, closed=True)
+    assert area_of(soft) == pytest.approx(4 - (4 - np.pi) * 0.3**2, rel=0.002)
+    assert np.abs(soft).max() == pytest.approx(1.0)
+    assert np.array_equal(outlines.filleted(square, 0.0, closed=True), square)
+
+
+def test_fillets_leave_ends_curves_and_repeated_points_and_fit_short_sides():
+    line = [(0, 0), (1, 0), (1, 0), (1, 1), (0, 1)]
+    soft = outlines.filleted(line, 5.0)
+    assert soft[0].tolist() == [0, 0]
+    assert soft[-1].tolist() == [0, 1]
+    assert np.abs(soft - 0.5).max() <= 0.5 + 1e-9
+    round_one = outlines.circle(1.0)
+    assert np.array_equal(outlines.filleted(round_one, 0.2, closed=True), round_one)
 
 
 def test_a_curve_passes_through_its_knots():
