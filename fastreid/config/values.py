@@ -8,9 +8,10 @@ import warnings
 from typing import Any
 
 from fastreid.config.ranges import Rule
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import InputError, nearest
 
 _MAX_TEXT = 4000  # characters of a value that is read as a literal
+_LONGEST_WORD = 80  # characters of a word that others like it are sought for
 _WORDS = {"true": True, "false": False}
 
 
@@ -33,7 +34,17 @@ def fitted(key: str, value: Any, *, default: Any, rule: Rule, place: str) -> Any
     try:
         return _fit(value, default, rule)
     except (ValueError, OverflowError):
-        raise InputError(f"{place}: {key} is {shown(value)}; it takes {rule.words(default)}{_unquoted(value, default)}")
+        hint = _unquoted(value, default) or _nearest(value, rule)
+        raise InputError(f"{place}: {key} is {shown(value)}; it takes {rule.words(default)}{hint}")
+
+
+def _nearest(value: Any, rule: Rule) -> str:
+    """The choice that the first wrong word of a value nearly is, as a question; nothing where none is near."""
+    meant = _literal(value) if isinstance(value, str) else value
+    words = meant if isinstance(meant, (list, tuple)) else (meant,)
+    wrong = next((word for word in words if isinstance(word, str) and word not in rule.choices), "")
+    near = nearest(wrong[:_LONGEST_WORD], rule.choices)
+    return f".{near}" if near else ""
 
 
 def _unquoted(value: Any, default: Any) -> str:

@@ -129,6 +129,14 @@ class TrainLoader:
             self._bad.note(levels.passed_over)
         return levels.finished(self._transform, self._device)
 
+    def fault(self, reason: str) -> EnvironmentFault:
+        """What to tell of a worker that died, with the drawings that were awaited; torch may raise that anywhere.
+
+        Args:
+            reason: what torch says of it.
+        """
+        return self._feed.fault(reason)
+
     def close(self) -> None:
         """Stop the workers; there are no further batches after it."""
         self._feed.close()
@@ -238,7 +246,7 @@ class _Feed:
             levels = next(self.batches)
         except RuntimeError as error:
             if str(error).startswith("DataLoader "):
-                fault = self._fault(str(error))
+                fault = self.fault(str(error))
                 end_at_once(self.processes)
                 raise fault
             raise
@@ -275,7 +283,7 @@ class _Feed:
                 self.processes = [one for one in multiprocessing.active_children() if one not in others]
                 return batches
 
-    def _fault(self, reason: str) -> EnvironmentFault:
+    def fault(self, reason: str) -> EnvironmentFault:
         rows = [row for _, row in self.awaited[0]] if self.awaited else []
         names = ", ".join(one_line(self.dataset.drawings[row].name) for row in rows[:NUM_DRAWINGS_TOLD])
         if "timed out" in reason:

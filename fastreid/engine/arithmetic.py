@@ -4,10 +4,13 @@ What must not be rounded to 16 bits (distances, margins, pools, losses) is float
 `fastreid.layers.precision`.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from fastreid.layers.precision import has_bfloat16_units
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import InputError, NumbersError
 from fastreid.utils.logger import get_logger
 
 KINDS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -43,6 +46,21 @@ def kind_for_features(name: str, device: torch.device) -> torch.dtype | None:
     if name == "float16" and device.type != "cuda":
         raise InputError("TEST.NETWORK_PRECISION is float16, which is for GPUs; take bfloat16 or float32")
     return KINDS[name]
+
+
+@contextlib.contextmanager
+def telling_of_overflow(dtype: torch.dtype | None) -> Iterator[None]:
+    """Inside, features that are no numbers are told with what float16 may have to do with it.
+
+    Raises:
+        NumbersError: as what is inside, with a way out where the products were made in float16.
+    """
+    try:
+        yield
+    except NumbersError as error:
+        if dtype is torch.float16:
+            raise NumbersError(f"{error}; float16 ends at 65504, so try TEST.NETWORK_PRECISION bfloat16")
+        raise
 
 
 def warn_if_slow(name: str, device: torch.device, *, setting: str) -> None:

@@ -126,7 +126,7 @@ class DefaultTrainer:
             raise BadStep(f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values)
         except RuntimeError as error:  # torch tells of a dead worker wherever the main thread happens to be
             if str(error).startswith("DataLoader worker"):
-                raise EnvironmentFault(f"a loading process died ({error}); lower DATALOADER.NUM_WORKERS")
+                raise self.loader.fault(str(error))
             if self.cfg.DETERMINISTIC and "deterministic" in str(error):
                 raise EnvironmentFault(f"DETERMINISTIC is True: {one_line(error)[:200]}; set it to False")
             raise

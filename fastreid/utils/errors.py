@@ -53,6 +53,10 @@ class WeightsError(FastreidError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'gem'? Known: avg, gem.` for a name that is not among the known ones."""
     known = sorted(known)
+    return f"{nearest(name, known)} Known: {', '.join(known)}."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'gem'?` for a name that is nearly a known one, else nothing."""
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{hint} Known: {', '.join(known)}."
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -32,7 +32,7 @@ from fastreid.data.generated.shapes import Mesh, box, extrude, named, ring, slab
 
 
 def fitting(rng: Rng) -> list[Mesh]:
-    """Something screwed to a wall: a hook, a tap, a bracket, a pull or a hinge on its plate."""
+    """Something screwed to a wall: hooks, a tap, a bracket, a pull, a rail, a stud or a hinge on its plate."""
     wide, tall = rng.uniform(0.3, 0.8), rng.uniform(0.4, 1.0)
     parts = named("plate", [_wall_plate(rng.part(), wide, tall)])
     kind = pick(rng, "hook", "hooks", "tap", "bracket", "pull", "rail", "stud", "hinge")

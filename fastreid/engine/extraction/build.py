@@ -16,7 +16,7 @@ from fastreid.config import CfgNode
 from fastreid.data.bad_drawings import BadDrawings
 from fastreid.data.build import build_datasets, build_test_datasets, build_test_loader
 from fastreid.data.pages.build import fill_if_cached
-from fastreid.engine.arithmetic import kind_for_features, warn_if_slow
+from fastreid.engine.arithmetic import kind_for_features, telling_of_overflow, warn_if_slow
 from fastreid.engine.compiling import Calls
 from fastreid.engine.extraction.journal import Journals
 from fastreid.engine.inference import extract
@@ -124,7 +124,8 @@ def embed(
         fill_to=cfg.TEST.IMS_PER_BATCH,
     )
     if journals is None:
-        return make(load())
+        with telling_of_overflow(dtype):
+            return make(load())
     journal = journals.of(drawings)
     done = journal.read() if comm.is_main() else {}
     if done:
@@ -139,7 +140,8 @@ def embed(
         journal.add(first, features)
 
     try:
-        return make(load(done=comm.gather(set(done))[0]), done=done, keep=keep)
+        with telling_of_overflow(dtype):
+            return make(load(done=comm.gather(set(done))[0]), done=done, keep=keep)
     finally:
         journal.close()
 

@@ -168,3 +168,17 @@ def test_every_number_has_a_range_and_every_default_lies_in_its_own():
 def test_a_list_on_the_command_line_whose_words_lack_quotes_is_told_so():
     with pytest.raises(InputError, match=r"words between brackets stand in quotes, such as \"\['a', 'b'\]\""):
         get_cfg().merge_from_list(["DATASETS.GENERATED.WITHOUT", "[marks]"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "near"),
+    [
+        ("TEST.PRECISION", "bflot16", ". Did you mean 'bfloat16'?"),
+        ("DATASETS.GENERATED.WITHOUT", "['marks', 'sibling']", ". Did you mean 'siblings'?"),
+        ("TEST.PRECISION", "x" * 3000, "bfloat16"),
+    ],
+)
+def test_a_wrong_choice_is_told_the_nearest_one(key, value, near):
+    with pytest.raises(InputError) as refused:
+        get_cfg().merge_from_list([key, value])
+    assert str(refused.value).endswith(near)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -212,6 +213,16 @@ class Hang:
 def test_a_killed_worker_is_a_plain_fault_with_the_mend(drawings):
     with pytest.raises(EnvironmentFault, match=r"died .*first 0\.png, 1\.png, 2\.png; lower DATALOADER\.NUM_WORKERS"):
         list(make_test_loader(drawings, num_workers=1, transform=Kill()))
+
+
+def test_a_worker_s_death_that_is_raised_elsewhere_is_told_with_the_awaited_drawings(drawings):
+    loader = train_loader(drawings, num_workers=1)
+    next(loader)
+    told = str(loader.fault("DataLoader worker (pid 7) is killed by signal: Killed."))
+    loader.close()
+    assert re.search(
+        r"died \(DataLoader worker \(pid 7\) .*\); awaited were [1-9]\d* drawings, the first \d+\.png", told
+    )
 
 
 def test_a_signal_to_the_workers_alone_loses_no_batch(drawings):

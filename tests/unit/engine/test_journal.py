@@ -151,6 +151,21 @@ def test_features_that_are_no_numbers_are_named_and_not_kept(journals, monkeypat
     assert not journals.folder.exists()
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_features_that_overflow_in_float16_are_told_with_a_way_out(journals, monkeypatch, kept):
+    from fastreid.config import get_cfg
+    from fastreid.engine.extraction import build
+
+    monkeypatch.setattr(build, "build_test_loader", lambda cfg, listed, *, done=(), **_: batches(done))
+    monkeypatch.setattr(build, "kind_for_features", lambda name, device: torch.float16)
+    network = Network()
+    network.forward = lambda images: (images.flatten(1).half() + 1) * 60000
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "TEST.IMS_PER_BATCH", BATCH])
+    with pytest.raises(NumbersError, match=r"are NaN, Inf or zero: .*; .*TEST\.NETWORK_PRECISION bfloat16"):
+        build.embed(cfg, network, LIST, journals=journals if kept else None)
+
+
 def test_a_batch_that_a_stand_in_filled_is_not_kept_even_when_it_looks_like_the_head_of_another(journals, monkeypatch):
     """The last batch holds one drawing, a bad one, and the first row of the batch before stands in for it."""
     from fastreid.config import get_cfg
