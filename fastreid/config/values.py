@@ -43,7 +43,7 @@ def _nearest(value: Any, rule: Rule) -> str:
     meant = _literal(value) if isinstance(value, str) else value
     words = meant if isinstance(meant, (list, tuple)) else (meant,)
     wrong = next((word for word in words if isinstance(word, str) and word not in rule.choices), "")
-    near = nearest(wrong[:_LONGEST_WORD], rule.choices)
+    near = nearest(wrong[:_LONGEST_WORD].lower(), rule.choices)
     return f".{near}" if near else ""
 
 

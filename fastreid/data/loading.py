@@ -5,6 +5,7 @@ one thread of computation, so no thread pool of the parent is used; a worker tou
 never CUDA; and it starts in a second without importing anything again. Elsewhere the platform's own way is taken.
 """
 
+import contextlib
 import multiprocessing
 import signal
 import sys
@@ -222,6 +223,29 @@ def _train_items(sampler: Sampler, start: int, batch_size: int, share: slice) ->
         yield list(zip(draws, rows))[share]
 
 
+@contextlib.contextmanager
+def deaths_told(loader: TrainLoader | None = None) -> Iterator[None]:
+    """Inside, a worker that dies is a plain fault, wherever the main thread happens to be when torch tells of it.
+
+    Args:
+        loader: whose workers they are, if they can be no others: its awaited drawings are told too.
+
+    Raises:
+        EnvironmentFault: a worker died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error).startswith("DataLoader worker"):
+            raise loader.fault(str(error)) if loader else _death(str(error))
+        raise
+
+
+def _death(reason: str, awaited: str = "") -> EnvironmentFault:
+    mend = "lower DATALOADER.NUM_WORKERS, or give more memory, also in /dev/shm, where finished batches wait"
+    return EnvironmentFault(f"a loading process died ({' '.join(reason.split())}){awaited}; {mend}")
+
+
 class _Feed:
     """Batches of items in, batches of drawings out; starts its workers at the first one and turns faults into ours."""
 
@@ -286,13 +310,14 @@ class _Feed:
     def fault(self, reason: str) -> EnvironmentFault:
         rows = [row for _, row in self.awaited[0]] if self.awaited else []
         names = ", ".join(one_line(self.dataset.drawings[row].name) for row in rows[:NUM_DRAWINGS_TOLD])
+        awaited = f"; awaited were {len(rows)} drawings, the first {names}" if rows else ""
         if "timed out" in reason:
-            what = f"no batch came for {self.workers.timeout_s} s"
-            mend = "look at the disk, or raise DATALOADER.TIMEOUT_S"
-        else:
-            what = f"a loading process died ({' '.join(reason.split())})"
-            mend = "lower DATALOADER.NUM_WORKERS, or give more memory, also in /dev/shm, where finished batches wait"
-        return EnvironmentFault(f"{what}; awaited were {len(rows)} drawings, the first {names}; {mend}")
+            what, mend = (
+                f"no batch came for {self.workers.timeout_s} s",
+                "look at the disk, or raise DATALOADER.TIMEOUT_S",
+            )
+            return EnvironmentFault(f"{what}{awaited}; {mend}")
+        return _death(reason, awaited)
 
 
 class _Remembered:

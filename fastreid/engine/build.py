@@ -10,7 +10,7 @@ from torch import nn
 from fastreid.config import CfgNode, get_cfg
 from fastreid.data.build import build_datasets, build_train_loader
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.data.loading import TrainLoader
+from fastreid.data.loading import TrainLoader, deaths_told
 from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.arithmetic import kind_for_features
@@ -118,15 +118,14 @@ class DefaultTrainer:
         if comm.is_main():  # now that nothing can be refused any more
             write_config(self.cfg)
         try:
-            loop.run()
+            with deaths_told(self.loader):
+                loop.run()
         except BadStep as bad:
             names = [self.drawings[row].name for row in bad.batch.rows.tolist()]
             everyone = comm.gather((names, bad.values))  # all come here at the same step, one for the fault of another
             record = write_bad_step(self.cfg.OUTPUT_DIR, loop.iteration, everyone)
             raise BadStep(f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values)
-        except RuntimeError as error:  # torch tells of a dead worker wherever the main thread happens to be
-            if str(error).startswith("DataLoader worker"):
-                raise self.loader.fault(str(error))
+        except RuntimeError as error:
             if self.cfg.DETERMINISTIC and "deterministic" in str(error):
                 raise EnvironmentFault(f"DETERMINISTIC is True: {one_line(error)[:200]}; set it to False")
             raise

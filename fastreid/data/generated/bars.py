@@ -40,15 +40,19 @@ def sweep(path: object, outline: Points, *, scale: object = 1.0, closed: bool = 
 def thread(radius: float, depth: float, pitch: float, height: float) -> Mesh:
     """The ridge of a screw about z, from z = 0 to `height`, on a cylinder of that radius.
 
+    Right-handed, as nearly all are.
+
     Args:
         depth: how far the ridge stands out; it runs out to nothing at both ends.
         pitch: how far it climbs in a turn; the ridge is half as wide.
+        height: at least a pitch.
     """
     turns = np.linspace(0, (height - pitch / 2) / pitch, max(int(THREAD_STEPS * height / pitch), THREAD_STEPS))
     stands_out = depth * np.clip(np.minimum(turns, turns[-1] - turns) * 6, 0.02, 1.0)
     # a ridge cut square to the way round: its foot inside the cylinder, flanks, and a flat crest
-    out = np.stack([-0.3 * depth + 0 * turns, stands_out, stands_out, -0.3 * depth + 0 * turns], axis=1) + radius
-    up = pitch * (turns[:, None] + np.array([0.0, 0.16, 0.34, 0.5]))
+    inside = np.full_like(turns, -0.3 * depth)
+    out = np.stack([inside, stands_out, stands_out, inside], axis=1) + radius
+    up = pitch * (turns[:, None] + np.array([0.5, 0.34, 0.16, 0.0]))
     angles = 2 * np.pi * turns[:, None]
     return loft(np.stack([out * np.cos(angles), out * np.sin(angles), up], axis=2))
 

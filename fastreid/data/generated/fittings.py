@@ -8,7 +8,6 @@ from fastreid.data.generated.details import (
     bow,
     chance,
     count,
-    edge,
     grip_section,
     hole_rows,
     knob,
@@ -80,16 +79,15 @@ def fitting(rng: Rng) -> list[Mesh]:
 
 
 def _stud(rng: Rng, thick: float, reach: float) -> list[Mesh]:
-    """A threaded rod from z = 0 up, with a washer and a nut; a nut is a piece that comes off."""
+    """A threaded rod from z = 0 up, with a washer on the plate and a nut, which stands before the rod when exploded."""
     pitch = thick * rng.uniform(0.35, 0.7)
     rod = turn(filleted([(0, -0.05), (thick, -0.05), (thick, reach), (0, reach)], 0.3 * thick))
     ridge = thread(thick, 0.16 * thick, pitch, reach * 0.7).moved(z=reach * 0.27)
-    parts = [rod, ridge, ring(thick * 0.9, thick * 0.9, thick * 0.2, z=reach * 0.2)]
+    parts = [rod, ridge, ring(thick * 0.9, thick * 0.9, thick * 0.2, z=0.02 + thick * 0.1)]
     outline = pick(rng, polygon(6), polygon(4), lobed(4, depth=0.3), toothed(count(rng, 12, 20), depth=0.08))
     wide, tall = thick * rng.uniform(1.7, 2.4), thick * rng.uniform(0.7, 1.3)
-    side = [(thick * 0.9, 0), (wide, 0), (wide, tall), (thick * 0.9, tall)]
-    nut = turn(filleted(side, edge(rng, 0.3 * thick)), outline, closed=True).moved(z=reach * rng.uniform(0.22, 0.6))
-    return [*parts, *named("cap", [nut])]
+    nut = extrude(outline * wide, tall, holes=[circle(thick * 1.1)]).moved(z=reach * rng.uniform(0.52, 0.7))
+    return [*parts, *named("nut", [nut])]
 
 
 def _wall_plate(rng: Rng, wide: float, tall: float) -> Mesh:

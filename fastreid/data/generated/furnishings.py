@@ -185,14 +185,10 @@ def _panel(rng: Rng, wide: float, room: float) -> list[Mesh]:
         holes = hole_rows(rng.part(), wide * 0.9, room * 0.9)
         return [extrude(rounded_rectangle(wide, room, radius=small * 0.1), 0.06, holes=holes).moved(z=-0.02)]
     if kind == "keys":
-        key = pick(
-            rng,
-            slab(1, 1, 0.06, radius=rng.uniform(0.05, 0.45), **rims(rng, 0.02)),
-            extrude(circle(0.5, num_sides=24), 0.06),
-        )
         columns, rows = count(rng, 2, 4), count(rng, 2, 5)
-        size = rng.uniform(0.5, 0.8)
-        key = key.scaled(wide / columns * size, room / rows * size, 1.0).moved(z=-0.02)
+        across, along = np.array([wide / columns, room / rows]) * rng.uniform(0.5, 0.8)
+        soft = slab(across, along, 0.06, radius=rng.uniform(0.05, 0.45) * min(across, along), **rims(rng, 0.015))
+        key = pick(rng, soft, extrude(ellipse(across, along, num_sides=24), 0.06)).moved(z=-0.02)
         return [
             key.moved(x=(c - (columns - 1) / 2) * wide / columns, y=(r - (rows - 1) / 2) * room / rows)
             for c in range(columns)

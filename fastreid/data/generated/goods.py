@@ -59,8 +59,8 @@ def package(rng: Rng) -> list[Mesh]:
             filleted(lid, edge(cap, 0.06)),
             pick(cap, circle(), toothed(count(cap, 20, 36), depth=0.05)),
         )
-        neck = turn([(wide * 0.36, tall * 0.5), (wide * 0.36, tall * 0.72)])
-        parts += [neck, thread(wide * 0.36, 0.025, 0.06, tall * 0.09 + 0.06).moved(z=tall * 0.61)]
+        neck = turn([(wide * 0.36, tall * 0.58), (wide * 0.36, tall * 0.78)])
+        parts += [neck, thread(wide * 0.36, wide * 0.025, tall * 0.035, tall * 0.1).moved(z=tall * 0.67)]
         parts += named("cap", [cover.moved(z=tall * cap.uniform(0.6, 0.66))])
     else:
         num = 24

@@ -46,7 +46,7 @@ def filleted(points: object, radius: float, *, closed: bool = False) -> Points:
     """A polyline (K, 2) whose corners are arcs of that radius, smaller where a side next to one is short.
 
     Args:
-        radius: 0 leaves it as it is.
+        radius: 0 leaves it as it is; so are turns of more than 175 degrees and corners beside a point that is there twice.
         closed: the last point joins the first; an open line keeps its ends.
     """
     given = np.asarray(points, dtype=np.float64)

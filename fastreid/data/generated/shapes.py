@@ -123,7 +123,10 @@ def torus(radius: float, thickness: float, *, z: float = 0.0, outline: Points | 
 def slab(
     width: float, depth: float, height: float, *, radius: float = 0.0, bevel: float = 0.0, fillet: float = 0.0
 ) -> Mesh:
-    """A box standing on z = 0, its upright edges rounded, its upper and lower rims cut by a bevel or round as a fillet."""
+    """A box standing on z = 0, its upright edges rounded, its upper and lower rims cut by a bevel or round as a fillet.
+
+    A fillet goes before a bevel, and is at most half of the height and three tenths of the narrower side.
+    """
     levels = [(0.0, 0.0), (0.0, height)]
     if fillet:
         size = min(fillet, 0.49 * height, 0.3 * min(width, depth))

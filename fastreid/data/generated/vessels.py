@@ -21,6 +21,8 @@ from fastreid.data.generated.details import (
 from fastreid.data.generated.outlines import Points, circle, curve, filleted, lobed, polygon, toothed
 from fastreid.data.generated.shapes import Mesh, around, box, named, ring, slab, torus, turn
 
+SCREWED = 0.08  # room in what closes a neck from which on it may be screwed on
+
 
 def bottle(rng: Rng) -> list[Mesh]:
     """A standing body with shoulders, a neck and a closure."""
@@ -39,14 +41,15 @@ def bottle(rng: Rng) -> list[Mesh]:
         top = height + 0.06
     parts = [turn(filleted([(0, 0), *side, (0, side[-1][1])], edge(rng, 0.12)), outline)]
     tall = rng.uniform(0.15, 0.6)
-    parts.append(turn([(neck * 0.95, top - 0.1), (neck * 0.95, top + tall)]))
-    if chance(rng, 0.6):
-        parts.append(
-            thread(neck * 0.95, neck * 0.1, tall * rng.uniform(0.12, 0.2), tall * 0.48).moved(z=top + tall * 0.5)
-        )
+    closure, room = _closure(rng.part(), neck)
+    sunk = min(0.5 * tall, 0.9 * room)  # how far the neck reaches into what closes it
+    parts.append(turn([(neck * 0.95, top - 0.1), (neck * 0.95, top + tall * 0.5 + sunk)]))
+    if room >= SCREWED and chance(rng, 0.7):
+        ridge = thread(neck * 0.95, neck * 0.09, sunk * rng.uniform(0.22, 0.35), sunk * 0.95)
+        parts.append(ridge.moved(z=top + tall * 0.5))
     if chance(rng, 0.5):
         parts.append(ring(neck * 0.9, 0.08, 0.06, z=top + tall * 0.3))
-    parts += named("cap", [part.moved(z=top + tall * 0.5) for part in _closure(rng.part(), neck)])
+    parts += named("cap", [part.moved(z=top + tall * 0.5) for part in closure])
     parts += [
         ring(0.5, rng.uniform(0.02, 0.1), rng.uniform(0.03, 0.12), z=z, outline=outline)
         for z in rng.uniform(0.2, height, count(rng, 0, 3))
@@ -82,23 +85,25 @@ def _body_side(rng: Rng, height: float) -> list[tuple[float, float]]:
     return [foot[0], *map(tuple, curve(knots))]
 
 
-def _closure(rng: Rng, neck: float) -> list[Mesh]:
-    """What closes a neck; its underside lies at z = 0."""
+def _closure(rng: Rng, neck: float) -> tuple[list[Mesh], float]:
+    """What closes a neck, its underside at z = 0; and how high the room for the neck within it is."""
     kind = pick(rng, "screw", "dome", "cone", "pump", "loop", "stopper", "spray")
     wide = neck * rng.uniform(1.1, 1.6)
     tall = rng.uniform(0.2, 0.6)
     if kind == "screw":
         outline = pick(rng, circle(), toothed(count(rng, 14, 24), depth=0.07), polygon(count(rng, 6, 10)))
+        wide = max(wide, 1.25 * neck)  # the flats of a polygon lie further in than its corners
         side = [(wide, 0), (wide, tall), (wide * 0.93, tall + 0.03), (0, tall + 0.03)]
-        return [turn(filleted(side, edge(rng, 0.4 * wide)), outline)]
+        return [turn(filleted(side, edge(rng, 0.4 * wide)), outline)], 0.7 * tall
     if kind == "dome":
-        return [turn([(wide, 0), *curve([(wide, tall * 0.4), (wide * 0.75, tall * 0.9), (0, tall * 1.1)])])]
+        return [turn([(wide, 0), *curve([(wide, tall * 0.4), (wide * 0.75, tall * 0.9), (0, tall * 1.1)])])], 0.4 * tall
     if kind == "cone":
-        return [turn([(wide, 0), (wide, 0.12), (wide * 0.5, 0.2), (0.04, 0.2 + tall), (0.0, 0.2 + tall)])]
+        return [turn([(wide, 0), (wide, 0.12), (wide * 0.5, 0.2), (0.04, 0.2 + tall), (0.0, 0.2 + tall)])], 0.12
     if kind == "stopper":
-        return [turn([(wide, 0), (wide, 0.08)]), knob(rng.part(), wide * 1.2).moved(z=0.08)]
+        return [turn([(wide, 0), (wide, 0.08)]), knob(rng.part(), wide * 1.2).moved(z=0.08)], 0.06
     if kind == "loop":
-        return [turn([(wide, 0), (wide, 0.2)]), torus(wide * 0.9, 0.1).turned("x", 90).moved(z=0.2 + wide * 0.8)]
+        eye = torus(wide * 0.9, 0.1).turned("x", 90).moved(z=0.2 + wide * 0.8)
+        return [turn([(wide, 0), (wide, 0.2)]), eye], 0.06
     collar = turn([(wide, 0), (wide, 0.2), (wide * 0.5, 0.26)])
     if kind == "pump":
         reach = rng.uniform(0.3, 0.7)
@@ -107,11 +112,11 @@ def _closure(rng: Rng, neck: float) -> list[Mesh]:
             (0, 0, 0.3 + tall),
             *curve([(0.03, 0, 0.36 + tall), (reach, 0, 0.36 + tall), (reach + 0.1, 0, 0.2 + tall)]),
         ]
-        return [collar, sweep(path, circle(0.07, num_sides=16))]
+        return [collar, sweep(path, circle(0.07, num_sides=16))], 0.2
     body = slab(0.7, 0.3, 0.3, radius=0.08, **rims(rng, 0.05)).moved(x=0.12, z=0.24)
     trigger = sweep(curve([(0.3, 0, 0.3), (0.42, 0, 0.1), (0.36, 0, -0.25)]), grip_section(rng.part(), 0.1))
     nozzle = turn([(0.07, 0), (0.09, 0.12)]).turned("y", 90).moved(x=0.46, z=0.42)
-    return [collar, body, trigger, nozzle]
+    return [collar, body, trigger, nozzle], 0.2
 
 
 def _front_of(outline: Points) -> float:

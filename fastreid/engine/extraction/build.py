@@ -15,6 +15,7 @@ from fastreid import __version__
 from fastreid.config import CfgNode
 from fastreid.data.bad_drawings import BadDrawings
 from fastreid.data.build import build_datasets, build_test_datasets, build_test_loader
+from fastreid.data.loading import deaths_told
 from fastreid.data.pages.build import fill_if_cached
 from fastreid.engine.arithmetic import kind_for_features, telling_of_overflow, warn_if_slow
 from fastreid.engine.compiling import Calls
@@ -124,7 +125,7 @@ def embed(
         fill_to=cfg.TEST.IMS_PER_BATCH,
     )
     if journals is None:
-        with telling_of_overflow(dtype):
+        with telling_of_overflow(dtype), deaths_told():
             return make(load())
     journal = journals.of(drawings)
     done = journal.read() if comm.is_main() else {}
@@ -140,7 +141,7 @@ def embed(
         journal.add(first, features)
 
     try:
-        with telling_of_overflow(dtype):
+        with telling_of_overflow(dtype), deaths_told():
             return make(load(done=comm.gather(set(done))[0]), done=done, keep=keep)
     finally:
         journal.close()

@@ -1,14 +1,18 @@
 """Parts: closed, of the right size, and the same whichever way they are made."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from fastreid.data.generated import outlines
+from fastreid.data.generated import fittings, goods, outlines, vessels
 from fastreid.data.generated.bars import sweep, thread
 from fastreid.data.generated.draws import Draws
 from fastreid.data.generated.families import FAMILIES
 from fastreid.data.generated.shapes import around, box, extrude, ring, slab, torus, turn
 from fastreid.data.generated.solid import assemble
+from fastreid.data.generated.states import can_open, pieces_of
 
 
 def volume(mesh):
@@ -35,28 +39,85 @@ def test_a_slab_is_a_box_and_a_bevel_takes_its_rims_away():
     assert volume(slab(1, 1, 1, bevel=0.1)) == pytest.approx(0.8 + 2 * 0.1 * (1 + 0.8 + 0.64) / 3, rel=0.001)
 
 
-def test_a_fillet_takes_a_quarter_circle_off_each_rim_and_leaves_no_crease_there():
-    soft = slab(1, 1, 1, fillet=0.1)
-    taken = 0.1**2 * (1 - np.pi / 4)
-    assert volume(soft) == pytest.approx(1 - 8 * taken, rel=0.005)
-    heights = np.abs(assemble([soft]).points[:, 2])
+def test_a_fillet_takes_an_arc_off_each_rim_and_leaves_no_crease_there():
+    soft, turns = slab(1, 1, 1, fillet=0.1), np.radians(np.arange(0, 91, 18))
+    sides, heights = 1 - 0.2 * (1 - np.sin(turns)), 0.1 * (1 - np.cos(turns))
+    low, high = sides[:-1], sides[1:]
+    rim = float((np.diff(heights) / 3 * (low**2 + high**2 + low * high)).sum())
+    assert volume(soft) == pytest.approx(0.8 + 2 * rim, rel=1e-4)
     solid = assemble([soft])
-    level = np.abs(heights[solid.edges[:, 0]] - heights[solid.edges[:, 1]]) < 1e-6
+    ends = solid.points[solid.edges]
+    level = np.abs(ends[:, 0, 2] - ends[:, 1, 2]) < 1e-6
     assert not (solid.sharp & level).any()
     assert assemble([slab(1, 1, 1, bevel=0.1)]).sharp.sum() >= 16
 
 
-def test_a_thread_climbs_by_its_pitch_a_turn_and_stays_within_its_depth():
-    ridge = thread(1.0, 0.1, 0.2, 1.0)
+def test_a_fillet_is_no_larger_than_a_slab_has_room_for():
+    flat = slab(1, 1, 0.1, fillet=5)
+    assert flat.vertices[:, 2].min() == 0
+    assert flat.vertices[:, 2].max() == pytest.approx(0.1)
+    assert 0.08 < volume(flat) < 0.1
+
+
+def test_a_thread_climbs_right_handed_by_its_pitch_a_turn_and_stays_within_its_depth():
+    radius, depth, pitch, height = 1.0, 0.1, 0.2, 2.1
+    ridge = thread(radius, depth, pitch, height)
     out = np.hypot(ridge.vertices[:, 0], ridge.vertices[:, 1])
     assert out.max() == pytest.approx(1.1)
-    assert out.min() < 1.0
+    assert out.min() < radius
     assert ridge.vertices[:, 2].min() == pytest.approx(0.0)
-    assert ridge.vertices[:, 2].max() == pytest.approx(1.0)
-    above = ridge.vertices[(out > 1.09) & (np.abs(ridge.vertices[:, 1]) < 0.05) & (ridge.vertices[:, 0] > 0)]
-    levels = np.unique(np.round(above[:, 2], 2))
-    assert np.diff(levels).max() < 0.2
-    assert len(assemble([turn([(1, 0), (1, 1)]), ridge]).edges) > 100
+    assert ridge.vertices[:, 2].max() == pytest.approx(height)
+    way = ridge.vertices[:-2].reshape(-1, 4, 3).mean(axis=1)  # the last two close its ends
+    angles = np.unwrap(np.arctan2(way[:, 1], way[:, 0]))
+    assert np.allclose(np.diff(way[:, 2]) / np.diff(angles), pitch / (2 * np.pi))
+    corners = ridge.vertices[ridge.faces]
+    signed = float(np.einsum("fi,fi->f", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum() / 6)
+    section, turns = (0.5 + 0.18) / 2 * pitch * 1.3 * depth, (height - pitch / 2) / pitch
+    assert signed == pytest.approx(section * 2 * np.pi * radius * turns, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("module", "family", "axis"), [(vessels, "bottle", 2), (goods, "package", 2), (fittings, "fitting", 1)]
+)
+def test_a_thread_lies_on_what_it_is_cut_into_and_under_its_cap(module, family, axis, monkeypatch):
+    monkeypatch.setattr(module, "thread", lambda *sizes: replace(thread(*sizes), piece="ridge"))
+
+    def span(part):
+        return part.vertices[:, axis].min(), part.vertices[:, axis].max()
+
+    found = 0
+    for number in range(120):
+        parts = FAMILIES.get(family)(Draws("threads", number))
+        for neck, ridge in pairwise(parts):
+            if ridge.piece != "ridge":
+                continue
+            found += 1
+            low, high = span(ridge)
+            assert span(neck)[0] < low
+            assert high < span(neck)[1] + 1e-9
+            for cap in [part for part in parts if part.piece == "cap"][:1]:
+                assert span(cap)[0] < low + 1e-9
+                assert high < span(cap)[1]
+                assert width(ridge) < width(cap)
+    assert found > 5
+
+
+def width(part):
+    """Across the axis of a part turned about z."""
+    return float(np.ptp(part.vertices[:, 0]))
+
+
+def test_a_nut_is_on_the_far_half_of_its_rod_so_that_it_is_exploded_off_its_end():
+    studs = [parts for parts in (fittings.fitting(Draws("nuts", n)) for n in range(120)) if pieces_of(parts).get("nut")]
+    assert len(studs) > 3
+    for parts in studs:
+        pieces = pieces_of(parts)
+        middles = {
+            name: np.concatenate([one.vertices for one in pieces[name]])[:, 1] for name in ("plate", "body", "nut")
+        }
+        middles = {name: float(y.min() + y.max()) / 2 for name, y in middles.items()}
+        assert middles["nut"] < middles["body"] < middles["plate"]
+        assert not can_open(pieces["nut"])
 
 
 def test_the_face_of_a_plate_with_holes_has_the_area_that_is_left():

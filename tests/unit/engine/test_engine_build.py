@@ -88,3 +88,18 @@ def test_an_operation_without_a_deterministic_kernel_names_the_setting(tmp_path,
     monkeypatch.setattr(TrainStep, "__call__", refuse)
     with pytest.raises(EnvironmentFault, match=r"DETERMINISTIC is True: histc_cuda does not.*set it to False"):
         trainer.train()
+
+
+def test_a_worker_s_death_told_between_two_batches_is_a_plain_fault(tmp_path, monkeypatch):
+    """torch raises it wherever the main thread happens to be."""
+    trainer = DefaultTrainer(load_config(TINY, ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run")]))
+    trainer.resume_or_load(resume=False)
+
+    def die(step, batch):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(TrainStep, "__call__", die)
+    with pytest.raises(
+        EnvironmentFault, match=r"died \(DataLoader worker \(pid 7\) .*\); lower DATALOADER\.NUM_WORKERS"
+    ):
+        trainer.train()

@@ -5,7 +5,7 @@ from torch import nn
 from fastreid.engine.extraction.journal import Journals
 from fastreid.engine.inference import extract
 from fastreid.structures import Batch, Drawing
-from fastreid.utils.errors import NumbersError
+from fastreid.utils.errors import EnvironmentFault, NumbersError
 
 ROWS, BATCH = 10, 4
 LIST = [Drawing(__file__, f"{row}.png", "1") for row in range(ROWS)]
@@ -163,6 +163,23 @@ def test_features_that_overflow_in_float16_are_told_with_a_way_out(journals, mon
     cfg = get_cfg()
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "TEST.IMS_PER_BATCH", BATCH])
     with pytest.raises(NumbersError, match=r"are NaN, Inf or zero: .*; .*TEST\.NETWORK_PRECISION bfloat16"):
+        build.embed(cfg, network, LIST, journals=journals if kept else None)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_worker_s_death_while_the_network_works_is_a_plain_fault(journals, monkeypatch, kept):
+    from fastreid.config import get_cfg
+    from fastreid.engine.extraction import build
+
+    def die(images):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(build, "build_test_loader", lambda cfg, listed, *, done=(), **_: batches(done))
+    network = Network()
+    network.forward = die
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "TEST.IMS_PER_BATCH", BATCH])
+    with pytest.raises(EnvironmentFault, match=r"died \(DataLoader worker \(pid 7\) .*Killed\.\); lower DATALOADER"):
         build.embed(cfg, network, LIST, journals=journals if kept else None)
 
 
