@@ -5,7 +5,6 @@ one thread of computation, so no thread pool of the parent is used; a worker tou
 never CUDA; and it starts in a second without importing anything again. Elsewhere the platform's own way is taken.
 """
 
-import contextlib
 import multiprocessing
 import signal
 import sys
@@ -23,7 +22,7 @@ from torch.utils.data import DataLoader
 from fastreid.data.bad_drawings import LEFT_OUT, BadDrawings
 from fastreid.data.datasets.base import class_numbers
 from fastreid.data.image import read_drawing
-from fastreid.data.loading_processes import end_at_once, leave_signals_to_main
+from fastreid.data.loading_processes import death_of_worker, end_at_once, leave_signals_to_main
 from fastreid.data.messages import one_line
 from fastreid.data.samplers.stream import InferenceSampler
 from fastreid.data.samples import DrawingDataset, Item, Levels, Read, Transform, collate
@@ -223,29 +222,6 @@ def _train_items(sampler: Sampler, start: int, batch_size: int, share: slice) ->
         yield list(zip(draws, rows))[share]
 
 
-@contextlib.contextmanager
-def deaths_told(loader: TrainLoader | None = None) -> Iterator[None]:
-    """Inside, a worker that dies is a plain fault, wherever the main thread happens to be when torch tells of it.
-
-    Args:
-        loader: whose workers they are, if they can be no others: its awaited drawings are told too.
-
-    Raises:
-        EnvironmentFault: a worker died.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if str(error).startswith("DataLoader worker"):
-            raise loader.fault(str(error)) if loader else _death(str(error))
-        raise
-
-
-def _death(reason: str, awaited: str = "") -> EnvironmentFault:
-    mend = "lower DATALOADER.NUM_WORKERS, or give more memory, also in /dev/shm, where finished batches wait"
-    return EnvironmentFault(f"a loading process died ({' '.join(reason.split())}){awaited}; {mend}")
-
-
 class _Feed:
     """Batches of items in, batches of drawings out; starts its workers at the first one and turns faults into ours."""
 
@@ -317,7 +293,7 @@ class _Feed:
                 "look at the disk, or raise DATALOADER.TIMEOUT_S",
             )
             return EnvironmentFault(f"{what}{awaited}; {mend}")
-        return _death(reason, awaited)
+        return death_of_worker(reason, awaited)
 
 
 class _Remembered:

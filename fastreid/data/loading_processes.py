@@ -1,12 +1,15 @@
-"""How a loading process begins, what it does about signals, and how one that hangs is ended."""
+"""How a loading process begins, what it does about signals, how one that hangs is ended, and what is told of a death."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
+
+from fastreid.utils.errors import EnvironmentFault
 
 _PATIENCE_S = 5  # for all together: a process that waits for a dead disk cannot even be killed
 
@@ -48,3 +51,28 @@ def end_at_once(processes: Sequence[BaseProcess]) -> None:
     finally:
         if before is not None:
             signal.signal(signal.SIGCHLD, before)
+
+
+def death_of_worker(reason: str, awaited: str = "") -> EnvironmentFault:
+    """What is told of a loading process that died: torch's reason, and what was awaited of it, if that is known."""
+    mend = "lower DATALOADER.NUM_WORKERS, or give more memory, also in /dev/shm, where finished batches wait"
+    return EnvironmentFault(f"a loading process died ({' '.join(reason.split())}){awaited}; {mend}")
+
+
+@contextlib.contextmanager
+def deaths_told(tell: Callable[[str], EnvironmentFault] = death_of_worker) -> Iterator[None]:
+    """Inside, a loading process that dies is a plain fault, wherever the main thread happens to be when torch tells of it.
+
+    Args:
+        tell: gives the fault for torch's reason; that of a loader where the process can be no other's, since it knows
+            which drawings were awaited.
+
+    Raises:
+        EnvironmentFault: a loading process died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error).startswith("DataLoader worker"):
+            raise tell(str(error))
+        raise

@@ -10,7 +10,8 @@ from torch import nn
 from fastreid.config import CfgNode, get_cfg
 from fastreid.data.build import build_datasets, build_train_loader
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.data.loading import TrainLoader, deaths_told
+from fastreid.data.loading import TrainLoader
+from fastreid.data.loading_processes import deaths_told
 from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.arithmetic import kind_for_features
@@ -118,7 +119,7 @@ class DefaultTrainer:
         if comm.is_main():  # now that nothing can be refused any more
             write_config(self.cfg)
         try:
-            with deaths_told(self.loader):
+            with deaths_told(self.loader.fault):
                 loop.run()
         except BadStep as bad:
             names = [self.drawings[row].name for row in bad.batch.rows.tolist()]

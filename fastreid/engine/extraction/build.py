@@ -15,7 +15,7 @@ from fastreid import __version__
 from fastreid.config import CfgNode
 from fastreid.data.bad_drawings import BadDrawings
 from fastreid.data.build import build_datasets, build_test_datasets, build_test_loader
-from fastreid.data.loading import deaths_told
+from fastreid.data.loading_processes import deaths_told
 from fastreid.data.pages.build import fill_if_cached
 from fastreid.engine.arithmetic import kind_for_features, telling_of_overflow, warn_if_slow
 from fastreid.engine.compiling import Calls
