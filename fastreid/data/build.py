@@ -89,8 +89,8 @@ def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, Retriev
     """
     names = set_names(cfg, "NAMES")
     sets = {name: build_dataset(cfg, name) for name in names}
+    tests = build_test_datasets(cfg)  # first, since what is generated to train on may take minutes to draw
     train = joined(sets, with_tests=cfg.DATASETS.COMBINEALL)
-    tests = build_test_datasets(cfg)
     for name, data in tests.items():
         both = overlap(train, data)
         told = f"{len(both)} drawings stand in training and in the test set {name}: {', '.join(both[:20])}"

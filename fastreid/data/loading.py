@@ -288,11 +288,8 @@ class _Feed:
         names = ", ".join(one_line(self.dataset.drawings[row].name) for row in rows[:NUM_DRAWINGS_TOLD])
         awaited = f"; awaited were {len(rows)} drawings, the first {names}" if rows else ""
         if "timed out" in reason:
-            what, mend = (
-                f"no batch came for {self.workers.timeout_s} s",
-                "look at the disk, or raise DATALOADER.TIMEOUT_S",
-            )
-            return EnvironmentFault(f"{what}{awaited}; {mend}")
+            what = f"no batch came for {self.workers.timeout_s} s"
+            return EnvironmentFault(f"{what}{awaited}; look at the disk, or raise DATALOADER.TIMEOUT_S")
         return death_of_worker(reason, awaited)
 
 

@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from fastreid.config.ranges import RULES
 from fastreid.data.generated import contact_sheet, draw_patent, make_patent, num_drawings, png_bytes
 from fastreid.data.generated.draws import Draws
 from fastreid.data.generated.glyphs import FORMS, Face, label_strokes
 from fastreid.data.generated.lines import INNER, SOLID, Lines
 from fastreid.data.generated.outlines import circle
-from fastreid.data.generated.sheet import Shown, Style, draw_sheet
+from fastreid.data.generated.sheet import LARGEST_PX, SMALLEST_PX, Shown, Style, draw_sheet
 from fastreid.utils.errors import InputError
 
 SQUARE = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], dtype=float)
@@ -193,3 +194,8 @@ def test_numbers_of_drawings_out_of_range_are_refused(fewest):
 def test_a_drawing_beyond_the_last_is_refused():
     with pytest.raises(InputError, match="0 to 15, not 16"):
         make_patent(0, 3).draw(16, size_px=96)
+
+
+def test_the_config_takes_the_sizes_that_can_be_drawn():
+    rule = RULES["DATASETS.GENERATED.SIZE_PX"]
+    assert (rule.least, rule.most) == (SMALLEST_PX, LARGEST_PX)

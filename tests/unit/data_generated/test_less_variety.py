@@ -106,3 +106,11 @@ def test_the_config_takes_the_words_in_any_order(tmp_path):
                          "DATALOADER.NUM_WORKERS", 0, "DATASETS.GENERATED.WITHOUT", ["styles", "shading"]])  # fmt: skip
     train, _ = build_datasets(cfg)
     assert train[0].path.endswith("shading+styles")
+
+
+def test_a_test_that_is_not_there_is_told_before_anything_is_drawn(tmp_path):
+    cfg = get_cfg()
+    cfg.merge_from_list(["DATASETS.NAMES", "Generated", "DATASETS.TESTS", "Patent", "DATASETS.ROOT", str(tmp_path)])
+    with pytest.raises(InputError, match="no list can be read here"):
+        build_datasets(cfg)
+    assert not list(tmp_path.iterdir())
