@@ -89,7 +89,7 @@ def test_a_path_may_be_absolute(shelf):
 def test_the_root_is_the_configs_then_the_environments_then_datasets(monkeypatch):
     def looked_in(*options):
         with pytest.raises(InputError) as refusal:
-            build_datasets(config("DATASETS.NAMES", "Patent", *options))
+            build_datasets(config("DATASETS.NAMES", "Patent", "DATASETS.TESTS", "Patent", *options))
         return str(refusal.value).split("/train_data")[0]
 
     assert looked_in() == "datasets"
