@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 AUDIT := .venv/audit
 READY := .venv/.ready
-RANKER := $(wildcard fastreid/evaluation/rank_cy.pyx)
+RANKER := $(wildcard fastreid/evaluation/scoring/rank_cy.pyx)
 
 .PHONY: setup demo test faults check fix bench fuzz audit
 

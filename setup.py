@@ -12,7 +12,9 @@ VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "fastreid/__init__.py").re
 
 def extensions() -> list:
     """The ranker as an optional extension: whatever keeps it from being built is a warning, not a failure."""
-    ranker = Extension("fastreid.evaluation.rank_cy", ["fastreid/evaluation/rank_cy.pyx"], optional=True)
+    ranker = Extension(
+        "fastreid.evaluation.scoring.rank_cy", ["fastreid/evaluation/scoring/rank_cy.pyx"], optional=True
+    )
     try:
         from Cython.Build import cythonize
 
@@ -32,7 +34,7 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["fastreid", "fastreid.*"]), "fastreid_tools"],
     package_dir={"fastreid_tools": "tools"},
-    package_data={"fastreid.evaluation": ["*.pyx"]},
+    package_data={"fastreid.evaluation.scoring": ["*.pyx"]},
     ext_modules=extensions(),
     install_requires=[
         "torch>=2.10",

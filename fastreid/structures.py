@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastreid.utils.errors import InputError, NumbersError
-from fastreid.utils.mapped import MappedRows
+from fastreid.utils.mapped_rows import MappedRows
 
 DRAWN = "generated:"  # how the path of a drawing without a file begins
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from fastreid.engine.ablation.build import Ablation, attempt
-from fastreid.engine.ablation.rows import read_rows
-from fastreid.engine.command import start
-from fastreid.evaluation.comparison import comparison_table
+from fastreid.cli.launcher import start
+from fastreid.evaluation.scoring.comparison import comparison_table
+from fastreid.experiments.ablation import Ablation, attempt
+from fastreid.experiments.variants import read_rows
 from fastreid.utils import comm
+from fastreid.utils.cli import TellableFault, run_tool
 from fastreid.utils.errors import InputError
-from fastreid.utils.exits import TellableFault, run_tool
 from fastreid.utils.files import write_text
 from fastreid.utils.logger import get_logger
 

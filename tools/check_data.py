@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid.data.generated import png_bytes
-from fastreid.data.survey.build import survey
+from fastreid.data.audit.audit import survey
 from fastreid.engine.setup import config_parser, load_config
+from fastreid.synthetic import png_bytes
+from fastreid.utils.cli import run_tool
 from fastreid.utils.errors import InputError
-from fastreid.utils.exits import run_tool
 from fastreid.utils.files import atomic_write, check_writable, write_text
 from fastreid.utils.logger import setup_logger
 

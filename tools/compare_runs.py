@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from fastreid.engine.watching.build import build_runs
-from fastreid.engine.watching.curves import draw_curves
-from fastreid.engine.watching.runs import RunRecord, different_settings, outcomes, told_metrics
+from fastreid.engine.monitors import build_runs
+from fastreid.experiments.comparison import RunRecord, different_settings, outcomes, told_metrics
+from fastreid.experiments.curves import draw_curves
+from fastreid.utils.cli import CommandParser, run_tool
 from fastreid.utils.errors import InputError, suggest
-from fastreid.utils.exits import CommandParser, run_tool
 from fastreid.utils.files import atomic_write, check_writable
 
 

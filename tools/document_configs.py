@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastreid.config.document import document
-from fastreid.utils.exits import CommandParser, run_tool
+from fastreid.utils.cli import CommandParser, run_tool
 from fastreid.utils.files import write_text
 
 

@@ -6,12 +6,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from fastreid.cli.launcher import start
 from fastreid.engine import default_setup
-from fastreid.engine.command import start
-from fastreid.engine.extraction.build import SPLITS, SavedSet, extract_sets
+from fastreid.engine.features import SPLITS, SavedSet, extract_sets
 from fastreid.engine.setup import load_config
 from fastreid.utils import comm
-from fastreid.utils.exits import run_tool
+from fastreid.utils.cli import run_tool
 
 
 def run(args: argparse.Namespace) -> None:

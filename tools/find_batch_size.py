@@ -5,10 +5,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from fastreid.engine.build import batch_size_trials
 from fastreid.engine.setup import config_parser, load_config
-from fastreid.engine.stepping.build import batch_size_trials
+from fastreid.utils.cli import run_tool
 from fastreid.utils.errors import InputError
-from fastreid.utils.exits import run_tool
 from fastreid.utils.logger import setup_logger
 
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid.data.generated import VARIETY, Collection, contact_sheet, draw_patent, png_bytes, write_patents
-from fastreid.utils.exits import CommandParser, run_tool
+from fastreid.synthetic import VARIETY, Collection, contact_sheet, draw_patent, png_bytes, write_patents
+from fastreid.utils.cli import CommandParser, run_tool
 from fastreid.utils.files import atomic_write
 
 SHEET_PATENTS, SHEET_DRAWINGS, CELL_PX = 12, 8, 160

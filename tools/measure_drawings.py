@@ -11,14 +11,14 @@ from PIL import Image, ImageDraw, ImageFont
 from tabulate import tabulate
 
 from fastreid.data.datasets.deeppatent import Patent
-from fastreid.data.generated import png_bytes
-from fastreid.data.image import read_drawing
-from fastreid.data.measures import MEASURES, drawings_per_patent, measure_page
+from fastreid.data.io.image import read_drawing
 from fastreid.evaluation import score_features
-from fastreid.evaluation.hog import hog_features
-from fastreid.evaluation.truth import Truth
+from fastreid.evaluation.scoring.ground_truth import Truth
+from fastreid.experiments.drawing_statistics import MEASURES, drawings_per_patent, measure_page
+from fastreid.experiments.hog import hog_features
+from fastreid.synthetic import png_bytes
+from fastreid.utils.cli import CommandParser, run_tool
 from fastreid.utils.errors import InputError
-from fastreid.utils.exits import CommandParser, run_tool
 from fastreid.utils.files import atomic_write
 
 LONGEST_PX = 320  # pages are measured at this size, or their own where that is smaller

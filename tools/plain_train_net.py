@@ -14,19 +14,19 @@ from pathlib import Path
 
 import torch
 
+from fastreid.cli.launcher import start
 from fastreid.data.build import build_datasets, build_train_loader
-from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
+from fastreid.data.io.build import build_bad_drawings, fill_if_cached
 from fastreid.engine import default_setup
-from fastreid.engine.build import num_classes_of, start_from
-from fastreid.engine.command import start
+from fastreid.engine.evaluate import build_testers
 from fastreid.engine.setup import device_of, load_config, placed, write_config
-from fastreid.engine.testing.build import build_testers
+from fastreid.engine.trainer import num_classes_of, start_from
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.utils import comm
-from fastreid.utils.checked import checked_write
+from fastreid.utils.checksums import checked_write
+from fastreid.utils.cli import run_tool
 from fastreid.utils.errors import InputError
-from fastreid.utils.exits import run_tool
 from fastreid.utils.files import write_text
 from fastreid.utils.logger import get_logger
 

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from fastreid.data.build import build_datasets, build_test_datasets
-from fastreid.data.pages.build import build_cache, fill_cache
+from fastreid.data.io.build import build_cache, fill_cache
 from fastreid.engine.setup import config_parser, load_config
-from fastreid.utils.exits import run_tool
+from fastreid.utils.cli import run_tool
 
 
 def main(argv: Sequence[str] | None = None) -> int:

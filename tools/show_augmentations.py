@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fastreid.config import CfgNode, get_cfg
-from fastreid.data.generated import draw_patent, png_bytes
-from fastreid.data.image import read_image
+from fastreid.data.io.image import read_image
 from fastreid.data.transforms.build import BATCH_STEPS, PAGE_STEPS, build_train_transforms
 from fastreid.structures import Drawing
+from fastreid.synthetic import draw_patent, png_bytes
+from fastreid.utils.cli import CommandParser, run_tool
 from fastreid.utils.errors import InputError
-from fastreid.utils.exits import CommandParser, run_tool
 from fastreid.utils.files import atomic_write
 from fastreid.utils.seeding import keyed_torch
 

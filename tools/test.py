@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastreid.cli.launcher import start
 from fastreid.engine import default_setup
-from fastreid.engine.command import start
-from fastreid.engine.ranking.build import run_saved_test
+from fastreid.engine.evaluate import run_test
+from fastreid.engine.evaluate_saved import run_saved_test
 from fastreid.engine.setup import load_config
-from fastreid.engine.testing.build import run_test
 from fastreid.utils import comm
+from fastreid.utils.cli import run_tool
 from fastreid.utils.errors import EnvironmentFault, InputError
-from fastreid.utils.exits import run_tool
 from fastreid.utils.files import atomic_write
 
 

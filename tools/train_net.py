@@ -5,11 +5,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from fastreid.cli.launcher import start
 from fastreid.engine import DefaultTrainer, default_setup
-from fastreid.engine.command import start
+from fastreid.engine.evaluate import run_test
 from fastreid.engine.setup import load_config
-from fastreid.engine.testing.build import run_test
-from fastreid.utils.exits import run_tool
+from fastreid.utils.cli import run_tool
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,16 +6,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fastreid.cli.launcher import start
 from fastreid.config.values import is_text
 from fastreid.engine import default_setup
-from fastreid.engine.command import start
-from fastreid.engine.ranking.build import tune_saved
-from fastreid.engine.ranking.tuned import tuned_config, write_trials
+from fastreid.engine.evaluate_saved import tune_saved
 from fastreid.engine.setup import load_config
-from fastreid.evaluation.tuning import SIDES, STEPS, Grid, Trial
+from fastreid.evaluation.postprocess.tuning import SIDES, STEPS, Grid, Trial
+from fastreid.experiments.tuning import tuned_config, write_trials
 from fastreid.utils import comm
+from fastreid.utils.cli import run_tool
 from fastreid.utils.errors import InputError
-from fastreid.utils.exits import run_tool
 from fastreid.utils.files import check_writable, write_text
 from fastreid.utils.logger import get_logger
 

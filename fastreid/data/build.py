@@ -9,22 +9,22 @@ import numpy as np
 import torch
 
 from fastreid.config import CfgNode
-from fastreid.data.bad_drawings import NEEDS_ALL, BadDrawings
 from fastreid.data.datasets.base import Dataset, RetrievalData, class_numbers
+from fastreid.data.datasets.combined import joined, overlap
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
-from fastreid.data.datasets.drawn import GeneratedStream
 from fastreid.data.datasets.folder import Folder, Lists
 from fastreid.data.datasets.generated import Generated
-from fastreid.data.datasets.joined import joined, overlap
-from fastreid.data.generated import Collection
-from fastreid.data.loading import CPU, Sampler, TestLoader, TrainLoader, Workers
-from fastreid.data.pages.build import build_bad_drawings, build_reader, data_root
+from fastreid.data.datasets.generated_stream import GeneratedStream
+from fastreid.data.io.build import build_bad_drawings, build_reader, data_root
+from fastreid.data.loading.loader import CPU, Sampler, TestLoader, TrainLoader, Workers
+from fastreid.data.loading.unreadable import NEEDS_ALL, BadDrawings
 from fastreid.data.samplers.complete import CompleteIdentitySampler
 from fastreid.data.samplers.coverage import measure
 from fastreid.data.samplers.identity import BalancedIdentitySampler, IdentitySampler, NaiveIdentitySampler
-from fastreid.data.samplers.stream import ImbalancedDatasetSampler, TrainingSampler
+from fastreid.data.samplers.instance import ImbalancedDatasetSampler, TrainingSampler
 from fastreid.data.transforms.build import build_test_transforms, build_train_transforms
 from fastreid.structures import Drawing
+from fastreid.synthetic import Collection
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
 from fastreid.utils.registry import Registry

@@ -1,300 +1,131 @@
-"""The room where the siblings meet: from a config to a run that trains and resumes."""
+"""From a config to the step of a run: how it accumulates, clips, averages and calls the network."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
-from pathlib import Path
+from collections.abc import Iterator
 
-import torch
+import numpy as np
 from torch import nn
 
-from fastreid.config import CfgNode, get_cfg
-from fastreid.data.build import build_datasets, build_train_loader
-from fastreid.data.datasets.base import RetrievalData
-from fastreid.data.loading import TrainLoader
-from fastreid.data.loading_processes import deaths_told
-from fastreid.data.pages.build import build_bad_drawings, fill_if_cached
-from fastreid.data.transforms.build import build_test_transforms
-from fastreid.engine.arithmetic import kind_for_features
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.evaluating import Evaluate, PreciseBatchNorm
-from fastreid.engine.extraction.build import CLASSIFIER
-from fastreid.engine.hooks import (
-    CheckWeightsMove,
-    DrawClasses,
-    FreezeLayers,
-    SaveCheckpoints,
-    SetLearningRate,
-    ShowInputs,
-    StopOnSignal,
-    WriteMetrics,
-    write_bad_step,
-)
-from fastreid.engine.look_alikes import RenewLookAlikes
-from fastreid.engine.selection import BestModels, EarlyStop, set_aside
-from fastreid.engine.setup import device_of, placed, write_config
-from fastreid.engine.step import BadStep
-from fastreid.engine.stepping.build import build_step, check_parts
-from fastreid.engine.tester import input_sheet
-from fastreid.engine.testing.build import build_testers, lists_of
-from fastreid.engine.train_loop import Hook, TrainLoop
-from fastreid.engine.watching.build import build_watch, build_writers, check_tracker
-from fastreid.evaluation.metrics import check_score
+from fastreid.config import CfgNode
+from fastreid.data.build import build_datasets
+from fastreid.data.transforms.build import build_train_transforms
+from fastreid.engine.precision import kind_for_training
+from fastreid.engine.setup import device_of, placed
+from fastreid.engine.train_step import Clip, TrainStep
+from fastreid.engine.weight_average import WeightAverage
+from fastreid.experiments.batch_size import Trial, doubled, find_batch_size, free_memory_mb, measure_step
 from fastreid.modeling import build_model
-from fastreid.modeling.build import load_start_weights
+from fastreid.modeling.build import build_losses
 from fastreid.modeling.heads import EmbeddingHead
-from fastreid.modeling.weights import load_state, model_state, read_weights
-from fastreid.solver.build import build_schedule
-from fastreid.structures import Batch, Drawing
+from fastreid.solver.build import build_optimizer
+from fastreid.structures import Drawing
 from fastreid.utils import comm
-from fastreid.utils.errors import EnvironmentFault, InputError
-from fastreid.utils.exits import one_line
-from fastreid.utils.logger import RESULT, get_logger
+from fastreid.utils.errors import InputError
+
+BLANK_PAGE_PX = (2200, 1700)  # height and width of a page as patent offices scan them
 
 
-class DefaultTrainer:
-    """A training run as a config describes it.
-
-    Args:
-        cfg: frozen settings.
-        data: what `build_datasets` gives for them, where it was built before; None builds it.
+def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> TrainStep:
+    """The step that trains a network, which is on its device already, by SOLVER's settings.
 
     Raises:
-        FastreidError: anything that can be known to be wrong before the first step.
+        InputError: settings that do not go together.
     """
-
-    def __init__(self, cfg: CfgNode, *, data: tuple[Sequence[Drawing], Mapping[str, RetrievalData]] | None = None):
-        self.cfg = cfg
-        self.device = device_of(cfg)
-        self.progress = Progress()
-        _check_look_alikes(cfg)
-        _check_stop(cfg)
-        check_parts(cfg)
-        check_tracker(cfg)
-        self.bad = build_bad_drawings(cfg)
-        _check_features(cfg, self.device)
-        self.drawings, tests = data or build_datasets(cfg)
-        _check_selection(cfg, next(iter(tests.values())))
-        self.loader = self._loader_from(0)
-        self.testers = build_testers(cfg, tests, training=self.drawings, bad=self.bad)
-        self.model = placed(cfg, build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)))
-        self.schedule = build_schedule(cfg, self.loader.iters_per_epoch)
-        self.frozen = FreezeLayers(cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
-        self.frozen.check(self.model)
-        self.step = build_step(cfg, self.model, iters_per_epoch=self.loader.iters_per_epoch)
-        self.checkpointer = Checkpointer(
-            cfg.OUTPUT_DIR,
-            self.step,
-            iters_per_epoch=self.loader.iters_per_epoch,
-            config=cfg.dump(),
-            defaults=get_cfg().dump(),
-        )
-        get_logger().info(
-            f"{len(self.drawings)} drawings of {self.loader.num_classes} patents, "
-            f"{self.loader.iters_per_epoch} steps an epoch, {cfg.SOLVER.MAX_EPOCH} epochs; "
-            f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M weights"
-        )
-
-    def resume_or_load(self, resume: bool = False) -> None:
-        """Go on from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS, or from ImageNet weights."""
-        reached = self.checkpointer.resume() if resume else None
-        if reached is not None:
-            self.progress = reached
-            return
-        if resume:
-            get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR} yet; training from the beginning")
-        start_from(self.cfg, self.model)
-        if comm.is_main():
-            self.checkpointer.set_aside()
-            set_aside(self.cfg.OUTPUT_DIR)
-
-    def train(self) -> dict[str, float]:
-        """Train to the end; returns the best score by the name of TEST.SELECT_BY."""
-        finished = self._finished()
-        if finished:
-            get_logger().log(RESULT, f"the run is finished: {finished}")
-            return {self.cfg.TEST.SELECT_BY: self.progress.best}
-        self.progress.ended = False
-        fill_if_cached(self.cfg, *lists_of(self.testers), training=self.drawings, bad=self.bad)
-        loop = self._loop()
-        if comm.is_main():  # now that nothing can be refused any more
-            write_config(self.cfg)
-        try:
-            with deaths_told(self.loader.fault):
-                loop.run()
-        except BadStep as bad:
-            names = [self.drawings[row].name for row in bad.batch.rows.tolist()]
-            everyone = comm.gather((names, bad.values))  # all come here at the same step, one for the fault of another
-            record = write_bad_step(self.cfg.OUTPUT_DIR, loop.iteration, everyone)
-            raise BadStep(f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values)
-        except RuntimeError as error:
-            if self.cfg.DETERMINISTIC and "deterministic" in str(error):
-                raise EnvironmentFault(f"DETERMINISTIC is True: {one_line(error)[:200]}; set it to False")
-            raise
-        finally:
-            self.loader.close()
-        get_logger().log(
-            RESULT,
-            f"done: best {self.cfg.TEST.SELECT_BY} {self.progress.best:.2f} after epoch {self.progress.best_epoch + 1}, "
-            f"in {Path(self.cfg.OUTPUT_DIR) / 'model_best.pth'}",
-        )
-        return {self.cfg.TEST.SELECT_BY: self.progress.best}
-
-    def _finished(self) -> str:
-        """Why there is nothing left to do; "" where there is. Asked before a log is opened, or it would stay open."""
-        epochs, max_epochs = self.progress.iteration // self.loader.iters_per_epoch, self.cfg.SOLVER.MAX_EPOCH
-        if epochs >= max_epochs:
-            return f"all {max_epochs} epochs are done"
-        if self.progress.ended and self.progress.num_worse >= self.cfg.SOLVER.STOP_AFTER > 0:
-            return f"SOLVER.STOP_AFTER ended it after {epochs} epochs"
-        return ""
-
-    def _loop(self) -> TrainLoop:
-        if self.progress.iteration:
-            self._load_from(self.progress.iteration)
-        return TrainLoop(
-            self.step,
-            self._batches(),
-            hooks=self._hooks(),
-            iters_per_epoch=self.loader.iters_per_epoch,
-            max_epochs=self.cfg.SOLVER.MAX_EPOCH,
-            iteration=self.progress.iteration,
-        )
-
-    def _hooks(self) -> list[Hook]:
-        cfg, progress, checkpoints = self.cfg, self.progress, self.cfg.SOLVER.CHECKPOINT_PERIOD
-        best = BestModels(self.checkpointer, progress, num=cfg.SOLVER.KEEP_BEST, period=checkpoints)
-        where = {"iteration": progress.iteration, "iters_per_epoch": self.loader.iters_per_epoch}
-        writers = build_writers(cfg, **where) if comm.is_main() else []
-        metrics = WriteMetrics(writers, progress, period=cfg.SOLVER.LOG_PERIOD)
-        evaluate = Evaluate(
-            self.testers,
-            progress,
-            period=cfg.TEST.EVAL_PERIOD,
-            select_by=cfg.TEST.SELECT_BY,
-            checkpointer=self.checkpointer,
-            metrics=metrics,
-            num_points=cfg.TEST.PROJECTOR,
-            best=best if cfg.SOLVER.KEEP_BEST else None,
-        )
-        heads = self.model.get_submodule("heads")
-        draw, told_from = [], num_classes_of(cfg, self.loader.num_classes)
-        if isinstance(heads, EmbeddingHead):
-            draw = [DrawClasses(heads, cfg.SEED)]
-            told_from = heads.num_taking_part(cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE)
-        precise = [PreciseBatchNorm(self._measuring_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
-        precise = precise if cfg.TEST.PRECISE_BN.ENABLED else []
-        again = [*precise, evaluate] if precise else []
-        stop = EarlyStop(progress, patience=cfg.SOLVER.STOP_AFTER, period=cfg.TEST.EVAL_PERIOD, again=again)
-        renew = RenewLookAlikes(
-            progress,
-            period=cfg.TEST.EVAL_PERIOD,
-            num_patents=self.loader.num_classes,
-            num_drawings=len(self.drawings),
-            batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            memory_mb=cfg.TEST.MEMORY_MB,
-            load_from=self._load_from,
-        )
-        return [
-            SetLearningRate(self.schedule),
-            self.frozen,
-            *draw,
-            CheckWeightsMove(),
-            *build_watch(cfg, num_classes=told_from),
-            ShowInputs(metrics, input_sheet),
-            *precise,
-            evaluate,
-            *([stop] if cfg.SOLVER.STOP_AFTER else []),
-            *([renew] if cfg.DATALOADER.LOOK_ALIKES else []),
-            metrics,
-            *(writer for writer in writers if isinstance(writer, Hook)),
-            SaveCheckpoints(self.checkpointer, progress, period=checkpoints),
-            *([best] if cfg.SOLVER.KEEP_BEST else []),
-            StopOnSignal(self.checkpointer, progress),
-        ]
-
-    def _measuring_batches(self, num_batches: int) -> Iterator[Batch]:
-        loader = self._loader_from(self.cfg.SOLVER.MAX_EPOCH * self.loader.iters_per_epoch)
-        try:
-            yield from islice(loader, num_batches)
-        finally:
-            loader.close()
-
-    def _batches(self) -> Iterator[Batch]:
-        """From the loader that there is at each step."""
-        while True:
-            yield next(self.loader)
-
-    def _load_from(self, iteration: int) -> None:
-        self.loader.close()
-        self.loader = self._loader_from(iteration)
-
-    def _loader_from(self, iteration: int) -> TrainLoader:
-        return build_train_loader(
-            self.cfg,
-            self.drawings,
-            start_iteration=iteration,
-            rank=comm.rank(),
-            world_size=comm.world_size(),
-            neighbours={made: table.numpy() for made, table in self.progress.look_alikes.items()},
-            device=self.device,
-            bad=self.bad,
-        )
+    if cfg.MODEL.COMPILE and cfg.MODEL.BACKBONE.RECOMPUTE:
+        raise InputError("MODEL.COMPILE cannot take in MODEL.BACKBONE.RECOMPUTE; set one of them to False")
+    device = device_of(cfg)
+    return TrainStep(
+        model,
+        build_optimizer(cfg, model),
+        device=device,
+        dtype=kind_for_training(cfg.SOLVER.AMP.DTYPE, device) if cfg.SOLVER.AMP.ENABLED else None,
+        accumulate=cfg.SOLVER.ACCUMULATE,
+        clip=_clip(cfg),
+        average=_average(cfg, model, iters_per_epoch),
+        all_learn=any(term.sees == "logits" for term in build_losses(cfg)),
+        compiled=cfg.MODEL.COMPILE,
+    )
 
 
-def start_from(cfg: CfgNode, model: nn.Module) -> None:
-    """Fill a fresh network: MODEL.WEIGHTS, else ImageNet weights if MODEL.BACKBONE.PRETRAIN, else as it was drawn.
+def batch_size_trials(
+    cfg: CfgNode, *, most: int = 4096, num_steps: int = 3, memory_mb: float | None = None
+) -> Iterator[Trial]:
+    """Try batches of 2, 4, 8 ... patents of NUM_INSTANCE drawings, each time ACCUMULATE parts of that, until one does
+    not fit.
 
-    Only the classifier of MODEL.WEIGHTS may differ, since it belongs to the patents it was trained on.
+    Args:
+        cfg: settings; the training list tells how many patents the head has.
+        most: drawings a step at the most; never more than the list has.
+        num_steps: that are timed of each size, after one that warms up.
+        memory_mb: MiB a run may hold; nine tenths of what is free when None.
+
+    Raises:
+        InputError: the list or `most` has room for no size.
     """
-    if cfg.MODEL.WEIGHTS:
-        report = load_state(
-            model, model_state(read_weights(cfg.MODEL.WEIGHTS)), may_differ=(CLASSIFIER,), source=cfg.MODEL.WEIGHTS
-        )
-        get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
-    elif cfg.MODEL.BACKBONE.PRETRAIN:
-        for turn in range(comm.world_size()):  # process 0 downloads, the others then find the file
-            if turn == comm.rank():
-                get_logger().info(f"ImageNet weights: {load_start_weights(cfg, model)}")
-            comm.gather(None)
-
-
-def num_classes_of(cfg: CfgNode, num_patents: int) -> int:
-    """Classes of the head: one a training patent, or MODEL.HEADS.NUM_CLASSES where that is more."""
-    wanted = cfg.MODEL.HEADS.NUM_CLASSES
-    if 0 < wanted < num_patents:
+    drawings, _ = build_datasets(cfg)
+    num_patents = len({drawing.patent for drawing in drawings})
+    num_instance, device = cfg.DATALOADER.NUM_INSTANCE, device_of(cfg)
+    num_classes = cfg.MODEL.HEADS.NUM_CLASSES or num_patents
+    least = 2 * num_instance * cfg.SOLVER.ACCUMULATE
+    limits = {
+        "--most": most,
+        "the training list": len(drawings),
+        "whole groups of its patents": num_patents * num_instance,
+    }
+    limit, largest = min(limits.items(), key=lambda item: item[1])
+    if largest < least:
         raise InputError(
-            f"MODEL.HEADS.NUM_CLASSES is {wanted} and the training list has {num_patents} patents; set it to 0"
+            f"no size can be tried: the smallest is {least} drawings, two patents of DATALOADER.NUM_INSTANCE for each of "
+            f"SOLVER.ACCUMULATE parts, and the largest {largest} ({limit}); lower one of the two or raise that"
         )
-    return wanted or num_patents
+    model = placed(cfg, build_model(cfg, num_classes=num_classes))
+    heads = model.get_submodule("heads")
+    step = build_step(cfg, model, iters_per_epoch=1)
+    page = np.full(BLANK_PAGE_PX, 255, np.uint8)
+    blank = Drawing("", "a blank page", "")
+    image = build_train_transforms(cfg, donors=[blank], read=lambda _: page)(page)
+
+    def measure(size: int) -> tuple[float, float]:
+        return measure_step(
+            step,
+            size,
+            num_instance=num_instance,
+            num_classes=num_classes,
+            image_px=(image.shape[1], image.shape[2]),
+            num_steps=num_steps,
+            before_step=lambda number: heads.draw(cfg.SEED, number) if isinstance(heads, EmbeddingHead) else None,
+        )
+
+    sizes = doubled(least, largest)
+    budget_mb = 0.9 * free_memory_mb(device) if memory_mb is None else memory_mb
+    yield from find_batch_size(sizes, measure, budget_mb=budget_mb)
 
 
-def _check_selection(cfg: CfgNode, data: RetrievalData) -> None:
-    """Refuse, before the first step, a choice of the best model that no evaluation could make."""
-    check_score(cfg.TEST.SELECT_BY, top_k=cfg.TEST.TOP_K, roc=cfg.TEST.ROC.ENABLED)
-    if not {drawing.patent for drawing in data.queries} & {drawing.patent for drawing in data.gallery} - {""}:
+def check_parts(cfg: CfgNode) -> None:
+    """Refuse a batch of which SOLVER.ACCUMULATE makes parts too small for batch norm and pairs.
+
+    Raises:
+        InputError: a part has fewer than two drawings.
+    """
+    num = cfg.SOLVER.IMS_PER_BATCH // comm.world_size()
+    if num < 2 * cfg.SOLVER.ACCUMULATE:
         raise InputError(
-            f"{data.name}, the first of DATASETS.TESTS, has no query whose patent is in its database, so it cannot choose "
-            "the best model; put a set with known patents first"
+            f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE} and a device has {num} drawings a step; a part needs 2 at least"
         )
 
 
-def _check_look_alikes(cfg: CfgNode) -> None:
-    if cfg.DATALOADER.LOOK_ALIKES and not cfg.TEST.EVAL_PERIOD:
+def _average(cfg: CfgNode, model: nn.Module, iters_per_epoch: int) -> WeightAverage | None:
+    given = cfg.SOLVER.AVERAGE
+    if given.METHOD == "none":
+        return None
+    if given.START_EPOCH >= cfg.SOLVER.MAX_EPOCH:
         raise InputError(
-            f"DATALOADER.LOOK_ALIKES is {cfg.DATALOADER.LOOK_ALIKES} and TEST.EVAL_PERIOD 0: look-alikes are found after "
-            "evaluations; set EVAL_PERIOD to 1 or more, or LOOK_ALIKES to 0"
+            f"SOLVER.AVERAGE.START_EPOCH is {given.START_EPOCH} and MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}, so nothing would be "
+            "averaged; lower it"
         )
+    start = given.START_EPOCH * iters_per_epoch
+    return WeightAverage(model, method=given.METHOD, decay=given.DECAY, start=start, iters_per_epoch=iters_per_epoch)
 
 
-def _check_features(cfg: CfgNode, device: torch.device) -> None:
-    """Refuse what the first evaluation could not make features with."""
-    build_test_transforms(cfg)
-    kind_for_features(cfg.TEST.NETWORK_PRECISION, device)
-
-
-def _check_stop(cfg: CfgNode) -> None:
-    if cfg.SOLVER.STOP_AFTER and not cfg.TEST.EVAL_PERIOD:
-        raise InputError(
-            f"SOLVER.STOP_AFTER is {cfg.SOLVER.STOP_AFTER} evaluations and TEST.EVAL_PERIOD 0: there is one, at the end; "
-            "set EVAL_PERIOD to 1 or more, or STOP_AFTER to 0"
-        )
+def _clip(cfg: CfgNode) -> Clip | None:
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    return Clip(clip.CLIP_TYPE, clip.CLIP_VALUE, norm_type=clip.NORM_TYPE) if clip.ENABLED else None

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 
 from fastreid.config.reader import settings_of
-from fastreid.engine.resume_order import ResumeOrder
-from fastreid.engine.step import TrainStep
+from fastreid.engine.checkpoint_index import ResumeOrder
+from fastreid.engine.train_step import TrainStep
 from fastreid.modeling.weights import load_state, model_state, not_finite, read_weights, shown
 from fastreid.utils import comm
-from fastreid.utils.checked import checked_write, move_checked
+from fastreid.utils.checksums import checked_write, move_checked
+from fastreid.utils.cli import one_line
 from fastreid.utils.errors import InputError, NumbersError, StorageError, WeightsError
-from fastreid.utils.exits import one_line
 from fastreid.utils.logger import get_logger
 
 BEST = "model_best.pth"

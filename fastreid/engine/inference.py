@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from fastreid.engine.arithmetic import autocast
-from fastreid.engine.compiling import Calls, Network
+from fastreid.engine.compile import Calls, Network
+from fastreid.engine.precision import autocast
 from fastreid.structures import Batch, Drawing, Embeddings
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentFault

@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from fastreid.utils.cli import TellableFault, explain, one_line
 from fastreid.utils.errors import EnvironmentFault, InputError
-from fastreid.utils.exits import TellableFault, explain, one_line
 from fastreid.utils.logger import setup_logger
 
 TIMEOUT = timedelta(minutes=30)  # the longest one process may wait for another, an evaluation included

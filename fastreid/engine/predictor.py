@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastreid.data.samples import Transform
+from fastreid.data.loading.batches import Transform
 from fastreid.engine.inference import evaluating, features_of
 from fastreid.utils.errors import InputError
 
@@ -56,7 +56,7 @@ class Predictor:
             InputError: no weights are given, or the config is wrong.
             WeightsError: the weights do not fit the config.
         """
-        from fastreid.engine.testing.build import build_predictor  # build.py makes predictors, so it imports this file
+        from fastreid.engine.evaluate import build_predictor  # build.py makes predictors, so it imports this file
 
         return build_predictor(config_file, weights=weights, opts=opts)
 

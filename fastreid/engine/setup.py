@@ -16,8 +16,8 @@ from fastreid import __version__
 from fastreid.config import CfgNode, get_cfg
 from fastreid.config.reader import settings_of
 from fastreid.utils import comm
+from fastreid.utils.cli import CommandParser
 from fastreid.utils.errors import EnvironmentFault, InputError
-from fastreid.utils.exits import CommandParser
 from fastreid.utils.files import remove_stale, write_text
 from fastreid.utils.logger import get_logger, setup_logger
 from fastreid.utils.seeding import key

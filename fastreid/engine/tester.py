@@ -11,9 +11,9 @@ from torch import nn
 from torchvision.utils import make_grid
 
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
-from fastreid.evaluation.report import check_table, scores_table, write_query_table, write_results
-from fastreid.evaluation.sheet import ranked_sheet
-from fastreid.evaluation.whitening import save_whitening
+from fastreid.evaluation.postprocess.whitening import save_whitening
+from fastreid.evaluation.reporting.ranking_plot import ranked_sheet
+from fastreid.evaluation.reporting.results import check_table, scores_table, write_query_table, write_results
 from fastreid.structures import Batch, Drawing, Embeddings
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write

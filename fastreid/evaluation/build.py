@@ -6,12 +6,12 @@ import torch
 from yacs.config import CfgNode
 
 from fastreid.evaluation.evaluator import Evaluator
-from fastreid.evaluation.per_query import ScoreSettings
-from fastreid.evaluation.query_expansion import ExpansionSettings
-from fastreid.evaluation.rerank import RerankSettings
-from fastreid.evaluation.search import ENGINES, METRICS
-from fastreid.evaluation.steps import LEARN_FROM, Expand, FuseFeatures, FuseRanks, Rerank, Search, Step, Whiten
-from fastreid.evaluation.whitening import WhiteningSettings, load_whitening
+from fastreid.evaluation.pipeline import LEARN_FROM, Expand, FuseFeatures, FuseRanks, Rerank, Search, Step, Whiten
+from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings
+from fastreid.evaluation.postprocess.rerank import RerankSettings
+from fastreid.evaluation.postprocess.whitening import WhiteningSettings, load_whitening
+from fastreid.evaluation.scoring.per_query import ScoreSettings
+from fastreid.evaluation.search.nearest import ENGINES, METRICS
 from fastreid.utils.errors import InputError
 from fastreid.utils.registry import Registry
 

@@ -7,13 +7,13 @@ from pathlib import PurePosixPath
 import torch
 
 from fastreid.evaluation.features import Features, in_memory
-from fastreid.evaluation.judge import judge_blocks
-from fastreid.evaluation.per_query import QueryScores, ScoreSettings
-from fastreid.evaluation.search import METRICS, Block, Firsts
-from fastreid.evaluation.sources import FromFeatures, Source
-from fastreid.evaluation.steps import NOT_COMPARABLE, Expand, Found, FuseFeatures, Search, Step, Whiten, check_steps
-from fastreid.evaluation.truth import Truth
-from fastreid.evaluation.whitening import Whitening
+from fastreid.evaluation.pipeline import NOT_COMPARABLE, Expand, Found, FuseFeatures, Search, Step, Whiten, check_steps
+from fastreid.evaluation.postprocess.whitening import Whitening
+from fastreid.evaluation.scoring.ground_truth import Truth
+from fastreid.evaluation.scoring.per_query import QueryScores, ScoreSettings
+from fastreid.evaluation.scoring.score_queries import judge_blocks
+from fastreid.evaluation.search.distance_source import FromFeatures, Source
+from fastreid.evaluation.search.nearest import METRICS, Block, Firsts
 from fastreid.structures import Embeddings, Ranking
 from fastreid.utils.errors import InputError
 

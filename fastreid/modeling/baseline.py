@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastreid.modeling.batch_statistics import Stats, stats
 from fastreid.modeling.heads import HeadOutput
-from fastreid.modeling.losses.pairs import gathered
-from fastreid.modeling.losses.term import LossTerm
-from fastreid.modeling.stats import Stats, stats
+from fastreid.modeling.losses.gathered_batch import gathered
+from fastreid.modeling.losses.loss_term import LossTerm
 from fastreid.utils.errors import InputError
 
 Losses = dict[str, Tensor]
@@ -70,7 +70,7 @@ class Baseline(nn.Module):
         Returns:
             Testing: features (B, D), not normalised to length 1. Training: the losses by key, each times its scale and
             over this process's drawings, whose pairs are sought in the batch of all processes; with stats, a pair of
-            those and what `fastreid.modeling.stats` and the losses tell of the batch, without gradient and left on the
+            those and what `fastreid.modeling.batch_statistics` and the losses tell of the batch, without gradient and left on the
             device.
 
         Raises:

@@ -10,13 +10,13 @@ from fastreid.layers import margin, pooling
 from fastreid.layers.norm import NORMS
 from fastreid.modeling.backbones.pretrained import load_backbone, load_pretrained
 from fastreid.modeling.backbones.resnet import ResNet
-from fastreid.modeling.backbones.timm import TimmBackbone
+from fastreid.modeling.backbones.timm_backbone import TimmBackbone
 from fastreid.modeling.baseline import Baseline
 from fastreid.modeling.heads import EmbeddingHead
 from fastreid.modeling.losses.circle import PairCircle, PairCosface
 from fastreid.modeling.losses.cross_entropy import CrossEntropy
 from fastreid.modeling.losses.focal import Focal
-from fastreid.modeling.losses.term import LossTerm
+from fastreid.modeling.losses.loss_term import LossTerm
 from fastreid.modeling.losses.triplet import Triplet
 from fastreid.modeling.weights import LoadReport
 from fastreid.utils.errors import InputError

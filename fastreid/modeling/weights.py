@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fastreid.utils.checked import check_whole
+from fastreid.utils.checksums import check_whole
 from fastreid.utils.errors import InputError, WeightsError
 
 NUM_SHOWN = 20  # faults a message lists before it only counts

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastreid.solver.fused import fusing
-from fastreid.solver.parameters import ParameterRates, parameter_groups
+from fastreid.solver.fused_optimizers import fusing
+from fastreid.solver.layerwise_lr import stage_factors
+from fastreid.solver.parameter_groups import ParameterRates, parameter_groups
 from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Schedule, Warmup
-from fastreid.solver.stages import stage_factors
 from fastreid.utils.errors import InputError, suggest
 from fastreid.utils.logger import get_logger
 from fastreid.utils.registry import Registry

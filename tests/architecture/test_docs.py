@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from house import PAGES, ROOT, TOOLS, label
+from source_tree import PAGES, ROOT, TOOLS, label
 
 BLOCK = re.compile(r"(<!-- not run: .+? -->\n+)?^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")

@@ -3,7 +3,7 @@ import os
 import re
 import sys
 
-from house import PACKAGE, ROOT, TOOLS, called, imports, tree
+from source_tree import PACKAGE, ROOT, TOOLS, called, imports, tree
 
 from fastreid import __version__
 

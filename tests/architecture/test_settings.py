@@ -1,15 +1,15 @@
 from functools import cache
 
 import pytest
-from house import CONFIGS, PACKAGE, ROOT, ROWS, TOOLS, label
-from readers import reads_of_file
+from config_reads import reads_of_file
+from source_tree import CONFIGS, PACKAGE, ROOT, ROWS, TOOLS, label
 
 from fastreid.config import get_cfg
 from fastreid.config.config import _defaults, _sections
 from fastreid.config.document import document, entries
 from fastreid.config.ranges import NOT_HERE
-from fastreid.engine.ablation.rows import read_rows
 from fastreid.engine.setup import load_config
+from fastreid.experiments.variants import read_rows
 
 
 @cache

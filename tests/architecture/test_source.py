@@ -1,18 +1,18 @@
 import ast
 import re
 
-from house import PACKAGE, ROOT, TOOLS, called, imports, label, tree, with_parents
+from source_tree import PACKAGE, ROOT, TOOLS, called, imports, label, tree, with_parents
 
 MAX_LINES = 320
 MAX_FUNCTION = 70
 CODE = [*PACKAGE, *TOOLS]
 # Files that grow and are not written whole, with the reason: docs/decisions/0009-files-that-grow.md.
 GROW = {
-    "fastreid/engine/writers.py": "metrics.json gets a line at a time, and a torn line is passed over when it is read",
-    "fastreid/engine/extraction/journal.py": "each record has a digest, and one that was cut off does not count",
+    "fastreid/monitoring/writers.py": "metrics.json gets a line at a time, and a torn line is passed over when it is read",
+    "fastreid/engine/feature_journal.py": "each record has a digest, and one that was cut off does not count",
     "fastreid/engine/setup.py": "the lock of an OUTPUT_DIR holds a process id that is told and never relied on",
     "fastreid/utils/locks.py": "a lock's file is empty",
-    "fastreid/engine/batch_size.py": "the system's own file that forgets the peak of memory",
+    "fastreid/experiments/batch_size.py": "the system's own file that forgets the peak of memory",
 }
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 

@@ -3,7 +3,7 @@ import inspect
 import re
 
 import pytest
-from house import ROOT, TOOLS, label
+from source_tree import ROOT, TOOLS, label
 
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 

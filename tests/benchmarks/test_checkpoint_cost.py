@@ -8,10 +8,10 @@ import torch
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.setup import load_config
-from fastreid.engine.step import TrainStep
+from fastreid.engine.train_step import TrainStep
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer
-from fastreid.utils.checked import manifest_of
+from fastreid.utils.checksums import manifest_of
 from fastreid.utils.files import atomic_write
 
 CONFIG = Path(__file__).parents[2] / "configs/patent/sbs_R101-ibn_patent_256.yml"

@@ -12,15 +12,15 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from as_reference import AsReference, config, drawings, reference_step, used_network
-from drawn_features import deeppatent_test
+from random_features import deeppatent_test
+from reference_network import AsReference, config, drawings, reference_step, used_network
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastreid.engine.compiling import Calls
+from fastreid.engine.build import build_step
+from fastreid.engine.compile import Calls
 from fastreid.engine.inference import evaluating, features_of
 from fastreid.engine.setup import placed
-from fastreid.engine.stepping.build import build_step
 from fastreid.evaluation import expand, k_reciprocal, nearest
 from fastreid.structures import Batch
 

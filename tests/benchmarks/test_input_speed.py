@@ -12,14 +12,14 @@ from statistics import median
 import numpy as np
 import pytest
 import torch
-from drawn_sheets import FORMATS, write_sheets
 from PIL import Image
+from random_sheets import FORMATS, write_sheets
 from torchvision.transforms import v2
 
 from fastreid.config import get_cfg
-from fastreid.data.loading import TrainLoader
-from fastreid.data.pages.cache import PageCache
-from fastreid.data.samplers.stream import TrainingSampler
+from fastreid.data.io.cache.store import PageCache
+from fastreid.data.loading.loader import TrainLoader
+from fastreid.data.samplers.instance import TrainingSampler
 from fastreid.data.transforms.build import build_train_transforms
 from fastreid.structures import Drawing
 
@@ -29,9 +29,9 @@ LONGEST_PX = 512
 LOAD = """
 import multiprocessing, re, sys, time, torch
 from pathlib import Path
-from fastreid.data.loading import TestLoader, Workers
-from fastreid.data.pages.cache import PageCache
-from fastreid.data.transforms.page import Pipeline, Resize
+from fastreid.data.loading.loader import TestLoader, Workers
+from fastreid.data.io.cache.store import PageCache
+from fastreid.data.transforms.pipeline import Pipeline, Resize
 from fastreid.structures import Drawing
 torch.set_num_threads(1)
 def memory_mib():

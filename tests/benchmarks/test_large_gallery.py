@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from drawn_features import share_of_the_test
+from random_features import share_of_the_test
 
 from fastreid.evaluation import nearest
 

@@ -5,11 +5,11 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from as_reference import AsReference, config, drawings, reference_step, used_network
+from reference_network import AsReference, config, drawings, reference_step, used_network
 from torch import nn
 
 from fastreid.engine.inference import evaluating, features_of
-from fastreid.engine.step import TrainStep
+from fastreid.engine.train_step import TrainStep
 from fastreid.solver.build import build_optimizer
 from fastreid.structures import Batch
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from drawn_features import deeppatent_test
+from random_features import deeppatent_test
 
 from fastreid.evaluation import expand, k_reciprocal, nearest
 

@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from drawn_features import patents_of
+from random_features import patents_of
 
 from fastreid.evaluation import ScoreSettings, Truth
-from fastreid.evaluation.judge import judge_blocks
+from fastreid.evaluation.scoring.score_queries import judge_blocks
 
 _ROOM = 1 << 24  # distances at a time, whatever the gallery
 TIMED_QUERIES = 200  # of the sorting way; every query takes the same time, so these stand for all

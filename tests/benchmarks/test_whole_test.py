@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn_features import patents_of
-from drawn_sheets import encoded, sheet
+from random_features import patents_of
+from random_sheets import encoded, sheet
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = REPOSITORY / "configs/patent/sbs_R101-ibn_patent_test.yml"

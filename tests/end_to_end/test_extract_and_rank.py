@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from commands import TINY, TORCHRUN, run, run_here
 
-from fastreid.evaluation.feature_manifest import read_manifest
-from fastreid.evaluation.saved_features import FeaturePart, load_features, save_features
+from fastreid.evaluation.storage.manifest import read_manifest
+from fastreid.evaluation.storage.saved_features import FeaturePart, load_features, save_features
 from fastreid.utils.files import sha256_of
 
 FILES = ("result.npy", "result.zip", "ranks.png")
@@ -60,7 +60,7 @@ def direct(source, tmp_path_factory):
 @pytest.mark.parametrize("where", ["out/features", "out/features/Generated"])
 def test_saved_features_are_ranked_as_by_a_direct_test_to_the_byte(where, saved, direct, tmp_path, monkeypatch):
     for name in ("build_tested_model", "build_test_datasets", "build_datasets"):
-        monkeypatch.delattr(f"fastreid.engine.testing.build.{name}")
+        monkeypatch.delattr(f"fastreid.engine.evaluate.{name}")
     output = call("test.py", tmp_path, "--features", saved / where, *AQE, "OUTPUT_DIR", "ranked")
     assert "mAP@10" in output
     for name in FILES:
@@ -157,7 +157,7 @@ def test_whitening_that_was_read_from_a_file_leaves_the_file_as_it_is(saved, tmp
 
 
 def test_a_direct_test_refuses_whitening_it_cannot_do_before_it_looks_at_a_drawing(source, tmp_path, monkeypatch):
-    monkeypatch.delattr("fastreid.engine.testing.build.build_tested_model")
+    monkeypatch.delattr("fastreid.engine.evaluate.build_tested_model")
     words = (*source, "TEST.WHITEN.ENABLED", True, "TEST.WHITEN.DIM", 600, "OUTPUT_DIR", "out")
     assert "TEST.WHITEN.DIM) is 600" in call("test.py", tmp_path, *words, code=2)
 

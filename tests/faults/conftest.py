@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from nursery import Nursery
+from run_server import Nursery
 
 
 @pytest.fixture(scope="session")

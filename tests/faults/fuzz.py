@@ -135,7 +135,7 @@ def mutated(data, others, words, generator):
 def reader(kind, folder):
     """(file's suffix, what reads it)."""
     if kind == "images":
-        from fastreid.data.image import read_header, read_image
+        from fastreid.data.io.image import read_header, read_image
 
         def read(path):
             page = read_image(path, max_pixels=4_000_000, longest_px=64)

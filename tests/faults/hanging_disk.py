@@ -9,7 +9,7 @@ import runpy
 import sys
 import time
 
-from fastreid.data import image
+from fastreid.data.io import image
 
 read = image.read_image
 

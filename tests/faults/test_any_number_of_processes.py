@@ -2,7 +2,7 @@
 
 import pytest
 from commands import TINY, run
-from comparing import differs
+from compare_runs import differs
 
 from fastreid.utils.files import sha256_of
 

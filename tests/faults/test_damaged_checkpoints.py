@@ -4,8 +4,8 @@ import random
 import shutil
 
 import pytest
-from comparing import differs
-from nursery import checkpointer, said
+from compare_runs import differs
+from run_server import checkpointer, said
 
 from fastreid.engine.checkpoint import Progress
 from fastreid.modeling.weights import read_weights

@@ -4,10 +4,10 @@ import functools
 import random
 
 import pytest
-from comparing import differs, each
-from nursery import said
+from compare_runs import differs, each
+from run_server import said
 
-from fastreid.utils.checked import check_whole
+from fastreid.utils.checksums import check_whole
 
 # The file whose writing is refused, from which time on, and what there is of it before.
 WRITERS = [

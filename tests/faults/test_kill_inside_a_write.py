@@ -4,10 +4,10 @@ import random
 import time
 
 import pytest
-from comparing import each
-from nursery import checkpointer
+from compare_runs import each
+from run_server import checkpointer
 
-from fastreid.utils.checked import check_whole
+from fastreid.utils.checksums import check_whole
 from fastreid.utils.files import remove_stale
 
 SIZE = 1_000_000

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastreid.data.image import read_drawing
-from fastreid.data.pages.cache import PageCache
+from fastreid.data.io.cache.store import PageCache
+from fastreid.data.io.image import read_drawing
 from fastreid.structures import Drawing
-from fastreid.utils.exits import TellableFault
+from fastreid.utils.cli import TellableFault
 
 REPOSITORY = Path(__file__).parents[2]
 NUM = 300
 FILL = """
 import sys
 from pathlib import Path
-from fastreid.data.pages import cache
+from fastreid.data.io.cache import store as cache
 from fastreid.structures import Drawing
 cache._COMMIT_S, workers = 0.0, int(sys.argv[2])  # a commit a file, so that kills fall inside commits too
 drawings = [Drawing(str(path), path.name, "1") for path in sorted(Path(sys.argv[1], "data").iterdir())]
@@ -34,9 +34,9 @@ print(filled.num_made, flush=True)
 STOPPABLE = """
 import sys
 from pathlib import Path
-from fastreid.data.pages.cache import PageCache
+from fastreid.data.io.cache.store import PageCache
 from fastreid.structures import Drawing
-from fastreid.utils.exits import run_tool
+from fastreid.utils.cli import run_tool
 drawings = [Drawing(str(path), path.name, "1") for path in sorted(Path(sys.argv[1], "data").iterdir())]
 print("begins", flush=True)
 sys.exit(run_tool(lambda _: PageCache(Path(sys.argv[1], "cache"), longest_px=60).fill(drawings, num_workers=2)))

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np, torch
 from torch import nn
 from fastreid.config import get_cfg
-from fastreid.data.loading import TestLoader
+from fastreid.data.loading.loader import TestLoader
 from fastreid.data.transforms.build import build_test_transforms
-from fastreid.engine.extraction.journal import Journals
+from fastreid.engine.feature_journal import Journals
 from fastreid.engine.inference import extract
 from fastreid.structures import Drawing
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from fastreid.evaluation.saved_features import load_features
+from fastreid.evaluation.storage.saved_features import load_features
 from fastreid.utils.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
 WRITER = """
 import sys, torch
-from fastreid.evaluation.feature_manifest import Origin
-from fastreid.evaluation.saved_features import FeaturePart, save_features
+from fastreid.evaluation.storage.manifest import Origin
+from fastreid.evaluation.storage.saved_features import FeaturePart, save_features
 from fastreid.structures import Drawing, Embeddings
 listed = tuple(Drawing(f"/{n}", f"{n}.png", "1") for n in range(2000))
 for number in range(1, 1000):

@@ -12,9 +12,9 @@ from PIL import Image
 
 PROGRAM = """
 import signal, sys, time
-from fastreid.data.loading import TrainLoader, Workers
-from fastreid.data.samplers.stream import TrainingSampler
-from fastreid.data.transforms.page import Pipeline, Resize
+from fastreid.data.loading.loader import TrainLoader, Workers
+from fastreid.data.samplers.instance import TrainingSampler
+from fastreid.data.transforms.pipeline import Pipeline, Resize
 from fastreid.structures import Drawing
 
 class Slow(Pipeline):

@@ -9,8 +9,8 @@ import signal
 import time
 
 import pytest
-from comparing import differs, each
-from nursery import said
+from compare_runs import differs, each
+from run_server import said
 
 MOMENTS = (  # a kill comes within a share of a run after one of these, as a busy machine stretches a run's seconds
     "one/last_checkpoint",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastreid.config import get_cfg
-from fastreid.data.image import read_image
+from fastreid.data.io.image import read_image
 from fastreid.data.samplers.identity import BalancedIdentitySampler, NaiveIdentitySampler
 from fastreid.data.transforms.build import build_test_transforms
 

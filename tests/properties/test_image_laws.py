@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fastreid.data.datasets.base import read_list
-from fastreid.data.image import read_image
+from fastreid.data.io.image import read_image
 from fastreid.utils.errors import InputError
 
 PAGE = np.random.default_rng(0).integers(0, 256, (12, 16), dtype=np.uint8)

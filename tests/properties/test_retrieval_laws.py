@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastreid.evaluation import expand, k_reciprocal, nearest, score
-from fastreid.evaluation.order import decode, encode
+from fastreid.evaluation.search.order import decode, encode
 
 # Small whole numbers make equal rows and equal distances common.
 NUMBERS = st.integers(-3, 3)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastreid.data.samplers.identity import BalancedIdentitySampler, NaiveIdentitySampler
-from fastreid.data.samplers.stream import ImbalancedDatasetSampler, InferenceSampler, TrainingSampler
+from fastreid.data.samplers.instance import ImbalancedDatasetSampler, InferenceSampler, TrainingSampler
 
 
 @st.composite

@@ -1,9 +1,21 @@
+"""Fixtures shared by the unit tests: a toy network with random batches, and the memory a call needs."""
+
+import itertools
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import torch
+from torch import nn
+
+from fastreid.engine.train_loop import TrainLoop
+from fastreid.engine.train_step import TrainStep
+from fastreid.structures import Batch
+from fastreid.utils.logger import get_logger
+from fastreid.utils.seeding import keyed_torch
 
 Answer = TypeVar("Answer")
 
@@ -26,3 +38,67 @@ def measured() -> Callable[[Callable[[], Answer]], tuple[Answer, float]]:
 
 def _peak_mib() -> float:
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+class Toy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        self.heads = nn.Linear(4, 3)
+
+    def forward(self, images, targets=None, with_stats=False):
+        features = self.backbone(images / 255).flatten(1)
+        if not self.training:
+            return features
+        losses = {"loss_cls": nn.functional.cross_entropy(self.heads(features), targets)}
+        stats = {"cls_accuracy": torch.zeros(()), "feature_norm": features.norm(dim=1).mean()}
+        return (losses, stats) if with_stats else losses
+
+
+def noise(start=0):
+    """Batches without end; the n-th is the same whoever asks."""
+    for number in itertools.count(start):
+        with keyed_torch("toy batch", number):
+            images = torch.rand(6, 3, 8, 8) * 255
+        yield Batch(images, torch.arange(6) % 3, torch.arange(6))
+
+
+@pytest.fixture
+def warnings_of():
+    """The warnings of the package's log while the test lasts."""
+    lines = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    get_logger().addHandler(handler)
+    yield lines
+    get_logger().removeHandler(handler)
+
+
+@pytest.fixture
+def toy_step():
+    """Makes a step with a fresh network, the same each time."""
+
+    def make(**arguments):
+        torch.manual_seed(0)
+        model = Toy()
+        groups = [{"params": list(model.parameters()), "lr": 0.01, "base_lr": 0.01}]
+        return TrainStep(model, torch.optim.Adam(groups), device=torch.device("cpu"), **arguments)
+
+    return make
+
+
+@pytest.fixture
+def toy_loop(toy_step):
+    """Makes a loop of 3 epochs of 4 steps."""
+
+    def make(hooks=(), *, step=None, iteration=0, max_epochs=3):
+        return TrainLoop(
+            step or toy_step(),
+            noise(iteration),
+            hooks=hooks,
+            iters_per_epoch=4,
+            max_epochs=max_epochs,
+            iteration=iteration,
+        )
+
+    return make

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from fastreid.data.messages import one_line
+from fastreid.data.io.messages import one_line
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import read_whole

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from fastreid.data.datasets.base import read_each, read_list, refuse
-from fastreid.data.messages import one_line
+from fastreid.data.io.messages import one_line
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import key

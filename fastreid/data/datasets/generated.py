@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from fastreid.data.datasets.deeppatent import Patent
-from fastreid.data.generated import RULES_VERSION, Collection, write_patents
+from fastreid.synthetic import RULES_VERSION, Collection, write_patents
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.locks import alone

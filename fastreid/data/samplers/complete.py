@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from fastreid.data.samplers.groups import Dealer, Group
+from fastreid.data.samplers.group_allocator import Dealer, Group
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_generator
 

@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from fastreid.data.loading import Sampler
+from fastreid.data.loading.loader import Sampler
 
 MOST_BATCHES = 300  # of which all but the share of the list is measured
 

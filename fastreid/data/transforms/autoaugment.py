@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from fastreid.data.transforms.page import chance, uniform
+from fastreid.data.transforms.pipeline import chance, uniform
 
 # The 25 policies learnt on ImageNet, two operations each: (name, probability, level 0..10).
 # Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", 2019, table 9.

@@ -6,14 +6,14 @@ from typing import Any
 from torchvision.transforms import v2
 
 from fastreid.config import CfgNode
-from fastreid.data.image import read_drawing
-from fastreid.data.samples import Read
+from fastreid.data.io.image import read_drawing
+from fastreid.data.loading.batches import Read
 from fastreid.data.transforms.autoaugment import AugMix, AutoAugment
-from fastreid.data.transforms.erasing import RandomErasing
-from fastreid.data.transforms.page import BatchStep, PadAndCrop, Pipeline, Resize
-from fastreid.data.transforms.patch import RandomPatch
-from fastreid.data.transforms.scan import ScanNoise
-from fastreid.data.transforms.sheet_parts import InkCrop, LabelRemoval, QuarterTurn
+from fastreid.data.transforms.page_layout import InkCrop, LabelRemoval, QuarterTurn
+from fastreid.data.transforms.pipeline import BatchStep, PadAndCrop, Pipeline, Resize
+from fastreid.data.transforms.random_erasing import RandomErasing
+from fastreid.data.transforms.random_patch import RandomPatch
+from fastreid.data.transforms.scan_noise import ScanNoise
 from fastreid.data.transforms.strokes import Breaks, StrokeWidth
 from fastreid.data.transforms.warp import ElasticBend, Warp
 from fastreid.structures import Drawing

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastreid.data.transforms.page import chance, uniform
-from fastreid.data.transforms.places import drawn_seed, hashed, shares, squares
+from fastreid.data.transforms.hash_rng import drawn_seed, hashed, shares, squares
+from fastreid.data.transforms.pipeline import chance, uniform
 
 WHITE = 255.0
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastreid.data.transforms.page import chance, uniform
+from fastreid.data.transforms.pipeline import chance, uniform
 
 
 class Warp:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fastreid.layers.attention import NonLocal, SqueezeExcitation
+from fastreid.layers.gradient_checkpointing import recomputed
 from fastreid.layers.norm import IBN, NormMaker
-from fastreid.layers.recompute import recomputed
 from fastreid.layers.weight_init import init_convs
 from fastreid.utils.errors import InputError, suggest
 

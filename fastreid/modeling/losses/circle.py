@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastreid.layers.precision import in_full_precision
-from fastreid.modeling.losses.pairs import WholeBatch
+from fastreid.modeling.losses.gathered_batch import WholeBatch
 from fastreid.utils.errors import InputError
 
 NO_PAIR = -99999999.0  # exponent that stands for a pair that is not one; finite, so that its gradient is 0

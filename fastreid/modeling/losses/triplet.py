@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastreid.layers.distance import cosine_distance, euclidean_distance
 from fastreid.layers.precision import in_full_precision
-from fastreid.modeling.losses.pairs import WholeBatch
+from fastreid.modeling.losses.gathered_batch import WholeBatch
 from fastreid.utils.errors import InputError
 
 GUARD = 1e-6  # what the softmax weights' sum is lifted by

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastreid.data.image import read_drawing
-from fastreid.data.pages.cache import PageCache
+from fastreid.data.io.cache.store import PageCache
+from fastreid.data.io.image import read_drawing
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError, StorageError
 
@@ -83,7 +83,7 @@ def test_a_file_that_was_only_touched_is_read_but_not_decoded(tmp_path, drawings
     cache = cache_in(tmp_path / "cache")
     cache.fill(drawings)
     os.utime(drawings[3].path)
-    monkeypatch.delattr("fastreid.data.pages.entries.page_of")
+    monkeypatch.delattr("fastreid.data.io.cache.entries.page_of")
     assert cache.fill(drawings).num_made == 1
     assert cache.fill(drawings).num_made == 0
 
@@ -100,10 +100,10 @@ def test_a_folder_that_moves_with_its_data_needs_nothing_decoded(tmp_path, monke
     cache_in(tmp_path / "root/cache").fill(drawings)
     (tmp_path / "root").rename(tmp_path / "moved")
     moved = [Drawing(drawing.path.replace("/root/", "/moved/"), drawing.name, "1") for drawing in drawings]
-    monkeypatch.delattr("fastreid.data.pages.entries.page_of")
+    monkeypatch.delattr("fastreid.data.io.cache.entries.page_of")
     cache = cache_in(tmp_path / "moved/cache")
     cache.fill(moved)
-    monkeypatch.delattr("fastreid.data.pages.cache.read_drawing")
+    monkeypatch.delattr("fastreid.data.io.cache.store.read_drawing")
     assert len(pages(cache.read, moved)) == 5
 
 
@@ -151,7 +151,7 @@ def test_a_damaged_page_is_read_from_its_file_and_told_once(tmp_path, drawings, 
     connection.commit()
     connection.close()
     told = mock.Mock()
-    monkeypatch.setattr("fastreid.data.pages.cache.get_logger", lambda: told)
+    monkeypatch.setattr("fastreid.data.io.cache.store.get_logger", lambda: told)
     for _ in range(2):
         assert same(pages(cache.read, drawings), from_files(drawings))
     assert told.warning.call_count == 40
@@ -210,7 +210,7 @@ def test_a_full_cache_in_a_folder_that_cannot_be_written_serves(tmp_path, drawin
     cache = cache_in(tmp_path / "cache")
     filled = cache.fill([*drawings, bad])
     assert (filled.num_made, filled.num_kept, list(filled.faults)) == (0, 40, [bad.path])
-    monkeypatch.delattr("fastreid.data.pages.cache.read_drawing")
+    monkeypatch.delattr("fastreid.data.io.cache.store.read_drawing")
     assert len(pages(cache.read, drawings)) == 40
 
 

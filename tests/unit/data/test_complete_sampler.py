@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastreid.data.samplers.complete import CompleteIdentitySampler, still_used
-from fastreid.data.samplers.groups import Dealer
+from fastreid.data.samplers.group_allocator import Dealer
 from fastreid.utils.errors import InputError
 
 MIXED = [1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11, 13, 26] * 30  # drawings of each of 420 patents

@@ -10,7 +10,7 @@ import pytest
 from fastreid.data.samplers.complete import CompleteIdentitySampler
 from fastreid.data.samplers.coverage import MOST_BATCHES, measure
 from fastreid.data.samplers.identity import BalancedIdentitySampler, NaiveIdentitySampler
-from fastreid.data.samplers.stream import TrainingSampler
+from fastreid.data.samplers.instance import TrainingSampler
 
 LIST = Path(__file__).parents[4] / "shared/data/deeppatent_lists/train_patent_val.txt.xz"
 

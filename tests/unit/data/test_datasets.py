@@ -10,11 +10,11 @@ from PIL import Image
 
 from fastreid.data.datasets import generated
 from fastreid.data.datasets.base import RetrievalData
+from fastreid.data.datasets.combined import joined, overlap
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
 from fastreid.data.datasets.folder import Folder, Lists
-from fastreid.data.datasets.joined import joined, overlap
-from fastreid.data.generated import Collection
 from fastreid.structures import Drawing
+from fastreid.synthetic import Collection
 from fastreid.utils.errors import InputError
 
 

@@ -5,10 +5,10 @@ import struct
 
 import numpy as np
 import pytest
-from image_kinds import BILEVEL, HELD, LOSSY, SAME, grey, page, raw_tiff, save, turned
+from image_formats import BILEVEL, HELD, LOSSY, SAME, grey, page, raw_tiff, save, turned
 from PIL import Image
 
-from fastreid.data.image import read_drawing, read_image
+from fastreid.data.io.image import read_drawing, read_image
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fastreid.data.loading import TestLoader, TrainLoader, Workers
+from fastreid.data.loading.batches import Sample, collate
+from fastreid.data.loading.loader import TestLoader, TrainLoader, Workers
 from fastreid.data.samplers.identity import BalancedIdentitySampler
-from fastreid.data.samplers.stream import TrainingSampler
-from fastreid.data.samples import Sample, collate
+from fastreid.data.samplers.instance import TrainingSampler
 from fastreid.data.transforms.autoaugment import AutoAugment
-from fastreid.data.transforms.erasing import RandomErasing
-from fastreid.data.transforms.page import PadAndCrop, Pipeline, Resize
+from fastreid.data.transforms.pipeline import PadAndCrop, Pipeline, Resize
+from fastreid.data.transforms.random_erasing import RandomErasing
 from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentFault, InputError
 
@@ -251,8 +251,8 @@ def test_drawings_of_several_sizes_are_no_batch():
 
 LOAD_ALONE = """
 import re, numpy, torch
-from fastreid.data.loading import TestLoader, Workers
-from fastreid.data.transforms.page import Pipeline
+from fastreid.data.loading.loader import TestLoader, Workers
+from fastreid.data.transforms.pipeline import Pipeline
 from fastreid.structures import Drawing
 def held_mib():
     return int(re.search(r"Anonymous: +(\\d+)", open("/proc/self/smaps_rollup").read())[1]) / 1024

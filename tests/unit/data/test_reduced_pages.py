@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from fastreid.data.image import read_image
+from fastreid.data.io.image import read_image
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastreid.data.samplers.identity import BalancedIdentitySampler, NaiveIdentitySampler
-from fastreid.data.samplers.stream import ImbalancedDatasetSampler, InferenceSampler, TrainingSampler
+from fastreid.data.samplers.instance import ImbalancedDatasetSampler, InferenceSampler, TrainingSampler
 from fastreid.utils.errors import InputError
 
 BOTH = pytest.mark.parametrize("kind", [BalancedIdentitySampler, NaiveIdentitySampler])

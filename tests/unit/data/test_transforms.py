@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from fastreid.data.image import read_image
+from fastreid.data.io.image import read_image
 from fastreid.data.transforms.autoaugment import POLICIES, AugMix, AutoAugment, apply
-from fastreid.data.transforms.erasing import RandomErasing
-from fastreid.data.transforms.page import PadAndCrop, Pipeline, Resize
-from fastreid.data.transforms.patch import RandomPatch
+from fastreid.data.transforms.pipeline import PadAndCrop, Pipeline, Resize
+from fastreid.data.transforms.random_erasing import RandomErasing
+from fastreid.data.transforms.random_patch import RandomPatch
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_torch

@@ -9,7 +9,7 @@ import torch.distributed as dist
 def on_processes(num, work, folder, *args):
     """What `work(*args)` gives in each of `num` processes of one run; `folder` is empty before."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fastreid.engine.build"])
+    context.set_forkserver_preload(["fastreid.engine.trainer"])
     processes = [context.Process(target=_take_part, args=(rank, num, folder, work, args)) for rank in range(num)]
     for process in processes:
         process.start()

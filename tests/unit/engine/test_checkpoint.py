@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.utils.checked import check_whole, manifest_of
+from fastreid.utils.checksums import check_whole, manifest_of
 from fastreid.utils.errors import InputError, NumbersError, StorageError, WeightsError
 
 CONFIG = "SOLVER:\n  BASE_LR: 0.01\n  MAX_EPOCH: 3\nSEED: 0\n"

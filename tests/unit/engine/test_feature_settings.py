@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fastreid.config import get_cfg
-from fastreid.engine.extraction.build import SHAPES_NOTHING, feature_settings
-from fastreid.engine.ranking.build import _compare
-from fastreid.evaluation.feature_manifest import Origin
+from fastreid.engine.evaluate_saved import _compare
+from fastreid.engine.features import SHAPES_NOTHING, feature_settings
+from fastreid.evaluation.storage.manifest import Origin
 from fastreid.utils.logger import get_logger
 
 PAGE = Path(__file__).parents[3] / "docs/features.md"

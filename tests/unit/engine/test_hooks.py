@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.evaluating import PreciseBatchNorm
-from fastreid.engine.hooks import (
+from fastreid.engine.hooks.basic import (
     CheckWeightsMove,
     DrawClasses,
     FreezeLayers,
@@ -18,14 +17,15 @@ from fastreid.engine.hooks import (
     WriteMetrics,
     write_bad_step,
 )
+from fastreid.engine.hooks.evaluation import PreciseBatchNorm
 from fastreid.engine.inference import evaluating
-from fastreid.engine.step import StepResult
 from fastreid.engine.train_loop import Hook
-from fastreid.engine.writers import JSONWriter
+from fastreid.engine.train_step import StepResult
 from fastreid.layers.norm import FrozenBN
+from fastreid.monitoring.writers import JSONWriter
 from fastreid.solver.schedule import CosineSchedule, Warmup
+from fastreid.utils.cli import Stopped
 from fastreid.utils.errors import InputError, NumbersError
-from fastreid.utils.exits import Stopped
 
 
 class At(Hook):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from processes import on_processes
 
-from fastreid.data.samplers.stream import InferenceSampler
+from fastreid.data.samplers.instance import InferenceSampler
 from fastreid.engine.inference import extract
 from fastreid.engine.setup import load_config
-from fastreid.engine.step import TrainStep
+from fastreid.engine.train_step import TrainStep
 from fastreid.modeling import build_model
 from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fastreid.evaluation.comparison import compare, comparison_table
-from fastreid.evaluation.per_query import QueryScores
+from fastreid.evaluation.scoring.comparison import compare, comparison_table
+from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.utils.errors import InputError
 
 PATENTS = np.arange(60) // 3

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from fastreid.evaluation import mean_of_objects, nearest
-from fastreid.evaluation.fusion import BestOfRanks, object_numbers
-from fastreid.evaluation.search import first_of, open_space
-from fastreid.evaluation.sources import FromFeatures
+from fastreid.evaluation.postprocess.fusion import BestOfRanks, object_numbers
+from fastreid.evaluation.search.distance_source import FromFeatures
+from fastreid.evaluation.search.nearest import first_of, open_space
 from fastreid.utils.errors import InputError, NumbersError
 
 OBJECTS = ["a", "b", "a", "", "c", "b", "a", ""]

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fastreid.evaluation import RerankSettings, k_reciprocal, nearest
-from fastreid.evaluation.rerank import KReciprocal
-from fastreid.evaluation.search import first_of, open_space
+from fastreid.evaluation.postprocess.rerank import KReciprocal
+from fastreid.evaluation.search.nearest import first_of, open_space
 
 
 def features(seed=0):

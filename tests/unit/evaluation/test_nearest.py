@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from fastreid.evaluation import nearest
-from fastreid.evaluation.passes import bfloat16_pass
-from fastreid.evaluation.search import METRICS
+from fastreid.evaluation.search.nearest import METRICS
+from fastreid.evaluation.search.passes import bfloat16_pass
 from fastreid.utils.errors import EnvironmentFault
-from fastreid.utils.mapped import MappedRows
+from fastreid.utils.mapped_rows import MappedRows
 
 
 def by_every_pair(queries, gallery, metric):

@@ -4,11 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fastreid.evaluation import nearest, passes
-from fastreid.evaluation.candidates import largest_products
-from fastreid.evaluation.passes import bfloat16_pass, float32_pass
-from fastreid.evaluation.search import METRICS
-from fastreid.evaluation.space import CosineSpace
+from fastreid.evaluation import nearest
+from fastreid.evaluation.search.candidates import largest_products
+from fastreid.evaluation.search.metric_space import CosineSpace
+from fastreid.evaluation.search import passes
+from fastreid.evaluation.search.nearest import METRICS
+from fastreid.evaluation.search.passes import bfloat16_pass, float32_pass
 
 
 def open_pass(precision, space, k=5, memory_mb=64):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fastreid.evaluation import Evaluator, ExpansionSettings, RerankSettings, expand, k_reciprocal, nearest
-from fastreid.evaluation.search import METRICS
-from fastreid.evaluation.steps import Expand, FuseFeatures, FuseRanks, Rerank
+from fastreid.evaluation.pipeline import Expand, FuseFeatures, FuseRanks, Rerank
+from fastreid.evaluation.search.nearest import METRICS
 from fastreid.structures import Embeddings
 
 pytestmark = pytest.mark.gpu

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid.evaluation.feature_manifest import Origin, changed, read_manifest
-from fastreid.evaluation.saved_features import (
+from fastreid.evaluation.storage.manifest import Origin, changed, read_manifest
+from fastreid.evaluation.storage.saved_features import (
     FeaturePart,
     feature_folders,
     load_features,
@@ -17,7 +17,7 @@ from fastreid.evaluation.saved_features import (
 )
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.errors import InputError, NumbersError
-from fastreid.utils.mapped import MappedRows
+from fastreid.utils.mapped_rows import MappedRows
 
 ORIGIN = Origin("Mine", "best.pth", "ab" * 32, {"INPUT.SIZE_TEST": [32, 32]}, "SEED: 0\n", {"torch": "2.10"})
 NAMES = ("a.png", "with space/b, c.png", 'quote".png', "line\r\nfeed.png", "zeichnung-ä-図.png", "bytes-\udcff.png")

@@ -11,8 +11,8 @@ from fastreid.evaluation import (
     Whitening,
     WhiteningSettings,
 )
-from fastreid.evaluation.steps import Expand, FuseRanks, Rerank, Whiten
-from fastreid.evaluation.tuning import Grid, tune
+from fastreid.evaluation.pipeline import Expand, FuseRanks, Rerank, Whiten
+from fastreid.evaluation.postprocess.tuning import Grid, tune
 from fastreid.structures import Embeddings
 from fastreid.utils.errors import InputError
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fastreid.evaluation import Whitening, WhiteningSettings, learn_whitening
-from fastreid.evaluation.whitening import load_whitening, save_whitening
+from fastreid.evaluation.postprocess.whitening import load_whitening, save_whitening
 from fastreid.utils.errors import InputError, NumbersError, WeightsError
 
 

@@ -6,7 +6,7 @@ from fastreid.layers import GlobalAvgPool
 from fastreid.modeling.baseline import Baseline
 from fastreid.modeling.heads import EmbeddingHead
 from fastreid.modeling.losses.cross_entropy import CrossEntropy
-from fastreid.modeling.losses.term import LossTerm
+from fastreid.modeling.losses.loss_term import LossTerm
 from fastreid.modeling.losses.triplet import Triplet
 from fastreid.utils.errors import InputError
 

@@ -4,7 +4,7 @@ import torch
 from fastreid.config import get_cfg
 from fastreid.modeling import build_model
 from fastreid.modeling.build import BACKBONES, HEADS, LOSSES, MARGINS, META_ARCHITECTURES, NORMS, POOLING
-from fastreid.modeling.losses.term import LossTerm
+from fastreid.modeling.losses.loss_term import LossTerm
 from fastreid.utils.errors import InputError
 
 SMALL = ["MODEL.BACKBONE.DEPTH", "18x", "MODEL.BACKBONE.FEAT_DIM", 512]

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from fastreid.modeling.losses.circle import PairCircle, PairCosface
 from fastreid.modeling.losses.cross_entropy import CrossEntropy
 from fastreid.modeling.losses.focal import Focal
-from fastreid.modeling.losses.term import LossTerm
+from fastreid.modeling.losses.loss_term import LossTerm
 from fastreid.modeling.losses.triplet import Triplet, weighted_negative
 from fastreid.utils.errors import InputError
 

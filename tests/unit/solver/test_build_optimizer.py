@@ -5,8 +5,8 @@ from torch import nn
 from fastreid.config import get_cfg
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, make_optimizer
-from fastreid.solver.parameters import ParameterRates, parameter_groups
-from fastreid.solver.stages import stage_factors
+from fastreid.solver.layerwise_lr import stage_factors
+from fastreid.solver.parameter_groups import ParameterRates, parameter_groups
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
 

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
+from fastreid.utils.cli import run_tool
 from fastreid.utils.errors import InputError
-from fastreid.utils.exits import run_tool
 from fastreid.utils.logger import RESULT, get_logger, setup_logger
 
 

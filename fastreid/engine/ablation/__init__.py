@@ -1,1 +1,0 @@
-"""Many short trainings that differ in one choice each, and what each choice changes."""

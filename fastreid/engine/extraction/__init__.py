@@ -1,1 +1,0 @@
-"""From weights and lists to features, and to folders of them."""

@@ -1,1 +1,0 @@
-"""From saved features to rankings, scores and the post-processing that serves best."""

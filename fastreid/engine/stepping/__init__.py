@@ -1,1 +1,0 @@
-"""One step of training as a config describes it."""

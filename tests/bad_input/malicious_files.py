@@ -1,0 +1,192 @@
+"""Payloads that come as configs, lists and images: name -> Payload."""
+
+import io
+import os
+import pickle
+import struct
+import zipfile
+import zlib
+
+from malicious import LARGE, Payload, alias_bomb, file, shell
+from PIL import Image
+
+
+def config(text, *, name="a.yml", door="config"):
+    return file(name, door, lambda marker: text.format(str(marker)).encode(), code=2)
+
+
+def placed(name, door, make, *, code=2):
+    """A payload that is something else than a file."""
+
+    def write(folder, marker):
+        make(folder / name)
+        return folder / name
+
+    return Payload(door, write, code)
+
+
+def run_folder(name, text):
+    """A run's folder whose settings or metrics are somebody else's."""
+
+    def write(folder, marker):
+        (folder / "metrics.json").write_text('{"iteration": 1, "total_loss": 1.0}\n')
+        (folder / "config.yaml").write_text("SEED: 1\n")
+        (folder / name).write_text(text(marker))
+        return folder
+
+    return Payload("runs", write, 2)
+
+
+CALL = "!!python/object/apply:os.system ['touch {}']"
+CONFIGS = {
+    "a tag that calls": config(f"SEED: {CALL}"),
+    "a tag that makes an object": config("SEED: !!python/object/new:os.system [touch {}]"),
+    "a tag that names a module": config("SEED: !!python/module:antigravity"),
+    "a tag in a name": config(f"? {CALL}\n: 1"),
+    "aliases that blow up": file("a.yml", "config", lambda marker: alias_bomb().encode(), code=2),
+    "aliases that lead around": config("MODEL: &a\n  KD: *a\n".replace("{", "{{")),
+    "a config of brackets": config("SEED: " + "[" * 900_000),
+    "a base that is code": config("_BASE_: evil.py"),
+    "a config that is code": config("open({!r}, 'w')", name="a.py"),
+    "a base of the system's": config("_BASE_: /etc/passwd"),
+    "a base that climbs out": config("_BASE_: ../../../../../../../etc/hosts"),
+    "a base from the net": config("_BASE_: http://127.0.0.1:1/a.yml"),
+    "a config that never ends": placed("a.yml", "config", lambda path: path.symlink_to("/dev/zero")),
+    "a config that never begins": placed("a.yml", "config", os.mkfifo),
+    "rows with a tag that calls": config(f"r:\n  SEED: {CALL}", door="rows"),
+    "a run whose settings call": run_folder("config.yaml", lambda marker: f"SEED: {CALL.format(marker)}"),
+    "a run whose settings blow up": run_folder("config.yaml", lambda marker: alias_bomb()),
+    "a run whose metrics are brackets": run_folder("metrics.json", lambda marker: "[" * 1_000_000),
+}
+
+
+def listed(line, *, name="list.txt"):
+    return file(name, "list", lambda marker: line.format(marker).encode(), code=2)
+
+
+def linked(to):
+    """A list of one image that is a link."""
+
+    def write(folder, marker):
+        (folder / "a.png").symlink_to(to)
+        (folder / "list.txt").write_text("a.png 1\n")
+        return folder / "list.txt"
+
+    return Payload("list", write, 2)
+
+
+def piped(folder, marker):
+    os.mkfifo(folder / "a.png")
+    (folder / "list.txt").write_text("a.png 1\n")
+    return folder / "list.txt"
+
+
+LISTS = {
+    "a path that climbs out": listed("../../etc/passwd 1"),
+    "a path that climbs out backwards": listed("..\\..\\etc\\passwd 1"),
+    "a path that climbs out later": listed("a/../../b.png 1"),
+    "an absolute path": listed("/etc/passwd 1"),
+    "a device": listed("/dev/zero 1"),
+    "a drive": listed("C:\\windows\\win.ini 1"),
+    "a path with a NUL": listed("a.png\0.txt 1"),
+    "a path that steers the terminal": listed("\x1b]0;x\x07\x1b[2J 1"),
+    "a path of a megabyte": listed("a/" * 500_000 + " 1"),
+    "an id of a megabyte": listed("a.png " + "9" * 1_000_000),
+    "a field of a megabyte": listed("path,id\n" + '"' + "x" * 1_000_000, name="list.csv"),
+    "a list that is a pickle": file("list.txt", "list", lambda marker: pickle.dumps(shell(marker)), code=2),
+    "a link to the system's": linked("/etc/passwd"),
+    "a link to a device": linked("/dev/zero"),
+    "a link to itself": linked("a.png"),
+    "a pipe in place of an image": Payload("list", piped, 2),
+    "a list that never ends": placed("list.txt", "list", lambda path: path.symlink_to("/dev/zero")),
+    "a list that never begins": placed("list.txt", "list", os.mkfifo),
+}
+
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(width, height, *more, rows=b""):
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", head), *more, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def encoded(kind, image=None, **options):
+    memory = io.BytesIO()
+    (image or Image.new("L", (8, 8), 200)).save(memory, kind, **options)
+    return memory.getvalue()
+
+
+def image(content, *, name="a.png", code=2):
+    return file(name, "image", content if callable(content) else lambda marker: content, code=code)
+
+
+def tiff(*tags, data=b""):
+    entries = b"".join(struct.pack("<HHII", tag, kind, count, value) for tag, kind, count, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
+
+
+def sized(width, height, *, compression=1, data=b""):
+    plain = (258, 3, 1, 8), (259, 3, 1, compression), (262, 3, 1, 1), (273, 4, 1, 8), (278, 4, 1, height)
+    return tiff((256, 4, 1, width), (257, 4, 1, height), *plain, (279, 4, 1, len(data)), data=data)
+
+
+def with_zip(marker):
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(shell(marker)))
+    return encoded("PNG") + memory.getvalue()
+
+
+def many_frames(num):
+    """A GIF of many frames of one pixel on the first frame's page."""
+    first = encoded("GIF", Image.new("L", (8, 8)))
+    frame = b"\x2c\0\0\0\0\1\0\1\0\0\x02\x02\x44\x01\0"
+    return first[:-1] + frame * num + b";"
+
+
+def turned_over(data, old, new):
+    found = data.replace(old, new, 1)
+    assert found != data
+    return found
+
+
+BLANK = b"".join(b"\0" + bytes(8) for _ in range(8))
+TEXT_BOMB = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(LARGE)))
+PROFILE_BOMB = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(LARGE)))
+GIANT = struct.pack(">HH", 65500, 65500)
+IMAGES = {
+    "a PNG of 4 giga x 4 giga": image(png(0x7FFFFFFF, 0x7FFFFFFF, rows=BLANK)),
+    "a PNG of 30,000 x 30,000": image(png(30_000, 30_000, rows=bytes(1000))),
+    "a PNG that inflates to more than its page": image(png(8, 8, rows=bytes(LARGE)), code=0),
+    "a PNG whose text is a bomb": image(png(8, 8, TEXT_BOMB, rows=BLANK)),
+    "a PNG whose colour profile is a bomb": image(png(8, 8, PROFILE_BOMB, rows=BLANK)),
+    "a PNG of a chunk of 4 GB": image(png(8, 8, rows=BLANK)[:33] + struct.pack(">I", 0xFFFFFFFF) + b"IDAT" + bytes(9)),
+    "a PNG of 20,000 chunks": image(png(8, 8, *[chunk(b"tIME", bytes(7))] * 20_000, rows=BLANK), code=0),
+    "a JPEG of 65,500 x 65,500": image(turned_over(encoded("JPEG"), struct.pack(">HH", 8, 8), GIANT), name="a.jpg"),
+    "a GIF of 65,535 x 65,535": image(turned_over(encoded("GIF"), struct.pack("<HH", 8, 8), b"\xff" * 4), name="a.gif"),
+    "a BMP of 2 giga x 2 giga": image(
+        turned_over(encoded("BMP"), struct.pack("<ii", 8, 8), struct.pack("<ii", 0x7FFFFFFF, 0x7FFFFFFF)), name="a.bmp"
+    ),
+    "a TIFF of 4 giga x 4 giga": image(sized(0xFFFFFFFF, 0xFFFFFFFF, data=bytes(64)), name="a.tif"),
+    "a TIFF that inflates to more than its page": image(
+        sized(8, 8, compression=8, data=zlib.compress(bytes(LARGE))), name="a.tif", code=0
+    ),
+    "a TIFF with a tag of 4 giga values": image(
+        tiff((256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 0xFFFFFFFF, 8)), name="a.tif"
+    ),
+    "a TIFF that leads to itself": image(
+        sized(8, 8, data=bytes(64))[:-4] + struct.pack("<I", 72), name="a.tif", code=0
+    ),
+    "a GIF of 100,000 frames": image(many_frames(100_000), name="a.gif", code=0),
+    "an image that is an archive with code": image(with_zip, code=0),
+    "an image that is a pickle": image(lambda marker: pickle.dumps(shell(marker))),
+    "PostScript that writes": image(lambda marker: f"%!PS-Adobe-3.0 EPSF\n({marker}) (w) file\n".encode()),
+    "SVG with an entity": image(b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><svg>&a;</svg>'),
+    "MVG that calls": image(lambda marker: f"push graphic-context\nfill 'url(|touch {marker})'\n".encode()),
+    "an image that never begins": placed("a.png", "image", os.mkfifo),
+    "an image that never ends": placed("a.png", "image", lambda path: path.symlink_to("/dev/zero")),
+}
+HOSTILE_FILES = CONFIGS | LISTS | IMAGES

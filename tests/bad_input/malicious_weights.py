@@ -1,0 +1,159 @@
+"""Payloads that come as weights and checkpoints: name -> Payload."""
+
+import collections
+import io
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import torch
+from malicious import LARGE, Payload, Runs, alias_bomb, file, header, shell
+
+
+class Built:
+    """Reaches code through the state that is given to a harmless object."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return collections.OrderedDict, (), None, None, iter([("model", shell(self.marker))])
+
+
+def saved(state, **options):
+    memory = io.BytesIO()
+    torch.save(state, memory, **options)
+    return memory.getvalue()
+
+
+def repacked(data, *, compression=zipfile.ZIP_STORED, more=None, **changed):
+    """A file of `torch.save` with other entries, by the ends of their names."""
+    memory = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(memory, "w", compression) as new:
+        for name in old.namelist():
+            ending = name.rpartition("/")[2].replace(".", "_")
+            new.writestr(name, changed.get(ending) or changed.get(f"data_{ending}") or old.read(name))
+        for name, content in (more or {}).items():
+            new.writestr(name, content)
+    return memory.getvalue()
+
+
+def tensors():
+    return {"weight": torch.zeros(3, 4), "bias": torch.zeros(3)}
+
+
+def layer(size, stride=(1,), offset=0, numel=4):
+    """A pickle of `torch.save` whose one tensor says this of its storage of 4 floats."""
+    text = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0000X\x03\0\0\0cpu"
+    whole = lambda number: b"\x8a\x08" + struct.pack("<q", number)  # noqa: E731
+    many = lambda numbers: b"(" + b"".join(map(whole, numbers)) + b"t"  # noqa: E731
+    tail = b"tQ" + whole(offset) + many(size) + many(stride) + b"\x89ccollections\nOrderedDict\n(tRtR"
+    one = b"\x80\x02}X\x06\0\0\0weight" + text[2:] + whole(numel) + tail + b"s."
+    return repacked(saved({"weight": torch.zeros(4)}), data_pkl=one)
+
+
+def nested_list(depth):
+    return b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b"."
+
+
+def laughing(levels):
+    """A list of lists of lists, each level the one below ten times: small in memory, endless to walk."""
+    value = [1]
+    for _ in range(levels):
+        value = [value] * 10
+    return value
+
+
+def tensor(shape, ends, dtype="F32"):
+    return {"weight": {"dtype": dtype, "shape": shape, "data_offsets": ends}}
+
+
+def weights(content, *, name="a.pth", is_armed=False):
+    return file(name, "weights", content, code=6, is_armed=is_armed)
+
+
+def safe(content):
+    return weights(lambda marker: content, name="a.safetensors")
+
+
+def scripted(marker):
+    """What tells torch that a file is a scripted module, and code beside it."""
+    return repacked(saved({"model": shell(marker)}), more={"archive/constants.pkl": pickle.dumps(shell(marker))})
+
+
+def evil(call, text):
+    return weights(lambda marker: pickle.dumps({"model": Runs(call, text.format(str(marker)))}), is_armed=True)
+
+
+WEIGHTS = {
+    "a pickle that calls a shell": weights(lambda marker: pickle.dumps(shell(marker)), is_armed=True),
+    "a pickle that evaluates": evil(eval, "__import__('pathlib').Path({0!r}).touch()"),
+    "a pickle that executes": evil(exec, "__import__('pathlib').Path({0!r}).touch()"),
+    "a pickle of protocol 0": weights(lambda marker: pickle.dumps({"model": shell(marker)}, 0), is_armed=True),
+    "a pickle in a value's state": weights(lambda marker: pickle.dumps(Built(marker)), is_armed=True),
+    "code in torch's zip": weights(lambda marker: saved({"model": shell(marker)})),
+    "code in torch's old format": weights(
+        lambda marker: saved({"model": shell(marker)}, _use_new_zipfile_serialization=False)
+    ),
+    "code beside sound weights": weights(lambda marker: saved({"model": tensors(), "note": shell(marker)})),
+    "code in the optimizer": weights(lambda marker: saved({"model": tensors(), "optimizer": {"state": shell(marker)}})),
+    "code in a list": weights(lambda marker: saved({"model": tensors(), "window": [[shell(marker)]]})),
+    "a scripted module": weights(scripted),
+    "a whole module": weights(lambda marker: saved(torch.nn.Linear(2, 2))),
+    "an array of numpy that is pickled": weights(lambda marker: saved({"weight": np.array([shell(marker)], object)})),
+    "a picture that is a pickle": weights(lambda marker: b"\x89PNG\r\n\x1a\n" + pickle.dumps(shell(marker))),
+    "a zip behind a pickle": weights(lambda marker: pickle.dumps(shell(marker)) + saved(tensors()), is_armed=True),
+    "a pickle called safetensors": weights(
+        lambda marker: pickle.dumps(shell(marker)), name="a.safetensors", is_armed=True
+    ),
+    "a bomb of a quarter of a gigabyte": weights(
+        lambda marker: repacked(saved(torch.zeros(4)), compression=zipfile.ZIP_DEFLATED, data_0=bytes(LARGE))
+    ),
+    "a storage of 4 TB in 16 bytes": weights(lambda marker: layer((1 << 40,), numel=1 << 40)),
+    "a tensor of 4 TB on 4 floats": weights(lambda marker: layer((1 << 40,))),
+    "a tensor of 4 TB that repeats one float": weights(lambda marker: layer((1 << 20, 1 << 20), (0, 0))),
+    "a tensor that begins in front of its storage": weights(lambda marker: layer((2,), offset=-400)),
+    "a tensor that walks backwards": weights(lambda marker: layer((2,), (-4,))),
+    "a text of an exabyte": weights(lambda marker: b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b"x."),
+    "a list in a list 200,000 times": weights(lambda marker: nested_list(200_000)),
+    "lists that laugh": weights(lambda marker: saved({"model": tensors() | {"x": laughing(30)}})),
+    "a header of an exabyte": safe(header({}, 1 << 60)),
+    "a header of nothing but brackets": safe(header(b"[" * 10_000_000)),
+    "a header that is longer than the file": safe(header(tensor([4], [0, 16]), 1 << 20)),
+    "a tensor past the end": safe(header(tensor([1 << 20], [0, 4 << 20]))),
+    "a tensor of other bytes than its shape": safe(header(tensor([1 << 60, 1 << 60], [0, 64]))),
+    "tensors in one another's bytes": safe(header(tensor([16], [0, 64]) | {"bias": tensor([8], [32, 64])["weight"]})),
+    "a tensor that ends before it begins": safe(header(tensor([4], [32, 16]))),
+    "a tensor of pickles": safe(header(tensor([4], [0, 16], "PICKLE"))),
+}
+
+
+def resumed(name, **changed):
+    def write(folder, marker):
+        torch.save({"model": {}, **{key: value(marker) for key, value in changed.items()}}, folder / "last.pth")
+        (folder / "last_checkpoint").write_text(name)
+        return folder
+
+    return Payload("resume", write, 6)
+
+
+CHECKPOINT = dict.fromkeys(("scaler", "iteration", "generator"), lambda marker: 0)
+RESUMED = {
+    "code in a checkpoint to go on from": resumed("last.pth", **CHECKPOINT, optimizer=shell),
+    "aliases in the config of a checkpoint": resumed(
+        "last.pth", **CHECKPOINT, optimizer=lambda marker: 0, config=alias_bomb
+    ),
+    "a tag in the config of a checkpoint": resumed(
+        "last.pth",
+        **CHECKPOINT,
+        optimizer=lambda marker: 0,
+        config=lambda marker: f"SEED: !!python/object/apply:os.system ['touch {marker}']",
+    ),
+    "a list in the config of a checkpoint": resumed(
+        "last.pth", **CHECKPOINT, optimizer=lambda marker: 0, config=lambda marker: "- 1"
+    ),
+}
+
+
+HOSTILE_WEIGHTS = WEIGHTS | RESUMED

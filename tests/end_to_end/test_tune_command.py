@@ -1,0 +1,106 @@
+"""Post-processing tuned on saved features, and what it leaves used for a test."""
+
+import csv
+import os
+import sys
+
+import pytest
+from commands import TINY, run_here
+
+
+@pytest.fixture(scope="module")
+def features(drawings, trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("features")
+    words = ("DATASETS.ROOT", drawings, "MODEL.WEIGHTS", trained / "model_best.pth", "OUTPUT_DIR", "out")
+    code, _, errors = run_here("extract.py", "--config-file", TINY, "--split", "all", *words, folder=folder)
+    assert code == 0, errors
+    return folder / "out/features/Generated"
+
+
+def tune(features, folder, *words):
+    few = ("--expansion-k", "2,4", "--expansion-alpha", "1", "--k1", "4,8", "--k2", "2", "--lambda", "0.1,0.5")
+    return run_here(
+        "tune_postprocessing.py", "--config-file", "tiny.yml", "--features", features, *few, *words, folder=folder
+    )
+
+
+def test_the_best_of_what_was_tried_is_a_config_for_the_test(features, tmp_path):
+    (tmp_path / "tiny.yml").write_text(TINY.read_text())
+    kept = {"METRIC": "euclidean", "AQE.QE_TIME": 2, "RERANK.FORM": "paper", "RERANK.TOP_N": 12, "WHITEN.ENABLED": True}
+    kept |= {"WHITEN.LEARN_FROM": "train", "STEPS": "['RERANK', 'AQE', 'WHITEN']", "AQE.ENABLED": True}
+    settings = [word for key, value in kept.items() for word in (f"TEST.{key}", value)]
+    places = ("--output", tmp_path / "best/tuned.yml", *settings, "OUTPUT_DIR", "tuned")
+    code, output, errors = tune(features, tmp_path, *places)
+    assert code == 0, errors
+    assert "1 of at most 13: plain search: mAP@10" in output
+    with open(tmp_path / "tuned/tuning.csv", newline="") as file:
+        trials = list(csv.DictReader(file))
+    assert {trial["AQE.QE_TIME"] for trial in trials if trial["AQE.ENABLED"] == "True"} == {"2"}
+    reranked = {(trial["RERANK.FORM"], trial["RERANK.TOP_N"]) for trial in trials if trial["RERANK.ENABLED"] == "True"}
+    assert reranked == {("paper", "12")}
+    assert {trial["num_queries"] for trial in trials} == {"16"}
+    assert output.splitlines()[-1].startswith(f"{tmp_path}/best/tuned.yml: mAP@10 {float(trials[0]['mAP@10']):.2f}, ")
+    words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.TABLE", "queries.csv")
+    code, output, errors = run_here("test.py", "--config-file", tmp_path / "best/tuned.yml", *words, folder=tmp_path)
+    assert code == 0, errors
+    [line] = [line.split() for line in output.splitlines() if line.startswith("mAP@10 ")]
+    assert f"{float(trials[0]['mAP@10']):.2f}" in line
+    with open(tmp_path / "ranked/queries.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 16
+
+
+def test_some_of_the_queries_are_tried_and_the_gain_is_left_out_where_no_draws_are_wanted(features, tmp_path):
+    (tmp_path / "tiny.yml").write_text(TINY.read_text())
+    words = ("--queries", "5", "--steps", "AQE", "TEST.SCORE.BOOTSTRAP", 0, "OUTPUT_DIR", "tuned")
+    code, output, errors = tune(features, tmp_path, *words)
+    assert code == 0, errors
+    assert "95 %" not in output
+    with open(tmp_path / "tuned/tuning.csv", newline="") as file:
+        trials = list(csv.DictReader(file))
+    assert {(trial["num_queries"], trial["RERANK.ENABLED"], trial["gain_low"]) for trial in trials} == {
+        ("5", "False", "")
+    }
+
+
+def test_nothing_is_read_before_the_choices_are_known_to_be_possible(features, tmp_path, monkeypatch):
+    (tmp_path / "tiny.yml").write_text(TINY.read_text())
+    monkeypatch.delattr("fastreid.engine.evaluate_saved.load_features")
+    code, _, errors = tune(features, tmp_path, "TEST.SELECT_BY", "mAP@1", "OUTPUT_DIR", "tuned")
+    assert (code, len(errors.splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--output", "/proc/none/tuned.yml"], 5, "/proc/none/tuned.yml: cannot be written"),
+        (["--output", "tiny.yml"], 2, "--output tiny.yml is the config it starts from or the table of trials"),
+        (["--output", "tuned/tuning.csv"], 2, "is the config it starts from or the table of trials"),
+        (["--output", os.fsdecode(b"\xe4.yml")], 2, "is not text, and the config names itself"),
+        (["--random-weights"], 2, "--random-weights makes a network, and saved features need none"),
+        (["MODEL.WEIGHTS", "other.pth"], 2, "not with MODEL.WEIGHTS other.pth"),
+        (["--output", "."], 5, ".: is a folder, and a file should be written there"),
+        (["--top-n", "4"], 2, "top_n (TEST.RERANK.TOP_N) is 4 and top_k (TEST.TOP_K) 10"),
+        (["--steps", "AQE,FUSE"], 2, "no step to try is called 'FUSE'; there are AQE, RERANK"),
+        (["--expansion-k", ""], 2, "nothing of AQE would be tried; give each of its choices a value"),
+        (["TEST.SELECT_BY", "mAP@1"], 2, "there is no score 'mAP@1' to choose by. Did you mean 'mAP@10'"),
+        (["--sides", "all"], 2, "no side to expand is called 'all'"),
+        (["--k1", "4,x"], 2, "argument --k1: invalid list of int value: '4,x'"),
+        (["--features", "nowhere"], 2, "nowhere: no such folder of features"),
+        (["--queries", "-3"], 2, "--queries is -3; it takes a number of queries, 0 for all"),
+    ],
+)
+def test_a_wrong_start_of_tuning_is_one_line(words, code, told, features, tmp_path):
+    (tmp_path / "tiny.yml").write_text(TINY.read_text())
+    left, output, errors = tune(features, tmp_path, *words, "OUTPUT_DIR", "tuned")
+    assert (left, len(errors.splitlines())) == (code, 1), output + errors
+    assert told in errors
+    assert not (tmp_path / "tuned/tuned.yml").exists()
+
+
+def test_a_table_that_cannot_be_written_is_told_before_any_work(features, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.TABLE", "queries.parquet")
+    code, _, errors = run_here("test.py", "--config-file", TINY, *words, folder=tmp_path)
+    assert (code, len(errors.splitlines())) == (3, 1)
+    assert 'pip install "fastreid[parquet]", or name it .csv' in errors
+    assert not (tmp_path / "result.npy").exists()

@@ -1,0 +1,189 @@
+"""The wiring with a stand-in of each library; the libraries themselves where they are installed."""
+
+import json
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from fastreid.engine.monitors import TRACKERS, build_writers
+from fastreid.engine.setup import load_config
+from fastreid.monitoring.trackers import MLflowWriter, WandbWriter
+from fastreid.monitoring.writers import Writer
+from fastreid.utils.errors import EnvironmentFault, InputError
+
+MAKERS = {"wandb": WandbWriter, "mlflow": MLflowWriter}
+
+
+class Library:
+    """Notes what it is asked, and plays the run that it starts."""
+
+    id = "run-7"
+
+    def __init__(self):
+        self.asked = []
+        self.info = SimpleNamespace(run_id=self.id)
+        self.Image = lambda image: image.size
+
+    def __getattr__(self, name):
+        def note(*args, **kwargs):
+            self.asked.append((name, args, kwargs))
+            return self
+
+        return note
+
+    def last(self, name):
+        return [(args, kwargs) for asked, args, kwargs in self.asked if asked == name][-1]
+
+
+@pytest.fixture(params=["wandb", "mlflow"])
+def tracker(request, monkeypatch):
+    library = Library()
+    monkeypatch.setitem(sys.modules, request.param, library)
+    return request.param, library
+
+
+def start(name, folder, **more):
+    return MAKERS[name](folder / "run", project="drawings", settings={"SOLVER.BASE_LR": 0.1}, **more)
+
+
+def test_a_run_that_goes_on_is_the_same_run_there_and_a_new_one_is_not(tracker, tmp_path):
+    name, library = tracker
+    word, begin = {"wandb": ("id", "init"), "mlflow": ("run_id", "start_run")}[name]
+    begun = []
+    for iteration in (0, 5, 0):
+        start(name, tmp_path, iteration=iteration)
+        begun.append(library.last(begin)[1][word])
+    assert begun == [None, "run-7", None]
+    assert json.loads((tmp_path / "run/tracker.json").read_text()) == {name: "run-7"}
+
+
+def test_numbers_pictures_and_settings_arrive(tracker, tmp_path):
+    name, library = tracker
+    writer = start(name, tmp_path)
+    writer.write(3, {"mAP@10": 40.0})
+    writer.picture(3, "ranks", Image.new("RGB", (5, 4)))
+    writer.close(finished=False)
+    if name == "wandb":
+        assert library.last("init")[1]["config"] == {"SOLVER.BASE_LR": 0.1}
+        assert [args for asked, args, _ in library.asked if asked == "log"] == [
+            ({"mAP@10": 40.0},),
+            ({"ranks": (5, 4)},),
+        ]
+        assert library.last("finish") == ((), {"exit_code": 1})
+    else:
+        assert library.last("log_params") == (({"SOLVER.BASE_LR": 0.1},), {})
+        assert library.last("log_metrics") == (({"mAP_at_10": 40.0},), {"step": 3})
+        assert library.last("log_image")[1] == {"artifact_file": "ranks/0000003.png"}
+        assert library.last("end_run") == (("KILLED",), {})
+
+
+def test_a_service_that_fails_is_told_once_and_the_run_goes_on(tracker, tmp_path, warnings_of):
+    name, library = tracker
+    writer = start(name, tmp_path)
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("no answer\nfrom the server")
+
+    library.log = library.log_metrics = library.finish = library.end_run = fail
+    for step in (1, 2):
+        writer.write(step, {"loss": 1.0})
+    writer.close(finished=True)
+    assert warnings_of == [f"{name}: cannot be written (no answer from the server); training goes on without it"]
+
+
+def test_a_service_that_cannot_start_is_refused_in_one_line(tracker, tmp_path):
+    name, library = tracker
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("no\nkey")
+
+    library.init = library.start_run = fail
+    with pytest.raises(
+        EnvironmentFault, match=rf"^TRACKER.NAME {name}: no run could be started \(no key\); .*(MODE|URI)"
+    ):
+        start(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_missing_library_names_its_extra(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(EnvironmentFault, match=rf'pip install "fastreid\[{name}\]"') as fault:
+        start(name, tmp_path)
+    assert fault.value.exit_code == 3
+
+
+def config(tmp_path, name):
+    path = tmp_path / "a.yml"
+    path.write_text(f"TRACKER: {{NAME: {name}, PROJECT: mine}}\nOUTPUT_DIR: {tmp_path / 'run'}\n")
+    return load_config(path)
+
+
+def test_a_tracker_of_one_s_own_joins_by_name_and_is_told_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(TRACKERS, "_makers", dict(TRACKERS._makers))
+    told = []
+
+    @TRACKERS.register("notebook")
+    def notebook(folder, **what):
+        told.append((folder, what["project"], what["settings"]["TRACKER.NAME"], what["iteration"]))
+        return Writer()
+
+    writers = build_writers(config(tmp_path, "notebook"), iteration=4, iters_per_epoch=2)
+    assert type(writers[-1]) is Writer
+    assert told == [(str(tmp_path / "run"), "mine", "notebook", 4)]
+    for writer in writers:
+        writer.close(finished=False)
+
+
+def test_an_unknown_tracker_is_refused_by_the_nearest_name(tmp_path):
+    with pytest.raises(InputError, match=r"no tracker is called 'wand'. Did you mean 'wandb'"):
+        build_writers(config(tmp_path, "wand"), iteration=0, iters_per_epoch=2)
+
+
+def test_the_real_wandb_takes_a_run_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    (tmp_path / "run").mkdir()
+    writer = start("wandb", tmp_path)
+    use(writer)
+    assert not writer.failed
+    (kept,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    deadline = time.monotonic() + 30  # its own process writes
+    while kept.stat().st_size < 100 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert kept.stat().st_size >= 100
+
+
+def test_the_real_mlflow_takes_a_run_and_goes_on_with_it(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
+    for iteration in (0, 3):
+        writer = start("mlflow", tmp_path, iteration=iteration)
+        use(writer)
+        assert not writer.failed
+    run_id = json.loads((tmp_path / "run/tracker.json").read_text())["mlflow"]
+    run = mlflow.get_run(run_id)
+    assert run.data.metrics == {"mAP_at_10": 40.0, "grad_norm/heads": 1.0}
+    assert run.data.params == {"SOLVER.BASE_LR": "0.1"}
+    assert run.info.status == "FINISHED"
+    assert len(mlflow.search_runs(experiment_names=["drawings"], output_format="list")) == 1
+
+
+def use(writer):
+    writer.write(3, {"mAP@10": 40.0, "grad_norm/heads": 1.0})
+    writer.picture(3, "ranks", Image.new("RGB", (5, 4)))
+    writer.close(finished=True)
+
+
+def test_each_service_keeps_its_run_and_a_damaged_file_is_told(tmp_path, monkeypatch):
+    for name in MAKERS:
+        monkeypatch.setitem(sys.modules, name, Library())
+        start(name, tmp_path)
+    assert json.loads((tmp_path / "run/tracker.json").read_text()) == dict.fromkeys(MAKERS, "run-7")
+    (tmp_path / "run/tracker.json").write_text('{"wandb": ')
+    with pytest.raises(InputError, match=r"tracker.json: damaged; remove it"):
+        start("wandb", tmp_path, iteration=5)

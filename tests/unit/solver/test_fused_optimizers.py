@@ -1,0 +1,103 @@
+import pytest
+import torch
+
+from fastreid.solver.build import make_optimizer
+from fastreid.solver.fused_optimizers import fusing, with_own_fusing
+from fastreid.utils.errors import InputError
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def parameters():
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((8, 3, 3, 3), (8,), (5, 8))
+    return [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+
+
+def made(name, fused, **arguments):
+    weights = parameters()
+    group = {"params": weights, "lr": 0.01, "base_lr": 0.01, "weight_decay": 5e-4}
+    return weights, make_optimizer(name, [group], arguments, fused=fused)
+
+
+def move(weights, optimizer, steps):
+    for step in steps:
+        generator = torch.Generator().manual_seed(step)
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, generator=generator)
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("Adam", {}), ("AdamW", {"amsgrad": True}), ("SGD", {"momentum": 0.9, "nesterov": True}), ("Adagrad", {})],
+)
+def test_a_fused_optimizer_moves_the_weights_as_the_plain_one_within_rounding(name, arguments):
+    (plain, one), (fused, other) = made(name, "never", **arguments), made(name, "always", **arguments)
+    assert (one.param_groups[0]["fused"], other.param_groups[0]["fused"]) == (None, True)
+    move(plain, one, range(20))
+    move(fused, other, range(20))
+    for expected, weight in zip(plain, fused):
+        torch.testing.assert_close(weight, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("before", ["never", "always"])
+@pytest.mark.parametrize("after", ["never", "always"])
+def test_a_run_goes_on_fused_or_not_as_it_is_asked_whatever_was_saved(before, after):
+    whole, one = made("Adam", before)
+    move(whole, one, range(6))
+    first, saved = made("Adam", before)
+    move(first, saved, range(3))
+    second, other = made("Adam", after)
+    with torch.no_grad():
+        for weight, value in zip(second, first):
+            weight.copy_(value)
+    other.load_state_dict(with_own_fusing(saved.state_dict(), other))
+    assert other.param_groups[0]["fused"] is (True if after == "always" else None)
+    move(second, other, range(3, 6))
+    if before == after:
+        assert all(torch.equal(weight, value) for weight, value in zip(whole, second))
+    else:
+        assert all(torch.allclose(weight, value, atol=1e-6) for weight, value in zip(whole, second))
+
+
+def test_auto_fuses_on_cuda_where_torch_can_and_leaves_the_bits_of_a_cpu_run_alone():
+    adam, plain = torch.optim.Adam, {"betas": (0.8, 0.9)}
+    assert fusing(adam, plain, when="auto", device=CPU) == plain
+    assert fusing(adam, plain, when="auto", device=CUDA) == {**plain, "fused": True}
+    assert fusing(torch.optim.RMSprop, plain, when="auto", device=CUDA) == plain
+    assert fusing(adam, plain, when="never", device=CUDA) == plain
+    assert fusing(adam, {"foreach": True}, when="auto", device=CUDA) == {"foreach": True}
+
+
+def test_an_optimizer_that_cannot_be_fused_is_refused_where_it_must_be():
+    with pytest.raises(InputError, match="torch has no fused RMSprop; set it to auto"):
+        made("RMSprop", "always")
+
+
+def test_what_torch_refuses_together_is_told_in_a_line():
+    with pytest.raises(InputError, match=r"OPT_ARGS: Adam refuses.*foreach"):
+        make_optimizer("Adam", [{"params": parameters()}], {"fused": True, "foreach": True})
+
+
+@pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
+def test_momenta_saved_in_another_order_of_memory_move_their_own_weights(first):
+    from fastreid.solver.fused_optimizers import keep_layouts
+
+    second = torch.channels_last if first is torch.contiguous_format else torch.contiguous_format
+    generator = torch.Generator().manual_seed(0)
+    start, *gradients = torch.randn(3, 4, 3, 5, 5, generator=generator)
+    ends = []
+    for order in (first, second):
+        weight = torch.nn.Parameter(start.clone(memory_format=first))
+        saved = torch.optim.Adam([weight], lr=0.1, fused=True)
+        weight.grad = gradients[0].clone(memory_format=first)
+        saved.step()
+        other = torch.nn.Parameter(weight.detach().clone(memory_format=order))
+        later = torch.optim.Adam([other], lr=0.1, fused=True)
+        later.load_state_dict(saved.state_dict())
+        keep_layouts(later)
+        other.grad = gradients[1].clone(memory_format=order)
+        later.step()
+        ends.append(other.detach())
+    torch.testing.assert_close(*ends)

@@ -1,0 +1,217 @@
+"""Parts: closed, of the right size, and the same whichever way they are made."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from fastreid.synthetic.families import fittings, goods, vessels
+from fastreid.synthetic.families.registry import FAMILIES
+from fastreid.synthetic.families.states import can_open, pieces_of
+from fastreid.synthetic.geometry import outlines
+from fastreid.synthetic.geometry.mesh import around, box, extrude, ring, slab, torus, turn
+from fastreid.synthetic.geometry.solid import assemble
+from fastreid.synthetic.geometry.sweep import sweep, thread
+from fastreid.synthetic.part_rng import Draws
+
+
+def volume(mesh):
+    corners = mesh.vertices[mesh.faces]
+    return abs(float(np.einsum("fi,fi->f", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum()) / 6)
+
+
+def area(triangles):
+    first, second = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    return float(np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum() / 2)
+
+
+def test_a_cylinder_has_its_volume():
+    assert volume(turn([(2, 0), (2, 3)])) == pytest.approx(np.pi * 4 * 3, rel=0.01)
+
+
+def test_a_ring_and_a_torus_have_theirs():
+    assert volume(ring(1, 0.5, 2)) == pytest.approx(np.pi * (1.5**2 - 1) * 2, rel=0.01)
+    assert volume(torus(2, 0.5)) == pytest.approx(2 * np.pi**2 * 2 * 0.25**2, rel=0.05)
+
+
+def test_a_slab_is_a_box_and_a_bevel_takes_its_rims_away():
+    assert volume(slab(1, 1, 1)) == pytest.approx(1.0, rel=0.001)
+    assert volume(slab(1, 1, 1, bevel=0.1)) == pytest.approx(0.8 + 2 * 0.1 * (1 + 0.8 + 0.64) / 3, rel=0.001)
+
+
+def test_a_fillet_takes_an_arc_off_each_rim_and_leaves_no_crease_there():
+    soft, turns = slab(1, 1, 1, fillet=0.1), np.radians(np.arange(0, 91, 18))
+    sides, heights = 1 - 0.2 * (1 - np.sin(turns)), 0.1 * (1 - np.cos(turns))
+    low, high = sides[:-1], sides[1:]
+    rim = float((np.diff(heights) / 3 * (low**2 + high**2 + low * high)).sum())
+    assert volume(soft) == pytest.approx(0.8 + 2 * rim, rel=1e-4)
+    solid = assemble([soft])
+    ends = solid.points[solid.edges]
+    level = np.abs(ends[:, 0, 2] - ends[:, 1, 2]) < 1e-6
+    assert not (solid.sharp & level).any()
+    assert assemble([slab(1, 1, 1, bevel=0.1)]).sharp.sum() >= 16
+
+
+def test_a_fillet_is_no_larger_than_a_slab_has_room_for():
+    flat = slab(1, 1, 0.1, fillet=5)
+    assert flat.vertices[:, 2].min() == 0
+    assert flat.vertices[:, 2].max() == pytest.approx(0.1)
+    assert 0.08 < volume(flat) < 0.1
+
+
+def test_a_thread_climbs_right_handed_by_its_pitch_a_turn_and_stays_within_its_depth():
+    radius, depth, pitch, height = 1.0, 0.1, 0.2, 2.1
+    ridge = thread(radius, depth, pitch, height)
+    out = np.hypot(ridge.vertices[:, 0], ridge.vertices[:, 1])
+    assert out.max() == pytest.approx(1.1)
+    assert out.min() < radius
+    assert ridge.vertices[:, 2].min() == pytest.approx(0.0)
+    assert ridge.vertices[:, 2].max() == pytest.approx(height)
+    way = ridge.vertices[:-2].reshape(-1, 4, 3).mean(axis=1)  # the last two close its ends
+    angles = np.unwrap(np.arctan2(way[:, 1], way[:, 0]))
+    assert np.allclose(np.diff(way[:, 2]) / np.diff(angles), pitch / (2 * np.pi))
+    corners = ridge.vertices[ridge.faces]
+    signed = float(np.einsum("fi,fi->f", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum() / 6)
+    section, turns = (0.5 + 0.18) / 2 * pitch * 1.3 * depth, (height - pitch / 2) / pitch
+    assert signed == pytest.approx(section * 2 * np.pi * radius * turns, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("module", "family", "axis"), [(vessels, "bottle", 2), (goods, "package", 2), (fittings, "fitting", 1)]
+)
+def test_a_thread_lies_on_what_it_is_cut_into_and_under_its_cap(module, family, axis, monkeypatch):
+    monkeypatch.setattr(module, "thread", lambda *sizes: replace(thread(*sizes), piece="ridge"))
+
+    def span(part):
+        return part.vertices[:, axis].min(), part.vertices[:, axis].max()
+
+    found = 0
+    for number in range(120):
+        parts = FAMILIES.get(family)(Draws("threads", number))
+        for neck, ridge in pairwise(parts):
+            if ridge.piece != "ridge":
+                continue
+            found += 1
+            low, high = span(ridge)
+            assert span(neck)[0] < low
+            assert high < span(neck)[1] + 1e-9
+            for cap in [part for part in parts if part.piece == "cap"][:1]:
+                assert span(cap)[0] < low + 1e-9
+                assert high < span(cap)[1]
+                assert width(ridge) < width(cap)
+    assert found > 5
+
+
+def width(part):
+    """Across the axis of a part turned about z."""
+    return float(np.ptp(part.vertices[:, 0]))
+
+
+def test_a_nut_is_on_the_far_half_of_its_rod_so_that_it_is_exploded_off_its_end():
+    studs = [parts for parts in (fittings.fitting(Draws("nuts", n)) for n in range(120)) if pieces_of(parts).get("nut")]
+    assert len(studs) > 3
+    for parts in studs:
+        pieces = pieces_of(parts)
+        middles = {
+            name: np.concatenate([one.vertices for one in pieces[name]])[:, 1] for name in ("plate", "body", "nut")
+        }
+        middles = {name: float(y.min() + y.max()) / 2 for name, y in middles.items()}
+        assert middles["nut"] < middles["body"] < middles["plate"]
+        assert not can_open(pieces["nut"])
+
+
+def test_the_face_of_a_plate_with_holes_has_the_area_that_is_left():
+    holes = [outlines.circle(0.2) + [x, 0.1] for x in (-0.5, 0.0, 0.5)]
+    plate = extrude(outlines.rounded_rectangle(2, 1, radius=0.0), 0.3, holes=holes)
+    flat = plate.vertices[plate.fill][:, :, :2]
+    assert area(flat) / 2 == pytest.approx(2 - 3 * area_of(holes[0]), rel=1e-3)
+
+
+def area_of(outline):
+    x, y = outline.T
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+
+
+def test_a_star_shaped_face_is_covered_once():
+    star = outlines.star(5, depth=0.5)
+    plate = extrude(star, 1.0)
+    assert area(plate.vertices[plate.fill][:, :, :2]) / 2 == pytest.approx(area_of(star), rel=1e-6)
+
+
+def test_a_bar_with_square_bends_keeps_its_thickness():
+    bar = sweep([(0, 0, 0), (3, 0, 0), (3, 0, 3), (0, 0, 3)], outlines.rounded_rectangle(0.2, 0.2, radius=0.0))
+    assert volume(bar) == pytest.approx(0.04 * 9, rel=0.01)
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_four_quarter_turns_bring_a_part_back(axis):
+    part = box(1, 2, 3)
+    back = part
+    for _ in range(4):
+        back = back.turned(axis, 90)
+    assert np.allclose(back.vertices, part.vertices)
+
+
+def test_a_part_is_not_changed_by_moving_scaling_or_turning_it():
+    part = box(1, 2, 3)
+    before = part.vertices.copy()
+    part.moved(1), part.scaled(2), part.turned("z", 30), around(part, 3)
+    assert np.array_equal(part.vertices, before)
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        outlines.circle(),
+        outlines.squircle(power=4),
+        outlines.lobed(6, depth=0.1),
+        outlines.toothed(9, depth=0.1),
+        outlines.star(5, depth=0.4),
+        outlines.polygon(6),
+        outlines.rounded_rectangle(2, 1, radius=0.2),
+    ],
+)
+def test_outlines_run_counter_clockwise_and_stay_within_reach(outline):
+    x, y = outline.T
+    assert float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) > 0
+    assert np.hypot(x, y).max() < 1.5
+
+
+def test_a_square_with_fillets_is_a_rounded_square_and_keeps_its_sides():
+    square = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
+    soft = outlines.filleted(square, 0.3, closed=True)
+    assert area_of(soft) == pytest.approx(4 - (4 - np.pi) * 0.3**2, rel=0.002)
+    assert np.abs(soft).max() == pytest.approx(1.0)
+    assert np.array_equal(outlines.filleted(square, 0.0, closed=True), square)
+
+
+def test_fillets_leave_ends_curves_and_repeated_points_and_fit_short_sides():
+    line = [(0, 0), (1, 0), (1, 0), (1, 1), (0, 1)]
+    soft = outlines.filleted(line, 5.0)
+    assert soft[0].tolist() == [0, 0]
+    assert soft[-1].tolist() == [0, 1]
+    assert np.abs(soft - 0.5).max() <= 0.5 + 1e-9
+    round_one = outlines.circle(1.0)
+    assert np.array_equal(outlines.filleted(round_one, 0.2, closed=True), round_one)
+
+
+def test_a_curve_passes_through_its_knots():
+    knots = np.array([(0.0, 0.0), (1.0, 2.0), (3.0, 1.0)])
+    assert np.allclose(outlines.curve(knots, per_span=4)[::4], knots)
+
+
+@pytest.mark.parametrize("family", FAMILIES.names())
+def test_objects_of_every_family_fit_their_sphere_and_differ(family):
+    solids = [assemble(FAMILIES.get(family)(Draws(family, number))) for number in range(4)]
+    for solid in solids:
+        assert np.isfinite(solid.points).all()
+        assert np.linalg.norm(solid.points, axis=1).max() < 1 + 1e-5
+        assert 100 < len(solid.faces) < 60_000
+    assert len({len(solid.points) for solid in solids}) > 1
+
+
+def test_a_tube_without_ends_has_borders_and_a_closed_one_only_creases():
+    closed = assemble([turn([(1, 0), (1, 1)])])
+    assert closed.sharp.sum() == 2 * outlines.SIDES
+    assert (closed.sides[:, 0] != closed.sides[:, 1]).all()

@@ -1,0 +1,93 @@
+"""Marks: what lies on surfaces stays on them, whatever happens to the part."""
+
+import numpy as np
+import pytest
+from hidden_lines import visible_lines
+
+from fastreid.synthetic import make_patent
+from fastreid.synthetic.families.details import Rng
+from fastreid.synthetic.families.states import solid_in
+from fastreid.synthetic.geometry.mesh import box, named, turn
+from fastreid.synthetic.geometry.outlines import circle
+from fastreid.synthetic.geometry.solid import assemble
+from fastreid.synthetic.rendering.views import View
+from fastreid.synthetic.surface import motifs
+from fastreid.synthetic.surface.marks import marked
+
+MOTIFS = [
+    "screw", "button", "vents", "scale", "writing", "emblem", "glint", "seam",
+    "_mesh", "_knit", "_grain", "_ribs", "_scales", "_dots", "_specks",
+]  # fmt: skip
+
+
+def marks_of(parts):
+    return np.concatenate([part.marks for part in parts])
+
+
+def some_marks(part):
+    """Marks of a dozen draws on one part."""
+    return np.concatenate([marks_of(marked([part], Rng("marks", number))) for number in range(12)])
+
+
+@pytest.mark.parametrize("name", MOTIFS)
+def test_a_motif_is_strokes_about_the_middle(name):
+    for number in range(6):
+        strokes = getattr(motifs, name)(Rng(name, number))
+        assert strokes.shape[1:] == (2, 2)
+        assert len(strokes) > 1
+        assert np.abs(strokes).max() < 2.1
+
+
+def test_marks_lie_a_little_above_the_faces_of_a_box():
+    marks = some_marks(box(2, 2, 2))
+    above = (np.abs(marks - [0, 0, 1]) - 1).max(axis=2)
+    assert len(marks) > 200
+    assert above.min() > 0
+    assert above.max() < 0.01
+
+
+def test_marks_bend_with_a_round_surface():
+    marks = some_marks(turn([(1.0, -2), (1.0, 2)], circle(1.0, num_sides=96)))
+    radius = np.linalg.norm(marks[..., :2], axis=2)
+    side = np.abs(marks[..., 2]).max(axis=1) < 1.99
+    assert radius[side].min() > 0.98
+    assert radius[side].max() < 1.03
+
+
+def test_marks_go_where_their_part_goes():
+    part = marked([box(2, 2, 2)], Rng("marks", 3))[0]
+    moved = part.moved(x=1).turned("z", 30).scaled(2.0, -1.0, 1.0)
+    again = box(2, 2, 2).moved(x=1).turned("z", 30).scaled(2.0, -1.0, 1.0).vertices
+    assert len(moved.marks)
+    assert (moved.marks.max(axis=(0, 1)) < again.max(axis=0) + 0.02).all()
+    assert (moved.marks.min(axis=(0, 1)) > again.min(axis=0) - 0.02).all()
+
+
+def test_a_mark_is_seen_from_its_side_only_and_not_on_what_is_not_claimed():
+    line = np.array([[[-0.5, -0.501, 0.5], [0.5, -0.501, 0.5]]])
+    lid = named("lid", [box(1, 1, 1)])[0]
+    lid = type(lid)(**{**lid.__dict__, "marks": line})
+    num = [
+        len(visible_lines(assemble([lid], unclaimed=names), View(turn, 0)).segments)
+        for turn, names in ((0, ()), (180, ()), (0, ("lid",)))
+    ]
+    assert num[0] == num[1] + 1 == num[2] + 1
+
+
+def test_marks_stand_apart_with_their_piece_and_are_cut_with_it():
+    parts = [box(2, 2, 1), *named("lid", [box(2, 2, 0.5).moved(z=1.0)])]
+    parts[1] = type(parts[1])(**{**parts[1].__dict__, "marks": np.array([[[0, -1.01, 1.2], [0.5, -1.01, 1.2]]])})
+    closed, apart = (solid_in(state, parts, unclaimed=(), rng=Rng("around")) for state in ("closed", "exploded"))
+    assert apart.on_faces[0, 0, 2] > closed.on_faces[0, 0, 2]
+    cut = solid_in("section", parts, unclaimed=(), rng=Rng("around"))
+    assert (cut.on_faces[:, :, 1] >= cut.points[:, 1].min() - 1e-9).all()
+
+
+def test_a_sibling_wears_the_marks_of_its_model_on_the_parts_they_share():
+    shared = 0
+    for number in range(0, 60, 2):
+        one, other = make_patent(0, number), make_patent(0, number + 1)
+        if one.style == other.style:
+            marks = {part.marks.tobytes() for part in one.parts if len(part.marks)}
+            shared += bool(marks & {part.marks.tobytes() for part in other.parts})
+    assert shared >= 3
