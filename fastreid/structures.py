@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastreid.utils.errors import InputError, NumbersError
+from fastreid.utils.errors import InputError, NumericalError
 from fastreid.utils.mapped_rows import MappedRows
 
 DRAWN = "generated:"  # how the path of a drawing without a file begins
@@ -34,7 +34,7 @@ class Drawing:
     source: str = ""
 
     @property
-    def is_drawn(self) -> bool:
+    def is_synthetic(self) -> bool:
         """Whether it has no file and is drawn when it is read."""
         return self.path.startswith(DRAWN)
 
@@ -101,7 +101,7 @@ class Embeddings:
         bad = self._bad_rows()
         if len(bad):
             named = ", ".join(self.names[row] for row in bad.tolist()[:20])
-            raise NumbersError(
+            raise NumericalError(
                 f"{len(bad)} of {len(self.names)} features are NaN, Inf or zero: {named}; check weights and images"
             )
 
@@ -115,7 +115,7 @@ class Embeddings:
             cameras=tuple(drawing.camera for drawing in drawings),
         )
 
-    def some(self, rows: Tensor) -> "Embeddings":
+    def select(self, rows: Tensor) -> "Embeddings":
         """Those of some drawings, int64 (n,), in that order, in memory."""
         patents, names = (tuple(words[row] for row in rows.tolist()) for words in (self.patents, self.names))
         cameras = tuple(self.cameras[row] for row in rows.tolist()) if self.cameras else ()
@@ -152,4 +152,4 @@ class Ranking:
                 f"a ranking's distances are float32 {tuple(self.indices.shape)}, not {self.distances.dtype} {tuple(self.distances.shape)}"
             )
         if torch.isnan(self.distances).any():
-            raise NumbersError("a ranking's distances hold NaN; check the features")
+            raise NumericalError("a ranking's distances hold NaN; check the features")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from fastreid.cli.launcher import start
+from fastreid.cli.launcher import launch_command
 from fastreid.evaluation.scoring.comparison import comparison_table
 from fastreid.experiments.ablation import Ablation, attempt
 from fastreid.experiments.variants import read_rows
 from fastreid.utils import comm
-from fastreid.utils.cli import TellableFault, run_tool
+from fastreid.utils.cli import UserFacingError, run_tool
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import write_text
 from fastreid.utils.logger import get_logger
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"{text}\n{table}")
     if failures:
         told = "; ".join(map(str, failures))
-        raise TellableFault(
+        raise UserFacingError(
             f"{len(failures)} of {len(left)} runs failed and are not in the table; the same command tries them again. {told}",
             failures[0].exit_code,
         )
@@ -89,7 +89,7 @@ def _names(text: str) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return start(run, "Train once for each choice, and tell what each changes.", argv=argv, options=_options)
+    return launch_command(run, "Train once for each choice, and tell what each changes.", argv=argv, options=_options)
 
 
 def cli() -> int:

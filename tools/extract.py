@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from fastreid.cli.launcher import start
+from fastreid.cli.launcher import launch_command
 from fastreid.engine import default_setup
 from fastreid.engine.features import SPLITS, SavedSet, extract_sets
 from fastreid.engine.setup import load_config
@@ -44,7 +44,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return start(run, "Save the features of drawings, to be tested again and again.", argv=argv, options=_options)
+    return launch_command(
+        run, "Save the features of drawings, to be tested again and again.", argv=argv, options=_options
+    )
 
 
 def cli() -> int:

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{trial.size} drawings a step do not fit{asked}")
     if not largest:
         raise InputError(
-            "no size fits; try a smaller INPUT.SIZE_TRAIN or DATALOADER.NUM_INSTANCE, or MODEL.BACKBONE.RECOMPUTE True"
+            "no size fits; try a smaller INPUT.SIZE_TRAIN or DATALOADER.NUM_INSTANCE, or MODEL.BACKBONE.GRADIENT_CHECKPOINTING True"
         )
     print(f"the most that was tried and fits: SOLVER.IMS_PER_BATCH {largest}")
     return 0

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from fastreid.cli.launcher import start
+from fastreid.cli.launcher import launch_command
 from fastreid.data.build import build_datasets, build_train_loader
 from fastreid.data.io.build import build_bad_drawings, fill_if_cached
 from fastreid.engine import default_setup
 from fastreid.engine.evaluate import build_testers
-from fastreid.engine.setup import device_of, load_config, placed, write_config
+from fastreid.engine.setup import load_config, resolve_device, to_device, write_config
 from fastreid.engine.trainer import num_classes_of, start_from
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, build_schedule
@@ -34,33 +34,33 @@ from fastreid.utils.logger import get_logger
 def run(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, args.opts)
     left_out = [
-        cfg.SOLVER.AMP.ENABLED and (device_of(cfg).type == "cuda" or cfg.SOLVER.AMP.DTYPE == "bfloat16"),
-        cfg.SOLVER.ACCUMULATE > 1,
+        cfg.SOLVER.AMP.ENABLED and (resolve_device(cfg).type == "cuda" or cfg.SOLVER.AMP.DTYPE == "bfloat16"),
+        cfg.SOLVER.GRAD_ACCUM_STEPS > 1,
         cfg.SOLVER.AVERAGE.METHOD != "none",
         cfg.SOLVER.FREEZE_ITERS,
         cfg.SOLVER.CLIP_GRADIENTS.ENABLED,
-        cfg.DATALOADER.LOOK_ALIKES,
-        cfg.MODEL.HEADS.CLASS_SHARE < 1,
+        cfg.DATALOADER.HARD_IDENTITIES,
+        cfg.MODEL.HEADS.PARTIAL_FC_RATIO < 1,
         cfg.TEST.PRECISE_BN.ENABLED,
         cfg.MODEL.COMPILE,
-        cfg.SOLVER.STOP_AFTER,
-        cfg.SOLVER.KEEP_BEST,
+        cfg.SOLVER.EARLY_STOP_PATIENCE,
+        cfg.SOLVER.SAVE_TOP_K,
         args.num_gpus * args.num_machines > 1 or comm.world_size() > 1,
         args.resume,
         args.eval_only,
     ]
     if any(left_out):
         raise InputError(
-            "the plain run has no SOLVER.AMP on a GPU or in bfloat16, ACCUMULATE, AVERAGE, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.LOOK_ALIKES, MODEL.HEADS.CLASS_SHARE, "
-            "TEST.PRECISE_BN, MODEL.COMPILE, SOLVER.STOP_AFTER, KEEP_BEST, several processes, --resume or --eval-only; use tools/train_net.py"
+            "the plain run has no SOLVER.AMP on a GPU or in bfloat16, GRAD_ACCUM_STEPS, AVERAGE, FREEZE_ITERS, CLIP_GRADIENTS, DATALOADER.HARD_IDENTITIES, MODEL.HEADS.PARTIAL_FC_RATIO, "
+            "TEST.PRECISE_BN, MODEL.COMPILE, SOLVER.EARLY_STOP_PATIENCE, SAVE_TOP_K, several processes, --resume or --eval-only; use tools/train_net.py"
         )
     default_setup(cfg, args)
-    device = device_of(cfg)
+    device = resolve_device(cfg)
 
     drawings, tests = build_datasets(cfg)
     bad = build_bad_drawings(cfg)
     loader = build_train_loader(cfg, drawings, device=device, bad=bad)
-    model = placed(cfg, build_model(cfg, num_classes=num_classes_of(cfg, loader.num_classes)))
+    model = to_device(cfg, build_model(cfg, num_classes=num_classes_of(cfg, loader.num_classes)))
     start_from(cfg, model)
     optimizer = build_optimizer(cfg, model)
     schedule = build_schedule(cfg, loader.iters_per_epoch)
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return start(run, "Train on one page of code.", argv=argv)
+    return launch_command(run, "Train on one page of code.", argv=argv)
 
 
 def cli() -> int:

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid.cli.launcher import start
+from fastreid.cli.launcher import launch_command
 from fastreid.engine import default_setup
 from fastreid.engine.evaluate import run_test
 from fastreid.engine.evaluate_saved import run_saved_test
 from fastreid.engine.setup import load_config
 from fastreid.utils import comm
 from fastreid.utils.cli import run_tool
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.files import atomic_write
 
 
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
     """What each process of the run does."""
     cfg = load_config(args.config_file, args.opts)
     if not os.access(Path.cwd(), os.W_OK):
-        raise EnvironmentFault(
+        raise EnvironmentSetupError(
             f"the working folder {Path.cwd()} cannot be written, and result.npy goes there; change to another"
         )
     if args.features is not None and args.random_weights:
@@ -50,7 +50,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return start(run, "Rank the database for every query and write result.npy.", argv=argv, options=_options)
+    return launch_command(run, "Rank the database for every query and write result.npy.", argv=argv, options=_options)
 
 
 def cli() -> int:

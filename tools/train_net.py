@@ -5,7 +5,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fastreid.cli.launcher import start
+from fastreid.cli.launcher import launch_command
 from fastreid.engine import DefaultTrainer, default_setup
 from fastreid.engine.evaluate import run_test
 from fastreid.engine.setup import load_config
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return start(run, "Train a network on patent drawings.", argv=argv)
+    return launch_command(run, "Train a network on patent drawings.", argv=argv)
 
 
 def cli() -> int:

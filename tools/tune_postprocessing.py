@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fastreid.cli.launcher import start
+from fastreid.cli.launcher import launch_command
 from fastreid.config.values import is_text
 from fastreid.engine import default_setup
 from fastreid.engine.evaluate_saved import tune_saved
@@ -119,7 +119,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return start(run, "Find the expansion and re-ranking that serve best.", argv=argv, options=_options)
+    return launch_command(run, "Find the expansion and re-ranking that serve best.", argv=argv, options=_options)
 
 
 def cli() -> int:

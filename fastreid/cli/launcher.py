@@ -7,7 +7,7 @@ from fastreid.engine.launch import launch
 from fastreid.engine.setup import default_argument_parser, load_config
 
 
-def start(
+def launch_command(
     run: Callable[[argparse.Namespace], None],
     description: str,
     *,

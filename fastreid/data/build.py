@@ -126,7 +126,7 @@ def build_sampler(
     Arguments are those of `build_train_loader`.
 
     Raises:
-        InputError: DATALOADER.LOOK_ALIKES with a sampler that knows none, or no batch can be made of these drawings.
+        InputError: DATALOADER.HARD_IDENTITIES with a sampler that knows none, or no batch can be made of these drawings.
     """
     targets, _ = class_numbers(drawings)
     options = SamplerOptions(
@@ -134,13 +134,13 @@ def build_sampler(
         num_instance=cfg.DATALOADER.NUM_INSTANCE,
         seed=cfg.SEED,
         cameras=tuple(drawing.camera for drawing in drawings),
-        look_alikes=cfg.DATALOADER.LOOK_ALIKES,
+        look_alikes=cfg.DATALOADER.HARD_IDENTITIES,
         neighbours=neighbours,
     )
     sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)(targets, options)
     if options.look_alikes and not isinstance(sampler, CompleteIdentitySampler):
         raise InputError(
-            f"DATALOADER.LOOK_ALIKES is {options.look_alikes} and {cfg.DATALOADER.SAMPLER_TRAIN} knows no look-alikes; "
+            f"DATALOADER.HARD_IDENTITIES is {options.look_alikes} and {cfg.DATALOADER.SAMPLER_TRAIN} knows no look-alikes; "
             "set it to 0, or DATALOADER.SAMPLER_TRAIN to CompleteIdentitySampler"
         )
     return sampler
@@ -266,7 +266,7 @@ def _collection(cfg: CfgNode) -> Collection:
         given.NUM_TEST_PATENTS,
         size_px=given.SIZE_PX,
         disjoint=given.DISJOINT,
-        without=tuple(sorted(set(given.WITHOUT))),
+        without=tuple(sorted(set(given.EXCLUDE))),
     )
 
 

@@ -9,7 +9,7 @@ from fastreid.config import CfgNode
 from fastreid.data.build import build_datasets
 from fastreid.data.transforms.build import build_train_transforms
 from fastreid.engine.precision import kind_for_training
-from fastreid.engine.setup import device_of, placed
+from fastreid.engine.setup import resolve_device, to_device
 from fastreid.engine.train_step import Clip, TrainStep
 from fastreid.engine.weight_average import WeightAverage
 from fastreid.experiments.batch_size import Trial, doubled, find_batch_size, free_memory_mb, measure_step
@@ -30,15 +30,15 @@ def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> Train
     Raises:
         InputError: settings that do not go together.
     """
-    if cfg.MODEL.COMPILE and cfg.MODEL.BACKBONE.RECOMPUTE:
-        raise InputError("MODEL.COMPILE cannot take in MODEL.BACKBONE.RECOMPUTE; set one of them to False")
-    device = device_of(cfg)
+    if cfg.MODEL.COMPILE and cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING:
+        raise InputError("MODEL.COMPILE cannot take in MODEL.BACKBONE.GRADIENT_CHECKPOINTING; set one of them to False")
+    device = resolve_device(cfg)
     return TrainStep(
         model,
         build_optimizer(cfg, model),
         device=device,
         dtype=kind_for_training(cfg.SOLVER.AMP.DTYPE, device) if cfg.SOLVER.AMP.ENABLED else None,
-        accumulate=cfg.SOLVER.ACCUMULATE,
+        accumulate=cfg.SOLVER.GRAD_ACCUM_STEPS,
         clip=_clip(cfg),
         average=_average(cfg, model, iters_per_epoch),
         all_learn=any(term.sees == "logits" for term in build_losses(cfg)),
@@ -49,7 +49,7 @@ def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> Train
 def batch_size_trials(
     cfg: CfgNode, *, most: int = 4096, num_steps: int = 3, memory_mb: float | None = None
 ) -> Iterator[Trial]:
-    """Try batches of 2, 4, 8 ... patents of NUM_INSTANCE drawings, each time ACCUMULATE parts of that, until one does
+    """Try batches of 2, 4, 8 ... patents of NUM_INSTANCE drawings, each time GRAD_ACCUM_STEPS parts of that, until one does
     not fit.
 
     Args:
@@ -63,9 +63,9 @@ def batch_size_trials(
     """
     drawings, _ = build_datasets(cfg)
     num_patents = len({drawing.patent for drawing in drawings})
-    num_instance, device = cfg.DATALOADER.NUM_INSTANCE, device_of(cfg)
+    num_instance, device = cfg.DATALOADER.NUM_INSTANCE, resolve_device(cfg)
     num_classes = cfg.MODEL.HEADS.NUM_CLASSES or num_patents
-    least = 2 * num_instance * cfg.SOLVER.ACCUMULATE
+    least = 2 * num_instance * cfg.SOLVER.GRAD_ACCUM_STEPS
     limits = {
         "--most": most,
         "the training list": len(drawings),
@@ -75,9 +75,9 @@ def batch_size_trials(
     if largest < least:
         raise InputError(
             f"no size can be tried: the smallest is {least} drawings, two patents of DATALOADER.NUM_INSTANCE for each of "
-            f"SOLVER.ACCUMULATE parts, and the largest {largest} ({limit}); lower one of the two or raise that"
+            f"SOLVER.GRAD_ACCUM_STEPS parts, and the largest {largest} ({limit}); lower one of the two or raise that"
         )
-    model = placed(cfg, build_model(cfg, num_classes=num_classes))
+    model = to_device(cfg, build_model(cfg, num_classes=num_classes))
     heads = model.get_submodule("heads")
     step = build_step(cfg, model, iters_per_epoch=1)
     page = np.full(BLANK_PAGE_PX, 255, np.uint8)
@@ -101,15 +101,15 @@ def batch_size_trials(
 
 
 def check_parts(cfg: CfgNode) -> None:
-    """Refuse a batch of which SOLVER.ACCUMULATE makes parts too small for batch norm and pairs.
+    """Refuse a batch of which SOLVER.GRAD_ACCUM_STEPS makes parts too small for batch norm and pairs.
 
     Raises:
         InputError: a part has fewer than two drawings.
     """
     num = cfg.SOLVER.IMS_PER_BATCH // comm.world_size()
-    if num < 2 * cfg.SOLVER.ACCUMULATE:
+    if num < 2 * cfg.SOLVER.GRAD_ACCUM_STEPS:
         raise InputError(
-            f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE} and a device has {num} drawings a step; a part needs 2 at least"
+            f"SOLVER.GRAD_ACCUM_STEPS is {cfg.SOLVER.GRAD_ACCUM_STEPS} and a device has {num} drawings a step; a part needs 2 at least"
         )
 
 

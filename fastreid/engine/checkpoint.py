@@ -20,7 +20,7 @@ from fastreid.modeling.weights import load_state, model_state, not_finite, read_
 from fastreid.utils import comm
 from fastreid.utils.checksums import checked_write, move_checked
 from fastreid.utils.cli import one_line
-from fastreid.utils.errors import InputError, NumbersError, StorageError, WeightsError
+from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 from fastreid.utils.logger import get_logger
 
 BEST = "model_best.pth"
@@ -43,18 +43,18 @@ MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on w
     "INPUT.MAX_BAD_IMAGES",
     "INPUT.ON_BAD_IMAGE",  # a run that a bad image stopped has met none before
     "MODEL.BACKBONE.PRETRAIN",
-    "MODEL.BACKBONE.RECOMPUTE",
+    "MODEL.BACKBONE.GRADIENT_CHECKPOINTING",
     "MODEL.CHANNELS_LAST",
     "MODEL.COMPILE",
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "SOLVER.CHECKPOINT_PERIOD",
     "SOLVER.FUSED",
-    "SOLVER.KEEP_BEST",
+    "SOLVER.SAVE_TOP_K",
     "SOLVER.LOG_PERIOD",
     "SOLVER.MAX_EPOCH",
-    "SOLVER.STOP_AFTER",
-    "SOLVER.WATCH_PERIOD",
+    "SOLVER.EARLY_STOP_PATIENCE",
+    "SOLVER.DIAGNOSTICS_PERIOD",
     "TEST.",
     "TRACKER.",
 )
@@ -64,7 +64,7 @@ RESULT_FOLLOWS = (  # those of them from which the last weights, or what a test 
     "MODEL.BACKBONE.PRETRAIN",
     "MODEL.WEIGHTS",
     "SOLVER.MAX_EPOCH",
-    "SOLVER.STOP_AFTER",
+    "SOLVER.EARLY_STOP_PATIENCE",
     "TEST.",
 )
 
@@ -125,7 +125,7 @@ class Checkpointer:
 
         Raises:
             StorageError: it cannot be written; earlier checkpoints stay.
-            NumbersError: the weights hold NaN or Inf, which never reach a file; earlier checkpoints stay.
+            NumericalError: the weights hold NaN or Inf, which never reach a file; earlier checkpoints stay.
         """
         path = self.folder / name
         state = {
@@ -155,7 +155,7 @@ class Checkpointer:
 
         Raises:
             StorageError: it cannot be written.
-            NumbersError: it holds NaN or Inf.
+            NumericalError: it holds NaN or Inf.
         """
         average = self.step.average
         if average is not None and average.num_counted:
@@ -211,7 +211,7 @@ class Checkpointer:
     def _write(self, path: Path, state: dict[str, Any], *, is_last: bool = False) -> None:
         bad = not_finite(state["model"])
         if bad:
-            raise NumbersError(
+            raise NumericalError(
                 f"{path}: not written, as {len(bad)} tensors hold NaN or Inf: {shown(bad)}; earlier checkpoints stay. "
                 "Try a lower SOLVER.BASE_LR"
             )

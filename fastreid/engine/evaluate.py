@@ -20,7 +20,7 @@ from fastreid.engine.feature_journal import Journals
 from fastreid.engine.features import build_journals, build_origin, build_tested_model, embed
 from fastreid.engine.precision import kind_for_features, warn_if_slow
 from fastreid.engine.predictor import Predictor
-from fastreid.engine.setup import device_of, load_config
+from fastreid.engine.setup import load_config, resolve_device
 from fastreid.engine.tester import Results, Tester
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.evaluator import Evaluation
@@ -49,8 +49,8 @@ def build_testers(
         journals: where their features are kept as they are made; None while they are still learning.
         bad: of `build_bad_drawings`, takes note of training drawings that those steps leave out.
     """
-    warn_if_slow(cfg.TEST.NETWORK_PRECISION, device_of(cfg), setting="TEST.NETWORK_PRECISION")
-    evaluator = build_evaluator(cfg, device=device_of(cfg))
+    warn_if_slow(cfg.TEST.NETWORK_PRECISION, resolve_device(cfg), setting="TEST.NETWORK_PRECISION")
+    evaluator = build_evaluator(cfg, device=resolve_device(cfg))
     width, num_training = cfg.MODEL.HEADS.EMBEDDING_DIM or cfg.MODEL.BACKBONE.FEAT_DIM, len(training) or None
     compiled: dict[nn.Module, Calls] = {}
     for data in tests.values():
@@ -81,9 +81,9 @@ def result_options(cfg: CfgNode) -> dict[str, Any]:
     """What a config says of what is told and written of a ranking, as `Results` takes it."""
     return {
         "read": reader(cfg),
-        "sheet_queries": cfg.TEST.SHEET_QUERIES,
+        "sheet_queries": cfg.TEST.NUM_VISUALIZED_QUERIES,
         "num_draws": cfg.TEST.SCORE.BOOTSTRAP,
-        "query_table": cfg.TEST.SCORE.TABLE,
+        "query_table": cfg.TEST.SCORE.PER_QUERY_FILE,
     }
 
 
@@ -131,15 +131,15 @@ def build_predictor(
     """The predictor of a config file; `Predictor.from_config` is the name to call."""
     more = [] if weights is None else ["MODEL.WEIGHTS", str(weights)]
     cfg = load_config(config_file, [*opts, *more])
-    warn_if_slow(cfg.TEST.NETWORK_PRECISION, device_of(cfg), setting="TEST.NETWORK_PRECISION")
+    warn_if_slow(cfg.TEST.NETWORK_PRECISION, resolve_device(cfg), setting="TEST.NETWORK_PRECISION")
     return Predictor(
         build_tested_model(cfg),
         build_test_transforms(cfg),
         read=reader(cfg),
-        device=device_of(cfg),
+        device=resolve_device(cfg),
         batch_size=cfg.TEST.IMS_PER_BATCH,
         flip=cfg.TEST.FLIP.ENABLED,
-        dtype=kind_for_features(cfg.TEST.NETWORK_PRECISION, device_of(cfg)),
+        dtype=kind_for_features(cfg.TEST.NETWORK_PRECISION, resolve_device(cfg)),
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from fastreid.config import CfgNode, get_cfg
 from fastreid.engine.evaluate import leave, result_options
 from fastreid.engine.features import feature_settings, training_set
-from fastreid.engine.setup import device_of
+from fastreid.engine.setup import resolve_device
 from fastreid.engine.tester import Results
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
@@ -54,7 +54,7 @@ def run_saved_test(cfg: CfgNode, folder: str | Path, *, weights_asked: bool = Fa
     """
     found, tests = feature_folders(folder), tuple(cfg.DATASETS.TESTS)
     names = sorted(found, key=lambda name: (tests.index(name) if name in tests else len(tests), name))
-    evaluator = build_evaluator(cfg, device=device_of(cfg))
+    evaluator = build_evaluator(cfg, device=resolve_device(cfg))
     sets = {name: _open(cfg, found[name], evaluator, weights_asked=weights_asked) for name in names}
     evaluations: dict[str, Evaluation] = {}
     for name, test in sets.items():
@@ -93,7 +93,7 @@ def tune_saved(
         InputError: several sets, or what `run_saved_test` and `tune` refuse.
         WeightsError: a file is damaged.
     """
-    evaluator = build_evaluator(cfg, device=device_of(cfg))
+    evaluator = build_evaluator(cfg, device=resolve_device(cfg))
     check_grid(evaluator, grid, select_by=cfg.TEST.SELECT_BY)
     found = feature_folders(folder)
     if len(found) > 1:
@@ -102,7 +102,7 @@ def tune_saved(
     test = _open(cfg, place, evaluator, weights_asked=weights_asked)
     queries = test.queries
     if 0 < num_queries < len(queries.names):
-        queries = queries.some(torch.linspace(0, len(queries.names) - 1, num_queries).long())
+        queries = queries.select(torch.linspace(0, len(queries.names) - 1, num_queries).long())
     return tune(
         evaluator,
         queries,

@@ -21,14 +21,14 @@ from fastreid.engine.compile import Calls
 from fastreid.engine.feature_journal import Journals
 from fastreid.engine.inference import extract
 from fastreid.engine.precision import kind_for_features, telling_of_overflow, warn_if_slow
-from fastreid.engine.setup import device_of, placed
+from fastreid.engine.setup import resolve_device, to_device
 from fastreid.evaluation.storage.manifest import Manifest, Origin, read_manifest
 from fastreid.evaluation.storage.saved_features import FeaturePart, save_features, stamp_of, why_anew
 from fastreid.modeling import build_model
 from fastreid.modeling.weights import load_state, model_state, read_weights
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils import comm
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.files import sha256_of
 from fastreid.utils.logger import get_logger
 
@@ -45,12 +45,12 @@ SHAPES_NOTHING = (
     "MODEL.FREEZE_LAYERS",
     "MODEL.LOSSES.",
     "MODEL.BACKBONE.PRETRAIN",
-    "MODEL.BACKBONE.RECOMPUTE",
+    "MODEL.BACKBONE.GRADIENT_CHECKPOINTING",
     "MODEL.HEADS.NUM_CLASSES",
     "MODEL.HEADS.CLS_LAYER",
     "MODEL.HEADS.MARGIN",
     "MODEL.HEADS.SCALE",
-    "MODEL.HEADS.CLASS_SHARE",
+    "MODEL.HEADS.PARTIAL_FC_RATIO",
 )
 
 
@@ -77,13 +77,13 @@ def build_tested_model(cfg: CfgNode, *, random_weights: bool = False) -> nn.Modu
         WeightsError: the weights do not fit.
     """
     if random_weights:
-        return placed(cfg, build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1))
+        return to_device(cfg, build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1))
     state = model_state(read_weights(_named_weights(cfg)))
     num_classes = len(state[CLASSIFIER]) if CLASSIFIER in state else cfg.MODEL.HEADS.NUM_CLASSES or 1
     model = build_model(cfg, num_classes=num_classes)
     report = load_state(model, state, may_differ=() if CLASSIFIER in state else (CLASSIFIER,), source=cfg.MODEL.WEIGHTS)
     get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
-    return placed(cfg, model)
+    return to_device(cfg, model)
 
 
 def embed(
@@ -108,7 +108,7 @@ def embed(
         compiled: where MODEL.COMPILE keeps what it made of a model for the next call.
     """
     comm.share_buffers(model)
-    device = device_of(cfg)
+    device = resolve_device(cfg)
     load = functools.partial(
         build_test_loader, cfg, drawings, rank=comm.rank(), world_size=comm.world_size(), device=device, bad=bad
     )
@@ -179,11 +179,11 @@ def extract_sets(
         random_weights: features of a network that has not learnt anything.
 
     Raises:
-        EnvironmentFault: a folder cannot be written; told before any work.
+        EnvironmentSetupError: a folder cannot be written; told before any work.
         InputError: a drawing cannot be read, also one of training with INPUT.ON_BAD_IMAGE skip: features have a row for
             every drawing of the list.
     """
-    warn_if_slow(cfg.TEST.NETWORK_PRECISION, device_of(cfg), setting="TEST.NETWORK_PRECISION")
+    warn_if_slow(cfg.TEST.NETWORK_PRECISION, resolve_device(cfg), setting="TEST.NETWORK_PRECISION")
     root = Path(cfg.OUTPUT_DIR) / "features" if output is None else Path(output)
     origin = build_origin(cfg, random_weights=random_weights)
     model: nn.Module | None = None
@@ -275,7 +275,8 @@ def _lists(cfg: CfgNode, split: str) -> dict[str, dict[str, tuple[Drawing, ...]]
 
 def _from_anywhere(drawings: Sequence[Drawing]) -> tuple[Drawing, ...]:
     return tuple(
-        drawing if drawing.is_drawn else replace(drawing, path=os.path.abspath(drawing.path)) for drawing in drawings
+        drawing if drawing.is_synthetic else replace(drawing, path=os.path.abspath(drawing.path))
+        for drawing in drawings
     )
 
 
@@ -286,9 +287,9 @@ def _why_anew(folder: Path, stamps: Mapping[str, str], origin: Origin) -> dict[s
         if reasons:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EnvironmentFault(f"{folder}: cannot be made ({error.strerror}); choose another with --output")
+        raise EnvironmentSetupError(f"{folder}: cannot be made ({error.strerror}); choose another with --output")
     if reasons and not os.access(folder, os.W_OK):
-        raise EnvironmentFault(f"{folder}: cannot be written; choose another with --output")
+        raise EnvironmentSetupError(f"{folder}: cannot be written; choose another with --output")
     return reasons
 
 

@@ -10,7 +10,7 @@ from fastreid.engine.compile import Calls, Network
 from fastreid.engine.precision import autocast
 from fastreid.structures import Batch, Drawing, Embeddings
 from fastreid.utils import comm
-from fastreid.utils.errors import EnvironmentFault
+from fastreid.utils.errors import EnvironmentSetupError
 from fastreid.utils.logger import get_logger
 
 
@@ -57,7 +57,7 @@ def extract(
         fill_to: drawings that a smaller batch is filled up to, so that `calls` see one size only.
 
     Raises:
-        NumbersError: features are NaN, Inf or zero; the drawings are named.
+        NumericalError: features are NaN, Inf or zero; the drawings are named.
     """
     rows: list[Tensor] = []
     features = _table(len(drawings), 0)  # the first batch tells the width
@@ -122,7 +122,7 @@ def features_of(model: Network, images: Tensor, *, flip: bool = False, dtype: to
     A batch that does not fit in GPU memory is halved until it does.
 
     Raises:
-        EnvironmentFault: one drawing alone does not fit.
+        EnvironmentSetupError: one drawing alone does not fit.
     """
     try:
         with autocast(images.device, dtype):
@@ -130,7 +130,7 @@ def features_of(model: Network, images: Tensor, *, flip: bool = False, dtype: to
             return ((features + model(images.flip(3)).float()) / 2 if flip else features).cpu()
     except torch.cuda.OutOfMemoryError:
         if len(images) == 1:
-            raise EnvironmentFault("one drawing does not fit in GPU memory; use a smaller INPUT.SIZE_TEST")
+            raise EnvironmentSetupError("one drawing does not fit in GPU memory; use a smaller INPUT.SIZE_TEST")
     half = (len(images) + 1) // 2
     get_logger().warning(f"{len(images)} drawings do not fit in GPU memory; going on with {half} at a time")
     torch.cuda.empty_cache()

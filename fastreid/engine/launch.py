@@ -14,15 +14,15 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from fastreid.utils.cli import TellableFault, explain, one_line
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.cli import UserFacingError, explain, one_line
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import setup_logger
 
 TIMEOUT = timedelta(minutes=30)  # the longest one process may wait for another, an evaluation included
 TELL_WHEN_PARENT_DIES = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
-class PeerLost(EnvironmentFault):
+class PeerDiedError(EnvironmentSetupError):
     """Another process of the run is gone; why, is for that one to tell."""
 
 
@@ -50,7 +50,7 @@ def launch(
         args: handed to `main`.
 
     Raises:
-        EnvironmentFault: there are not as many GPUs.
+        EnvironmentSetupError: there are not as many GPUs.
         InputError: several machines without a common `dist_url`.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
@@ -81,13 +81,13 @@ def _first_fault(faults: Any, processes: Sequence[Any], error: Exception) -> Exc
         told.append(faults.get())
     for is_lost, line, exit_code in told:
         if not is_lost:
-            return TellableFault(line, exit_code)
+            return UserFacingError(line, exit_code)
     ends = [process.exitcode or 0 for process in processes]
     killed = [
         f"process {rank} by signal {-code}" for rank, code in enumerate(ends) if code < 0 and -code != signal.SIGTERM
     ]
     what = f"killed: {', '.join(killed)}" if killed else one_line(error)
-    return EnvironmentFault(f"a process of the run died ({what}); the others were stopped; go on with --resume")
+    return EnvironmentSetupError(f"a process of the run died ({what}); the others were stopped; go on with --resume")
 
 
 def _check(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str, device: str) -> None:
@@ -100,7 +100,9 @@ def _check(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str, d
     if num_machines > 1 and dist_url == "auto":
         raise InputError("--num-machines needs --dist-url tcp://FIRST_MACHINE:PORT, the same on every machine")
     if device.startswith("cuda") and num_gpus > 1 and torch.cuda.device_count() < num_gpus:
-        raise EnvironmentFault(f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()}; ask for fewer")
+        raise EnvironmentSetupError(
+            f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()}; ask for fewer"
+        )
 
 
 def _worker(
@@ -120,7 +122,7 @@ def _worker(
         with _joined(device, local_rank, init_method=url, rank=rank, world_size=world_size):
             main(*args)
     except Exception as error:
-        faults.put((isinstance(error, PeerLost), *explain(error)))
+        faults.put((isinstance(error, PeerDiedError), *explain(error)))
         raise
 
 
@@ -163,7 +165,7 @@ def _joined(device: str, local_rank: int, **where: Any) -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
-            raise PeerLost(f"another process of the run was lost ({one_line(error)[:120]}); go on with --resume")
+            raise PeerDiedError(f"another process of the run was lost ({one_line(error)[:120]}); go on with --resume")
         raise
     finally:
         if dist.is_initialized():

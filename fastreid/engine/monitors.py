@@ -23,7 +23,7 @@ def check_tracker(cfg: CfgNode) -> None:
 
     Raises:
         InputError: an unknown name.
-        EnvironmentFault: its library is not there.
+        EnvironmentSetupError: its library is not there.
     """
     tracker = TRACKERS.get(cfg.TRACKER.NAME) if cfg.TRACKER.NAME else None
     library = getattr(tracker, "library", None)  # a tracker of one's own may do without
@@ -41,7 +41,7 @@ def build_writers(cfg: CfgNode, *, iteration: int, iters_per_epoch: int) -> list
 
     Raises:
         InputError: an unknown TRACKER.NAME.
-        EnvironmentFault: its library is not there or cannot start a run.
+        EnvironmentSetupError: its library is not there or cannot start a run.
     """
     first, *more = cfg.DATASETS.TESTS
     settings = changed_settings(cfg)
@@ -78,12 +78,12 @@ def build_runs(folders: Sequence[str]) -> list[RunRecord]:
 
 
 def build_watch(cfg: CfgNode, *, num_classes: int) -> list[Hook]:
-    """The hook that tells of trouble, unless SOLVER.WATCH_PERIOD is 0."""
-    if not cfg.SOLVER.WATCH_PERIOD:
+    """The hook that tells of trouble, unless SOLVER.DIAGNOSTICS_PERIOD is 0."""
+    if not cfg.SOLVER.DIAGNOSTICS_PERIOD:
         return []
     return [
         WatchForTrouble(
-            period=cfg.SOLVER.WATCH_PERIOD,
+            period=cfg.SOLVER.DIAGNOSTICS_PERIOD,
             collapsed={t.key: t.scale * t.collapsed for t in build_losses(cfg) if t.collapsed is not None},
             num_classes=num_classes,
             settle_steps=max(cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.FREEZE_ITERS),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from fastreid.layers.precision import has_bfloat16_units
-from fastreid.utils.errors import InputError, NumbersError
+from fastreid.utils.errors import InputError, NumericalError
 from fastreid.utils.logger import get_logger
 
 KINDS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -53,13 +53,13 @@ def telling_of_overflow(dtype: torch.dtype | None) -> Iterator[None]:
     """Inside, features that are no numbers are told with what float16 may have to do with it.
 
     Raises:
-        NumbersError: as what is inside, with a way out where the products were made in float16.
+        NumericalError: as what is inside, with a way out where the products were made in float16.
     """
     try:
         yield
-    except NumbersError as error:
+    except NumericalError as error:
         if dtype is torch.float16:
-            raise NumbersError(f"{error}; float16 ends at 65504, so try TEST.NETWORK_PRECISION bfloat16")
+            raise NumericalError(f"{error}; float16 ends at 65504, so try TEST.NETWORK_PRECISION bfloat16")
         raise
 
 

@@ -17,7 +17,7 @@ from fastreid.config import CfgNode, get_cfg
 from fastreid.config.reader import settings_of
 from fastreid.utils import comm
 from fastreid.utils.cli import CommandParser
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.files import remove_stale, write_text
 from fastreid.utils.logger import get_logger, setup_logger
 from fastreid.utils.seeding import key
@@ -65,22 +65,22 @@ def load_config(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
-def device_of(cfg: CfgNode) -> torch.device:
+def resolve_device(cfg: CfgNode) -> torch.device:
     """The device to run on.
 
     Raises:
-        EnvironmentFault: MODEL.DEVICE asks for a GPU and there is none; it is never switched in silence.
+        EnvironmentSetupError: MODEL.DEVICE asks for a GPU and there is none; it is never switched in silence.
         InputError: MODEL.DEVICE is no device.
     """
     name = cfg.MODEL.DEVICE
     if name.startswith("cuda"):
         if not torch.cuda.is_available():
-            raise EnvironmentFault(
+            raise EnvironmentSetupError(
                 f"MODEL.DEVICE is {name} but torch sees no GPU; add MODEL.DEVICE cpu to run without one"
             )
         index = torch.cuda.current_device() if name == "cuda" else int(name.partition(":")[2])
         if index >= torch.cuda.device_count():
-            raise EnvironmentFault(
+            raise EnvironmentSetupError(
                 f"MODEL.DEVICE is {name} but there are {torch.cuda.device_count()} GPUs, counted from 0"
             )
         return torch.device("cuda", index)
@@ -89,10 +89,10 @@ def device_of(cfg: CfgNode) -> torch.device:
     return torch.device("cpu")
 
 
-def placed(cfg: CfgNode, model: nn.Module) -> nn.Module:
+def to_device(cfg: CfgNode, model: nn.Module) -> nn.Module:
     """The network on its device, its kernels in the order of memory of MODEL.CHANNELS_LAST, which maps then follow."""
     layout = torch.channels_last if cfg.MODEL.CHANNELS_LAST else torch.preserve_format
-    return model.to(device_of(cfg), memory_format=layout)  # type: ignore[call-overload]  # torch declares it for tensors
+    return model.to(resolve_device(cfg), memory_format=layout)  # type: ignore[call-overload]  # torch declares it for tensors
 
 
 def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -101,9 +101,9 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     `config.yaml` is left to what trains, once nothing can be refused any more: it belongs to the metrics beside it.
 
     Raises:
-        EnvironmentFault: no such device, the folder cannot be written, or another run holds it.
+        EnvironmentSetupError: no such device, the folder cannot be written, or another run holds it.
     """
-    device = device_of(cfg)
+    device = resolve_device(cfg)
     folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main():
         _take(folder.resolve())
@@ -145,7 +145,7 @@ def _take(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise EnvironmentFault(
+        raise EnvironmentSetupError(
             f"OUTPUT_DIR {folder} cannot be written ({error.strerror}); choose another with OUTPUT_DIR"
         )
     try:
@@ -153,7 +153,7 @@ def _take(folder: Path) -> int:
     except OSError:
         owner = os.read(handle, 100).decode(errors="replace").strip()
         os.close(handle)
-        raise EnvironmentFault(
+        raise EnvironmentSetupError(
             f"OUTPUT_DIR {folder} is in use by process {owner}; wait for it or choose another OUTPUT_DIR"
         )
     os.ftruncate(handle, 0)

@@ -16,7 +16,7 @@ from fastreid.engine.weight_average import WeightAverage
 from fastreid.solver.fused_optimizers import keep_layouts, with_own_fusing
 from fastreid.structures import Batch
 from fastreid.utils import comm
-from fastreid.utils.errors import NumbersError
+from fastreid.utils.errors import NumericalError
 
 Told = dict[str, Tensor]
 
@@ -42,7 +42,7 @@ class StepResult:
     skipped: bool = False
 
 
-class BadStep(NumbersError):
+class NonFiniteLossError(NumericalError):
     """A loss or gradient is not a number; weights and batch-norm statistics are those of the step before.
 
     Args:
@@ -117,12 +117,12 @@ class TrainStep:
         """Do one step. The host waits for the device once, when all of the step but the move is under way.
 
         Raises:
-            BadStep: a loss or gradient is NaN or Inf; the model is as it was.
+            NonFiniteLossError: a loss or gradient is NaN or Inf; the model is as it was.
         """
         self._copy_buffers()
         try:
             return self._step(batch)
-        except BadStep:
+        except NonFiniteLossError:
             self._copy_buffers(back=True)
             raise
 
@@ -136,7 +136,7 @@ class TrainStep:
         own = _floats({**losses, **stats, **self._clip()})
         values = comm.mean(own)
         if not all(math.isfinite(values[name]) for name in losses):
-            raise BadStep(_explosion(values, losses), batch, {name: own[name] for name in losses})
+            raise NonFiniteLossError(_explosion(values, losses), batch, {name: own[name] for name in losses})
         skipped = self._move(batch, values, losses)
         if self.scaler.is_enabled():
             values["skipped_steps"] = float(self._skipped)
@@ -230,13 +230,13 @@ class TrainStep:
     def _move(self, batch: Batch, values: dict[str, float], losses: Iterable[str]) -> bool:
         finite = math.isfinite(values["grad_norm"])
         if not finite and not self.scaler.is_enabled():
-            raise BadStep(_explosion(values, losses), batch, values)
+            raise NonFiniteLossError(_explosion(values, losses), batch, values)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._skipped += not finite
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
         if self._skipped_in_a_row >= MAX_SKIPPED_STEPS:
-            raise BadStep(
+            raise NonFiniteLossError(
                 f"{MAX_SKIPPED_STEPS} steps in a row overflowed float16; " + _explosion(values, losses), batch, values
             )
         return not finite

@@ -34,10 +34,10 @@ from fastreid.engine.hooks.evaluation import Evaluate, PreciseBatchNorm
 from fastreid.engine.hooks.hard_classes import RenewLookAlikes
 from fastreid.engine.monitors import build_watch, build_writers, check_tracker
 from fastreid.engine.precision import kind_for_features
-from fastreid.engine.setup import device_of, placed, write_config
+from fastreid.engine.setup import resolve_device, to_device, write_config
 from fastreid.engine.tester import input_sheet
 from fastreid.engine.train_loop import Hook, TrainLoop
-from fastreid.engine.train_step import BadStep
+from fastreid.engine.train_step import NonFiniteLossError
 from fastreid.evaluation.scoring.metrics import check_score
 from fastreid.modeling import build_model
 from fastreid.modeling.build import load_start_weights
@@ -47,7 +47,7 @@ from fastreid.solver.build import build_schedule
 from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
 from fastreid.utils.cli import one_line
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import RESULT, get_logger
 
 
@@ -64,7 +64,7 @@ class DefaultTrainer:
 
     def __init__(self, cfg: CfgNode, *, data: tuple[Sequence[Drawing], Mapping[str, RetrievalData]] | None = None):
         self.cfg = cfg
-        self.device = device_of(cfg)
+        self.device = resolve_device(cfg)
         self.progress = Progress()
         _check_look_alikes(cfg)
         _check_stop(cfg)
@@ -76,7 +76,7 @@ class DefaultTrainer:
         _check_selection(cfg, next(iter(tests.values())))
         self.loader = self._loader_from(0)
         self.testers = build_testers(cfg, tests, training=self.drawings, bad=self.bad)
-        self.model = placed(cfg, build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)))
+        self.model = to_device(cfg, build_model(cfg, num_classes=num_classes_of(cfg, self.loader.num_classes)))
         self.schedule = build_schedule(cfg, self.loader.iters_per_epoch)
         self.frozen = FreezeLayers(cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
         self.frozen.check(self.model)
@@ -121,14 +121,16 @@ class DefaultTrainer:
         try:
             with deaths_told(self.loader.fault):
                 loop.run()
-        except BadStep as bad:
+        except NonFiniteLossError as bad:
             names = [self.drawings[row].name for row in bad.batch.rows.tolist()]
             everyone = comm.gather((names, bad.values))  # all come here at the same step, one for the fault of another
             record = write_bad_step(self.cfg.OUTPUT_DIR, loop.iteration, everyone)
-            raise BadStep(f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values)
+            raise NonFiniteLossError(
+                f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values
+            )
         except RuntimeError as error:
             if self.cfg.DETERMINISTIC and "deterministic" in str(error):
-                raise EnvironmentFault(f"DETERMINISTIC is True: {one_line(error)[:200]}; set it to False")
+                raise EnvironmentSetupError(f"DETERMINISTIC is True: {one_line(error)[:200]}; set it to False")
             raise
         finally:
             self.loader.close()
@@ -144,8 +146,8 @@ class DefaultTrainer:
         epochs, max_epochs = self.progress.iteration // self.loader.iters_per_epoch, self.cfg.SOLVER.MAX_EPOCH
         if epochs >= max_epochs:
             return f"all {max_epochs} epochs are done"
-        if self.progress.ended and self.progress.num_worse >= self.cfg.SOLVER.STOP_AFTER > 0:
-            return f"SOLVER.STOP_AFTER ended it after {epochs} epochs"
+        if self.progress.ended and self.progress.num_worse >= self.cfg.SOLVER.EARLY_STOP_PATIENCE > 0:
+            return f"SOLVER.EARLY_STOP_PATIENCE ended it after {epochs} epochs"
         return ""
 
     def _loop(self) -> TrainLoop:
@@ -162,7 +164,7 @@ class DefaultTrainer:
 
     def _hooks(self) -> list[Hook]:
         cfg, progress, checkpoints = self.cfg, self.progress, self.cfg.SOLVER.CHECKPOINT_PERIOD
-        best = BestModels(self.checkpointer, progress, num=cfg.SOLVER.KEEP_BEST, period=checkpoints)
+        best = BestModels(self.checkpointer, progress, num=cfg.SOLVER.SAVE_TOP_K, period=checkpoints)
         where = {"iteration": progress.iteration, "iters_per_epoch": self.loader.iters_per_epoch}
         writers = build_writers(cfg, **where) if comm.is_main() else []
         metrics = WriteMetrics(writers, progress, period=cfg.SOLVER.LOG_PERIOD)
@@ -174,17 +176,17 @@ class DefaultTrainer:
             checkpointer=self.checkpointer,
             metrics=metrics,
             num_points=cfg.TEST.PROJECTOR,
-            best=best if cfg.SOLVER.KEEP_BEST else None,
+            best=best if cfg.SOLVER.SAVE_TOP_K else None,
         )
         heads = self.model.get_submodule("heads")
         draw, told_from = [], num_classes_of(cfg, self.loader.num_classes)
         if isinstance(heads, EmbeddingHead):
             draw = [DrawClasses(heads, cfg.SEED)]
-            told_from = heads.num_taking_part(cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE)
+            told_from = heads.num_taking_part(cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.GRAD_ACCUM_STEPS)
         precise = [PreciseBatchNorm(self._measuring_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
         precise = precise if cfg.TEST.PRECISE_BN.ENABLED else []
         again = [*precise, evaluate] if precise else []
-        stop = EarlyStop(progress, patience=cfg.SOLVER.STOP_AFTER, period=cfg.TEST.EVAL_PERIOD, again=again)
+        stop = EarlyStop(progress, patience=cfg.SOLVER.EARLY_STOP_PATIENCE, period=cfg.TEST.EVAL_PERIOD, again=again)
         renew = RenewLookAlikes(
             progress,
             period=cfg.TEST.EVAL_PERIOD,
@@ -203,12 +205,12 @@ class DefaultTrainer:
             ShowInputs(metrics, input_sheet),
             *precise,
             evaluate,
-            *([stop] if cfg.SOLVER.STOP_AFTER else []),
-            *([renew] if cfg.DATALOADER.LOOK_ALIKES else []),
+            *([stop] if cfg.SOLVER.EARLY_STOP_PATIENCE else []),
+            *([renew] if cfg.DATALOADER.HARD_IDENTITIES else []),
             metrics,
             *(writer for writer in writers if isinstance(writer, Hook)),
             SaveCheckpoints(self.checkpointer, progress, period=checkpoints),
-            *([best] if cfg.SOLVER.KEEP_BEST else []),
+            *([best] if cfg.SOLVER.SAVE_TOP_K else []),
             StopOnSignal(self.checkpointer, progress),
         ]
 
@@ -279,10 +281,10 @@ def _check_selection(cfg: CfgNode, data: RetrievalData) -> None:
 
 
 def _check_look_alikes(cfg: CfgNode) -> None:
-    if cfg.DATALOADER.LOOK_ALIKES and not cfg.TEST.EVAL_PERIOD:
+    if cfg.DATALOADER.HARD_IDENTITIES and not cfg.TEST.EVAL_PERIOD:
         raise InputError(
-            f"DATALOADER.LOOK_ALIKES is {cfg.DATALOADER.LOOK_ALIKES} and TEST.EVAL_PERIOD 0: look-alikes are found after "
-            "evaluations; set EVAL_PERIOD to 1 or more, or LOOK_ALIKES to 0"
+            f"DATALOADER.HARD_IDENTITIES is {cfg.DATALOADER.HARD_IDENTITIES} and TEST.EVAL_PERIOD 0: look-alikes are found after "
+            "evaluations; set EVAL_PERIOD to 1 or more, or HARD_IDENTITIES to 0"
         )
 
 
@@ -293,8 +295,8 @@ def _check_features(cfg: CfgNode, device: torch.device) -> None:
 
 
 def _check_stop(cfg: CfgNode) -> None:
-    if cfg.SOLVER.STOP_AFTER and not cfg.TEST.EVAL_PERIOD:
+    if cfg.SOLVER.EARLY_STOP_PATIENCE and not cfg.TEST.EVAL_PERIOD:
         raise InputError(
-            f"SOLVER.STOP_AFTER is {cfg.SOLVER.STOP_AFTER} evaluations and TEST.EVAL_PERIOD 0: there is one, at the end; "
-            "set EVAL_PERIOD to 1 or more, or STOP_AFTER to 0"
+            f"SOLVER.EARLY_STOP_PATIENCE is {cfg.SOLVER.EARLY_STOP_PATIENCE} evaluations and TEST.EVAL_PERIOD 0: there is one, at the end; "
+            "set EVAL_PERIOD to 1 or more, or EARLY_STOP_PATIENCE to 0"
         )

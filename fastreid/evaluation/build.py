@@ -35,7 +35,7 @@ def build_evaluator(cfg: CfgNode, *, device: torch.device | str = "cpu") -> Eval
 
     Raises:
         InputError: a name that is not in the tables, a number outside its range, or steps that do not go together.
-        EnvironmentFault: TEST.ENGINE's package is missing.
+        EnvironmentSetupError: TEST.ENGINE's package is missing.
         WeightsError: a whitening file is damaged.
     """
     test = cfg.TEST
@@ -49,7 +49,7 @@ def build_evaluator(cfg: CfgNode, *, device: torch.device | str = "cpu") -> Eval
         scoring=ScoreSettings(
             top_k=test.TOP_K,
             roc=test.ROC.ENABLED,
-            normaliser=test.SCORE.NORMALISER,
+            normaliser=test.SCORE.NORMALIZER,
             patent_distance=test.SCORE.PATENT_DISTANCE,
         ),
         objects=test.FUSE.OBJECT,

@@ -92,7 +92,7 @@ class Evaluator:
 
         Raises:
             InputError: features of other widths, no query with a match, or a step that cannot work on these.
-            NumbersError: features are NaN, Inf or zero.
+            NumericalError: features are NaN, Inf or zero.
         """
         found, truth = self.open(queries, gallery, training=training, model=model)
         steps: list[tuple[str, Scores]] = []

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreid.utils.errors import InputError, NumbersError
+from fastreid.utils.errors import InputError, NumericalError
 from fastreid.utils.mapped_rows import MappedRows
 
 Features = Tensor | MappedRows
@@ -50,7 +50,7 @@ def row_norms(features: Features, what: str) -> Tensor:
     """The Euclidean length of each row, float64 (N,).
 
     Raises:
-        NumbersError: a row is NaN, Inf or all zero; the first 20 are named.
+        NumericalError: a row is NaN, Inf or all zero; the first 20 are named.
     """
     norms = torch.empty(len(features), dtype=torch.float64, device=features.device)
     for part in slices(len(features), max(1, (1 << 20) // features.shape[1])):
@@ -59,7 +59,7 @@ def row_norms(features: Features, what: str) -> Tensor:
     if bad.any():
         rows = bad.nonzero().flatten().tolist()
         named = ", ".join(map(str, rows[:_NAMED])) + (", ..." if len(rows) > _NAMED else "")
-        raise NumbersError(
+        raise NumericalError(
             f"{len(rows)} of {len(bad)} rows of {what} are NaN, Inf or zero: rows {named}; check weights and images"
         )
     return norms

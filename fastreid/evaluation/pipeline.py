@@ -40,7 +40,7 @@ class Search:
 
     Raises:
         InputError: an unknown name, or memory_mb below 1.
-        EnvironmentFault: the engine's package is missing.
+        EnvironmentSetupError: the engine's package is missing.
     """
 
     memory_mb: int = 1024

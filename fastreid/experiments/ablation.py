@@ -13,7 +13,7 @@ from fastreid.engine.checkpoint import FINAL, differences
 from fastreid.engine.evaluate import run_test
 from fastreid.engine.hooks.basic import release_signals
 from fastreid.engine.setup import default_setup, load_config
-from fastreid.engine.train_step import BadStep
+from fastreid.engine.train_step import NonFiniteLossError
 from fastreid.engine.trainer import DefaultTrainer, start_from
 from fastreid.evaluation.scoring.comparison import Change, compare
 from fastreid.evaluation.scoring.per_query import QueryScores
@@ -29,7 +29,7 @@ from fastreid.experiments.run_folder import (
 from fastreid.experiments.variants import GROUND, SET_BY_THE_COMMAND, Row, chosen
 from fastreid.structures import Drawing
 from fastreid.utils import comm
-from fastreid.utils.cli import Stopped, TellableFault
+from fastreid.utils.cli import StoppedBySignalError, UserFacingError
 from fastreid.utils.errors import FastreidError, InputError, StorageError
 from fastreid.utils.logger import get_logger
 
@@ -123,7 +123,7 @@ class Ablation:
 
     def _run(self, row: Row, seed: int) -> Run:
         folder = str(self.folder / row.name / f"seed{seed}")
-        opts = [*self._opts, *row.opts, "SEED", str(seed), "OUTPUT_DIR", folder, "TEST.SCORE.TABLE", TABLE]
+        opts = [*self._opts, *row.opts, "SEED", str(seed), "OUTPUT_DIR", folder, "TEST.SCORE.PER_QUERY_FILE", TABLE]
         try:
             return Run(row.name, seed, load_config(self._file, opts))
         except InputError as error:
@@ -171,20 +171,20 @@ def attempt(run: Run, *, keep_weights: bool) -> Failure | None:
 
     Raises:
         FastreidError: what would end the other runs too, such as a full disk.
-        TellableFault: a signal asked to stop.
+        UserFacingError: a signal asked to stop.
     """
     try:
         train_and_test(run, keep_weights=keep_weights)
-    except Stopped as stop:
+    except StoppedBySignalError as stop:
         told = (
             f"stopped by signal {stop.signal_number} in {run}; saved {stop.saved}; the same command goes on from there"
         )
-        raise TellableFault(told, stop.exit_code)
+        raise UserFacingError(told, stop.exit_code)
     except FastreidError as error:
         release_signals()
         failure = Failure(run, str(error), error.exit_code)
-        if isinstance(error, StorageError) or (comm.world_size() > 1 and not isinstance(error, BadStep)):
-            raise TellableFault(str(failure), failure.exit_code)
+        if isinstance(error, StorageError) or (comm.world_size() > 1 and not isinstance(error, NonFiniteLossError)):
+            raise UserFacingError(str(failure), failure.exit_code)
         if comm.is_main():
             get_logger().warning(f"{failure}; going on with the others")
         return failure
@@ -204,7 +204,7 @@ def train_and_test(run: Run, *, keep_weights: bool) -> None:
     comm.gather(None)  # the others wait until process 0 has written the last weights
     tested = run.cfg.clone()
     tested.MODEL.WEIGHTS = str(run.folder / FINAL)
-    tested.TEST.SCORE.TABLE = UNFINISHED
+    tested.TEST.SCORE.PER_QUERY_FILE = UNFINISHED
     tested.freeze()
     _, *further = run_test(tested)
     if comm.is_main():

@@ -12,7 +12,7 @@ import torch
 
 from fastreid.engine.train_step import TrainStep
 from fastreid.structures import Batch
-from fastreid.utils.errors import EnvironmentFault
+from fastreid.utils.errors import EnvironmentSetupError
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def free_memory_mb(device: torch.device) -> float:
     """MiB that this process may hold: what it has and what is free.
 
     Raises:
-        EnvironmentFault: a system that does not tell, as others than Linux.
+        EnvironmentSetupError: a system that does not tell, as others than Linux.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -156,7 +156,9 @@ def _kib(path: str, name: str) -> int:
     except OSError:
         found = None
     if found is None:
-        raise EnvironmentFault(f"{path} does not tell {name}, so memory cannot be measured here; try sizes by hand")
+        raise EnvironmentSetupError(
+            f"{path} does not tell {name}, so memory cannot be measured here; try sizes by hand"
+        )
     return int(found[1])
 
 

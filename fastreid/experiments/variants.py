@@ -13,7 +13,7 @@ GROUND = "ground"
 SET_BY_THE_COMMAND = {
     "SEED": "each row is trained with every seed of --seeds",
     "OUTPUT_DIR": "each run has its folder below the config's OUTPUT_DIR",
-    "TEST.SCORE.TABLE": "each run leaves the table that rows are compared by",
+    "TEST.SCORE.PER_QUERY_FILE": "each run leaves the table that rows are compared by",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,59}")
 _ALLOWED = "take letters, digits, '-', '_' and '+', at most 60"

@@ -97,13 +97,13 @@ def _resnet(cfg: CfgNode) -> ResNet:
         with_se=backbone.WITH_SE,
         with_nl=backbone.WITH_NL,
         nl_wide=backbone.NL_WIDE,
-        recompute=backbone.RECOMPUTE,
+        recompute=backbone.GRADIENT_CHECKPOINTING,
     )
 
 
 def _timm(cfg: CfgNode) -> TimmBackbone:
-    if cfg.MODEL.BACKBONE.RECOMPUTE:
-        raise InputError("MODEL.BACKBONE.RECOMPUTE is for build_resnet_backbone; set it to False")
+    if cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING:
+        raise InputError("MODEL.BACKBONE.GRADIENT_CHECKPOINTING is for build_resnet_backbone; set it to False")
     return TimmBackbone(cfg.MODEL.BACKBONE.TIMM_NAME)
 
 
@@ -117,7 +117,7 @@ def _embedding_head(cfg: CfgNode, num_classes: int) -> EmbeddingHead:
         embedding_dim=heads.EMBEDDING_DIM,
         norm=NORMS.get(heads.NORM) if heads.WITH_BNNECK else None,
         neck_feat=heads.NECK_FEAT,
-        class_share=heads.CLASS_SHARE,
+        class_share=heads.PARTIAL_FC_RATIO,
     )
 
 

@@ -76,7 +76,7 @@ class EmbeddingHead(nn.Module):
         if embedding_dim < 0:
             raise InputError(f"MODEL.HEADS.EMBEDDING_DIM is 0 (no reducing layer) or more, not {embedding_dim}")
         if not 0 < class_share <= 1:
-            raise InputError(f"MODEL.HEADS.CLASS_SHARE is above 0 to 1, not {class_share}")
+            raise InputError(f"MODEL.HEADS.PARTIAL_FC_RATIO is above 0 to 1, not {class_share}")
         self.in_channels = in_channels
         self.feature_dim = embedding_dim or in_channels
         self.neck_feat = neck_feat

@@ -118,7 +118,7 @@ class WatchForTrouble(Hook):
             return ""
         return (
             "no triplet was active, so the triplet loss teaches nothing; try MODEL.LOSSES.TRI.HARD_MINING True, a larger "
-            "MODEL.LOSSES.TRI.MARGIN, DATALOADER.LOOK_ALIKES, or more patents a batch"
+            "MODEL.LOSSES.TRI.MARGIN, DATALOADER.HARD_IDENTITIES, or more patents a batch"
         )
 
     def _accuracy_at_chance(self, loop: TrainLoop) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fastreid.monitoring.writers import Writer
 from fastreid.utils.cli import one_line
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.files import write_text
 
 RUN_FILE = "tracker.json"
@@ -29,7 +29,7 @@ class WandbWriter(Writer):
         iteration: steps done before; above 0 the run of the folder goes on, if there was one.
 
     Raises:
-        EnvironmentFault: the library is not there or cannot start a run.
+        EnvironmentSetupError: the library is not there or cannot start a run.
     """
 
     place = "wandb"
@@ -122,7 +122,7 @@ def _needed(library: str) -> Iterator[None]:
     try:
         yield
     except ImportError:
-        raise EnvironmentFault(
+        raise EnvironmentSetupError(
             f'TRACKER.NAME {library} needs its library: pip install "fastreid[{library}]", or leave TRACKER.NAME empty'
         )
 
@@ -131,7 +131,7 @@ def _started(name: str, start: Callable[[], Answer], mend: str) -> Answer:
     try:
         return start()
     except Exception as error:
-        raise EnvironmentFault(f"TRACKER.NAME {name}: no run could be started ({one_line(error)}); {mend}")
+        raise EnvironmentSetupError(f"TRACKER.NAME {name}: no run could be started ({one_line(error)}); {mend}")
 
 
 def _run_of(folder: str | Path, tracker: str) -> str | None:

@@ -60,11 +60,11 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def base_lr(cfg) -> float:
-    """The learning rate after warm-up: BASE_LR, times IMS_PER_BATCH / BASE_BATCH where the latter is given.
+    """The learning rate after warm-up: BASE_LR, times IMS_PER_BATCH / LR_REFERENCE_BATCH where the latter is given.
 
     The linear rule of Goyal et al.: Accurate, large minibatch SGD (2017), section 2.1.
     """
-    given, num, base = cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_BATCH
+    given, num, base = cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.LR_REFERENCE_BATCH
     if not base:
         return given
     get_logger().info(f"learning rate {given:g} for {base} drawings a step is {given * num / base:g} for {num}")

@@ -98,7 +98,7 @@ def write_patents(
     Raises:
         InputError: `num_workers` is out of its range, or the folder holds other data.
         StorageError: the folder cannot be written.
-        EnvironmentFault: a drawing process died.
+        EnvironmentSetupError: a drawing process died.
     """
     if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
         raise InputError(f"num_workers is a whole number from 0 on, not {num_workers!r}")

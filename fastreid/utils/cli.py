@@ -12,7 +12,7 @@ from fastreid.utils.errors import FastreidError, InputError, StorageError
 from fastreid.utils.logger import DEBUG, QUIET, setup_logger, show_status
 
 
-class TellableFault(Exception):
+class UserFacingError(Exception):
     """An end that is told in one line, with its exit code; also one that another process of the run came to."""
 
     def __init__(self, line: str, exit_code: int):
@@ -20,7 +20,7 @@ class TellableFault(Exception):
         self.exit_code = exit_code
 
 
-class Stopped(TellableFault):
+class StoppedBySignalError(UserFacingError):
     """A signal asked the run to end and everything was saved; the exit code is 128 plus the signal's number.
 
     Args:
@@ -80,7 +80,7 @@ def run_tool(main: Callable[[Sequence[str] | None], int]) -> int:
 
 def explain(error: Exception) -> tuple[str, int]:
     """One line and the exit code for anything that was raised."""
-    if isinstance(error, (FastreidError, TellableFault)):
+    if isinstance(error, (FastreidError, UserFacingError)):
         return str(error), error.exit_code
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error.filename or 'a file'}: the disk is full; free space and go on with --resume", 5

@@ -2,8 +2,8 @@
 
     FastreidError
     |-- InputError          2   a config, list, image or argument is wrong
-    |-- EnvironmentFault    3   no GPU, a missing extra, a folder that cannot be written, a lock that is held
-    |-- NumbersError        4   NaN, Inf or zero where a number must be
+    |-- EnvironmentSetupError    3   no GPU, a missing extra, a folder that cannot be written, a lock that is held
+    |-- NumericalError        4   NaN, Inf or zero where a number must be
     |-- StorageError        5   disk full, a file that is lost, a download that fails
     `-- WeightsError        6   a checkpoint or weights that do not fit or cannot be trusted
 
@@ -26,13 +26,13 @@ class InputError(FastreidError):
     exit_code = 2
 
 
-class EnvironmentFault(FastreidError):
+class EnvironmentSetupError(FastreidError):
     """The machine lacks what was asked for."""
 
     exit_code = 3
 
 
-class NumbersError(FastreidError):
+class NumericalError(FastreidError):
     """A number is NaN, Inf or zero where it must not be."""
 
     exit_code = 4

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastreid.utils.errors import EnvironmentFault, StorageError
+from fastreid.utils.errors import EnvironmentSetupError, StorageError
 from fastreid.utils.logger import get_logger
 from fastreid.utils.processes import is_starting
 
@@ -24,10 +24,10 @@ def alone(lock: str | os.PathLike, *, doing: str, setting: str) -> Iterator[None
 
     Raises:
         StorageError: the folder cannot be written, there or by what is done inside.
-        EnvironmentFault: the script of a process that is only starting asks, whose parent may hold the lock.
+        EnvironmentSetupError: the script of a process that is only starting asks, whose parent may hold the lock.
     """
     if is_starting():
-        raise EnvironmentFault(
+        raise EnvironmentSetupError(
             'this script does its work when it is imported; put it under `if __name__ == "__main__":`'
         )
     folder, handle = Path(lock).parent, None

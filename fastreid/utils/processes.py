@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from fastreid.utils.errors import EnvironmentFault
+from fastreid.utils.errors import EnvironmentSetupError
 
 Thing = TypeVar("Thing")
 Task = TypeVar("Task")
@@ -48,7 +48,7 @@ def work_through(
         doing: what it does, for the message: "decoding".
 
     Raises:
-        EnvironmentFault: a process died.
+        EnvironmentSetupError: a process died.
     """
     if num_workers == 0:
         yield from map(work, tasks)
@@ -61,7 +61,7 @@ def work_through(
                 yield running.popleft().result()
                 running.extend(itertools.islice(given, 1))
         except BrokenProcessPool:
-            raise EnvironmentFault(
+            raise EnvironmentSetupError(
                 f"a {doing} process died; free memory, or take fewer (DATALOADER.NUM_WORKERS); a script of your own does "
                 'its work under `if __name__ == "__main__":`'
             )

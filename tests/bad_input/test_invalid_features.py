@@ -18,7 +18,7 @@ from fastreid.evaluation import (
 from fastreid.evaluation.scoring.ground_truth import Truth
 from fastreid.evaluation.scoring.metrics import score_features
 from fastreid.structures import Ranking
-from fastreid.utils.errors import InputError, NumbersError
+from fastreid.utils.errors import InputError, NumericalError
 
 GOOD = torch.eye(6)[:, :4] + 0.5
 
@@ -44,12 +44,14 @@ CALLS = {
 def test_rows_of_no_number_are_named(call, value, side):
     sides = [GOOD, GOOD.clone()]
     sides[side] = with_row(value, 1, 4)
-    with pytest.raises(NumbersError, match=r"2 of [0-9]+ rows of .* are NaN, Inf or zero: rows [0-9]+, [0-9]+; check"):
+    with pytest.raises(
+        NumericalError, match=r"2 of [0-9]+ rows of .* are NaN, Inf or zero: rows [0-9]+, [0-9]+; check"
+    ):
         call(*sides)
 
 
 def test_only_the_first_twenty_bad_rows_are_named():
-    with pytest.raises(NumbersError, match=r"30 of 30 rows of queries .* 18, 19, \.\.\.; check"):
+    with pytest.raises(NumericalError, match=r"30 of 30 rows of queries .* 18, 19, \.\.\.; check"):
         nearest(torch.zeros(30, 4), GOOD, 1)
 
 
@@ -96,7 +98,7 @@ def test_unknown_names_and_no_memory_are_refused(options, words):
 
 
 def test_features_too_long_to_square_are_refused():
-    with pytest.raises(NumbersError, match=r"features of length 1\.0e\+20 have no squared distance in float32"):
+    with pytest.raises(NumericalError, match=r"features of length 1\.0e\+20 have no squared distance in float32"):
         nearest(torch.tensor([[1e20, 0.0]]), torch.tensor([[0.0, 1.0]]), 1, metric="euclidean")
 
 
@@ -168,7 +170,7 @@ def test_scores_refuse_what_does_not_fit(ranking, ids, options, words):
 
 
 def test_scores_refuse_distances_of_no_number():
-    with pytest.raises(NumbersError, match="distances hold NaN"):
+    with pytest.raises(NumericalError, match="distances hold NaN"):
         score(torch.tensor([[0.1, float("nan")]]), ["a"], ["a", "b"])
 
 
@@ -181,7 +183,7 @@ def test_scores_of_features_refuse_ids_of_another_length():
     ("choices", "words"),
     [
         ({"top_k": 0}, "top_k is an integer of at least 1"),
-        ({"normaliser": "k"}, r"normaliser \(TEST\.SCORE\.NORMALISER\) is min or relevant or found, not 'k'"),
+        ({"normaliser": "k"}, r"normaliser \(TEST\.SCORE\.NORMALIZER\) is min or relevant or found, not 'k'"),
         (
             {"patent_distance": "worst"},
             r"patent_distance \(TEST\.SCORE\.PATENT_DISTANCE\) is best or mean, not 'worst'",
@@ -195,7 +197,7 @@ def test_scores_refuse_choices_that_mean_nothing(choices, words):
 
 
 def test_a_mean_over_drawings_refuses_infinite_distances():
-    with pytest.raises(NumbersError, match="distances hold Inf, which has no mean"):
+    with pytest.raises(NumericalError, match="distances hold Inf, which has no mean"):
         score(torch.tensor([[0.1, float("inf")]]), ["a"], ["a", "b"], patent_distance="mean")
 
 

@@ -15,7 +15,7 @@ from fastreid.evaluation.storage.manifest import Origin, _digest
 from fastreid.evaluation.storage.saved_features import FeaturePart, feature_folders, load_features, save_features
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.cli import explain
-from fastreid.utils.errors import FastreidError, InputError, NumbersError, StorageError, WeightsError
+from fastreid.utils.errors import FastreidError, InputError, NumericalError, StorageError, WeightsError
 
 ORIGIN = Origin("Mine", "", "", {}, "", {})
 NUM, WIDTH = 6, 4
@@ -200,7 +200,7 @@ def test_features_of_no_number_are_named_by_their_drawings(value, folder):
     array = np.load(folder / "gallery.npy")
     array[3] = value
     edit(folder, "gallery.npy", as_npy(array))
-    with pytest.raises(NumbersError, match=r"1 of 6 features are NaN, Inf or zero: 3\.png"):
+    with pytest.raises(NumericalError, match=r"1 of 6 features are NaN, Inf or zero: 3\.png"):
         load_features(folder, "gallery")
 
 

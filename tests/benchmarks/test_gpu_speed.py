@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fastreid.engine.build import build_step
 from fastreid.engine.compile import Calls
 from fastreid.engine.inference import evaluating, features_of
-from fastreid.engine.setup import placed
+from fastreid.engine.setup import to_device
 from fastreid.evaluation import expand, k_reciprocal, nearest
 from fastreid.structures import Batch
 
@@ -92,7 +92,7 @@ def network_on_cpu():
 
 
 def on_gpu(cfg):
-    return placed(cfg, copy.deepcopy(network_on_cpu()))
+    return to_device(cfg, copy.deepcopy(network_on_cpu()))
 
 
 @pytest.mark.parametrize("size_px", [256, 384])

@@ -10,7 +10,7 @@ from fastreid.config import get_cfg
 from fastreid.engine.build import build_step
 from fastreid.engine.compile import Calls
 from fastreid.engine.inference import evaluating, features_of
-from fastreid.engine.setup import placed
+from fastreid.engine.setup import to_device
 from fastreid.modeling import build_model
 from fastreid.structures import Batch
 
@@ -37,7 +37,7 @@ def config(depth, kind, words):
 
 def network(cfg):
     torch.manual_seed(0)
-    return placed(cfg, build_model(cfg, num_classes=100))
+    return to_device(cfg, build_model(cfg, num_classes=100))
 
 
 def images():

@@ -39,7 +39,7 @@ SUFFIXES = ("png", "jpg", "tif", "gif", "bmp")
 def stocked(folder, trained, drawings):
     """Fill a folder; the trained run gives the weights, and the drawings the data of tiny.yml."""
     (folder / "tiny.yml").write_text(TINY.read_text().replace("DATASETS:\n", f"DATASETS:\n  ROOT: {drawings}\n"))
-    (folder / "rows.yml").write_text("turns: {INPUT: {TURN: {ENABLED: True}}}\n")
+    (folder / "rows.yml").write_text("turns: {INPUT: {ROT90: {ENABLED: True}}}\n")
     for name in ("pages", "bad", "run", "torn", "bare"):
         (folder / name).mkdir()
     (folder / "outside.png").write_bytes(page("PNG"))

@@ -177,7 +177,7 @@ def of_numbers():
     yield start("tune_postprocessing", "--features", "features", "--k1", "4,x", said="invalid list of int value")
     yield start("tune_postprocessing", "--features", "features", "--queries", -3, said="0 for all")
     rows = {
-        "rows.yml": "turns: {INPUT: {TURN: {ENABLED: True}}}\n",
+        "rows.yml": "turns: {INPUT: {ROT90: {ENABLED: True}}}\n",
         "wrong.yml": "a: {INPUT: {TRUN: {ENABLED: True}}}\n",
     }
     yield start("ablate", "--rows", "rows.yml", "--seeds", "0,0", said="a seed stands twice", files=rows)
@@ -221,7 +221,7 @@ def of_environment():
     yield start("make_drawings", "--output", "/proc/none", "--patents", 2, said="cannot be written", code=5, config="")
     tuned = ("--features", "features", "--output", "/proc/none/a.yml")
     yield start("tune_postprocessing", *tuned, said="cannot be written", code=5)
-    table = ("--features", "features", "TEST.SCORE.TABLE", "queries.parquet")
+    table = ("--features", "features", "TEST.SCORE.PER_QUERY_FILE", "queries.parquet")
     yield start("test", *table, said="or name it .csv", code=3, without="pyarrow")
     yield start("train_net", "TRACKER.NAME", "wandb", said="wandb", code=3, without="wandb")
     yield start("train_net", "TRACKER.NAME", "mlflow", said="mlflow", code=3, without="mlflow")

@@ -3,7 +3,7 @@
 import pytest
 from commands import TINY, run, run_here, same_bits
 
-ROWS = "turns: {INPUT: {TURN: {ENABLED: True}}}\nno-erasing: {INPUT: {REA: {ENABLED: False}}}\n"
+ROWS = "turns: {INPUT: {ROT90: {ENABLED: True}}}\nno-erasing: {INPUT: {REA: {ENABLED: False}}}\n"
 
 
 def ablate(drawings, folder, *options, settings=(), rows=ROWS):

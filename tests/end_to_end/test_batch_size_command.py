@@ -32,8 +32,17 @@ def test_a_list_or_limit_with_room_for_no_size_is_told_by_its_name(drawings, tmp
 def test_classes_that_do_not_take_part_take_no_memory_and_the_config_s_own_batch_is_none_of_its_affairs(
     drawings, tmp_path
 ):
-    many = ("MODEL.HEADS.NUM_CLASSES", 60_000, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.ACCUMULATE", 4)
-    words = ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out", *many, "MODEL.HEADS.CLASS_SHARE")
+    many = ("MODEL.HEADS.NUM_CLASSES", 60_000, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.GRAD_ACCUM_STEPS", 4)
+    words = (
+        "--config-file",
+        TINY,
+        "DATASETS.ROOT",
+        drawings,
+        "OUTPUT_DIR",
+        "out",
+        *many,
+        "MODEL.HEADS.PARTIAL_FC_RATIO",
+    )
     taken = []  # by a process of its own each: one here holds what tests before it left
 
     for share in (1.0, 0.01):

@@ -7,10 +7,14 @@ from fastreid.engine.hooks.evaluation import Evaluate
 
 def test_a_run_that_its_scores_end_is_finished_and_goes_on_with_more_patience(drawings, tmp_path, monkeypatch):
     monkeypatch.setattr(Evaluate, "_test", lambda self, model, loop, **more: {"mAP@10": 50.0 - loop.epoch})
-    few = ("TEST.SHEET_QUERIES", 0, "SOLVER.KEEP_BEST", 2, "SOLVER.MAX_EPOCH", 4)
+    few = ("TEST.NUM_VISUALIZED_QUERIES", 0, "SOLVER.SAVE_TOP_K", 2, "SOLVER.MAX_EPOCH", 4)
     words = ("--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", *few)
-    for patience, told in ((1, "the run ends after epoch 2"), (1, "STOP_AFTER ended it after 2"), (2, "after epoch 3")):
-        code, output, errors = run_here("train_net.py", *words, "SOLVER.STOP_AFTER", patience, folder=tmp_path)
+    for patience, told in (
+        (1, "the run ends after epoch 2"),
+        (1, "EARLY_STOP_PATIENCE ended it after 2"),
+        (2, "after epoch 3"),
+    ):
+        code, output, errors = run_here("train_net.py", *words, "SOLVER.EARLY_STOP_PATIENCE", patience, folder=tmp_path)
         assert code == 0, errors
         assert told in output
     names = sorted(path.name for path in (tmp_path / "run").glob("model_*.pth"))

@@ -173,7 +173,7 @@ def test_what_tells_of_other_ranks_goes_where_images_and_patents_are_gone(saved,
     (tmp_path / "ranked").mkdir()
     for name in ("ranks.png", "queries.csv"):
         (tmp_path / "ranked" / name).write_bytes(b"of other ranks")
-    words = ("TEST.SCORE.TABLE", "queries.csv", "OUTPUT_DIR", "ranked")
+    words = ("TEST.SCORE.PER_QUERY_FILE", "queries.csv", "OUTPUT_DIR", "ranked")
     output = call("test.py", tmp_path, "--features", "features", *AQE, *words)
     assert "Generated: the ranks are written without their picture: /gone/" in output
     assert not (tmp_path / "ranked/ranks.png").exists()

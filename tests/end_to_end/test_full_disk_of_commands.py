@@ -10,7 +10,7 @@ from commands import TINY, run_here
 
 # The tool, its words, and the files it writes, each of which the disk refuses in turn.
 WHITEN = ("TEST.WHITEN.ENABLED", True, "TEST.WHITEN.LEARN_FROM", "database", "TEST.WHITEN.DIM", 4)
-TESTED = ("test.py", (), ("MODEL.WEIGHTS", "model.pth", "TEST.SCORE.TABLE", "queries.csv", *WHITEN))
+TESTED = ("test.py", (), ("MODEL.WEIGHTS", "model.pth", "TEST.SCORE.PER_QUERY_FILE", "queries.csv", *WHITEN))
 FILES = ("result.npy", "result.zip", "ranks.png", "queries.csv", "whitening.safetensors")
 EXTRACTED = ("extract.py", (), ("MODEL.WEIGHTS", "model.pth"))
 OTHERS = (*EXTRACTED[:2], (*EXTRACTED[2], "TEST.FLIP.ENABLED", True))  # other features in their place

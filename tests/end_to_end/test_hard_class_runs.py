@@ -8,7 +8,7 @@ SAMPLER = ("DATALOADER.SAMPLER_TRAIN", "CompleteIdentitySampler")
 
 
 def arguments(drawings, folder, *, look_alikes=0.6, resume=()):
-    options = ["DATASETS.ROOT", drawings, "OUTPUT_DIR", folder, *SAMPLER, "DATALOADER.LOOK_ALIKES", look_alikes]
+    options = ["DATASETS.ROOT", drawings, "OUTPUT_DIR", folder, *SAMPLER, "DATALOADER.HARD_IDENTITIES", look_alikes]
     return ["--config-file", TINY, *resume, *options]
 
 

@@ -8,7 +8,7 @@ from commands import TINY, metrics, run, run_here, same_bits, start, wait_for
 
 from fastreid.engine import Predictor
 
-NARROW = ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "SOLVER.ACCUMULATE", 2)
+NARROW = ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "SOLVER.GRAD_ACCUM_STEPS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_features_saved_in_another_kind_of_number_are_made_anew(drawings, traine
 
 
 def test_parts_of_less_than_two_drawings_are_refused_before_the_first_step(drawings, tmp_path):
-    many = ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "SOLVER.ACCUMULATE", 9)
+    many = ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "SOLVER.GRAD_ACCUM_STEPS", 9)
     code, _, errors = run_here("train_net.py", *many, folder=tmp_path)
     assert (code, errors.count("\n")) == (2, 1)
-    assert "SOLVER.ACCUMULATE is 9 and a device has 16 drawings a step; a part needs 2 at least" in errors
+    assert "SOLVER.GRAD_ACCUM_STEPS is 9 and a device has 16 drawings a step; a part needs 2 at least" in errors

@@ -40,7 +40,7 @@ def test_the_best_of_what_was_tried_is_a_config_for_the_test(features, tmp_path)
     assert reranked == {("paper", "12")}
     assert {trial["num_queries"] for trial in trials} == {"16"}
     assert output.splitlines()[-1].startswith(f"{tmp_path}/best/tuned.yml: mAP@10 {float(trials[0]['mAP@10']):.2f}, ")
-    words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.TABLE", "queries.csv")
+    words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.PER_QUERY_FILE", "queries.csv")
     code, output, errors = run_here("test.py", "--config-file", tmp_path / "best/tuned.yml", *words, folder=tmp_path)
     assert code == 0, errors
     [line] = [line.split() for line in output.splitlines() if line.startswith("mAP@10 ")]
@@ -99,7 +99,7 @@ def test_a_wrong_start_of_tuning_is_one_line(words, code, told, features, tmp_pa
 
 def test_a_table_that_cannot_be_written_is_told_before_any_work(features, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.TABLE", "queries.parquet")
+    words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.PER_QUERY_FILE", "queries.parquet")
     code, _, errors = run_here("test.py", "--config-file", TINY, *words, folder=tmp_path)
     assert (code, len(errors.splitlines())) == (3, 1)
     assert 'pip install "fastreid[parquet]", or name it .csv' in errors

@@ -24,7 +24,14 @@ def test_loading_processes_change_no_bit_of_a_run(workers, nursery, drawings, ne
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_processes_and_loading_processes_change_no_bit_of_a_test(drawings, tmp_path):
-    learnt = ("TEST.WHITEN.ENABLED", True, "TEST.WHITEN.LEARN_FROM", "database", "TEST.SCORE.TABLE", "queries.csv")
+    learnt = (
+        "TEST.WHITEN.ENABLED",
+        True,
+        "TEST.WHITEN.LEARN_FROM",
+        "database",
+        "TEST.SCORE.PER_QUERY_FILE",
+        "queries.csv",
+    )
     found = {}
     for ranks in (1, 2):
         for num in WORKERS:

@@ -15,7 +15,7 @@ from PIL import Image
 from fastreid.data.io.cache.store import PageCache
 from fastreid.data.io.image import read_drawing
 from fastreid.structures import Drawing
-from fastreid.utils.cli import TellableFault
+from fastreid.utils.cli import UserFacingError
 
 REPOSITORY = Path(__file__).parents[2]
 NUM = 300
@@ -129,7 +129,7 @@ def test_ctrl_c_keeps_what_was_read(root):
 
     cache = PageCache(root / "cache", longest_px=60)
     drawings = [Drawing(str(path), path.name, "1") for path in (root / "data").iterdir()]
-    with pytest.raises(TellableFault, match=f"sqlite keeps what was read of 20 of {NUM} files") as end:
+    with pytest.raises(UserFacingError, match=f"sqlite keeps what was read of 20 of {NUM} files") as end:
         cache.fill(drawings, on_page=stop)
     assert (end.value.exit_code, cache.size()[0]) == (130, 20)
 

@@ -30,7 +30,7 @@ def survey(cfg: CfgNode, *, decode: bool) -> Survey:
 
     Raises:
         InputError: a data set that is not known, or stands twice.
-        EnvironmentFault: a decoding process died.
+        EnvironmentSetupError: a decoding process died.
     """
     parts: list[Part] = []
     findings: list[Finding] = []

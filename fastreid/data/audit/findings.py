@@ -163,7 +163,7 @@ def first_uses(parts: Iterable[Part]) -> dict[str, Drawing]:
     uses: dict[str, Drawing] = {}
     for part in parts:
         for drawing in part.drawings:
-            if not drawing.is_drawn:
+            if not drawing.is_synthetic:
                 uses.setdefault(drawing.path, drawing)
     return uses
 

@@ -62,7 +62,7 @@ def look_at_all(
         on_file: called after each file.
 
     Raises:
-        EnvironmentFault: a decoding process died.
+        EnvironmentSetupError: a decoding process died.
     """
     found: dict[str, Facts] = {}
     tasks = (paths[start : start + _TASK] for start in range(0, len(paths), _TASK))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from fastreid.utils.errors import EnvironmentFault
+from fastreid.utils.errors import EnvironmentSetupError
 
 # On ../shared/data/uspto_design (589 sheets): 94 % of the sheets differ in no more from themselves made smaller by a quarter,
 # moved and saved as JPEG of quality 70 (83 % in 16); the nearest two sheets of different patents differ in 42.
@@ -22,12 +22,12 @@ def groups_alike(fingerprints: np.ndarray, *, most_bits: int = MOST_BITS) -> lis
         most_bits: by which two neighbours in a group may differ.
 
     Raises:
-        EnvironmentFault: without the package faiss-cpu.
+        EnvironmentSetupError: without the package faiss-cpu.
     """
     try:
         import faiss
     except ImportError:
-        raise EnvironmentFault("pages that look alike are found with the package faiss-cpu: pip install faiss-cpu")
+        raise EnvironmentSetupError("pages that look alike are found with the package faiss-cpu: pip install faiss-cpu")
     if not len(fingerprints):
         return []
     different, kinds = np.unique(fingerprints, axis=0, return_inverse=True)

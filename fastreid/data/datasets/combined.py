@@ -38,7 +38,7 @@ def joined(sets: Mapping[str, Dataset], *, with_tests: bool = False) -> tuple[Dr
 
 def overlap(train: Iterable[Drawing], data: RetrievalData) -> list[str]:
     """Names of the test drawings whose file, whatever its path, is among the training drawings."""
-    seen = {file_of(drawing) for drawing in train if not drawing.is_drawn}
+    seen = {file_of(drawing) for drawing in train if not drawing.is_synthetic}
     return [drawing.name for drawing in data.queries + data.gallery if file_of(drawing) in seen]
 
 

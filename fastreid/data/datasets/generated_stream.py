@@ -61,7 +61,7 @@ class DrawingReader:
         self._patents: OrderedDict[tuple[int, int, bool, str], Patent] = OrderedDict()
 
     def __call__(self, drawing: Drawing) -> np.ndarray:
-        if not drawing.is_drawn:
+        if not drawing.is_synthetic:
             return self.read(drawing)
         *numbers, without = drawing.path.removeprefix(DRAWN).split("/")
         rules, seed, number, index, size_px, disjoint = map(int, numbers)

@@ -83,7 +83,7 @@ def fill_cache(
             bar.update(done - bar.n)
 
         filled = cache.fill(
-            [drawing for drawing in (*drawings, *training) if not drawing.is_drawn],
+            [drawing for drawing in (*drawings, *training) if not drawing.is_synthetic],
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             on_page=on_page,
         )

@@ -27,7 +27,7 @@ from fastreid.data.loading.unreadable import LEFT_OUT, BadDrawings
 from fastreid.data.loading.workers import death_of_worker, end_at_once, leave_signals_to_main
 from fastreid.data.samplers.instance import InferenceSampler
 from fastreid.structures import Batch, Drawing
-from fastreid.utils.errors import EnvironmentFault, FastreidError, InputError
+from fastreid.utils.errors import EnvironmentSetupError, FastreidError, InputError
 from fastreid.utils.processes import held_back
 
 NUM_DRAWINGS_TOLD = 3
@@ -89,7 +89,7 @@ class TrainLoader:
     Raises:
         InputError: the list is shorter than one batch, or the batch cannot be shared evenly; while iterating, a drawing
             cannot be read.
-        EnvironmentFault: while iterating, a worker died or is stuck.
+        EnvironmentSetupError: while iterating, a worker died or is stuck.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class TrainLoader:
             self._bad.note(levels.passed_over)
         return levels.finished(self._transform, self._device)
 
-    def fault(self, reason: str) -> EnvironmentFault:
+    def fault(self, reason: str) -> EnvironmentSetupError:
         """What to tell of a worker that died, with the drawings that were awaited; torch may raise that anywhere.
 
         Args:
@@ -283,13 +283,13 @@ class _Feed:
                 self.processes = [one for one in multiprocessing.active_children() if one not in others]
                 return batches
 
-    def fault(self, reason: str) -> EnvironmentFault:
+    def fault(self, reason: str) -> EnvironmentSetupError:
         rows = [row for _, row in self.awaited[0]] if self.awaited else []
         names = ", ".join(one_line(self.dataset.drawings[row].name) for row in rows[:NUM_DRAWINGS_TOLD])
         awaited = f"; awaited were {len(rows)} drawings, the first {names}" if rows else ""
         if "timed out" in reason:
             what = f"no batch came for {self.workers.timeout_s} s"
-            return EnvironmentFault(f"{what}{awaited}; look at the disk, or raise DATALOADER.TIMEOUT_S")
+            return EnvironmentSetupError(f"{what}{awaited}; look at the disk, or raise DATALOADER.TIMEOUT_S")
         return death_of_worker(reason, awaited)
 
 

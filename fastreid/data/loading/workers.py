@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 
-from fastreid.utils.errors import EnvironmentFault
+from fastreid.utils.errors import EnvironmentSetupError
 
 _PATIENCE_S = 5  # for all together: a process that waits for a dead disk cannot even be killed
 
@@ -53,14 +53,14 @@ def end_at_once(processes: Sequence[BaseProcess]) -> None:
             signal.signal(signal.SIGCHLD, before)
 
 
-def death_of_worker(reason: str, awaited: str = "") -> EnvironmentFault:
+def death_of_worker(reason: str, awaited: str = "") -> EnvironmentSetupError:
     """What is told of a loading process that died: torch's reason, and what was awaited of it, if that is known."""
     mend = "lower DATALOADER.NUM_WORKERS, or give more memory, also in /dev/shm, where finished batches wait"
-    return EnvironmentFault(f"a loading process died ({' '.join(reason.split())}){awaited}; {mend}")
+    return EnvironmentSetupError(f"a loading process died ({' '.join(reason.split())}){awaited}; {mend}")
 
 
 @contextlib.contextmanager
-def deaths_told(tell: Callable[[str], EnvironmentFault] = death_of_worker) -> Iterator[None]:
+def deaths_told(tell: Callable[[str], EnvironmentSetupError] = death_of_worker) -> Iterator[None]:
     """Inside, a loading process that dies is a plain fault, wherever the main thread happens to be when torch tells of it.
 
     Args:
@@ -68,7 +68,7 @@ def deaths_told(tell: Callable[[str], EnvironmentFault] = death_of_worker) -> It
             which drawings were awaited.
 
     Raises:
-        EnvironmentFault: a loading process died.
+        EnvironmentSetupError: a loading process died.
     """
     try:
         yield

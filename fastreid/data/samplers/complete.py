@@ -66,7 +66,7 @@ class CompleteIdentitySampler:
                 "or take another DATALOADER.SAMPLER_TRAIN"
             )
         if not 0 <= look_alikes <= 1:
-            raise InputError(f"DATALOADER.LOOK_ALIKES is {look_alikes}; allowed are 0 to 1")
+            raise InputError(f"DATALOADER.HARD_IDENTITIES is {look_alikes}; allowed are 0 to 1")
         self.targets = np.asarray(targets, dtype=np.int64)
         self.counts = np.bincount(self.targets)
         self.starts = np.cumsum(self.counts) - self.counts

@@ -25,7 +25,7 @@ BICUBIC = v2.InterpolationMode.BICUBIC
 PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
     ("LABEL", lambda given: LabelRemoval(given.LABEL.PROB)),
     ("INK_CROP", lambda given: InkCrop(given.INK_CROP.PROB, margin=given.INK_CROP.MARGIN)),
-    ("TURN", lambda given: QuarterTurn(given.TURN.PROB)),
+    ("ROT90", lambda given: QuarterTurn(given.ROT90.PROB)),
     ("AUTOAUG", lambda given: AutoAugment(given.AUTOAUG.PROB, fill=given.FILL)),
     ("", lambda given: _resize(given, given.SIZE_TRAIN)),
     ("CROP", lambda given: _random_crop(given.CROP)),

@@ -24,8 +24,8 @@ from fastreid.monitoring.writers import Writer
 from fastreid.solver.schedule import Schedule
 from fastreid.structures import Batch
 from fastreid.utils import comm
-from fastreid.utils.cli import Stopped
-from fastreid.utils.errors import InputError, NumbersError, suggest
+from fastreid.utils.cli import StoppedBySignalError
+from fastreid.utils.errors import InputError, NumericalError, suggest
 from fastreid.utils.files import write_text
 from fastreid.utils.logger import get_logger
 
@@ -109,7 +109,7 @@ class CheckWeightsMove(Hook):
         trained = dict(self._trained(step.model))
         still = [n for n, p in trained.items() if n in self._before and torch.equal(p.detach(), self._before[n])]
         if still and len(still) == len(self._before):
-            raise NumbersError(
+            raise NumericalError(
                 f"no weight moved in {self.num_steps} steps: check SOLVER.BASE_LR, SOLVER.OPT and MODEL.FREEZE_LAYERS"
             )
         resting = {id(p) for group in step.optimizer.param_groups if not group["lr"] for p in group["params"]}
@@ -266,7 +266,7 @@ class StopOnSignal(Hook):
         if comm.is_main():
             self.checkpointer.save(STOPPED, self.progress)
         comm.gather(None)  # nobody leaves before all is saved, since the first to leave takes the others along
-        raise Stopped(asked[0], str(self.checkpointer.folder / STOPPED))
+        raise StoppedBySignalError(asked[0], str(self.checkpointer.folder / STOPPED))
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

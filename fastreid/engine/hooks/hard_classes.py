@@ -26,7 +26,7 @@ def find_look_alikes(weight: Tensor, *, k: int = NUM_NEIGHBOURS, memory_mb: int 
         memory_mb: MiB the search may hold beside the weights.
 
     Raises:
-        NumbersError: a row is NaN, Inf or zero.
+        NumericalError: a row is NaN, Inf or zero.
     """
     found = nearest(weight.detach(), weight.detach(), k + 1, memory_mb=memory_mb).indices.cpu()
     return own_first(found, torch.arange(len(weight)))[:, 1:].to(torch.int32)
@@ -71,7 +71,7 @@ class RenewLookAlikes(Hook):
     def before_train(self, loop: TrainLoop) -> None:
         if CLASSIFIER not in dict(loop.step.model.named_parameters()):
             raise InputError(
-                f"DATALOADER.LOOK_ALIKES looks at the classifier {CLASSIFIER}, and this model has none; set it to 0"
+                f"DATALOADER.HARD_IDENTITIES looks at the classifier {CLASSIFIER}, and this model has none; set it to 0"
             )
 
     def after_epoch(self, loop: TrainLoop) -> None:

@@ -9,7 +9,7 @@ from fastreid.evaluation.features import Features, as_features, in_memory, row_n
 from fastreid.evaluation.search.distance_source import Source
 from fastreid.evaluation.search.nearest import Block, first_of, order
 from fastreid.structures import Ranking
-from fastreid.utils.errors import InputError, NumbersError
+from fastreid.utils.errors import InputError, NumericalError
 
 _PLACE_BITS = 32
 _LAST = torch.iinfo(torch.int64).max  # a key that no place and distance have
@@ -29,7 +29,7 @@ def mean_of_objects(queries: Features, objects: Sequence[str]) -> Tensor:
 
     Raises:
         InputError: not one word a query.
-        NumbersError: a row is NaN, Inf or zero, or the features of an object cancel out.
+        NumericalError: a row is NaN, Inf or zero, or the features of an object cancel out.
     """
     rows = in_memory(as_features(queries, "queries"))
     numbers = object_numbers(objects, num_queries=len(rows)).to(rows.device)
@@ -38,7 +38,7 @@ def mean_of_objects(queries: Features, objects: Sequence[str]) -> Tensor:
     means = (sums.index_add_(0, numbers, unit) / numbers.bincount()[:, None])[numbers]
     opposed = (means.norm(dim=1) < 1e-6).nonzero().flatten()
     if len(opposed):
-        raise NumbersError(
+        raise NumericalError(
             f"the features of the object '{objects[int(opposed[0])]}' cancel out, so their mean has no direction; "
             "fuse by rank instead (TEST.FUSE.BY)"
         )

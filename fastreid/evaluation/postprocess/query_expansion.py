@@ -77,7 +77,7 @@ def expand(
     Raises:
         InputError: features of other widths, empty or not floats; k, times or memory_mb below 1; alpha negative or
             not finite; neither side is to be expanded.
-        NumbersError: a row is NaN, Inf or zero.
+        NumericalError: a row is NaN, Inf or zero.
     """
     settings = ExpansionSettings(k=k, alpha=alpha, times=times, queries_too=queries_too, gallery_too=gallery_too)
     [sides] = expansions_of(queries, gallery, [settings], memory_mb=memory_mb, precision=precision)

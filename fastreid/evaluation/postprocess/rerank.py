@@ -91,7 +91,7 @@ def k_reciprocal(
 
     Raises:
         InputError: as `nearest`; k2 above k1; lambda_value outside 0..1; another form; k above top_n; inner products.
-        NumbersError: a row is NaN, Inf or zero.
+        NumericalError: a row is NaN, Inf or zero.
     """
     space = open_space(queries, gallery, metric)
     settings = RerankSettings(k1=k1, k2=k2, lambda_value=lambda_value, form=form, top_n=top_n)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastreid.evaluation.features import Features, as_features, check_count, row_norms, slices
-from fastreid.utils.errors import InputError, NumbersError, StorageError, WeightsError
+from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 from fastreid.utils.files import atomic_write, read_whole
 
 _ROWS_AT_A_TIME = 4096
@@ -94,7 +94,7 @@ class Whitening:
 
         Raises:
             InputError: features of another width.
-            NumbersError: a row is NaN, Inf or zero, before or after.
+            NumericalError: a row is NaN, Inf or zero, before or after.
         """
         rows = as_features(features, "features")
         self.check(width=rows.shape[1], model="")
@@ -120,7 +120,7 @@ def learn_whitening(features: Features | np.ndarray, settings: WhiteningSettings
 
     Raises:
         InputError: fewer than 2 features, or more directions asked for than the features have.
-        NumbersError: a row is NaN, Inf or zero.
+        NumericalError: a row is NaN, Inf or zero.
     """
     rows = as_features(features, "features to learn whitening from")
     if len(rows) < 2:
@@ -137,7 +137,7 @@ def learn_whitening(features: Features | np.ndarray, settings: WhiteningSettings
     variances, directions = variances.flip(0), directions.flip(1)
     num = int((variances > max(_LEAST_VARIANCE, _LEAST_SHARE * float(variances[0]))).sum())
     if num == 0:
-        raise NumbersError(f"{len(rows)} features to learn whitening from are all the same; nothing can be learnt")
+        raise NumericalError(f"{len(rows)} features to learn whitening from are all the same; nothing can be learnt")
     if settings.dim > num:
         raise InputError(
             f"dim (TEST.WHITEN.DIM) is {settings.dim}, but {len(rows)} features vary in {num} directions; ask for fewer"

@@ -14,7 +14,7 @@ from tabulate import tabulate
 from fastreid.evaluation.scoring.bootstrap import Intervals
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.structures import Ranking
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.files import atomic_write
 
 RESULT_NAME = "result.npy"
@@ -96,7 +96,7 @@ def write_query_table(
 
     Raises:
         InputError: another ending, or names of other queries.
-        EnvironmentFault: .parquet without pyarrow.
+        EnvironmentSetupError: .parquet without pyarrow.
         StorageError: the file cannot be written.
     """
     if not len(names) == len(patents) == len(scores.num_matches):
@@ -141,7 +141,9 @@ def read_query_table(path: str | os.PathLike) -> QueryScores:
             accept_rates={},
         )
     except (OSError, ValueError, csv.Error, InputError) as error:
-        raise InputError(f"{path}: no table of queries ({error}); remove it, and make it again with TEST.SCORE.TABLE")
+        raise InputError(
+            f"{path}: no table of queries ({error}); remove it, and make it again with TEST.SCORE.PER_QUERY_FILE"
+        )
 
 
 def check_table(path: str | os.PathLike) -> None:
@@ -149,11 +151,11 @@ def check_table(path: str | os.PathLike) -> None:
 
     Raises:
         InputError: another ending than .csv and .parquet.
-        EnvironmentFault: .parquet without pyarrow.
+        EnvironmentSetupError: .parquet without pyarrow.
     """
     ending = Path(path).suffix
     if ending not in TABLES:
-        raise InputError(f"{path}: a table ends in {' or '.join(TABLES)} (TEST.SCORE.TABLE)")
+        raise InputError(f"{path}: a table ends in {' or '.join(TABLES)} (TEST.SCORE.PER_QUERY_FILE)")
     if ending == ".parquet":
         _open_pyarrow()
 
@@ -163,7 +165,7 @@ def _open_pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise EnvironmentFault('a .parquet table needs pyarrow: pip install "fastreid[parquet]", or name it .csv')
+        raise EnvironmentSetupError('a .parquet table needs pyarrow: pip install "fastreid[parquet]", or name it .csv')
     return pyarrow
 
 

@@ -51,7 +51,7 @@ def score(
     Raises:
         InputError: lengths that do not fit, ids of two kinds, a ranking of rows the gallery does not have, `roc` of a
             short ranking, no query with a match, a choice there is not.
-        NumbersError: a distance is NaN, or Inf where patents are ranked by the mean.
+        NumericalError: a distance is NaN, or Inf where patents are ranked by the mean.
     """
     settings = ScoreSettings(top_k=top_k, roc=roc, normaliser=normaliser, patent_distance=patent_distance)
     truth = Truth(

@@ -47,7 +47,7 @@ class ScoreSettings:
     def __post_init__(self) -> None:
         check_count("top_k", self.top_k)
         for name, key, known in (
-            ("normaliser", "NORMALISER", NORMALISERS),
+            ("normaliser", "NORMALIZER", NORMALISERS),
             ("patent_distance", "PATENT_DISTANCE", tuple(PATENT_DISTANCES)),
         ):
             if getattr(self, name) not in known:

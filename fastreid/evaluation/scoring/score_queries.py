@@ -11,7 +11,7 @@ from fastreid.evaluation.scoring.patent_ranks import PATENT_DISTANCES
 from fastreid.evaluation.scoring.per_query import RANKS, QueryScores, ScoreSettings, scores_of_patents, scores_of_places
 from fastreid.evaluation.scoring.ranks import choose_ranker
 from fastreid.evaluation.scoring.roc import AcceptRates
-from fastreid.utils.errors import InputError, NumbersError
+from fastreid.utils.errors import InputError, NumericalError
 
 _AT_ONCE = 1 << 23  # pairs: the 64 MiB of their keys are as many as still gain by being handled together
 
@@ -27,7 +27,7 @@ def judge_blocks(blocks: Iterable[tuple[Tensor, Tensor]], truth: Truth, settings
 
     Raises:
         InputError: a block of another shape, a query that comes twice or not at all, or no query with a match.
-        NumbersError: a distance is NaN, or Inf where patents are ranked by the mean.
+        NumericalError: a distance is NaN, or Inf where patents are ranked by the mean.
     """
     book, ranker = _Book(truth), choose_ranker()
     patents = PATENT_DISTANCES[settings.patent_distance](truth.gallery_patents)
@@ -129,9 +129,9 @@ def _pieces(blocks: Iterable[tuple[Tensor, Tensor]], truth: Truth) -> Iterable[t
 def _check_numbers(distances: Tensor, *, mean: bool) -> None:
     low, high = (float(value) for value in distances.aminmax())
     if np.isnan(low):
-        raise NumbersError("distances hold NaN; check the features they come from")
+        raise NumericalError("distances hold NaN; check the features they come from")
     if mean and (np.isinf(low) or np.isinf(high)):
-        raise NumbersError("distances hold Inf, which has no mean; rank patents by their best drawing")
+        raise NumericalError("distances hold Inf, which has no mean; rank patents by their best drawing")
 
 
 def _num_different(patents: np.ndarray) -> np.ndarray:

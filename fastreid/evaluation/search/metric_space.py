@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fastreid.evaluation.features import Features, check_fit, row_norms, slices, sum_by_halves
 from fastreid.layers import cosine_distance, in_full_precision, squared_euclidean_distance
-from fastreid.utils.errors import NumbersError
+from fastreid.utils.errors import NumericalError
 
 HALF_UNIT = 2.0**-24  # float32's unit roundoff
 _HALF_UNIT_64 = 2.0**-53
@@ -35,7 +35,7 @@ class Space(ABC):
 
     Raises:
         InputError: the sets are of other widths or devices.
-        NumbersError: a row is NaN, Inf or zero.
+        NumericalError: a row is NaN, Inf or zero.
     """
 
     symmetric = False  # whether the product of i and j is that of j and i when queries and gallery are the same
@@ -146,7 +146,7 @@ class _ScaledSpace(Space):
         super().__init__(queries, gallery)
         self.scale = max(float(self.query_norms.max()), float(self.gallery_norms.max()))
         if (2 * self.scale) ** 2 > torch.finfo(torch.float32).max:
-            raise NumbersError(f"features of length {self.scale:.1e} have no squared distance in float32; use cosine")
+            raise NumericalError(f"features of length {self.scale:.1e} have no squared distance in float32; use cosine")
         # What is lost where float32 runs out of small numbers: in a product, and in the distance, in a product's unit.
         self.lost = (self.width + 2) * SMALLEST + SMALLEST / self.scale**2
 

@@ -19,7 +19,7 @@ from fastreid.evaluation.search.candidates import Candidates, Scan, largest, lar
 from fastreid.evaluation.search.metric_space import CosineSpace, EuclideanSpace, InnerProductSpace, Space
 from fastreid.evaluation.search.passes import PRECISIONS, Pass, bfloat16_pass, float32_pass
 from fastreid.structures import Ranking
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.registry import Registry
 
 _LARGEST_BLOCK = 2048  # rows of whole distances
@@ -63,8 +63,8 @@ def nearest(
     Raises:
         InputError: features of other widths, empty, or not floats; k or memory_mb below 1; unknown metric, engine or
             precision.
-        NumbersError: a row is NaN, Inf or zero.
-        EnvironmentFault: engine "faiss" without the package faiss-cpu.
+        NumericalError: a row is NaN, Inf or zero.
+        EnvironmentSetupError: engine "faiss" without the package faiss-cpu.
     """
     check_count("k", k)
     space = open_space(queries, gallery, metric)
@@ -206,7 +206,9 @@ def _by_faiss() -> CandidatesOf:
     try:
         import faiss
     except ImportError:
-        raise EnvironmentFault("engine 'faiss' needs the package faiss-cpu: pip install faiss-cpu, or engine 'torch'")
+        raise EnvironmentSetupError(
+            "engine 'faiss' needs the package faiss-cpu: pip install faiss-cpu, or engine 'torch'"
+        )
 
     on_gpu = faiss.get_num_gpus() > 0 if hasattr(faiss, "get_num_gpus") else False
     resources = faiss.StandardGpuResources() if on_gpu else None

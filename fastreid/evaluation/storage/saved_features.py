@@ -73,7 +73,7 @@ def stamp_of(drawings: Iterable[Drawing]) -> str:
     """
     digest = hashlib.sha256()
     for drawing in drawings:
-        if drawing.is_drawn:  # its path says all that it is drawn by
+        if drawing.is_synthetic:  # its path says all that it is drawn by
             digest.update(f"{json.dumps([drawing.name, drawing.patent, drawing.camera, drawing.path])}\n".encode())
             continue
         try:
@@ -128,7 +128,7 @@ def load_features(folder: str | os.PathLike, part: str) -> tuple[Embeddings, tup
         InputError: no finished folder of features, none of this part, or files that do not fit each other.
         WeightsError: a file is not what was written.
         StorageError: a file is lost or cannot be read.
-        NumbersError: features are NaN, Inf or zero.
+        NumericalError: features are NaN, Inf or zero.
     """
     folder = Path(folder)
     parts = read_manifest(folder).parts

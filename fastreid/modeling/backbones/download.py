@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
-from fastreid.utils.errors import EnvironmentFault, InputError, StorageError, WeightsError
+from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError, WeightsError
 from fastreid.utils.files import atomic_write, sha256_of
 
 FULL_SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -33,7 +33,7 @@ def fetch(url: str, path: Path, *, sha256: str, plain_http_hosts: Collection[str
 
     Raises:
         InputError: the url is not https, or the digest is not 64 hexadecimal digits.
-        EnvironmentFault: a Drive link, and gdown is not installed.
+        EnvironmentSetupError: a Drive link, and gdown is not installed.
         StorageError: the net or the disk failed.
         WeightsError: what came is not the file the digest names; nothing is kept.
     """
@@ -95,7 +95,7 @@ def _copy_from_drive(url: str, target: _Checked) -> None:
     try:
         gdown = importlib.import_module("gdown")
     except ImportError as error:
-        raise EnvironmentFault(f"{url}: Drive links need gdown: pip install gdown") from error
+        raise EnvironmentSetupError(f"{url}: Drive links need gdown: pip install gdown") from error
     try:
         gdown.download(url, target, quiet=True, use_cookies=False, timeout=TIMEOUT_S)
     except (gdown.exceptions.FileURLRetrievalError, gdown.exceptions.DownloadError) as error:

@@ -5,7 +5,7 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 
 
 class TimmBackbone(nn.Module):
@@ -15,7 +15,7 @@ class TimmBackbone(nn.Module):
         name: as timm knows it, such as "convnext_tiny".
 
     Raises:
-        EnvironmentFault: timm is not installed.
+        EnvironmentSetupError: timm is not installed.
         InputError: timm knows no such network, or its features are no such map.
     """
 
@@ -44,4 +44,4 @@ def _timm() -> ModuleType:
     try:
         return importlib.import_module("timm")
     except ImportError as error:
-        raise EnvironmentFault("build_timm_backbone needs timm: pip install 'fastreid[timm]'") from error
+        raise EnvironmentSetupError("build_timm_backbone needs timm: pip install 'fastreid[timm]'") from error

@@ -167,14 +167,14 @@ def test_every_number_has_a_range_and_every_default_lies_in_its_own():
 
 def test_a_list_on_the_command_line_whose_words_lack_quotes_is_told_so():
     with pytest.raises(InputError, match=r"words between brackets stand in quotes, such as \"\['a', 'b'\]\""):
-        get_cfg().merge_from_list(["DATASETS.GENERATED.WITHOUT", "[marks]"])
+        get_cfg().merge_from_list(["DATASETS.GENERATED.EXCLUDE", "[marks]"])
 
 
 @pytest.mark.parametrize(
     ("key", "value", "near"),
     [
         ("TEST.PRECISION", "bflot16", ". Did you mean 'bfloat16'?"),
-        ("DATASETS.GENERATED.WITHOUT", "['marks', 'sibling']", ". Did you mean 'siblings'?"),
+        ("DATASETS.GENERATED.EXCLUDE", "['marks', 'sibling']", ". Did you mean 'siblings'?"),
         ("TEST.PRECISION", "x" * 3000, "bfloat16"),
     ],
 )

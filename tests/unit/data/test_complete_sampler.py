@@ -147,7 +147,7 @@ def test_a_batch_is_filled_by_whole_groups_whenever_some_fill_it():
         ([9] * 9, {"batch_size": 3}, r"IMS_PER_BATCH is 3; allowed are 4 \(DATALOADER.NUM_INSTANCE\) and more"),
         ([9] * 7, {}, "63 training drawings are fewer than two batches; lower SOLVER.IMS_PER_BATCH 32"),
         ([], {}, "0 training drawings are fewer"),
-        ([9] * 9, {"look_alikes": 1.5}, "LOOK_ALIKES is 1.5; allowed are 0 to 1"),
+        ([9] * 9, {"look_alikes": 1.5}, "HARD_IDENTITIES is 1.5; allowed are 0 to 1"),
         ([9] * 9, {"neighbours": {0: np.zeros((8, 2), int)}}, r"look-alikes is int64 \(8, 2\); .* has 9 patents"),
         ([9] * 9, {"neighbours": {0: np.full((9, 2), 9)}}, "from 0 to num_patents - 1"),
         ([9] * 9, {"neighbours": {0: np.zeros((9, 2))}}, "look-alikes is float64"),

@@ -22,7 +22,7 @@ from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_torch
 
 DATA = Path(__file__).parents[4] / "shared/data/uspto_design"
-OURS = ("TURN", "WARP", "ELASTIC", "STROKES", "BREAKS", "SCAN")
+OURS = ("ROT90", "WARP", "ELASTIC", "STROKES", "BREAKS", "SCAN")
 ALL_STEPS = ("CROP", "PADDING", "FLIP", "CJ", "AFFINE", "AUTOAUG", "AUGMIX", "REA", "RPT", *OURS)
 ALWAYS = ("FLIP", "CJ", "AUTOAUG", "AUGMIX", "REA", "RPT", *OURS)
 
@@ -193,15 +193,15 @@ def test_what_a_sampler_shows_is_told_once_at_the_start_by_the_first_device(capl
 
 
 def test_look_alikes_are_refused_by_a_sampler_that_knows_none():
-    cfg = with_folder("DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler", "DATALOADER.LOOK_ALIKES", 0.5)
+    cfg = with_folder("DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler", "DATALOADER.HARD_IDENTITIES", 0.5)
     with pytest.raises(
-        InputError, match=r"LOOK_ALIKES is 0\.5 and NaiveIdentitySampler knows no .*CompleteIdentitySampler"
+        InputError, match=r"HARD_IDENTITIES is 0\.5 and NaiveIdentitySampler knows no .*CompleteIdentitySampler"
     ):
         build_train_loader(cfg, build_datasets(cfg)[0])
 
 
 def test_a_loader_makes_its_batches_with_the_table_it_is_given():
-    cfg = with_folder("DATALOADER.SAMPLER_TRAIN", "CompleteIdentitySampler", "DATALOADER.LOOK_ALIKES", 0.5)
+    cfg = with_folder("DATALOADER.SAMPLER_TRAIN", "CompleteIdentitySampler", "DATALOADER.HARD_IDENTITIES", 0.5)
     train, _ = build_datasets(cfg)
     ring = np.roll(np.arange(8), -1)[:, None]
     patents = [

@@ -22,7 +22,7 @@ def test_the_list_has_each_patents_drawings_and_no_file():
     drawings = STREAM.train()
     assert len({drawing.patent for drawing in drawings}) == 4
     assert len({drawing.path for drawing in drawings}) == len(drawings)
-    assert all(drawing.is_drawn for drawing in drawings)
+    assert all(drawing.is_synthetic for drawing in drawings)
 
 
 def test_a_page_is_what_the_patent_draws_whatever_was_read_before():

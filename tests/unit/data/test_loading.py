@@ -22,7 +22,7 @@ from fastreid.data.transforms.autoaugment import AutoAugment
 from fastreid.data.transforms.pipeline import PadAndCrop, Pipeline, Resize
 from fastreid.data.transforms.random_erasing import RandomErasing
 from fastreid.structures import Drawing
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 
 BATCH = 8
 
@@ -211,7 +211,9 @@ class Hang:
 
 
 def test_a_killed_worker_is_a_plain_fault_with_the_mend(drawings):
-    with pytest.raises(EnvironmentFault, match=r"died .*first 0\.png, 1\.png, 2\.png; lower DATALOADER\.NUM_WORKERS"):
+    with pytest.raises(
+        EnvironmentSetupError, match=r"died .*first 0\.png, 1\.png, 2\.png; lower DATALOADER\.NUM_WORKERS"
+    ):
         list(make_test_loader(drawings, num_workers=1, transform=Kill()))
 
 
@@ -236,7 +238,7 @@ def test_a_signal_to_the_workers_alone_loses_no_batch(drawings):
 def test_a_stuck_worker_is_a_fault_after_the_time_out(drawings):
     loader = train_loader(drawings, num_workers=1, transform=Hang(), timeout_s=1)
     begun = time.monotonic()
-    with pytest.raises(EnvironmentFault, match=r"no batch came for 1 s; .*DATALOADER\.TIMEOUT_S"):
+    with pytest.raises(EnvironmentSetupError, match=r"no batch came for 1 s; .*DATALOADER\.TIMEOUT_S"):
         next(loader)
     loader.close()
     assert multiprocessing.active_children() == []
@@ -282,6 +284,6 @@ class Stopped:
 
 def test_a_worker_that_hears_nothing_is_ended_too(drawings):
     loader = train_loader(drawings, num_workers=1, transform=Stopped(), timeout_s=1)
-    with pytest.raises(EnvironmentFault, match="no batch came for 1 s"):
+    with pytest.raises(EnvironmentSetupError, match="no batch came for 1 s"):
         next(loader)
     assert multiprocessing.active_children() == []

@@ -137,7 +137,7 @@ def test_generated_sheets_lose_their_label_and_nothing_else():
 
 def test_the_steps_stand_in_the_config_and_a_white_page_stays_white():
     cfg = get_cfg()
-    names = ("LABEL", "INK_CROP", "TURN")
+    names = ("LABEL", "INK_CROP", "ROT90")
     switches = [word for name in names for word in (f"INPUT.{name}.ENABLED", True, f"INPUT.{name}.PROB", 1.0)]
     cfg.merge_from_list([*switches, "INPUT.SIZE_TRAIN", [100, 100]])
     cfg.freeze()

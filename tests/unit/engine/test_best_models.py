@@ -152,8 +152,8 @@ def test_a_new_run_sets_the_kept_models_of_the_one_before_aside(tmp_path):
 
 
 def test_an_end_by_scores_is_refused_where_there_are_none():
-    with pytest.raises(InputError, match="STOP_AFTER is 2 evaluations and TEST"):
-        _check_stop(load_config(TINY, ["SOLVER.STOP_AFTER", "2", "TEST.EVAL_PERIOD", "0"]))
+    with pytest.raises(InputError, match="EARLY_STOP_PATIENCE is 2 evaluations and TEST"):
+        _check_stop(load_config(TINY, ["SOLVER.EARLY_STOP_PATIENCE", "2", "TEST.EVAL_PERIOD", "0"]))
 
 
 def test_the_checkpoint_before_the_last_finds_its_models_too(toy_loop, toy_step, tmp_path):

@@ -5,7 +5,7 @@ import torch
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.utils.checksums import check_whole, manifest_of
-from fastreid.utils.errors import InputError, NumbersError, StorageError, WeightsError
+from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 
 CONFIG = "SOLVER:\n  BASE_LR: 0.01\n  MAX_EPOCH: 3\nSEED: 0\n"
 
@@ -154,7 +154,7 @@ def test_weights_that_are_no_numbers_reach_no_file(toy_step, tmp_path):
     path = keeper(tmp_path, step).save("model_best.pth", Progress())
     before = path.read_bytes()
     step.model.backbone[1].running_mean[0] = float("nan")
-    with pytest.raises(NumbersError, match=r"not written, as 1 tensors hold NaN or Inf: backbone.1.running_mean"):
+    with pytest.raises(NumericalError, match=r"not written, as 1 tensors hold NaN or Inf: backbone.1.running_mean"):
         keeper(tmp_path, step).save("model_best.pth", Progress())
     assert path.read_bytes() == before
 

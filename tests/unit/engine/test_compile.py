@@ -10,7 +10,7 @@ from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.compile import Calls
 from fastreid.engine.features import feature_settings
 from fastreid.engine.inference import extract
-from fastreid.engine.setup import load_config, placed
+from fastreid.engine.setup import load_config, to_device
 from fastreid.modeling import build_model
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import InputError
@@ -144,7 +144,7 @@ def test_channels_lie_last_where_they_should_and_give_the_same_features():
     plain = build_model(cfg, num_classes=4).eval()
     images = torch.rand(2, 3, 32, 32) * 255
     expected, maps = plain(images).detach(), plain.backbone(images).detach()
-    model = placed(cfg, plain)
+    model = to_device(cfg, plain)
     assert model.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)
     assert model.backbone(images).is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(model.backbone(images), maps, rtol=1e-4, atol=1e-4)
@@ -160,8 +160,8 @@ def test_saved_features_are_made_anew_for_what_compiling_changes_only():
 
 
 def test_compiling_and_recomputing_are_not_asked_for_together():
-    cfg = load_config(TINY, ["MODEL.COMPILE", "True", "MODEL.BACKBONE.RECOMPUTE", "True"])
-    with pytest.raises(InputError, match=r"MODEL.COMPILE cannot take in MODEL.BACKBONE.RECOMPUTE"):
+    cfg = load_config(TINY, ["MODEL.COMPILE", "True", "MODEL.BACKBONE.GRADIENT_CHECKPOINTING", "True"])
+    with pytest.raises(InputError, match=r"MODEL.COMPILE cannot take in MODEL.BACKBONE.GRADIENT_CHECKPOINTING"):
         build_step(cfg, build_model(cfg, num_classes=4), iters_per_epoch=4)
 
 

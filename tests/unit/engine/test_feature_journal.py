@@ -5,7 +5,7 @@ from torch import nn
 from fastreid.engine.feature_journal import Journals
 from fastreid.engine.inference import extract
 from fastreid.structures import Batch, Drawing
-from fastreid.utils.errors import EnvironmentFault, NumbersError
+from fastreid.utils.errors import EnvironmentSetupError, NumericalError
 
 ROWS, BATCH = 10, 4
 LIST = [Drawing(__file__, f"{row}.png", "1") for row in range(ROWS)]
@@ -146,7 +146,7 @@ def test_features_that_are_no_numbers_are_named_and_not_kept(journals, monkeypat
     network.forward = lambda images: torch.where(torch.arange(len(images))[:, None] == 2, torch.nan, images.flatten(1))
     cfg = get_cfg()
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "TEST.IMS_PER_BATCH", BATCH])
-    with pytest.raises(NumbersError, match=r"1 of 4 features are NaN, Inf or zero: 2\.png"):
+    with pytest.raises(NumericalError, match=r"1 of 4 features are NaN, Inf or zero: 2\.png"):
         features_module.embed(cfg, network, LIST, journals=journals)
     assert not journals.folder.exists()
 
@@ -162,7 +162,7 @@ def test_features_that_overflow_in_float16_are_told_with_a_way_out(journals, mon
     network.forward = lambda images: (images.flatten(1).half() + 1) * 60000
     cfg = get_cfg()
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "TEST.IMS_PER_BATCH", BATCH])
-    with pytest.raises(NumbersError, match=r"are NaN, Inf or zero: .*; .*TEST\.NETWORK_PRECISION bfloat16"):
+    with pytest.raises(NumericalError, match=r"are NaN, Inf or zero: .*; .*TEST\.NETWORK_PRECISION bfloat16"):
         features_module.embed(cfg, network, LIST, journals=journals if kept else None)
 
 
@@ -179,7 +179,9 @@ def test_a_worker_s_death_while_the_network_works_is_a_plain_fault(journals, mon
     network.forward = die
     cfg = get_cfg()
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "TEST.IMS_PER_BATCH", BATCH])
-    with pytest.raises(EnvironmentFault, match=r"died \(DataLoader worker \(pid 7\) .*Killed\.\); lower DATALOADER"):
+    with pytest.raises(
+        EnvironmentSetupError, match=r"died \(DataLoader worker \(pid 7\) .*Killed\.\); lower DATALOADER"
+    ):
         features_module.embed(cfg, network, LIST, journals=journals if kept else None)
 
 

@@ -80,6 +80,8 @@ def test_a_model_without_a_classifier_is_refused_before_the_first_step(toy_loop,
 
 
 def test_look_alikes_without_evaluations_are_refused():
-    cfg = load_config(TINY, ["DATALOADER.LOOK_ALIKES", "0.5", "TEST.EVAL_PERIOD", "0"])
-    with pytest.raises(InputError, match=r"LOOK_ALIKES is 0\.5 and TEST.EVAL_PERIOD 0: .*set EVAL_PERIOD to 1 or more"):
+    cfg = load_config(TINY, ["DATALOADER.HARD_IDENTITIES", "0.5", "TEST.EVAL_PERIOD", "0"])
+    with pytest.raises(
+        InputError, match=r"HARD_IDENTITIES is 0\.5 and TEST.EVAL_PERIOD 0: .*set EVAL_PERIOD to 1 or more"
+    ):
         _check_look_alikes(cfg)

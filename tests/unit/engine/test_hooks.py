@@ -24,8 +24,8 @@ from fastreid.engine.train_step import StepResult
 from fastreid.layers.norm import FrozenBN
 from fastreid.monitoring.writers import JSONWriter
 from fastreid.solver.schedule import CosineSchedule, Warmup
-from fastreid.utils.cli import Stopped
-from fastreid.utils.errors import InputError, NumbersError
+from fastreid.utils.cli import StoppedBySignalError
+from fastreid.utils.errors import InputError, NumericalError
 
 
 class At(Hook):
@@ -82,7 +82,7 @@ def test_a_layer_to_freeze_that_is_not_there_is_refused(toy_loop):
 def test_a_run_whose_weights_stand_still_is_stopped(toy_loop, toy_step):
     step = toy_step()
     step.optimizer.param_groups[0]["lr"] = 0.0
-    with pytest.raises(NumbersError, match="no weight moved in 3 steps"):
+    with pytest.raises(NumericalError, match="no weight moved in 3 steps"):
         toy_loop([CheckWeightsMove(3)], step=step).run()
 
 
@@ -131,7 +131,7 @@ def run_all(toy_loop, step, folder, *, resume=False, more=()):
 def test_a_signal_saves_and_the_run_that_goes_on_ends_with_the_same_bits(steps, toy_loop, toy_step, tmp_path):
     whole = run_all(toy_loop, toy_step(), tmp_path / "whole")
     ask = At(steps, lambda loop: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Stopped) as stop:
+    with pytest.raises(StoppedBySignalError) as stop:
         run_all(toy_loop, toy_step(), tmp_path / "parts", more=[ask])
     assert stop.value.exit_code == 143
     parts = run_all(toy_loop, toy_step(), tmp_path / "parts", resume=True)

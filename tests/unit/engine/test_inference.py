@@ -4,7 +4,7 @@ from torch import nn
 
 from fastreid.engine.inference import evaluating, extract, features_of
 from fastreid.structures import Batch, Drawing
-from fastreid.utils.errors import NumbersError
+from fastreid.utils.errors import NumericalError
 
 
 class LeftHalf(nn.Module):
@@ -67,7 +67,7 @@ def test_drawings_that_no_batch_holds_have_no_row_where_that_is_asked_for():
 def test_features_that_are_no_numbers_are_refused_and_their_drawings_named():
     images = torch.rand(3, 3, 4, 6)
     images[1] = float("nan")
-    with pytest.raises(NumbersError, match=r"1 of 3 features are NaN, Inf or zero: 1\.png"):
+    with pytest.raises(NumericalError, match=r"1 of 3 features are NaN, Inf or zero: 1\.png"):
         extract(LeftHalf(), batches(images, 2), drawings(3), device=torch.device("cpu"))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from fastreid.engine.launch import launch
 from fastreid.utils import comm
-from fastreid.utils.errors import EnvironmentFault
+from fastreid.utils.errors import EnvironmentSetupError
 
 
 def end_badly():
@@ -20,7 +20,9 @@ def end_badly():
 
 def test_a_killed_process_brings_the_others_down_and_is_what_is_told():
     begun, handlers = time.monotonic(), [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    with pytest.raises(EnvironmentFault, match=r"killed: process 1 by signal 9\); the others were stopped; go on with"):
+    with pytest.raises(
+        EnvironmentSetupError, match=r"killed: process 1 by signal 9\); the others were stopped; go on with"
+    ):
         launch(end_badly, 2, device="cpu")
     assert time.monotonic() - begun < 60
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers

@@ -19,7 +19,7 @@ TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
 CPU = torch.device("cpu")
 EVERYTHING = ["CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", "FocalLoss"]
 NUM, NUM_CLASSES = 16, 40
-HALF = ("MODEL.HEADS.CLASS_SHARE", "0.5")
+HALF = ("MODEL.HEADS.PARTIAL_FC_RATIO", "0.5")
 TARGETS = torch.arange(NUM // 2).repeat(2)  # a drawing's only positive is always on another process
 
 

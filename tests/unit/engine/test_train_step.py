@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastreid.engine.train_step import MAX_SKIPPED_STEPS, BadStep, Clip
+from fastreid.engine.train_step import MAX_SKIPPED_STEPS, Clip, NonFiniteLossError
 from fastreid.structures import Batch
 
 
@@ -40,7 +40,7 @@ def test_a_step_that_is_not_a_number_leaves_all_as_it_was(spoil, told, toy_step)
     step(random_batch())
     before, optimizer = copy.deepcopy(step.model.state_dict()), copy.deepcopy(step.state_dict())
     batch = spoil(step)
-    with pytest.raises(BadStep, match=rf"not a number.*{told}.*BASE_LR") as fault:
+    with pytest.raises(NonFiniteLossError, match=rf"not a number.*{told}.*BASE_LR") as fault:
         step(batch)
     after = step.model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -64,7 +64,7 @@ def test_steps_that_overflow_are_counted_and_twenty_in_a_row_stop_the_run_across
     counted = [step(random_batch()).values["skipped_steps"] for _ in range(MAX_SKIPPED_STEPS - 1)]
     assert counted == list(range(1, MAX_SKIPPED_STEPS))
     other = overflowing(toy_step, step.state_dict())
-    with pytest.raises(BadStep, match="20 steps in a row overflowed float16"):
+    with pytest.raises(NonFiniteLossError, match="20 steps in a row overflowed float16"):
         other(random_batch())
     assert all(torch.equal(old, new) for old, new in zip(before, weights(other)))
 

@@ -9,7 +9,7 @@ from fastreid.engine.setup import default_setup, load_config
 from fastreid.engine.train_step import TrainStep
 from fastreid.engine.trainer import DefaultTrainer, _check_selection, num_classes_of
 from fastreid.structures import Drawing
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import get_logger
 
 TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
@@ -55,7 +55,7 @@ def test_an_option_behind_a_setting_is_told_where_it_belongs():
         ({"num_machines": 2}, InputError, "--dist-url"),
         ({"num_machines": 2, "machine_rank": 2, "dist_url": "tcp://a:1"}, InputError, "counted from 0 to 1"),
         ({"num_gpus": 2, "device": "cuda:1"}, InputError, "set MODEL.DEVICE cuda"),
-        ({"num_gpus": 99, "device": "cuda"}, EnvironmentFault, "ask for fewer"),
+        ({"num_gpus": 99, "device": "cuda"}, EnvironmentSetupError, "ask for fewer"),
     ],
 )
 def test_processes_that_cannot_be_started_are_refused(arguments, fault, words):
@@ -86,7 +86,7 @@ def test_an_operation_without_a_deterministic_kernel_names_the_setting(tmp_path,
         raise RuntimeError("histc_cuda does not have a deterministic implementation, but you set more.")
 
     monkeypatch.setattr(TrainStep, "__call__", refuse)
-    with pytest.raises(EnvironmentFault, match=r"DETERMINISTIC is True: histc_cuda does not.*set it to False"):
+    with pytest.raises(EnvironmentSetupError, match=r"DETERMINISTIC is True: histc_cuda does not.*set it to False"):
         trainer.train()
 
 
@@ -100,6 +100,6 @@ def test_a_worker_s_death_told_between_two_batches_is_a_plain_fault(tmp_path, mo
 
     monkeypatch.setattr(TrainStep, "__call__", die)
     with pytest.raises(
-        EnvironmentFault, match=r"died \(DataLoader worker \(pid 7\) .*\); lower DATALOADER\.NUM_WORKERS"
+        EnvironmentSetupError, match=r"died \(DataLoader worker \(pid 7\) .*\); lower DATALOADER\.NUM_WORKERS"
     ):
         trainer.train()

@@ -5,7 +5,7 @@ from fastreid.evaluation import mean_of_objects, nearest
 from fastreid.evaluation.postprocess.fusion import BestOfRanks, object_numbers
 from fastreid.evaluation.search.distance_source import FromFeatures
 from fastreid.evaluation.search.nearest import first_of, open_space
-from fastreid.utils.errors import InputError, NumbersError
+from fastreid.utils.errors import InputError, NumericalError
 
 OBJECTS = ["a", "b", "a", "", "c", "b", "a", ""]
 
@@ -59,7 +59,7 @@ def test_one_query_an_object_changes_no_ranking():
 
 
 def test_features_that_cancel_out_are_told_by_their_object():
-    with pytest.raises(NumbersError, match="the object 'a' cancel out"):
+    with pytest.raises(NumericalError, match="the object 'a' cancel out"):
         mean_of_objects(torch.tensor([[1.0, 0.0], [-2.0, 0.0]]), ["a", "a"])
 
 

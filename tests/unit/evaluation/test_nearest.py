@@ -8,7 +8,7 @@ import torch
 from fastreid.evaluation import nearest
 from fastreid.evaluation.search.nearest import METRICS
 from fastreid.evaluation.search.passes import bfloat16_pass
-from fastreid.utils.errors import EnvironmentFault
+from fastreid.utils.errors import EnvironmentSetupError
 from fastreid.utils.mapped_rows import MappedRows
 
 
@@ -126,7 +126,7 @@ def test_a_low_matmul_precision_keeps_the_search_exact(crowded):
 
 def test_faiss_that_is_not_installed_is_asked_for_by_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(EnvironmentFault, match="pip install faiss-cpu"):
+    with pytest.raises(EnvironmentSetupError, match="pip install faiss-cpu"):
         nearest(torch.randn(2, 4), torch.randn(3, 4), 1, engine="faiss")
 
 

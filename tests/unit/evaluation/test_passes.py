@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from fastreid.evaluation import nearest
+from fastreid.evaluation.search import passes
 from fastreid.evaluation.search.candidates import largest_products
 from fastreid.evaluation.search.metric_space import CosineSpace
-from fastreid.evaluation.search import passes
 from fastreid.evaluation.search.nearest import METRICS
 from fastreid.evaluation.search.passes import bfloat16_pass, float32_pass
 

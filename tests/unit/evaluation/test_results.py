@@ -13,7 +13,7 @@ from fastreid.evaluation.reporting.results import read_query_table, write_query_
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.evaluation.scoring.score_queries import judge_blocks
 from fastreid.structures import Ranking
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 
 
 def ranking(rows=((3, 1, 0), (2, 0, 1))):
@@ -102,7 +102,8 @@ def test_a_file_that_is_no_table_of_queries_is_refused(text, tmp_path):
     if text is not None:
         path.write_text(text)
     with pytest.raises(
-        InputError, match=r"queries\.csv: no table of queries .*remove it, and make it again with TEST.SCORE.TABLE"
+        InputError,
+        match=r"queries\.csv: no table of queries .*remove it, and make it again with TEST.SCORE.PER_QUERY_FILE",
     ):
         read_query_table(path)
 
@@ -131,6 +132,6 @@ def test_a_table_that_cannot_be_is_refused_and_nothing_is_written(tmp_path, monk
     with pytest.raises(InputError, match="2 names and 3 patents do not fit 3 queries"):
         write_query_table(tmp_path / "queries.csv", query_scores(), names=NAMES[:2], patents=PATENTS)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(EnvironmentFault, match=r'pip install "fastreid\[parquet\]", or name it \.csv'):
+    with pytest.raises(EnvironmentSetupError, match=r'pip install "fastreid\[parquet\]", or name it \.csv'):
         write_query_table(tmp_path / "queries.parquet", query_scores(), names=NAMES, patents=PATENTS)
     assert list(tmp_path.iterdir()) == []

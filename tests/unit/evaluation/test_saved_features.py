@@ -16,7 +16,7 @@ from fastreid.evaluation.storage.saved_features import (
     why_anew,
 )
 from fastreid.structures import Drawing, Embeddings
-from fastreid.utils.errors import InputError, NumbersError
+from fastreid.utils.errors import InputError, NumericalError
 from fastreid.utils.mapped_rows import MappedRows
 
 ORIGIN = Origin("Mine", "best.pth", "ab" * 32, {"INPUT.SIZE_TEST": [32, 32]}, "SEED: 0\n", {"torch": "2.10"})
@@ -109,18 +109,18 @@ def test_a_fault_on_the_way_leaves_no_manifest_and_one_before_the_first_part_lea
     save_features(tmp_path, [part()], origin=ORIGIN)
 
     def none():
-        raise NumbersError("features are NaN")
+        raise NumericalError("features are NaN")
         yield
 
-    with pytest.raises(NumbersError):
+    with pytest.raises(NumericalError):
         save_features(tmp_path, none(), origin=ORIGIN)
     assert load_features(tmp_path, "queries")
 
     def half():
         yield part("queries", seed=1)
-        raise NumbersError("features are NaN")
+        raise NumericalError("features are NaN")
 
-    with pytest.raises(NumbersError):
+    with pytest.raises(NumericalError):
         save_features(tmp_path, half(), origin=ORIGIN)
     assert (tmp_path / "queries.npy").exists()
     with pytest.raises(InputError, match=r"no manifest\.json, so the extraction into it did not finish"):

@@ -152,7 +152,7 @@ def test_steps_that_learn_get_the_training_features_and_refuse_other_weights():
 @pytest.mark.parametrize(("num_draws", "num_queries"), [(0, 40), (1000, 1)])
 def test_a_gain_that_cannot_be_told_or_is_not_wanted_is_none(num_draws, num_queries):
     queries, gallery = embeddings()
-    trials = tune(Evaluator(), queries.some(torch.arange(num_queries)), gallery, grid=GRID, num_draws=num_draws)
+    trials = tune(Evaluator(), queries.select(torch.arange(num_queries)), gallery, grid=GRID, num_draws=num_draws)
     assert {trial.gain for trial in trials} == {None}
     assert trials[0].told_gain() == ""
 

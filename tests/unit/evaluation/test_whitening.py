@@ -3,7 +3,7 @@ import torch
 
 from fastreid.evaluation import Whitening, WhiteningSettings, learn_whitening
 from fastreid.evaluation.postprocess.whitening import load_whitening, save_whitening
-from fastreid.utils.errors import InputError, NumbersError, WeightsError
+from fastreid.utils.errors import InputError, NumericalError, WeightsError
 
 
 def features(num=400, width=12):
@@ -94,12 +94,12 @@ def test_whitening_refuses_other_widths_one_feature_and_bad_rows():
         learnt(torch.ones(2, 3))
     with pytest.raises(InputError, match="2 features or more"):
         learn_whitening(torch.ones(1, 3), WhiteningSettings())
-    with pytest.raises(NumbersError, match="1 of 2 rows of features to learn whitening from"):
+    with pytest.raises(NumericalError, match="1 of 2 rows of features to learn whitening from"):
         learn_whitening(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), WhiteningSettings())
 
 
 def test_a_feature_at_the_mean_has_no_direction_and_is_named():
-    with pytest.raises(NumbersError, match="1 of 2 rows of whitened features are NaN, Inf or zero: rows 1"):
+    with pytest.raises(NumericalError, match="1 of 2 rows of whitened features are NaN, Inf or zero: rows 1"):
         Whitening(torch.tensor([0.0, 1.0]), torch.eye(2))(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
 
 
@@ -117,5 +117,5 @@ def test_fewer_directions_of_what_was_learnt_are_those_of_learning_fewer():
 @pytest.mark.parametrize("noise", [0, 1e-8])
 def test_features_that_are_all_the_same_teach_nothing(noise):
     rows = torch.ones(50, 12) + noise * torch.randn(50, 12, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(NumbersError, match="50 features to learn whitening from are all the same"):
+    with pytest.raises(NumericalError, match="50 features to learn whitening from are all the same"):
         learn_whitening(rows, WhiteningSettings())

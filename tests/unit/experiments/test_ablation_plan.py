@@ -11,11 +11,11 @@ from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.experiments import ablation as build
 from fastreid.experiments.ablation import Ablation, attempt
 from fastreid.experiments.variants import Row
-from fastreid.utils.cli import Stopped, TellableFault
-from fastreid.utils.errors import InputError, NumbersError, StorageError, WeightsError
+from fastreid.utils.cli import StoppedBySignalError, UserFacingError
+from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 
 TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
-TURNS = Row("turns", ("INPUT.TURN.ENABLED", True))
+TURNS = Row("turns", ("INPUT.ROT90.ENABLED", True))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def leave(run, value=50.0, *, patents=("a", "a", "b"), measures=("mAP", "mAP@10"
     ("opts", "told"),
     [
         (("TEST.TOP_K", 5, "TEST.SELECT_BY", "mAP@5"), "TEST.TOP_K was 10 and is 5, so it is scored by another test"),
-        (("TEST.SCORE.NORMALISER", "found"), "TEST.SCORE.NORMALISER was 'min' and is 'found'"),
+        (("TEST.SCORE.NORMALIZER", "found"), "TEST.SCORE.NORMALIZER was 'min' and is 'found'"),
         (("DATASETS.TESTS", ("Patent",)), "DATASETS.TESTS was"),
         (("SOLVER.MAX_EPOCH", 3), "changes nothing: all of its settings are the ground's"),
         (("DATALOADER.NUM_INSTANCE", 5), "SOLVER.IMS_PER_BATCH is 16; allowed are multiples of 5"),
@@ -143,7 +143,7 @@ def ends_by(monkeypatch, error):
 
 def test_a_run_that_fails_is_told_and_the_others_may_go_on_and_be_stopped(ablation, monkeypatch, caplog):
     run = ablation(TURNS).plan([0])[1]
-    ends_by(monkeypatch, NumbersError("the step is not a number"))
+    ends_by(monkeypatch, NumericalError("the step is not a number"))
     failure = attempt(run, keep_weights=False)
     assert (failure.exit_code, str(failure)) == (4, "row 'turns', seed 0: the step is not a number")
     assert "row 'turns', seed 0: the step is not a number; going on with the others" in caplog.text
@@ -153,14 +153,18 @@ def test_a_run_that_fails_is_told_and_the_others_may_go_on_and_be_stopped(ablati
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
-        (Stopped(15, "a.pth"), 143, "stopped by signal 15 in row 'turns', seed 0; saved a.pth; the same command goes"),
+        (
+            StoppedBySignalError(15, "a.pth"),
+            143,
+            "stopped by signal 15 in row 'turns', seed 0; saved a.pth; the same command goes",
+        ),
         (StorageError("the disk is full"), 5, "row 'turns', seed 0: the disk is full"),
     ],
 )
 def test_a_signal_and_a_full_disk_stop_all(error, code, told, ablation, monkeypatch):
     run = ablation(TURNS).plan([0])[1]
     ends_by(monkeypatch, error)
-    with pytest.raises(TellableFault, match=told) as end:
+    with pytest.raises(UserFacingError, match=told) as end:
         attempt(run, keep_weights=False)
     assert end.value.exit_code == code
 
@@ -169,7 +173,7 @@ def test_one_of_several_processes_does_not_go_on_alone(ablation, monkeypatch):
     run = ablation(TURNS).plan([0])[1]
     monkeypatch.setattr(build.comm, "world_size", lambda: 2)
     ends_by(monkeypatch, InputError("an image is damaged"))
-    with pytest.raises(TellableFault, match="an image is damaged"):
+    with pytest.raises(UserFacingError, match="an image is damaged"):
         attempt(run, keep_weights=False)
 
 

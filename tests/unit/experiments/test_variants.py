@@ -4,7 +4,7 @@ from fastreid.config import get_cfg
 from fastreid.experiments.variants import Row, chosen, read_rows
 from fastreid.utils.errors import InputError
 
-TEXT = "turns:\n  INPUT:\n    TURN: {ENABLED: True, PROB: 0.2}\nlarge-lr:\n  SOLVER: {BASE_LR: 0.1}\n"
+TEXT = "turns:\n  INPUT:\n    ROT90: {ENABLED: True, PROB: 0.2}\nlarge-lr:\n  SOLVER: {BASE_LR: 0.1}\n"
 
 
 def rows(tmp_path, text):
@@ -14,11 +14,11 @@ def rows(tmp_path, text):
 
 
 def test_the_ground_comes_first_and_rows_in_the_order_of_the_file(tmp_path):
-    turns = Row("turns", ("INPUT.TURN.ENABLED", True, "INPUT.TURN.PROB", 0.2))
+    turns = Row("turns", ("INPUT.ROT90.ENABLED", True, "INPUT.ROT90.PROB", 0.2))
     assert rows(tmp_path, TEXT) == [Row("ground"), turns, Row("large-lr", ("SOLVER.BASE_LR", 0.1))]
     cfg = get_cfg()
     cfg.merge_from_list(list(turns.opts))
-    assert cfg.INPUT.TURN.PROB == 0.2
+    assert cfg.INPUT.ROT90.PROB == 0.2
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,10 @@ def test_the_ground_comes_first_and_rows_in_the_order_of_the_file(tmp_path):
         ("", "holds no settings"),
         ("lr:\n  SEED: 3\n", "rows.yml:2: row 'lr' sets SEED, but each row is trained with every seed of --seeds"),
         ("lr: {OUTPUT_DIR: a}\n", "row 'lr' sets OUTPUT_DIR, but each run has its folder"),
-        ("lr: {TEST: {SCORE: {TABLE: a.csv}}}\n", r"row 'lr' sets TEST\.SCORE\.TABLE, but each run leaves"),
+        (
+            "lr: {TEST: {SCORE: {PER_QUERY_FILE: a.csv}}}\n",
+            r"row 'lr' sets TEST\.SCORE\.PER_QUERY_FILE, but each run leaves",
+        ),
     ],
 )
 def test_a_file_of_rows_that_is_none_is_refused(text, told, tmp_path):

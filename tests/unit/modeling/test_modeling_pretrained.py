@@ -19,7 +19,7 @@ from fastreid.modeling.backbones.pretrained import (
     load_pretrained,
 )
 from fastreid.modeling.backbones.resnet import ResNet
-from fastreid.utils.errors import EnvironmentFault, InputError, StorageError, WeightsError
+from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError, WeightsError
 
 HERE = ("127.0.0.1",)
 
@@ -197,7 +197,7 @@ def test_a_drive_link_goes_through_gdown_without_cookies(tmp_path, monkeypatch):
 
 def test_a_drive_link_without_gdown_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(download.importlib.sys.modules, "gdown", None)
-    with pytest.raises(EnvironmentFault, match="pip install gdown"):
+    with pytest.raises(EnvironmentSetupError, match="pip install gdown"):
         fetch("https://drive.google.com/uc?id=1", tmp_path / "w.pth", sha256="0" * 64)
 
 

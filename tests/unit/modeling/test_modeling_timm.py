@@ -7,7 +7,7 @@ from torch import nn
 
 from fastreid.config import get_cfg
 from fastreid.modeling import build_model, load_start_weights
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 
 
 class Net(nn.Module):
@@ -45,7 +45,7 @@ def config(name="map", feat_dim=12, path=""):
 
 def test_without_timm_the_message_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(EnvironmentFault, match=r"pip install 'fastreid\[timm\]'"):
+    with pytest.raises(EnvironmentSetupError, match=r"pip install 'fastreid\[timm\]'"):
         build_model(config(), num_classes=2)
 
 

@@ -12,7 +12,7 @@ from fastreid.engine.monitors import TRACKERS, build_writers
 from fastreid.engine.setup import load_config
 from fastreid.monitoring.trackers import MLflowWriter, WandbWriter
 from fastreid.monitoring.writers import Writer
-from fastreid.utils.errors import EnvironmentFault, InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 
 MAKERS = {"wandb": WandbWriter, "mlflow": MLflowWriter}
 
@@ -102,7 +102,7 @@ def test_a_service_that_cannot_start_is_refused_in_one_line(tracker, tmp_path):
 
     library.init = library.start_run = fail
     with pytest.raises(
-        EnvironmentFault, match=rf"^TRACKER.NAME {name}: no run could be started \(no key\); .*(MODE|URI)"
+        EnvironmentSetupError, match=rf"^TRACKER.NAME {name}: no run could be started \(no key\); .*(MODE|URI)"
     ):
         start(name, tmp_path)
 
@@ -110,7 +110,7 @@ def test_a_service_that_cannot_start_is_refused_in_one_line(tracker, tmp_path):
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_missing_library_names_its_extra(name, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(EnvironmentFault, match=rf'pip install "fastreid\[{name}\]"') as fault:
+    with pytest.raises(EnvironmentSetupError, match=rf'pip install "fastreid\[{name}\]"') as fault:
         start(name, tmp_path)
     assert fault.value.exit_code == 3
 

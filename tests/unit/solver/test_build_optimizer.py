@@ -73,7 +73,9 @@ def lr_by_name(cfg):
 def test_the_rate_grows_with_the_batch_where_the_batch_it_is_for_is_told(monkeypatch):
     told = []
     monkeypatch.setattr(get_logger(), "info", told.append)
-    rates = lr_by_name(settings("SOLVER.BASE_BATCH", 64, "SOLVER.IMS_PER_BATCH", 160, "SOLVER.HEADS_LR_FACTOR", 2))
+    rates = lr_by_name(
+        settings("SOLVER.LR_REFERENCE_BATCH", 64, "SOLVER.IMS_PER_BATCH", 160, "SOLVER.HEADS_LR_FACTOR", 2)
+    )
     assert (rates["backbone.conv1.weight"], rates["heads.weight"]) == (2.5, 5.0)
     assert told == ["learning rate 1 for 64 drawings a step is 2.5 for 160"]
 

@@ -98,12 +98,12 @@ def test_other_words_are_refused(without, words):
 
 
 def test_the_config_takes_the_words_in_any_order(tmp_path):
-    assert RULES["DATASETS.GENERATED.WITHOUT"].choices == VARIETY
+    assert RULES["DATASETS.GENERATED.EXCLUDE"].choices == VARIETY
     cfg = get_cfg()
     cfg.merge_from_list(["DATASETS.NAMES", "GeneratedStream", "DATASETS.TESTS", "Generated",
                          "DATASETS.ROOT", str(tmp_path), "DATASETS.GENERATED.NUM_TRAIN_PATENTS", 1,
                          "DATASETS.GENERATED.NUM_TEST_PATENTS", 1, "DATASETS.GENERATED.SIZE_PX", 64,
-                         "DATALOADER.NUM_WORKERS", 0, "DATASETS.GENERATED.WITHOUT", ["styles", "shading"]])  # fmt: skip
+                         "DATALOADER.NUM_WORKERS", 0, "DATASETS.GENERATED.EXCLUDE", ["styles", "shading"]])  # fmt: skip
     train, _ = build_datasets(cfg)
     assert train[0].path.endswith("shading+styles")
 

@@ -67,7 +67,7 @@ def decoded(
         longest_px, max_pixels: as for `read_image`.
 
     Raises:
-        EnvironmentFault: a process died.
+        EnvironmentSetupError: a process died.
     """
     items = iter(files.items())
     tasks = iter(lambda: list(islice(items, _TASK)), [])

@@ -30,7 +30,7 @@ from fastreid.data.io.cache.tables import FAULTS, FILES, PAGE, is_damaged, is_he
 from fastreid.data.io.image import MAX_PIXELS, read_drawing
 from fastreid.data.io.messages import one_line
 from fastreid.structures import Drawing
-from fastreid.utils.cli import TellableFault
+from fastreid.utils.cli import UserFacingError
 from fastreid.utils.errors import StorageError
 from fastreid.utils.locks import alone
 from fastreid.utils.logger import get_logger
@@ -125,8 +125,8 @@ class PageCache:
 
         Raises:
             StorageError: the folder cannot be written, the disk is full, or the cache is damaged.
-            EnvironmentFault: a decoding process died.
-            TellableFault: Ctrl-C.
+            EnvironmentSetupError: a decoding process died.
+            UserFacingError: Ctrl-C.
         """
         sources = {drawing.path: drawing for drawing in drawings}
         stale, faults = self._compared(sources)
@@ -206,7 +206,7 @@ class PageCache:
         except KeyboardInterrupt:
             self._write(connection, waiting)  # again, if it came between writing and forgetting, which changes nothing
             told = f"stopped by the keyboard; {self.path} keeps what was read of {done} of {len(stale)} files"
-            raise TellableFault(told, 128 + signal.SIGINT)
+            raise UserFacingError(told, 128 + signal.SIGINT)
         return faults
 
     def _write(self, connection: sqlite3.Connection, entries: Sequence[Made | Bad]) -> None:
