@@ -1,47 +1,58 @@
-# One word a job: setup demo test faults check fix bench fuzz audit. Python 3.10 or newer; another one by `make test PYTHON=python3.12`.
+# Targets: setup demo test quick faults check fix docs bench fuzz audit. Another Python: make test PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
 AUDIT := .venv/audit
+DOCS := .venv/docs
 READY := .venv/.ready
-RANKER := $(wildcard fastreid/evaluation/scoring/rank_cy.pyx)
+EXTENSION := $(wildcard fastreid/evaluation/scoring/rank_cy.pyx)
 
-.PHONY: setup demo test faults check fix bench fuzz audit
+.PHONY: setup demo test quick faults check fix docs bench fuzz audit
 
 setup: $(READY)
 
-# The stamp is older than what it was made from only when the installation must be done again.
-$(READY): setup.py pyproject.toml constraints.txt $(RANKER)
+# Reinstall only when one of these files is newer than the stamp.
+$(READY): setup.py pyproject.toml constraints.txt $(EXTENSION)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12")'
-	@echo "Installing into .venv; the first time fetches torch and takes some minutes."
+	@echo "Installing into .venv; the first time downloads torch and takes some minutes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
-	@echo "Installed."
+	@echo "Installed. Activate with: . .venv/bin/activate"
 
 demo: setup
-	@echo "1/3  Stage 1: makes the drawings, then trains on small ones."
-	@$(BIN)/python tools/train_net.py --config-file configs/demo/stage1.yml
-	@echo "2/3  Stage 2: goes on with larger ones."
-	@$(BIN)/python tools/train_net.py --config-file configs/demo/stage2.yml
-	@echo "3/3  Test: ranks the database for every query."
-	@$(BIN)/python tools/test.py --config-file configs/demo/test.yml --eval-only
-	@echo "Done: result.npy holds the ranks; logs/demo/test/ranks.png shows queries and what was found."
+	@echo "1/3  Stage 1: generate drawings, then train on small images."
+	@$(BIN)/fastreid train --config-file demo/stage1.yml
+	@echo "2/3  Stage 2: continue on larger images."
+	@$(BIN)/fastreid train --config-file demo/stage2.yml
+	@echo "3/3  Test: rank the gallery for every query."
+	@$(BIN)/fastreid test --config-file demo/test.yml
+	@echo "Done: result.npy contains the ranking; logs/demo/test/ranks.png shows queries and their matches."
 
 test: check
 	@$(BIN)/python -m pytest -n auto
+
+quick: setup
+	@$(BIN)/python -m pytest -n auto $$($(BIN)/python tests/changed_packages.py)
 
 faults: setup
 	@$(BIN)/python -m pytest -m faults -n auto -rP tests/faults
 
 check: setup
 	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check --quiet . || { echo "make fix mends the format"; exit 1; }
+	@$(BIN)/ruff format --check --quiet . || { echo "Run make fix to format the code."; exit 1; }
 	@$(BIN)/mypy
 
 fix: setup
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
-	@$(BIN)/python tools/document_configs.py
+	@$(BIN)/python docs/generate.py
+
+# The documentation tools have an environment of their own.
+docs: setup
+	@test -x $(DOCS)/bin/mkdocs || $(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install -qq --disable-pip-version-check -r docs/requirements.txt
+	@$(DOCS)/bin/mkdocs build --strict --quiet
+	@echo "Done: open site/index.html"
 
 bench: setup
 	@$(BIN)/python -m pytest -m benchmark -s tests/benchmarks
@@ -49,7 +60,7 @@ bench: setup
 fuzz: setup
 	@$(BIN)/python -m pytest -m slow -s tests/faults/test_fuzz.py
 
-# In an environment of its own, so that what is audited is what is installed.
+# pip-audit has an environment of its own, so that only the pinned packages are audited.
 audit: setup
 	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/pip install -qq --disable-pip-version-check pip-audit; }
 	@$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt

@@ -1,4 +1,4 @@
-"""Package and commands; the Cython ranker is built where a compiler is found and done without elsewhere."""
+"""Package, command and configs; the Cython ranker is built if there is a compiler, and is optional."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "fastreid/__init__.py").re
 
 
 def extensions() -> list:
-    """The ranker as an optional extension: whatever keeps it from being built is a warning, not a failure."""
+    """Return the ranker as an optional extension; if it cannot be built, print a warning."""
     ranker = Extension(
         "fastreid.evaluation.scoring.rank_cy", ["fastreid/evaluation/scoring/rank_cy.pyx"], optional=True
     )
@@ -19,8 +19,8 @@ def extensions() -> list:
         from Cython.Build import cythonize
 
         return cythonize([ranker], language_level=3)
-    except Exception as error:  # the ranker must never stand between a user and the package
-        print(f"warning: the Cython ranker is left out, torch does its work ({error})", file=sys.stderr)
+    except Exception as error:  # without the ranker the package still works
+        print(f"warning: the Cython ranker is not built, torch computes the ranks ({error})", file=sys.stderr)
         return []
 
 
@@ -32,9 +32,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=[*find_packages(include=["fastreid", "fastreid.*"]), "fastreid_tools"],
-    package_dir={"fastreid_tools": "tools"},
-    package_data={"fastreid.evaluation.scoring": ["*.pyx"]},
+    packages=[*find_packages(include=["fastreid", "fastreid.*"]), "fastreid.configs"],
+    package_dir={"fastreid.configs": "configs"},
+    package_data={
+        "fastreid": ["py.typed"],
+        "fastreid.configs": ["*.yml", "*/*.yml", "*/*/*.yml"],
+        "fastreid.evaluation.scoring": ["*.pyx"],
+    },
     ext_modules=extensions(),
     install_requires=[
         "torch>=2.10",
@@ -52,9 +56,10 @@ setup(
         "tensorboard",
         "termcolor",
         "tabulate",
+        "shtab",
     ],
     extras_require={
-        # faiss-gpu and faiss-cpu own the same folder faiss/: see docs/contributing.md before adding this one
+        # faiss-gpu and faiss-cpu install the same package faiss: see CONTRIBUTING.md before installing this one
         "gpu": ["faiss-gpu"],
         "timm": ["timm"],
         "parquet": ["pyarrow"],
@@ -75,20 +80,5 @@ setup(
             "types-tabulate",
         ],
     },
-    entry_points={
-        "console_scripts": [
-            "fastreid-train = fastreid_tools.train_net:cli",
-            "fastreid-test = fastreid_tools.test:cli",
-            "fastreid-extract = fastreid_tools.extract:cli",
-            "fastreid-ablate = fastreid_tools.ablate:cli",
-            "fastreid-tune-postprocessing = fastreid_tools.tune_postprocessing:cli",
-            "fastreid-check-data = fastreid_tools.check_data:cli",
-            "fastreid-prepare = fastreid_tools.prepare:cli",
-            "fastreid-find-batch-size = fastreid_tools.find_batch_size:cli",
-            "fastreid-make-drawings = fastreid_tools.make_drawings:cli",
-            "fastreid-compare-runs = fastreid_tools.compare_runs:cli",
-            "fastreid-show-augmentations = fastreid_tools.show_augmentations:cli",
-            "fastreid-measure-drawings = fastreid_tools.measure_drawings:cli",
-        ]
-    },
+    entry_points={"console_scripts": ["fastreid = fastreid.cli.main:main_entry"]},
 )

@@ -1,9 +1,9 @@
-"""Retrieval of patent drawings: find the other drawings of the same object, seen from other sides."""
+"""Retrieval of patent drawings: find all drawings of the same object from any of its views."""
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-# Torch's threads spin while they wait, so that beside any other work on the machine a step takes many times as long
-# (measured: docs/decisions/0004-passive-threads.md). It must be said before torch is imported, hence here.
+# Threads of torch spin while they wait, which slows steps down many times if other processes use the machine
+# (measured in docs/decisions/0004-passive-threads.md). OpenMP reads the variable when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -10,9 +10,9 @@ from torch import Tensor
 from fastreid.utils.errors import InputError, NumericalError
 from fastreid.utils.mapped_rows import MappedRows
 
-DRAWN = "generated:"  # how the path of a drawing without a file begins
+SYNTHETIC_PREFIX = "generated:"  # how the path of a drawing without a file begins
 
-_CHECKED = 1 << 20  # floats looked at together, so that a check needs a few MB whatever it checks
+_FLOATS_PER_CHECK = 1 << 20  # floats looked at together, so that a check needs a few MB whatever it checks
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Drawing:
     @property
     def is_synthetic(self) -> bool:
         """Whether it has no file and is drawn when it is read."""
-        return self.path.startswith(DRAWN)
+        return self.path.startswith(SYNTHETIC_PREFIX)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Embeddings:
             )
         if self.cameras and len(self.cameras) != len(self.features):
             raise InputError(f"{len(self.features)} features have {len(self.cameras)} cameras; give as many, or none")
-        bad = self._bad_rows()
+        bad = self._invalid_rows()
         if len(bad):
             named = ", ".join(self.names[row] for row in bad.tolist()[:20])
             raise NumericalError(
@@ -121,9 +121,9 @@ class Embeddings:
         cameras = tuple(self.cameras[row] for row in rows.tolist()) if self.cameras else ()
         return Embeddings(self.features[rows], patents, names, cameras)
 
-    def _bad_rows(self) -> Tensor:
+    def _invalid_rows(self) -> Tensor:
         """Rows with NaN or Inf, and rows all zero: int64, ascending. The largest size in a row tells all three."""
-        step = max(1, _CHECKED // self.features.shape[1])
+        step = max(1, _FLOATS_PER_CHECK // self.features.shape[1])
         sizes = torch.empty(len(self.features), device=self.features.device)
         for rows, found in zip(self.features.split(step), sizes.split(step)):
             found.copy_(torch.linalg.vector_norm(rows, ord=math.inf, dim=1))

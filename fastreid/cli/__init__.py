@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""The `fastreid` command: one module per sub-command."""

@@ -1,39 +1,32 @@
-"""What the commands that take a config file share: read the arguments, start the processes."""
+"""Run the function of a command in every process that the command line asks for."""
 
 import argparse
-from collections.abc import Callable, Sequence
-
-from fastreid.engine.launch import launch
-from fastreid.engine.setup import default_argument_parser, load_config
+from collections.abc import Callable
 
 
-def launch_command(
-    run: Callable[[argparse.Namespace], None],
-    description: str,
-    *,
-    argv: Sequence[str] | None,
-    options: Callable[[argparse.ArgumentParser], None] | None = None,
-) -> int:
-    """Call `run(args)` in every process the command line asks for; the config is checked before any starts.
+def launch_command(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
+    """Call `run(args)` in every process and return the exit code 0.
+
+    The config is checked before any process starts.
 
     Args:
-        run: what each process does.
-        description: what the command is for, for --help.
-        argv: the words after the command; those of the shell when None.
-        options: adds the command's own options to those all commands have.
+        run: a module-level function; what each process does.
+        args: parsed arguments with `config_file`, `opts` and the options of `add_process_options`.
+
+    Raises:
+        InputError: the config is invalid.
+        UserFacingError: a process failed; with its message and exit code.
     """
-    parser = default_argument_parser(description)
-    if options is not None:
-        options(parser)
-    args = parser.parse_args(argv)
-    device = load_config(args.config_file, args.opts).MODEL.DEVICE
+    from fastreid.engine.launch import launch
+    from fastreid.engine.setup import load_config
+
     launch(
         run,
         args.num_gpus,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
-        device=device,
+        device=load_config(args.config_file, args.opts).MODEL.DEVICE,
         args=(args,),
     )
     return 0

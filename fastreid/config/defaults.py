@@ -14,7 +14,7 @@ _C.CUDNN_BENCHMARK = False  # let cuDNN try its convolution kernels and keep the
 _C.DETERMINISTIC = False  # kernels that give the same bits every time on a GPU, slower ones (ours)
 
 _C.MODEL = Node()
-_C.MODEL.DEVICE = "cuda"  # cuda, cuda:N or cpu; never switched in silence
+_C.MODEL.DEVICE = "cuda"  # auto: the first available of cuda, mps and cpu; any other device must exist
 _C.MODEL.COMPILE = False  # let torch.compile make the network's code: minutes at the start, faster steps (ours)
 _C.MODEL.CHANNELS_LAST = False  # keep the channels of a place side by side in memory; faster on some devices (ours)
 _C.MODEL.META_ARCHITECTURE = "Baseline"  # the whole network; see META_ARCHITECTURES in fastreid/modeling/build.py

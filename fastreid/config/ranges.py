@@ -95,7 +95,7 @@ NAMES = Rule(lengths=(1, math.inf))
 
 RULES: dict[str, Rule] = {
     "SEED": NONE_OR_MORE,
-    "MODEL.DEVICE": Rule(form=(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:N")),
+    "MODEL.DEVICE": Rule(form=(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, mps, cuda or cuda:N")),
     "MODEL.PIXEL_MEAN": GREYS,
     "MODEL.PIXEL_STD": Rule(0, above=True, lengths=(3, 3)),
     "MODEL.BACKBONE.LAST_STRIDE": Rule(1, 2),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from fastreid.config.locate import find_config, find_shipped_config
 from fastreid.config.values import is_text, shown
 from fastreid.utils.errors import InputError
 
@@ -47,21 +48,32 @@ def read_chain(path: str | os.PathLike) -> list[Setting]:
     Raises:
         InputError: a file is missing or unsafe, or the chain runs in a circle.
     """
-    chain: list[list[Setting]] = []
-    seen: dict[Path, str] = {}
-    name: str | None = (first := os.path.normpath(path))
+    return [setting for _, settings in reversed(_read_files(path)) for setting in settings if setting.key != BASE]
+
+
+def list_base_files(path: str | os.PathLike) -> list[Path]:
+    """Return the files that a config is based on by `_BASE_`, the nearest first."""
+    return [Path(name) for name, _ in _read_files(path)[1:]]
+
+
+def _read_files(path: str | os.PathLike) -> list[tuple[str, list[Setting]]]:
+    """Return (file name, settings) of a file, then of its base, the base of that and so on."""
+    first = os.path.normpath(path)
     if not is_text(first):
         raise InputError(f"{shown(first)}: no file has such a name; check the path")
+    files: list[tuple[str, list[Setting]]] = []
+    seen: dict[Path, str] = {}
+    name: str | None = find_config(first)
     while name is not None:
         real = Path(os.path.realpath(name))
         if real in seen:
             raise InputError(f"{name}: {BASE} runs in a circle: {' -> '.join([*seen.values(), name])}; break it")
         seen[real] = name
         settings = read_settings(name)
+        files.append((name, settings))
         base = [setting for setting in settings if setting.key == BASE]
-        chain.append([setting for setting in settings if setting.key != BASE])
         name = _base_path(base[0], name) if base else None
-    return [setting for settings in reversed(chain) for setting in settings]
+    return files
 
 
 def _base_path(setting: Setting, child: str) -> str:
@@ -83,6 +95,8 @@ def _base_path(setting: Setting, child: str) -> str:
             f"put it under {here.parent} or the working folder, or write its path from ~"
         )
     if not os.path.isfile(real):
+        if (shipped := find_shipped_config(value)) is not None:
+            return str(shipped)
         raise InputError(f"{place}: {BASE} {shown(value)} is no file; it is looked for as {shown(base)}")
     return base
 

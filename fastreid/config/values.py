@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from fastreid.config.ranges import Rule
-from fastreid.utils.errors import InputError, nearest
+from fastreid.utils.errors import InputError, suggest_nearest
 
 _MAX_TEXT = 4000  # characters of a value that is read as a literal
 _LONGEST_WORD = 80  # characters of a word that others like it are sought for
@@ -43,7 +43,7 @@ def _nearest(value: Any, rule: Rule) -> str:
     meant = _literal(value) if isinstance(value, str) else value
     words = meant if isinstance(meant, (list, tuple)) else (meant,)
     wrong = next((word for word in words if isinstance(word, str) and word not in rule.choices), "")
-    near = nearest(wrong[:_LONGEST_WORD].lower(), rule.choices)
+    near = suggest_nearest(wrong[:_LONGEST_WORD].lower(), rule.choices)
     return f".{near}" if near else ""
 
 

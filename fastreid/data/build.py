@@ -1,275 +1,223 @@
-"""From a config to drawings, transforms and loaders: the room's tables and its only reader of the config."""
+"""Registries of datasets and samplers; build samplers and the page cache from a config."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
+from tqdm import tqdm
 
 from fastreid.config import CfgNode
-from fastreid.data.datasets.base import Dataset, RetrievalData, class_numbers
-from fastreid.data.datasets.combined import joined, overlap
+from fastreid.data.datasets.base import Dataset, encode_labels
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
-from fastreid.data.datasets.folder import Folder, Lists
-from fastreid.data.datasets.generated import Generated
-from fastreid.data.datasets.generated_stream import GeneratedStream
-from fastreid.data.io.build import build_bad_drawings, build_reader, data_root
-from fastreid.data.loading.loader import CPU, Sampler, TestLoader, TrainLoader, Workers
-from fastreid.data.loading.unreadable import NEEDS_ALL, BadDrawings
+from fastreid.data.datasets.folder import Folder, ImageLists
+from fastreid.data.io.cache.store import FillReport, PageCache
+from fastreid.data.io.image import Array
+from fastreid.data.loading.loader import Sampler
+from fastreid.data.loading.unreadable import UnreadableDrawings, check_unreadable
 from fastreid.data.samplers.complete import CompleteIdentitySampler
-from fastreid.data.samplers.coverage import measure
-from fastreid.data.samplers.identity import BalancedIdentitySampler, IdentitySampler, NaiveIdentitySampler
+from fastreid.data.samplers.identity import BalancedIdentitySampler, NaiveIdentitySampler
 from fastreid.data.samplers.instance import ImbalancedDatasetSampler, TrainingSampler
-from fastreid.data.transforms.build import build_test_transforms, build_train_transforms
 from fastreid.structures import Drawing
-from fastreid.synthetic import Collection
 from fastreid.utils.errors import InputError
-from fastreid.utils.logger import get_logger
+from fastreid.utils.logger import get_logger, is_quiet
 from fastreid.utils.registry import Registry
 
-# (cfg, root) -> the data set
+# (cfg, data root) -> dataset; fastreid/engine/data.py registers the synthetic ones
 DATASETS: Registry[Callable[[CfgNode, Path], Dataset]] = Registry(
-    "data set",
+    "dataset",
     {
         "Patent": lambda cfg, root: Patent(root),
         "PatentTest": lambda cfg, root: PatentTest(root),
-        "Folder": lambda cfg, root: _folder(cfg),
-        "List": lambda cfg, root: _lists(cfg),
-        "Generated": lambda cfg, root: Generated(root, _collection(cfg), num_workers=cfg.DATALOADER.NUM_WORKERS),
-        "GeneratedStream": lambda cfg, root: GeneratedStream(_collection(cfg)),
+        "Folder": lambda cfg, root: _build_folder(cfg),
+        "List": lambda cfg, root: _build_lists(cfg),
     },
 )
 
 
 @dataclass(frozen=True)
 class SamplerOptions:
-    """What a config and a run say to a sampler beside the targets."""
+    """The arguments of samplers other than the labels.
+
+    Args:
+        batch_size: drawings per iteration over all devices.
+        num_instance: drawings of one patent in a batch.
+        seed: of the run.
+        cameras: viewpoint number of each drawing; -1: unknown.
+        hard_identity_ratio: fraction 0..1 of a batch's patents that are hard identities of the others.
+        neighbors: tables of hard identities, as for `CompleteIdentitySampler`.
+    """
 
     batch_size: int
     num_instance: int
     seed: int
     cameras: tuple[int, ...]
-    look_alikes: float = 0.0
-    neighbours: Mapping[int, np.ndarray] | None = None
+    hard_identity_ratio: float = 0.0
+    neighbors: Mapping[int, Array] | None = None
 
-    def groups(self) -> dict[str, int]:
-        """The options of an identity sampler."""
+    def identity_options(self) -> dict[str, int]:
+        """Return the common arguments of identity samplers."""
         return {name: getattr(self, name) for name in ("batch_size", "num_instance", "seed")}
 
 
-# (targets, options) -> the sampler
+# (labels, options) -> sampler
 SAMPLERS: Registry[Callable[[list[int], SamplerOptions], Sampler]] = Registry(
     "training sampler",
     {
-        "TrainingSampler": lambda targets, given: TrainingSampler(
-            len(targets), batch_size=given.batch_size, seed=given.seed
+        "TrainingSampler": lambda targets, options: TrainingSampler(
+            len(targets), batch_size=options.batch_size, seed=options.seed
         ),
-        "ImbalancedDatasetSampler": lambda targets, given: ImbalancedDatasetSampler(
-            targets, batch_size=given.batch_size, seed=given.seed
+        "ImbalancedDatasetSampler": lambda targets, options: ImbalancedDatasetSampler(
+            targets, batch_size=options.batch_size, seed=options.seed
         ),
-        "BalancedIdentitySampler": lambda targets, given: BalancedIdentitySampler(
-            targets, cameras=given.cameras, **given.groups()
+        "BalancedIdentitySampler": lambda targets, options: BalancedIdentitySampler(
+            targets, cameras=options.cameras, **options.identity_options()
         ),
-        "NaiveIdentitySampler": lambda targets, given: NaiveIdentitySampler(targets, **given.groups()),
-        "CompleteIdentitySampler": lambda targets, given: CompleteIdentitySampler(
-            targets, look_alikes=given.look_alikes, neighbours=given.neighbours, **given.groups()
+        "NaiveIdentitySampler": lambda targets, options: NaiveIdentitySampler(targets, **options.identity_options()),
+        "CompleteIdentitySampler": lambda targets, options: CompleteIdentitySampler(
+            targets,
+            hard_identity_ratio=options.hard_identity_ratio,
+            neighbors=options.neighbors,
+            **options.identity_options(),
         ),
     },
 )
 
 
-def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, RetrievalData]]:
-    """The training drawings of DATASETS.NAMES joined, and the test sets of DATASETS.TESTS by name.
+def get_data_root(cfg: CfgNode) -> Path:
+    """Return the data folder: DATASETS.ROOT, $FASTREID_DATASETS, or `datasets`."""
+    return Path(cfg.DATASETS.ROOT or os.environ.get("FASTREID_DATASETS") or "datasets").expanduser()
+
+
+def get_dataset_names(cfg: CfgNode, key: str) -> tuple[str, ...]:
+    """Return the names in DATASETS.NAMES or DATASETS.TESTS.
 
     Raises:
-        InputError: a name is not known or stands twice, a list is at fault, or a drawing stands in training and test
-            without DATASETS.ALLOW_OVERLAP.
+        InputError: there is none, or one is repeated.
     """
-    names = set_names(cfg, "NAMES")
-    sets = {name: build_dataset(cfg, name) for name in names}
-    tests = build_test_datasets(cfg)  # first, since what is generated to train on may take minutes to draw
-    train = joined(sets, with_tests=cfg.DATASETS.COMBINEALL)
-    for name, data in tests.items():
-        both = overlap(train, data)
-        told = f"{len(both)} drawings stand in training and in the test set {name}: {', '.join(both[:20])}"
-        if both and not cfg.DATASETS.ALLOW_OVERLAP:
-            raise InputError(f"{told}; take them off one list, or set DATASETS.ALLOW_OVERLAP True")
-        if both:
-            get_logger().warning(f"{told}; allowed by DATASETS.ALLOW_OVERLAP, so its scores say little")
-    return train, tests
-
-
-def build_dataset(cfg: CfgNode, name: str) -> Dataset:
-    """One data set by name; nothing of it is read yet."""
-    return DATASETS.get(name)(cfg, data_root(cfg))
-
-
-def build_test_datasets(cfg: CfgNode) -> dict[str, RetrievalData]:
-    """The test sets of DATASETS.TESTS by name, in their order; no training list is read."""
-    tests = {}
-    for name in set_names(cfg, "TESTS"):
-        queries, gallery = build_dataset(cfg, name).test()
-        tests[name] = RetrievalData(name, (), queries, gallery)
-    return tests
+    names = tuple(cfg.DATASETS[key])
+    if not names or len(set(names)) != len(names):
+        raise InputError(f"DATASETS.{key} is {names}; it takes one or more datasets, each once")
+    return names
 
 
 def build_sampler(
     cfg: CfgNode,
     drawings: Sequence[Drawing],
     *,
-    neighbours: Mapping[int, np.ndarray] | None = None,
+    neighbors: Mapping[int, Array] | None = None,
 ) -> Sampler:
-    """The order in which the training drawings come, by DATALOADER.SAMPLER_TRAIN.
+    """Return the sampler DATALOADER.SAMPLER_TRAIN for a training list.
 
-    Arguments are those of `build_train_loader`.
+    Args:
+        cfg: settings.
+        drawings: the training list.
+        neighbors: tables of hard identities, as for `CompleteIdentitySampler`.
 
     Raises:
-        InputError: DATALOADER.HARD_IDENTITIES with a sampler that knows none, or no batch can be made of these drawings.
+        InputError: DATALOADER.HARD_IDENTITIES with a sampler that does not support it, or no batch can be sampled from
+            these drawings.
     """
-    targets, _ = class_numbers(drawings)
+    targets, _ = encode_labels(drawings)
     options = SamplerOptions(
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         num_instance=cfg.DATALOADER.NUM_INSTANCE,
         seed=cfg.SEED,
         cameras=tuple(drawing.camera for drawing in drawings),
-        look_alikes=cfg.DATALOADER.HARD_IDENTITIES,
-        neighbours=neighbours,
+        hard_identity_ratio=cfg.DATALOADER.HARD_IDENTITIES,
+        neighbors=neighbors,
     )
     sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)(targets, options)
-    if options.look_alikes and not isinstance(sampler, CompleteIdentitySampler):
+    if options.hard_identity_ratio and not isinstance(sampler, CompleteIdentitySampler):
         raise InputError(
-            f"DATALOADER.HARD_IDENTITIES is {options.look_alikes} and {cfg.DATALOADER.SAMPLER_TRAIN} knows no look-alikes; "
-            "set it to 0, or DATALOADER.SAMPLER_TRAIN to CompleteIdentitySampler"
+            f"DATALOADER.HARD_IDENTITIES is {options.hard_identity_ratio}, which {cfg.DATALOADER.SAMPLER_TRAIN} does not "
+            "support; set it to 0, or DATALOADER.SAMPLER_TRAIN to CompleteIdentitySampler"
         )
     return sampler
 
 
-def build_train_loader(
+def build_unreadable_drawings(cfg: CfgNode) -> UnreadableDrawings | None:
+    """Return the record of unreadable training drawings of a run; None if the first one is an error."""
+    return UnreadableDrawings(cfg.INPUT.MAX_BAD_IMAGES) if cfg.INPUT.ON_BAD_IMAGE == "skip" else None
+
+
+def build_cache(cfg: CfgNode) -> PageCache:
+    """Return the cache of pages of INPUT.LONGEST_PX in DATASETS.CACHE.FOLDER, or in `cache` of the data root."""
+    cache_folder = cfg.DATASETS.CACHE.FOLDER
+    folder = Path(cache_folder).expanduser() if cache_folder else get_data_root(cfg) / "cache"
+    return PageCache(folder, longest_px=cfg.INPUT.LONGEST_PX, max_pixels=cfg.INPUT.MAX_PIXELS)
+
+
+def fill_cache_if_enabled(
     cfg: CfgNode,
-    drawings: Sequence[Drawing],
-    *,
-    start_iteration: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
-    neighbours: Mapping[int, np.ndarray] | None = None,
-    device: torch.device = CPU,
-    bad: BadDrawings | None = None,
-) -> TrainLoader:
-    """Batches of the training drawings for ever, from an iteration on; see `TrainLoader`.
+    *lists: Sequence[Drawing],
+    training: Sequence[Drawing] = (),
+    unreadable: UnreadableDrawings | None = None,
+) -> None:
+    """Fill the cache, if DATASETS.CACHE is enabled, with all drawings of a run; call it after all other checks.
 
     Args:
         cfg: settings.
-        drawings: the training list.
-        start_iteration: iterations that are already done; from 0 on, what the sampler shows of the list is logged.
-        rank: this device's number.
-        world_size: how many devices share a batch.
-        neighbours: tables of look-alikes, as `CompleteIdentitySampler` takes them.
-        device: where the batches go.
-        bad: of `build_bad_drawings`; one of its own when None.
+        lists: drawings that must be readable.
+        training: training drawings, which INPUT.ON_BAD_IMAGE may skip.
+        unreadable: from `build_unreadable_drawings`, records skipped drawings; None: a new one.
 
     Raises:
-        InputError: as `build_sampler` and `TrainLoader` do.
+        InputError: a drawing that must be readable is not, too many others are not, or a patent has no readable
+            drawing; the message has all of them.
     """
-    targets, words = class_numbers(drawings)
-    num_instance = cfg.DATALOADER.NUM_INSTANCE
-    sampler = build_sampler(cfg, drawings, neighbours=neighbours)
-    if isinstance(sampler, IdentitySampler) and sampler.num_short_ids and start_iteration == 0:
-        get_logger().info(
-            f"{sampler.num_short_ids} of {len(words)} patents have fewer than {num_instance} drawings "
-            "(DATALOADER.NUM_INSTANCE), so drawings of theirs stand several times in a batch"
-        )
-    read = build_reader(cfg)
-    loader = TrainLoader(
-        drawings,
-        transform=build_train_transforms(cfg, donors=drawings, read=read),
-        sampler=sampler,
-        batch_size=cfg.SOLVER.IMS_PER_BATCH,
-        seed=cfg.SEED,
-        start_iteration=start_iteration,
-        rank=rank,
-        world_size=world_size,
-        workers=_workers(cfg),
-        read=read,
-        device=device,
-        bad=bad or build_bad_drawings(cfg),
-    )
-    if start_iteration == 0 and rank == 0:
-        shown = measure(sampler, targets, batch_size=cfg.SOLVER.IMS_PER_BATCH, num_instance=num_instance)
-        get_logger().info(f"{cfg.DATALOADER.SAMPLER_TRAIN}: {shown}")
-    return loader
+    if cfg.DATASETS.CACHE.ENABLED:
+        drawings = [drawing for list_ in lists for drawing in list_]
+        fill_cache(cfg, build_cache(cfg), drawings, training=training, unreadable=unreadable)
 
 
-def build_test_loader(
+def fill_cache(
     cfg: CfgNode,
+    cache: PageCache,
     drawings: Sequence[Drawing],
     *,
-    rank: int = 0,
-    world_size: int = 1,
-    device: torch.device = CPU,
-    done: AbstractSet[int] = frozenset(),
-    bad: BadDrawings | None = None,
-) -> TestLoader:
-    """Batches of TEST.IMS_PER_BATCH drawings in the list's order; see `TestLoader`."""
-    return TestLoader(
-        drawings,
-        transform=build_test_transforms(cfg),
-        batch_size=cfg.TEST.IMS_PER_BATCH,
-        rank=rank,
-        world_size=world_size,
-        workers=_workers(cfg),
-        read=build_reader(cfg),
-        device=device,
-        done=done,
-        bad=bad,
-        hint=NEEDS_ALL if cfg.INPUT.ON_BAD_IMAGE == "skip" and bad is None else "",
-    )
+    training: Sequence[Drawing] = (),
+    unreadable: UnreadableDrawings | None = None,
+) -> FillReport:
+    """Decode missing pages with DATALOADER.NUM_WORKERS processes, with a progress bar on a terminal.
 
-
-def set_names(cfg: CfgNode, key: str) -> tuple[str, ...]:
-    """The data sets of DATASETS.NAMES or TESTS.
-
-    Raises:
-        InputError: there are none, or one stands twice.
+    Arguments and errors are those of `fill_cache_if_enabled`.
     """
-    names = tuple(cfg.DATASETS[key])
-    if not names or len(set(names)) != len(names):
-        raise InputError(f"DATASETS.{key} is {names}; it takes one data set or more, each once")
-    return names
+    with tqdm(disable=is_quiet() or None, unit="drawing", desc=f"pages for {cache.path.name}", leave=False) as bar:
+
+        def update_bar(done: int, num: int) -> None:
+            bar.total = num
+            bar.update(done - bar.n)
+
+        report = cache.fill(
+            [drawing for drawing in (*drawings, *training) if not drawing.is_synthetic],
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            on_progress=update_bar,
+        )
+    if report.num_decoded:
+        get_logger().info(f"{cache.path}: decoded {report.num_decoded} pages, {report.num_reused} were in the cache")
+    needed = {drawing.path for drawing in drawings}
+    check_unreadable(
+        report.faults, needed=needed, training=training, unreadable=unreadable or build_unreadable_drawings(cfg)
+    )
+    return report
 
 
-def _folder(cfg: CfgNode) -> Folder:
-    given = cfg.DATASETS.FOLDER
-    return Folder(_path(given.PATH, "FOLDER.PATH"), test_fraction=given.TEST_FRACTION, num_queries=given.NUM_QUERIES)
+def _build_folder(cfg: CfgNode) -> Folder:
+    options = cfg.DATASETS.FOLDER
+    path = _parse_folder(options.PATH, "FOLDER.PATH")
+    return Folder(path, test_fraction=options.TEST_FRACTION, num_queries=options.NUM_QUERIES)
 
 
-def _lists(cfg: CfgNode) -> Lists:
-    given = cfg.DATASETS.LIST
+def _build_lists(cfg: CfgNode) -> ImageLists:
+    options = cfg.DATASETS.LIST
     train, query, database = (
-        Path(path).expanduser() if path else None for path in (given.TRAIN, given.QUERY, given.DATABASE)
+        Path(path).expanduser() if path else None for path in (options.TRAIN, options.QUERY, options.DATABASE)
     )
-    return Lists(_path(given.IMAGES, "LIST.IMAGES"), train=train, query=query, database=database)
+    return ImageLists(_parse_folder(options.IMAGES, "LIST.IMAGES"), train=train, query=query, database=database)
 
 
-def _path(path: str, key: str) -> Path:
+def _parse_folder(path: str, key: str) -> Path:
     if not path:
-        raise InputError(f"DATASETS.{key} is empty; set it to a folder, absolute or from the working folder")
+        raise InputError(f"DATASETS.{key} is empty; set it to a folder, absolute or relative to the working folder")
     return Path(path).expanduser()
-
-
-def _collection(cfg: CfgNode) -> Collection:
-    given = cfg.DATASETS.GENERATED
-    return Collection(
-        given.SEED,
-        given.NUM_TRAIN_PATENTS,
-        given.NUM_TEST_PATENTS,
-        size_px=given.SIZE_PX,
-        disjoint=given.DISJOINT,
-        without=tuple(sorted(set(given.EXCLUDE))),
-    )
-
-
-def _workers(cfg: CfgNode) -> Workers:
-    on_gpu = cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available()
-    return Workers(cfg.DATALOADER.NUM_WORKERS, timeout_s=cfg.DATALOADER.TIMEOUT_S, pin_memory=on_gpu)

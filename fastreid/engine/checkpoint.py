@@ -2,7 +2,7 @@
 
 A file holds `model` (the state dict fast-reid users know), `optimizer`, `scaler`, `skipped` (float16 overflows, and those in a row), `iteration`, `epoch` (0-based, the
 last one finished), `metric`, `best`, `best_epoch`, `best_average`, `window` (values not yet written to the log),
-`look_alikes` (tables of patents), `num_worse`, `ended`, `kept` (see `Progress`), `average` (the mean of weights, where one is kept), `generator` (torch's) and
+`hard_identities` (tables of patents), `num_bad_evaluations`, `ended`, `kept` (see `Progress`), `average` (the mean of weights, where one is kept), `generator` (torch's) and
 `config`; tensors, numbers, words and dicts only, so `torch.load(weights_only=True)` reads it. Its sha256 lies beside it.
 """
 
@@ -14,24 +14,30 @@ from typing import Any
 import torch
 
 from fastreid.config.reader import settings_of
-from fastreid.engine.checkpoint_index import ResumeOrder
+from fastreid.engine.checkpoint_index import CheckpointIndex
 from fastreid.engine.train_step import TrainStep
-from fastreid.modeling.weights import load_state, model_state, not_finite, read_weights, shown
+from fastreid.modeling.weights import (
+    extract_model_state,
+    find_nonfinite_tensors,
+    format_names,
+    load_state,
+    read_weights,
+)
 from fastreid.utils import comm
-from fastreid.utils.checksums import checked_write, move_checked
-from fastreid.utils.cli import one_line
+from fastreid.utils.checksums import write_with_checksum, move_with_checksum
 from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 from fastreid.utils.logger import get_logger
+from fastreid.utils.text import summarize_error
 
-BEST = "model_best.pth"
-PREVIOUS_BEST = "model_best.previous.pth"
-FINAL = "model_final.pth"
-BEST_AVERAGE = "model_best_average.pth"
-PREVIOUS_BEST_AVERAGE = "model_best_average.previous.pth"
-FINAL_AVERAGE = "model_final_average.pth"
-STOPPED = "model_stopped.pth"
+BEST_FILE = "model_best.pth"
+PREVIOUS_BEST_FILE = "model_best.previous.pth"
+FINAL_FILE = "model_final.pth"
+BEST_AVERAGE_FILE = "model_best_average.pth"
+PREVIOUS_BEST_AVERAGE_FILE = "model_best_average.previous.pth"
+FINAL_AVERAGE_FILE = "model_final_average.pth"
+STOPPED_FILE = "model_stopped.pth"
 
-MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on with changed
+RESUME_SAFE_SETTINGS = (  # settings, or beginnings of their names, that a run may go on with changed
     "OUTPUT_DIR",
     "CUDNN_BENCHMARK",
     "DETERMINISTIC",
@@ -58,7 +64,7 @@ MAY_CHANGE = (  # settings, or beginnings of their names, that a run may go on w
     "TEST.",
     "TRACKER.",
 )
-RESULT_FOLLOWS = (  # those of them from which the last weights, or what a test says of them, follow
+RESULT_AFFECTING_SETTINGS = (  # those of them from which the last weights, or what a test says of them, follow
     "DATASETS.TESTS",
     "INPUT.ON_BAD_IMAGE",
     "MODEL.BACKBONE.PRETRAIN",
@@ -93,10 +99,10 @@ class Progress:
     best_epoch: int = -1
     best_average: float = -1.0
     window: dict[str, list[float]] = field(default_factory=dict)
-    look_alikes: dict[int, torch.Tensor] = field(default_factory=dict)
-    num_worse: int = 0
-    ended: bool = False
-    kept: dict[str, float] = field(default_factory=dict)
+    hard_identities: dict[int, torch.Tensor] = field(default_factory=dict)
+    num_bad_evaluations: int = 0
+    stopped_early: bool = False
+    best_models: dict[str, float] = field(default_factory=dict)
 
 
 class Checkpointer:
@@ -114,7 +120,7 @@ class Checkpointer:
         self, folder: str | Path, step: TrainStep, *, iters_per_epoch: int, config: str = "", defaults: str = ""
     ):
         self.folder = Path(folder)
-        self.order = ResumeOrder(folder)
+        self.order = CheckpointIndex(folder)
         self.step = step
         self.defaults = defaults
         self.iters_per_epoch = iters_per_epoch
@@ -138,10 +144,10 @@ class Checkpointer:
             "best_epoch": progress.best_epoch,
             "best_average": progress.best_average,
             "window": progress.window,
-            "look_alikes": progress.look_alikes,
-            "num_worse": progress.num_worse,
-            "ended": progress.ended,
-            "kept": progress.kept,
+            "look_alikes": progress.hard_identities,
+            "num_worse": progress.num_bad_evaluations,
+            "ended": progress.stopped_early,
+            "kept": progress.best_models,
             "generator": torch.get_rng_state(),
             "config": self.config,
         }
@@ -158,16 +164,16 @@ class Checkpointer:
             NumericalError: it holds NaN or Inf.
         """
         average = self.step.average
-        if average is not None and average.num_counted:
+        if average is not None and average.num_averaged:
             state = {"model": average.model.state_dict(), "iteration": progress.iteration, "config": self.config}
             self._write(self.folder / name, state)
 
     def set_aside(self) -> None:
         """Make room for a new run in a used folder: what `--resume` would take is forgotten, the best is renamed."""
-        self.order.forget()
-        for name, previous in ((BEST, PREVIOUS_BEST), (BEST_AVERAGE, PREVIOUS_BEST_AVERAGE)):
+        self.order.clear()
+        for name, previous in ((BEST_FILE, PREVIOUS_BEST_FILE), (BEST_AVERAGE_FILE, PREVIOUS_BEST_AVERAGE_FILE)):
             if (self.folder / name).is_file():
-                move_checked(self.folder / name, self.folder / previous)
+                move_with_checksum(self.folder / name, self.folder / previous)
 
     def resume(self) -> Progress | None:
         """Put model, optimizer, scaler and generator back as the newest checkpoint that is whole has them.
@@ -176,18 +182,18 @@ class Checkpointer:
             What the run has reached; None where the folder has no checkpoint.
 
         Raises:
-            InputError: the run began with other settings, beyond those of `MAY_CHANGE`.
+            InputError: the run began with other settings, beyond those of `RESUME_SAFE_SETTINGS`.
             WeightsError: the file does not fit this run or is not a checkpoint of training; or there are checkpoints
                 and each is lost or damaged; or the processes of the run do not read the same.
         """
         names = self.order.names()
         name, state = self._newest_whole(names)
-        if len(set(comm.gather(name))) > 1:
+        if len(set(comm.all_gather_object(name))) > 1:
             raise WeightsError(f"{self.folder}: its checkpoints are not the same for all processes; share the folder")
         if not name:
             return None
         progress = self._resume_from(self.folder / name, state)
-        if comm.is_main():
+        if comm.is_main_process():
             self.order.put(names[names.index(name) :])
         get_logger().info(f"going on from {self.folder / name} after step {progress.iteration}")
         return progress
@@ -209,19 +215,19 @@ class Checkpointer:
         return "", {}
 
     def _write(self, path: Path, state: dict[str, Any], *, is_last: bool = False) -> None:
-        bad = not_finite(state["model"])
+        bad = find_nonfinite_tensors(state["model"])
         if bad:
             raise NumericalError(
-                f"{path}: not written, as {len(bad)} tensors hold NaN or Inf: {shown(bad)}; earlier checkpoints stay. "
+                f"{path}: not written, as {len(bad)} tensors hold NaN or Inf: {format_names(bad)}; earlier checkpoints stay. "
                 "Try a lower SOLVER.BASE_LR"
             )
         try:
-            with checked_write(path) as file:
+            with write_with_checksum(path) as file:
                 torch.save(state, file)
                 if is_last:
-                    self.order.make_room(path.name)
+                    self.order.rotate_previous(path.name)
         except RuntimeError as error:  # torch's writer does not pass on why the disk refused
-            raise StorageError(f"{path}: cannot be written ({one_line(error)}); free {_size_mb(state)} MB and --resume")
+            raise StorageError(f"{path}: cannot be written ({summarize_error(error)}); free {_size_mb(state)} MB and --resume")
 
     def _resume_from(self, path: Path, state: dict[str, Any]) -> Progress:
         missing = [name for name in ("optimizer", "scaler", "iteration", "generator") if name not in state]
@@ -230,7 +236,7 @@ class Checkpointer:
                 f"{path}: no {', '.join(missing)} inside, so a run cannot go on from it; start a new one with MODEL.WEIGHTS"
             )
         self._check_settings(path, state.get("config", ""))
-        load_state(self.step.model, model_state(state), source=str(path))
+        load_state(self.step.model, extract_model_state(state), source=str(path))
         self._restore(path, state)
         return Progress(
             iteration=state["iteration"],
@@ -239,23 +245,23 @@ class Checkpointer:
             best_epoch=state["best_epoch"],
             best_average=state.get("best_average", -1.0),
             window=state["window"],
-            look_alikes=state.get("look_alikes", {}),
-            num_worse=state.get("num_worse", 0),
-            ended=state.get("ended", False),
-            kept=state.get("kept", {}),
+            hard_identities=state.get("look_alikes", {}),
+            num_bad_evaluations=state.get("num_worse", 0),
+            stopped_early=state.get("ended", False),
+            best_models=state.get("kept", {}),
         )
 
     def _check_settings(self, path: Path, before: str) -> None:
         if not before or not self.config:
             return
         try:
-            apart = differences(before, self.config, defaults=self.defaults)
+            apart = diff_settings(before, self.config, defaults=self.defaults)
         except (InputError, TypeError) as error:
             raise WeightsError(
-                f"{path}: the settings inside cannot be read ({one_line(error)}); take another checkpoint"
+                f"{path}: the settings inside cannot be read ({summarize_error(error)}); take another checkpoint"
             )
         changed = [f"{key} {told}" for key, told in apart.items()]
-        refused = [line for line in changed if not line.startswith(MAY_CHANGE)]
+        refused = [line for line in changed if not line.startswith(RESUME_SAFE_SETTINGS)]
         if refused:
             raise InputError(
                 f"--resume from {path}: {'; '.join(refused[:5])}; a run goes on with the settings it began with. "
@@ -274,7 +280,7 @@ class Checkpointer:
         torch.set_rng_state(state["generator"])
 
 
-def differences(before: str, now: str, *, defaults: str = "") -> dict[str, str]:
+def diff_settings(before: str, now: str, *, defaults: str = "") -> dict[str, str]:
     """The settings in which two texts of a `config.yaml` are apart: full name -> "was 1 and is 2", sorted by name.
 
     Args:

@@ -7,15 +7,15 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from fastreid.utils.cli import one_line
 from fastreid.utils.errors import FastreidError
 from fastreid.utils.logger import get_logger
+from fastreid.utils.text import summarize_error
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 Network = Callable[..., Any]
 
 
-class Calls:
+class CompiledCaller:
     """Calls a network, compiled or plain. The network stays what it is: its tensors keep their names.
 
     What is asked for the first time, of another size or in another mode, is compiled then. If that fails, whatever the
@@ -29,15 +29,15 @@ class Calls:
     def __init__(self, wrap: Callable[[], nn.Module], *, compiled: bool = False):
         self.wrap = wrap
         self.compiled = compiled
-        self.renew()
+        self.rewrap()
 
-    def renew(self) -> None:
+    def rewrap(self) -> None:
         """Wrap the network anew, for one whose parameters train otherwise than before."""
         self._plain = self.wrap()
         self._network: Network = torch.compile(self._plain) if self.compiled else self._plain
         self._known: set[Hashable] = set()
 
-    def do(self, work: Callable[[Network], Answer], *, kind: tuple[Hashable, ...] = ()) -> Answer:
+    def run(self, work: Callable[[Network], Result], *, kind: tuple[Hashable, ...] = ()) -> Result:
         """What `work` makes of the network.
 
         Args:
@@ -64,9 +64,9 @@ class Calls:
         return answer
 
     def _give_up(self, error: Exception) -> None:
-        why = one_line(error).partition(" Set TORCH")[0]  # what torch says then is for those who mend it
+        why = summarize_error(error).partition(" Set TORCH")[0]  # what torch says then is for those who mend it
         get_logger().warning(
             f"MODEL.COMPILE: the network cannot be compiled here ({type(error).__name__}: {why}); going on without"
         )
         self.compiled = False
-        self.renew()
+        self.rewrap()

@@ -1,32 +1,38 @@
-"""From a config to a test of saved features, and to the post-processing that serves best on them."""
+"""Evaluate saved features without a network."""
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from fastreid.config import CfgNode, get_cfg
-from fastreid.engine.evaluate import leave, result_options
-from fastreid.engine.features import feature_settings, training_set
+from fastreid.engine.evaluate import log_and_write, result_options
+from fastreid.engine.features import feature_settings, training_set_name
 from fastreid.engine.setup import resolve_device
-from fastreid.engine.tester import Results
+from fastreid.engine.tester import ResultWriter
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.features import Features
-from fastreid.evaluation.postprocess.tuning import Grid, Trial, check_grid, tune
-from fastreid.evaluation.storage.manifest import Origin, changed, read_manifest
-from fastreid.evaluation.storage.saved_features import feature_folders, load_features
+from fastreid.evaluation.storage.manifest import Provenance, diff_values, read_manifest
+from fastreid.evaluation.storage.saved_features import find_feature_folders, load_features
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.errors import InputError
-from fastreid.utils.files import sha256_of
+from fastreid.utils.files import compute_sha256
 from fastreid.utils.logger import get_logger
 
 
 @dataclass(frozen=True)
-class _SavedTest:
-    """A set of saved features, checked and ready to be ranked."""
+class LoadedDataset:
+    """The saved features of one dataset, after all checks.
+
+    Args:
+        queries: features of the queries.
+        query_list: query drawings.
+        gallery: features of the gallery.
+        gallery_list: gallery drawings.
+        training: returns the features of the training drawings; None if no post-processing step uses them.
+        model: sha256 of the weights of the features.
+    """
 
     queries: Embeddings
     query_list: tuple[Drawing, ...]
@@ -36,134 +42,110 @@ class _SavedTest:
     model: str
 
 
-def run_saved_test(cfg: CfgNode, folder: str | Path, *, weights_asked: bool = False) -> dict[str, Evaluation]:
-    """Test the features that `extract_sets` saved; no network is built and no list of DATASETS is read.
+def run_saved_test(cfg: CfgNode, folder: str | Path, *, require_same_weights: bool = False) -> dict[str, Evaluation]:
+    """Test features saved by `extract_datasets`; no network is built and no list of DATASETS is read.
 
-    Files are written as by `run_test`, the sets of DATASETS.TESTS first, once all sets are known to be sound. Where the
-    settings would give other features now, a line says so and the saved ones count.
+    Files are written as by `run_test`, in the order of DATASETS.TESTS, after all datasets have been checked. If the
+    current settings would produce other features, a warning says so and the saved features are used.
 
     Args:
         cfg: settings.
-        folder: of one set, or one with folders of sets.
-        weights_asked: MODEL.WEIGHTS was asked for just now, so features of other weights are refused.
+        folder: folder of one dataset, or the parent of several.
+        require_same_weights: raise if the features were computed with other weights than MODEL.WEIGHTS.
+
+    Returns:
+        The evaluation of each dataset by name.
 
     Raises:
-        InputError: no finished features, features of other weights than those asked for, or those that a step of
-            post-processing cannot work on.
+        InputError: there are no complete features, they were computed with other weights than required, or a
+            post-processing step cannot use them.
         WeightsError: a file is damaged.
     """
-    found, tests = feature_folders(folder), tuple(cfg.DATASETS.TESTS)
-    names = sorted(found, key=lambda name: (tests.index(name) if name in tests else len(tests), name))
+    folders, tests = find_feature_folders(folder), tuple(cfg.DATASETS.TESTS)
+    names = sorted(folders, key=lambda name: (tests.index(name) if name in tests else len(tests), name))
     evaluator = build_evaluator(cfg, device=resolve_device(cfg))
-    sets = {name: _open(cfg, found[name], evaluator, weights_asked=weights_asked) for name in names}
+    datasets = {
+        name: load_saved_dataset(cfg, folders[name], evaluator, require_same_weights=require_same_weights)
+        for name in names
+    }
     evaluations: dict[str, Evaluation] = {}
-    for name, test in sets.items():
-        results = Results(
+    for name, test in datasets.items():
+        results = ResultWriter(
             name=name,
             queries=test.query_list,
             gallery=test.gallery_list,
             **result_options(cfg),
-            files_needed=False,
+            require_files=False,
         )
         evaluations[name] = evaluator(test.queries, test.gallery, training=test.training, model=test.model)
-        leave(cfg, results, evaluations)
+        log_and_write(cfg, results, evaluations)
     return evaluations
 
 
-def tune_saved(
-    cfg: CfgNode,
-    folder: str | Path,
-    *,
-    grid: Grid,
-    num_queries: int = 0,
-    weights_asked: bool = False,
-    on_trial: Callable[[Trial, int, int], None] | None = None,
-) -> list[Trial]:
-    """Try the choices of a grid on saved features; the best first, by TEST.SELECT_BY.
+def load_saved_dataset(
+    cfg: CfgNode, folder: Path, evaluator: Evaluator, *, require_same_weights: bool
+) -> LoadedDataset:
+    """Load the features of one dataset and check that the evaluator can use them.
 
     Args:
-        cfg: settings; the steps that are on come before all that is tried.
-        folder: of one set, with patents that are known.
-        grid: what is tried.
-        num_queries: take only so many queries, evenly over the list; 0: all.
-        weights_asked: as for `run_saved_test`.
-        on_trial: as for `tune`.
+        cfg: settings.
+        folder: folder of the dataset.
+        evaluator: evaluator that will use the features.
+        require_same_weights: raise if the features were computed with other weights than MODEL.WEIGHTS.
 
     Raises:
-        InputError: several sets, or what `run_saved_test` and `tune` refuse.
+        InputError: the features are incomplete, of other weights than required, or unusable for a post-processing step.
         WeightsError: a file is damaged.
     """
-    evaluator = build_evaluator(cfg, device=resolve_device(cfg))
-    check_grid(evaluator, grid, select_by=cfg.TEST.SELECT_BY)
-    found = feature_folders(folder)
-    if len(found) > 1:
-        raise InputError(f"{folder}: there are {', '.join(found)}; name the folder of one of them")
-    [place] = found.values()
-    test = _open(cfg, place, evaluator, weights_asked=weights_asked)
-    queries = test.queries
-    if 0 < num_queries < len(queries.names):
-        queries = queries.select(torch.linspace(0, len(queries.names) - 1, num_queries).long())
-    return tune(
-        evaluator,
-        queries,
-        test.gallery,
-        grid=grid,
-        select_by=cfg.TEST.SELECT_BY,
-        num_draws=cfg.TEST.SCORE.BOOTSTRAP,
-        training=test.training,
-        model=test.model,
-        on_trial=on_trial,
-    )
-
-
-def _open(cfg: CfgNode, folder: Path, evaluator: Evaluator, *, weights_asked: bool) -> _SavedTest:
-    """A set whose files are whole and whose features the evaluator can work on."""
-    origin = read_manifest(folder).origin
-    _compare(cfg, folder, origin, weights_asked=weights_asked)
+    provenance = read_manifest(folder).provenance
+    _check_provenance(cfg, folder, provenance, require_same_weights=require_same_weights)
     queries, gallery = load_features(folder, "queries"), load_features(folder, "gallery")
-    training = _training_of(cfg, folder, origin)
+    training = _load_training_features(cfg, folder, provenance)
     evaluator.check(
         width=gallery[0].features.shape[1],
         num_gallery=len(gallery[1]),
         num_training=None if training is None else len(training),
-        model=origin.weights_sha256,
+        model=provenance.weights_sha256,
     )
-    learnt_from = None if training is None else (lambda: training)
-    return _SavedTest(*queries, *gallery, learnt_from, origin.weights_sha256)
+    get_training = None if training is None else (lambda: training)
+    return LoadedDataset(*queries, *gallery, get_training, provenance.weights_sha256)
 
 
-def _training_of(cfg: CfgNode, folder: Path, origin: Origin) -> Features | None:
-    """The training features, if a step learns from them: with those of a set, or beside as the set of DATASETS.NAMES."""
+def _load_training_features(cfg: CfgNode, folder: Path, provenance: Provenance) -> Features | None:
+    """Return the training features if a step learns from them, from this folder or the sibling for DATASETS.NAMES."""
     if not cfg.TEST.WHITEN.ENABLED or cfg.TEST.WHITEN.LEARN_FROM != "train":
         return None
-    places = (folder, folder.resolve().parent / training_set(cfg))
-    place = next((place for place in places if (place / "train.npy").is_file()), None)
-    if place is None:
+    candidates = (folder, folder.resolve().parent / training_set_name(cfg))
+    source = next((candidate for candidate in candidates if (candidate / "train.npy").is_file()), None)
+    if source is None:
         return None
-    changes = read_manifest(place).origin.changes(origin)
+    changes = read_manifest(source).provenance.diff(provenance)
     if changes:
-        raise InputError(f"{place}: its training features are not like those of {folder}: {'; '.join(changes)}")
-    return load_features(place, "train")[0].features
+        raise InputError(f"{source}: its training features do not match those of {folder}: {'; '.join(changes)}")
+    return load_features(source, "train")[0].features
 
 
-def _compare(cfg: CfgNode, folder: Path, origin: Origin, *, weights_asked: bool) -> None:
-    """Say, or refuse, that features were made from something else than the config names.
+def _check_provenance(cfg: CfgNode, folder: Path, provenance: Provenance, *, require_same_weights: bool) -> None:
+    """Warn if the config would produce other features, and raise if weights that must be the same are not.
 
-    A setting that is newer than the features had its default, as for checkpoints.
+    A setting that did not exist when the features were saved had its default value, as for checkpoints.
     """
-    defaults, now = (feature_settings(given, random_weights=not origin.weights) for given in (get_cfg(), cfg))
-    changes = changed(defaults | dict(origin.settings), now)
+    defaults, current = (feature_settings(node, random_weights=not provenance.weights) for node in (get_cfg(), cfg))
+    changes = diff_values(defaults | dict(provenance.settings), current)
     if changes:
-        get_logger().warning(f"{folder}: the saved features count, though {'; '.join(changes)}")
-    named = cfg.MODEL.WEIGHTS
-    if not named or (not os.path.isfile(named) and not weights_asked):
+        get_logger().warning(f"{folder}: using the saved features, although {'; '.join(changes)}")
+    weights = cfg.MODEL.WEIGHTS
+    if not weights or (not os.path.isfile(weights) and not require_same_weights):
         return
-    if os.path.isfile(named):
-        same = sha256_of(named) == origin.weights_sha256
+    if os.path.isfile(weights):
+        is_same = compute_sha256(weights) == provenance.weights_sha256
     else:
-        same = os.path.abspath(named) == origin.weights
-    told = f"{folder}: its features were made with {origin.told_weights()}, not with MODEL.WEIGHTS {named}"
-    if weights_asked and not same:
-        raise InputError(f"{told}; leave MODEL.WEIGHTS out to rank them, or run tools/extract.py with these weights")
-    if not same:
-        get_logger().warning(f"{told} of the config file; the saved features count")
+        is_same = os.path.abspath(weights) == provenance.weights
+    if is_same:
+        return
+    message = (
+        f"{folder}: the features were extracted with {provenance.describe_weights()}, not with MODEL.WEIGHTS {weights}"
+    )
+    if require_same_weights:
+        raise InputError(f"{message}; leave MODEL.WEIGHTS out to rank them, or run fastreid extract with these weights")
+    get_logger().warning(f"{message} of the config file; using the saved features")

@@ -1,4 +1,4 @@
-"""From a config to features: a network with its weights, the features of a list, folders of them."""
+"""Extract features as a config describes: of a list of drawings, or of whole datasets into folders."""
 
 import functools
 import json
@@ -13,31 +13,32 @@ from torch import Tensor, nn
 
 from fastreid import __version__
 from fastreid.config import CfgNode
-from fastreid.data.build import build_datasets, build_test_datasets, build_test_loader
-from fastreid.data.io.build import fill_if_cached
-from fastreid.data.loading.unreadable import BadDrawings
-from fastreid.data.loading.workers import deaths_told
-from fastreid.engine.compile import Calls
-from fastreid.engine.feature_journal import Journals
-from fastreid.engine.inference import extract
-from fastreid.engine.precision import kind_for_features, telling_of_overflow, warn_if_slow
+from fastreid.config.config import leaves
+from fastreid.data.build import fill_cache_if_enabled
+from fastreid.data.loading.unreadable import UnreadableDrawings
+from fastreid.data.loading.workers import translate_worker_errors
+from fastreid.engine.compile import CompiledCaller
+from fastreid.engine.data import build_datasets, build_test_datasets, build_test_loader
+from fastreid.engine.feature_journal import JournalFolder
+from fastreid.engine.inference import run_inference
+from fastreid.engine.precision import inference_dtype, explain_float16_overflow, warn_if_dtype_is_slow
 from fastreid.engine.setup import resolve_device, to_device
-from fastreid.evaluation.storage.manifest import Manifest, Origin, read_manifest
-from fastreid.evaluation.storage.saved_features import FeaturePart, save_features, stamp_of, why_anew
+from fastreid.evaluation.storage.manifest import Manifest, Provenance, read_manifest
+from fastreid.evaluation.storage.saved_features import FeaturePart, list_fingerprint, save_features, stale_parts
 from fastreid.modeling import build_model
-from fastreid.modeling.weights import load_state, model_state, read_weights
+from fastreid.modeling.weights import extract_model_state, load_state, read_weights
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentSetupError, InputError
-from fastreid.utils.files import sha256_of
+from fastreid.utils.files import compute_sha256
 from fastreid.utils.logger import get_logger
 
-CLASSIFIER = "heads.weight"  # the one tensor that belongs to the training patents and not to the network
+CLASSIFIER_WEIGHT = "heads.weight"  # the one tensor that belongs to the training patents and not to the network
 SPLITS = ("test", "train", "all")
 
-# Settings that leave the features of a test as they are, by the beginnings of their names. TEST.IMS_PER_BATCH and
-# MODEL.DEVICE are left out too: they move last bits; so do MODEL.CHANNELS_LAST and, in float32, MODEL.COMPILE.
-SHAPES_NOTHING = (
+# Settings that do not affect the features of a test, by the start of their names. MODEL.DEVICE, MODEL.CHANNELS_LAST
+# and, in float32, MODEL.COMPILE can change the last bits; TEST.IMS_PER_BATCH is ignored for the same reason.
+FEATURE_IRRELEVANT_SETTINGS = (
     "MODEL.CHANNELS_LAST",
     "MODEL.COMPILE",
     "MODEL.DEVICE",
@@ -55,21 +56,21 @@ SHAPES_NOTHING = (
 
 
 @dataclass(frozen=True)
-class SavedSet:
-    """What the extraction of one set came to.
+class SavedDataset:
+    """Result of the extraction of one dataset.
 
     Args:
-        folder: where its features lie.
-        manifest: what the folder holds now.
-        made: the parts that were made; empty when all was there already.
+        folder: folder of its features.
+        manifest: content of the folder.
+        extracted_parts: parts that were extracted now; empty if all features were already there.
     """
 
     folder: Path
     manifest: Manifest
-    made: tuple[str, ...]
+    extracted_parts: tuple[str, ...]
 
 
-def build_tested_model(cfg: CfgNode, *, random_weights: bool = False) -> nn.Module:
+def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> nn.Module:
     """The network of a config with MODEL.WEIGHTS in it, on its device.
 
     Raises:
@@ -78,144 +79,154 @@ def build_tested_model(cfg: CfgNode, *, random_weights: bool = False) -> nn.Modu
     """
     if random_weights:
         return to_device(cfg, build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1))
-    state = model_state(read_weights(_named_weights(cfg)))
-    num_classes = len(state[CLASSIFIER]) if CLASSIFIER in state else cfg.MODEL.HEADS.NUM_CLASSES or 1
+    state = extract_model_state(read_weights(require_weights_file(cfg)))
+    num_classes = len(state[CLASSIFIER_WEIGHT]) if CLASSIFIER_WEIGHT in state else cfg.MODEL.HEADS.NUM_CLASSES or 1
     model = build_model(cfg, num_classes=num_classes)
-    report = load_state(model, state, may_differ=() if CLASSIFIER in state else (CLASSIFIER,), source=cfg.MODEL.WEIGHTS)
+    report = load_state(model, state, may_differ=() if CLASSIFIER_WEIGHT in state else (CLASSIFIER_WEIGHT,), source=cfg.MODEL.WEIGHTS)
     get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
     return to_device(cfg, model)
 
 
-def embed(
+def extract_features(
     cfg: CfgNode,
     model: nn.Module,
     drawings: Sequence[Drawing],
     *,
-    journals: Journals | None = None,
-    bad: BadDrawings | None = None,
-    compiled: MutableMapping[nn.Module, Calls] | None = None,
+    journals: JournalFolder | None = None,
+    unreadable: UnreadableDrawings | None = None,
+    compiled: MutableMapping[nn.Module, CompiledCaller] | None = None,
 ) -> Embeddings:
-    """The features of any list as a test sees it, without augmentation; every process must call it and gets them all.
+    """Return the features of a list of drawings, processed as in a test, without augmentation.
 
-    Those of the training drawings: `embed(cfg, model, build_datasets(cfg)[0])`.
+    Every process must call this function; every process receives all features. For the training drawings:
+    `extract_features(cfg, model, build_datasets(cfg)[0])`.
 
     Args:
         cfg: settings.
         model: the network, on its device.
         drawings: the list.
-        journals: where batches are kept as they are made, and found again after a stop.
-        bad: takes note of drawings that cannot be read, which are left out; None: they are refused.
-        compiled: where MODEL.COMPILE keeps what it made of a model for the next call.
+        journals: stores finished batches, so that a stopped extraction is resumed; None: nothing is stored.
+        unreadable: records unreadable drawings, which are skipped; None: an unreadable drawing raises InputError.
+        compiled: compiled callers by model, which MODEL.COMPILE reuses in the next call.
     """
-    comm.share_buffers(model)
+    comm.broadcast_buffers(model)
     device = resolve_device(cfg)
     load = functools.partial(
-        build_test_loader, cfg, drawings, rank=comm.rank(), world_size=comm.world_size(), device=device, bad=bad
+        build_test_loader,
+        cfg,
+        drawings,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+        device=device,
+        unreadable=unreadable,
     )
-    dtype = kind_for_features(cfg.TEST.NETWORK_PRECISION, device)
-    make = functools.partial(
-        extract,
+    dtype = inference_dtype(cfg.TEST.NETWORK_PRECISION, device)
+    infer = functools.partial(
+        run_inference,
         model,
         drawings=drawings,
         device=device,
         flip=cfg.TEST.FLIP.ENABLED,
         dtype=dtype,
-        leave_out=bad is not None,
-        calls=_calls_of(model, {} if compiled is None else compiled) if cfg.MODEL.COMPILE else None,
-        fill_to=cfg.TEST.IMS_PER_BATCH,
+        skip_missing=unreadable is not None,
+        calls=_compiled_caller(model, {} if compiled is None else compiled) if cfg.MODEL.COMPILE else None,
+        pad_to=cfg.TEST.IMS_PER_BATCH,
     )
     if journals is None:
-        with telling_of_overflow(dtype), deaths_told():
-            return make(load())
-    journal = journals.of(drawings)
-    done = journal.read() if comm.is_main() else {}
+        with explain_float16_overflow(dtype), translate_worker_errors():
+            return infer(load())
+    journal = journals.open(drawings)
+    done = journal.read() if comm.is_main_process() else {}
     if done:
         num = sum(len(part) for part in done.values())
-        get_logger().info(f"{num} of {len(drawings)} features are there from a run that was stopped")
+        get_logger().info(f"{num} of {len(drawings)} features loaded from a stopped run")
 
-    def keep(rows: Tensor, features: Tensor) -> None:
+    def save_batch(rows: Tensor, features: Tensor) -> None:
         first, size = int(rows[0]), cfg.TEST.IMS_PER_BATCH
         if first % size or rows.tolist() != list(range(first, min(first + size, len(drawings)))):
-            return  # one stands in for a drawing that cannot be read, and a record knows its first row alone
-        Embeddings.of(features, [drawings[row] for row in rows.tolist()])  # refuses what is not to be kept
+            return  # another drawing replaces an unreadable one, but a record stores only its first row
+        Embeddings.from_drawings(features, [drawings[row] for row in rows.tolist()])  # raises before invalid features are saved
         journal.add(first, features)
 
     try:
-        with telling_of_overflow(dtype), deaths_told():
-            return make(load(done=comm.gather(set(done))[0]), done=done, keep=keep)
+        with explain_float16_overflow(dtype), translate_worker_errors():
+            return infer(load(done=comm.all_gather_object(set(done))[0]), done=done, on_batch=save_batch)
     finally:
         journal.close()
 
 
-def build_journals(cfg: CfgNode, folder: Path, origin: Origin) -> Journals:
-    """Where the batches of a run's features are kept until they are all there.
+def build_journals(cfg: CfgNode, folder: Path, provenance: Provenance) -> JournalFolder:
+    """Return the journals that store the batches of an extraction until it is complete.
 
-    Beside what shapes features, the device, its layout, the compiler and the size of batches must be those of the run
-    that was stopped, as they may move last bits.
+    In addition to the settings that affect features, the device, the memory layout, the compiler and the batch size
+    must equal those of the stopped run, because they can change the last bits.
     """
-    may_move = [cfg.MODEL.DEVICE, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE, cfg.TEST.IMS_PER_BATCH]
-    shaped_by = [origin.settings, origin.versions, origin.weights_sha256, *may_move]
-    return Journals(folder, json.dumps(shaped_by, sort_keys=True))
+    changes_last_bits = [cfg.MODEL.DEVICE, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE, cfg.TEST.IMS_PER_BATCH]
+    key = [provenance.settings, provenance.versions, provenance.weights_sha256, *changes_last_bits]
+    return JournalFolder(folder, json.dumps(key, sort_keys=True))
 
 
-def _calls_of(model: nn.Module, made: MutableMapping[nn.Module, Calls]) -> Calls:
-    if model not in made:
-        made[model] = Calls(lambda: model, compiled=True)
-    return made[model]
+def _compiled_caller(model: nn.Module, callers: MutableMapping[nn.Module, CompiledCaller]) -> CompiledCaller:
+    if model not in callers:
+        callers[model] = CompiledCaller(lambda: model, compiled=True)
+    return callers[model]
 
 
-def extract_sets(
+def extract_datasets(
     cfg: CfgNode, *, split: str = "test", output: str | Path | None = None, random_weights: bool = False
-) -> Iterator[SavedSet]:
-    """Save the features of each set in a folder of its own; every process must go through all of them.
+) -> Iterator[SavedDataset]:
+    """Save the features of each dataset in its own folder; every process must iterate over all results.
 
-    Process 0 writes. What a folder holds already, sound and from the same origin and list, is not made again.
+    Process 0 writes. Valid features with the same provenance and image list are kept and not extracted again.
 
     Args:
         cfg: settings.
-        split: "test": queries and gallery of each set of DATASETS.TESTS; "train": the training drawings of
-            DATASETS.NAMES, as one set named after them all; or "all".
-        output: where the folders come; OUTPUT_DIR/features when None.
-        random_weights: features of a network that has not learnt anything.
+        split: "test": queries and gallery of each dataset of DATASETS.TESTS; "train": the training drawings of
+            DATASETS.NAMES, as one dataset with their joined names; or "all".
+        output: parent of the folders; None: OUTPUT_DIR/features.
+        random_weights: use an untrained network.
+
+    Yields:
+        The result of each dataset, as soon as its features are saved.
 
     Raises:
-        EnvironmentSetupError: a folder cannot be written; told before any work.
-        InputError: a drawing cannot be read, also one of training with INPUT.ON_BAD_IMAGE skip: features have a row for
-            every drawing of the list.
+        EnvironmentSetupError: a folder cannot be written; raised before any extraction.
+        InputError: a drawing is unreadable, even a training drawing with INPUT.ON_BAD_IMAGE skip, because features have
+            one row per drawing of the list.
     """
-    warn_if_slow(cfg.TEST.NETWORK_PRECISION, resolve_device(cfg), setting="TEST.NETWORK_PRECISION")
+    warn_if_dtype_is_slow(cfg.TEST.NETWORK_PRECISION, resolve_device(cfg), setting="TEST.NETWORK_PRECISION")
     root = Path(cfg.OUTPUT_DIR) / "features" if output is None else Path(output)
-    origin = build_origin(cfg, random_weights=random_weights)
+    provenance = build_provenance(cfg, random_weights=random_weights)
     model: nn.Module | None = None
-    compiled: dict[nn.Module, Calls] = {}
-    for name, lists in _lists(cfg, split).items():
-        folder, own = root / name, replace(origin, dataset=name)
-        stamps = {part: stamp_of(drawings) for part, drawings in lists.items()}
-        [reasons, *_] = comm.gather(_why_anew(folder, stamps, own) if comm.is_main() else {})
+    compiled: dict[nn.Module, CompiledCaller] = {}
+    for name, lists in _drawing_lists(cfg, split).items():
+        folder, dataset_provenance = root / name, replace(provenance, dataset=name)
+        fingerprints = {part: list_fingerprint(drawings) for part, drawings in lists.items()}
+        [reasons, *_] = comm.all_gather_object(_parts_to_extract(folder, fingerprints, dataset_provenance) if comm.is_main_process() else {})
         if reasons:
-            why = "; ".join(dict.fromkeys(reasons.values()))
-            get_logger().info(f"{folder}: making features of {' and '.join(reasons)}, since {why}")
-            model = model or build_tested_model(cfg, random_weights=random_weights)
-            fill_if_cached(cfg, *(lists[part] for part in reasons))
-            journals = build_journals(cfg, folder, own)
-            make = functools.partial(embed, cfg, model, journals=journals, compiled=compiled)
-            parts = (FeaturePart(part, make(lists[part]), lists[part], stamps[part]) for part in reasons)
-            if comm.is_main():
-                save_features(folder, parts, origin=own)
+            reason = "; ".join(dict.fromkeys(reasons.values()))
+            get_logger().info(f"{folder}: extracting features of {' and '.join(reasons)}: {reason}")
+            model = model or build_model_with_weights(cfg, random_weights=random_weights)
+            fill_cache_if_enabled(cfg, *(lists[part] for part in reasons))
+            journals = build_journals(cfg, folder, dataset_provenance)
+            extract = functools.partial(extract_features, cfg, model, journals=journals, compiled=compiled)
+            parts = (FeaturePart(part, extract(lists[part]), lists[part], fingerprints[part]) for part in reasons)
+            if comm.is_main_process():
+                save_features(folder, parts, provenance=dataset_provenance)
             else:
                 for _ in parts:
                     continue
             journals.remove()
-        comm.gather(None)  # the others read what process 0 has written
-        yield SavedSet(folder, read_manifest(folder), tuple(reasons))
+        comm.all_gather_object(None)  # wait until process 0 has written what the others read
+        yield SavedDataset(folder, read_manifest(folder), tuple(reasons))
 
 
-def build_origin(cfg: CfgNode, *, random_weights: bool = False) -> Origin:
-    """What features of this config are made from; the set's name is left open."""
-    return Origin(
+def build_provenance(cfg: CfgNode, *, random_weights: bool = False) -> Provenance:
+    """Return the provenance of features of this config, without the name of the dataset."""
+    return Provenance(
         dataset="",
-        weights="" if random_weights else os.path.abspath(_named_weights(cfg)),
-        weights_sha256="" if random_weights else sha256_of(cfg.MODEL.WEIGHTS),
+        weights="" if random_weights else os.path.abspath(require_weights_file(cfg)),
+        weights_sha256="" if random_weights else compute_sha256(cfg.MODEL.WEIGHTS),
         settings=feature_settings(cfg, random_weights=random_weights),
         config=cfg.dump(),
         versions={"fastreid": __version__, "torch": torch.__version__},
@@ -223,9 +234,11 @@ def build_origin(cfg: CfgNode, *, random_weights: bool = False) -> Origin:
 
 
 def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Any]:
-    """The settings that shape features, by full name, with lists for tuples as JSON has it."""
-    found = {name: value for name, value in _leaves("MODEL", cfg.MODEL) if not name.startswith(SHAPES_NOTHING)}
-    found |= {
+    """Return the settings that affect features by full name, with lists instead of tuples, as in JSON."""
+    settings = {
+        name: value for name, value in leaves(cfg.MODEL, "MODEL.") if not name.startswith(FEATURE_IRRELEVANT_SETTINGS)
+    }
+    settings |= {
         "INPUT.SIZE_TEST": cfg.INPUT.SIZE_TEST,
         "INPUT.LONGEST_PX": cfg.INPUT.LONGEST_PX,
         "INPUT.ASPECT": cfg.INPUT.ASPECT,
@@ -239,63 +252,60 @@ def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str,
         "TEST.NETWORK_PRECISION": cfg.TEST.NETWORK_PRECISION,
     }
     if cfg.MODEL.COMPILE and cfg.TEST.NETWORK_PRECISION != "float32":
-        found["MODEL.COMPILE"] = True  # it rounds to 16 bits less often
+        settings["MODEL.COMPILE"] = True  # compiled code rounds to 16 bits less often
     if random_weights:
-        found["SEED"] = cfg.SEED
-    return json.loads(json.dumps(found))
+        settings["SEED"] = cfg.SEED
+    return dict(json.loads(json.dumps(settings)))
 
 
-def training_set(cfg: CfgNode) -> str:
-    """What the set of the training drawings is called, which may come from several data sets."""
+def training_set_name(cfg: CfgNode) -> str:
+    """Return the name for the features of the training drawings: the joined names of DATASETS.NAMES."""
     return "+".join(cfg.DATASETS.NAMES)
 
 
-def _named_weights(cfg: CfgNode) -> str:
-    if not cfg.MODEL.WEIGHTS:
+def require_weights_file(cfg: CfgNode) -> str:
+    path = str(cfg.MODEL.WEIGHTS)
+    if not path:
         raise InputError(
-            "a test needs weights: add MODEL.WEIGHTS path/to/model_best.pth, or --random-weights for an untrained network"
+            "MODEL.WEIGHTS is empty; add MODEL.WEIGHTS path/to/model_best.pth, "
+            "or --random-weights for an untrained network"
         )
-    if not os.path.isfile(cfg.MODEL.WEIGHTS):
-        raise InputError(f"{cfg.MODEL.WEIGHTS}: no such weights file; check the path")
-    return cfg.MODEL.WEIGHTS
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: no such weights file; check the path")
+    return path
 
 
-def _lists(cfg: CfgNode, split: str) -> dict[str, dict[str, tuple[Drawing, ...]]]:
-    """Set -> part -> drawings, with whole paths, so that a folder of features can be used from anywhere."""
+def _drawing_lists(cfg: CfgNode, split: str) -> dict[str, dict[str, tuple[Drawing, ...]]]:
+    """Return dataset -> part -> drawings, with absolute paths, so that saved features work from any folder."""
     if split not in SPLITS:
-        raise InputError(f"--split is {split}; it takes {', '.join(SPLITS)}")
+        raise InputError(f"--split {split} is unknown; available: {', '.join(SPLITS)}")
     train, tests = ((), build_test_datasets(cfg)) if split == "test" else build_datasets(cfg)
     lists: dict[str, dict[str, Sequence[Drawing]]] = {}
     if split != "train":
         lists = {name: {"queries": data.queries, "gallery": data.gallery} for name, data in tests.items()}
     if split != "test":
-        lists.setdefault(training_set(cfg), {})["train"] = train
-    return {name: {part: _from_anywhere(list_) for part, list_ in parts.items()} for name, parts in lists.items()}
+        lists.setdefault(training_set_name(cfg), {})["train"] = train
+    return {
+        name: {part: _with_absolute_paths(drawings) for part, drawings in parts.items()}
+        for name, parts in lists.items()
+    }
 
 
-def _from_anywhere(drawings: Sequence[Drawing]) -> tuple[Drawing, ...]:
+def _with_absolute_paths(drawings: Sequence[Drawing]) -> tuple[Drawing, ...]:
     return tuple(
         drawing if drawing.is_synthetic else replace(drawing, path=os.path.abspath(drawing.path))
         for drawing in drawings
     )
 
 
-def _why_anew(folder: Path, stamps: Mapping[str, str], origin: Origin) -> dict[str, str]:
-    """The parts to make with the reasons; where there are any, the folder is made and found to be writable."""
-    reasons = why_anew(folder, stamps, origin=origin)
+def _parts_to_extract(folder: Path, fingerprints: Mapping[str, str], provenance: Provenance) -> dict[str, str]:
+    """Return the parts to extract with the reasons; if there are any, create the folder and check write access."""
+    reasons = stale_parts(folder, fingerprints, provenance=provenance)
     try:
         if reasons:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EnvironmentSetupError(f"{folder}: cannot be made ({error.strerror}); choose another with --output")
+        raise EnvironmentSetupError(f"{folder}: cannot be created ({error.strerror}); choose another with --output")
     if reasons and not os.access(folder, os.W_OK):
-        raise EnvironmentSetupError(f"{folder}: cannot be written; choose another with --output")
+        raise EnvironmentSetupError(f"{folder}: is not writable; choose another with --output")
     return reasons
-
-
-def _leaves(name: str, section: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(f"{name}.{key}", value)
-        else:
-            yield f"{name}.{key}", value

@@ -14,12 +14,13 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from fastreid.utils.cli import UserFacingError, explain, one_line
+from fastreid.utils.cli import UserFacingError, explain_error
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import setup_logger
+from fastreid.utils.text import summarize_error
 
 TIMEOUT = timedelta(minutes=30)  # the longest one process may wait for another, an evaluation included
-TELL_WHEN_PARENT_DIES = 1  # PR_SET_PDEATHSIG of Linux's prctl
+PR_SET_PDEATHSIG = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
 class PeerDiedError(EnvironmentSetupError):
@@ -54,27 +55,27 @@ def launch(
         InputError: several machines without a common `dist_url`.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        return _under_torchrun(main, args, device)
-    _check(num_gpus, num_machines, machine_rank, dist_url, device)
+        return _run_under_torchrun(main, args, device)
+    _check_arguments(num_gpus, num_machines, machine_rank, dist_url, device)
     world_size = num_gpus * num_machines
     if world_size == 1:
         return main(*args)
-    url = f"tcp://127.0.0.1:{_free_port()}" if dist_url == "auto" else dist_url
+    url = f"tcp://127.0.0.1:{_find_free_port()}" if dist_url == "auto" else dist_url
     faults = mp.get_context("spawn").SimpleQueue()
     where = (num_gpus, world_size, machine_rank, url, device)
     try:
         processes = mp.spawn(
-            _worker, args=(main, args, faults, *where), nprocs=num_gpus, join=False, start_method="spawn"
+            _run_worker, args=(main, args, faults, *where), nprocs=num_gpus, join=False, start_method="spawn"
         )
-        with _signals_passed_on(processes):
+        with _forward_sigterm(processes):
             while not processes.join():
                 continue
     except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
-        raise _first_fault(faults, processes.processes, error)
+        raise _root_cause(faults, processes.processes, error)
     return 0
 
 
-def _first_fault(faults: Any, processes: Sequence[Any], error: Exception) -> Exception:
+def _root_cause(faults: Any, processes: Sequence[Any], error: Exception) -> Exception:
     """What ended a run of several processes: what one of them told, else that one was killed, else what there is."""
     told = []
     while not faults.empty():
@@ -86,11 +87,11 @@ def _first_fault(faults: Any, processes: Sequence[Any], error: Exception) -> Exc
     killed = [
         f"process {rank} by signal {-code}" for rank, code in enumerate(ends) if code < 0 and -code != signal.SIGTERM
     ]
-    what = f"killed: {', '.join(killed)}" if killed else one_line(error)
+    what = f"killed: {', '.join(killed)}" if killed else summarize_error(error)
     return EnvironmentSetupError(f"a process of the run died ({what}); the others were stopped; go on with --resume")
 
 
-def _check(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str, device: str) -> None:
+def _check_arguments(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str, device: str) -> None:
     if num_gpus < 1 or num_machines < 1:
         raise InputError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both are at least 1")
     if not 0 <= machine_rank < num_machines:
@@ -105,7 +106,7 @@ def _check(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str, d
         )
 
 
-def _worker(
+def _run_worker(
     local_rank: int,
     main: Callable,
     args: tuple,
@@ -119,15 +120,15 @@ def _worker(
     rank = machine * num_local + local_rank
     setup_logger(rank=rank)  # a new process has none; a run that takes an OUTPUT_DIR sets up its own
     try:
-        with _joined(device, local_rank, init_method=url, rank=rank, world_size=world_size):
+        with _process_group(device, local_rank, init_method=url, rank=rank, world_size=world_size):
             main(*args)
     except Exception as error:
-        faults.put((isinstance(error, PeerDiedError), *explain(error)))
+        faults.put((isinstance(error, PeerDiedError), *explain_error(error)))
         raise
 
 
 @contextlib.contextmanager
-def _signals_passed_on(processes: Any) -> Iterator[None]:
+def _forward_sigterm(processes: Any) -> Iterator[None]:
     """Inside, SIGTERM goes on to the processes, which save and leave; Ctrl-C reaches them by itself."""
 
     def tell(number: int, frame: Any) -> None:
@@ -143,19 +144,19 @@ def _signals_passed_on(processes: Any) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _under_torchrun(main: Callable, args: tuple, device: str) -> Any:
-    _leave_with_parent()
+def _run_under_torchrun(main: Callable, args: tuple, device: str) -> Any:
+    _stop_with_parent()
     store, rank, world_size = next(dist.rendezvous("env://", timeout=TIMEOUT))
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         # torchrun keeps one store for all its restarts, where a new process would find a dead one's address (torch
         # 2.14). Several machines do not count their restarts alike; docs/training.md tells what they set instead.
         store = dist.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    with _joined(device, int(os.environ["LOCAL_RANK"]), store=store, rank=rank, world_size=world_size):
+    with _process_group(device, int(os.environ["LOCAL_RANK"]), store=store, rank=rank, world_size=world_size):
         return main(*args)
 
 
 @contextlib.contextmanager
-def _joined(device: str, local_rank: int, **where: Any) -> Iterator[None]:
+def _process_group(device: str, local_rank: int, **where: Any) -> Iterator[None]:
     """Inside, this process is one of the run's; the loss of another one is told as such."""
     on_gpu = device.startswith("cuda")
     if on_gpu:
@@ -165,20 +166,20 @@ def _joined(device: str, local_rank: int, **where: Any) -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
-            raise PeerDiedError(f"another process of the run was lost ({one_line(error)[:120]}); go on with --resume")
+            raise PeerDiedError(f"another process of the run was lost ({summarize_error(error)[:120]}); go on with --resume")
         raise
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _leave_with_parent() -> None:
+def _stop_with_parent() -> None:
     """Ask for SIGTERM, at which a run saves and leaves, when the process that started this one is killed."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(TELL_WHEN_PARENT_DIES, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import torch
 
-from fastreid.layers.precision import has_bfloat16_units
+from fastreid.layers.precision import has_fast_bfloat16
 from fastreid.utils.errors import InputError, NumericalError
 from fastreid.utils.logger import get_logger
 
-KINDS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
@@ -21,7 +21,7 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 
-def kind_for_training(name: str, device: torch.device) -> torch.dtype | None:
+def training_dtype(name: str, device: torch.device) -> torch.dtype | None:
     """What SOLVER.AMP.DTYPE means on a device; None: float32.
 
     float16 is for GPUs, as its loss scaling is: elsewhere the run is in float32, and says so, since fast-reid's configs
@@ -33,11 +33,11 @@ def kind_for_training(name: str, device: torch.device) -> torch.dtype | None:
             "for any)"
         )
         return None
-    warn_if_slow(name, device, setting="SOLVER.AMP.DTYPE")
-    return KINDS[name]
+    warn_if_dtype_is_slow(name, device, setting="SOLVER.AMP.DTYPE")
+    return DTYPES[name]
 
 
-def kind_for_features(name: str, device: torch.device) -> torch.dtype | None:
+def inference_dtype(name: str, device: torch.device) -> torch.dtype | None:
     """What TEST.NETWORK_PRECISION means on a device; None: float32. It is asked at every evaluation and tells nothing.
 
     Raises:
@@ -45,11 +45,11 @@ def kind_for_features(name: str, device: torch.device) -> torch.dtype | None:
     """
     if name == "float16" and device.type != "cuda":
         raise InputError("TEST.NETWORK_PRECISION is float16, which is for GPUs; take bfloat16 or float32")
-    return KINDS[name]
+    return DTYPES[name]
 
 
 @contextlib.contextmanager
-def telling_of_overflow(dtype: torch.dtype | None) -> Iterator[None]:
+def explain_float16_overflow(dtype: torch.dtype | None) -> Iterator[None]:
     """Inside, features that are no numbers are told with what float16 may have to do with it.
 
     Raises:
@@ -63,7 +63,7 @@ def telling_of_overflow(dtype: torch.dtype | None) -> Iterator[None]:
         raise
 
 
-def warn_if_slow(name: str, device: torch.device, *, setting: str) -> None:
+def warn_if_dtype_is_slow(name: str, device: torch.device, *, setting: str) -> None:
     """Tell, once a run, of a kind of number that the device works with in software."""
-    if name == "bfloat16" and not has_bfloat16_units(device):
+    if name == "bfloat16" and not has_fast_bfloat16(device):
         get_logger().warning(f"{setting} is bfloat16, for which this device has no units: float32 may be faster")

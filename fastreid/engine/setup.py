@@ -16,77 +16,83 @@ from fastreid import __version__
 from fastreid.config import CfgNode, get_cfg
 from fastreid.config.reader import settings_of
 from fastreid.utils import comm
-from fastreid.utils.cli import CommandParser
+from fastreid.utils.arguments import CommandParser, add_config_options, add_output_options, add_process_options
 from fastreid.utils.errors import EnvironmentSetupError, InputError
-from fastreid.utils.files import remove_stale, write_text
+from fastreid.utils.files import remove_temporary_files, write_text
 from fastreid.utils.logger import get_logger, setup_logger
-from fastreid.utils.seeding import key
+from fastreid.utils.seeding import derive_seed
 
 
-def config_parser(description: str = "") -> argparse.ArgumentParser:
-    """What every command with settings takes: a file of them, and behind all options `KEY VALUE` pairs over it."""
+def default_argument_parser(description: str = "") -> CommandParser:
+    """Return a parser of the arguments that users of fast-reid know."""
     parser = CommandParser(description=description)
-    parser.add_argument(
-        "--config-file", required=True, metavar="FILE", help="YAML settings, such as configs/demo/stage1.yml"
-    )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings that win over the file")
+    add_config_options(parser)
+    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, do not train")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
+    add_process_options(parser)
+    add_output_options(parser)
     return parser
 
 
-def default_argument_parser(description: str = "") -> argparse.ArgumentParser:
-    """The arguments users of fast-reid know, beside those of `config_parser`."""
-    parser = config_parser(description)
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR")
-    parser.add_argument("--eval-only", action="store_true", help="test MODEL.WEIGHTS, do not train")
-    parser.add_argument("--random-weights", action="store_true", help="test a network that has not learnt anything")
-    parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine, one a GPU")
-    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines in all")
-    parser.add_argument("--machine-rank", type=int, default=0, metavar="N", help="number of this machine, from 0")
-    parser.add_argument(
-        "--dist-url", default="auto", metavar="URL", help="where machine 0 listens; auto: a free port here"
-    )
-    return parser
+def load_config(config_file: str | Path | None, opts: Sequence[str] = ()) -> CfgNode:
+    """Return the frozen settings of a config file with `KEY VALUE` pairs that override it.
 
+    MODEL.DEVICE `auto` is replaced by the device it stands for.
 
-def load_config(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
-    """The frozen settings of a file and `KEY VALUE` pairs over it.
+    Args:
+        config_file: a path or the name of a shipped config, as `fastreid.config.locate.find_config`; None: the defaults.
+        opts: KEY VALUE pairs, one list.
 
     Raises:
-        InputError: a setting that is none, or that `config.yaml` could not be read back with, as a resume does.
+        InputError: a setting is invalid, or `config.yaml`, from which a run is resumed, could not be read again.
     """
     late = [word for word in opts if str(word).startswith("--")]
     if late:
-        raise InputError(f"command line: {late[0]} stands after a setting; options come before the KEY VALUE pairs")
+        raise InputError(f"command line: {late[0]} follows a setting; options come before the KEY VALUE pairs")
     cfg = get_cfg()
-    cfg.merge_from_file(config_file)
+    if config_file is not None:
+        cfg.merge_from_file(config_file)
     cfg.merge_from_list(list(opts))
+    if cfg.MODEL.DEVICE == "auto":
+        cfg.MODEL.DEVICE = find_device()
     cfg.freeze()
     settings_of(cfg.dump(), "command line")
     return cfg
 
 
+def find_device() -> str:
+    """Return the name of the fastest device of this machine: cuda if there is a GPU, else mps, else cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def resolve_device(cfg: CfgNode) -> torch.device:
-    """The device to run on.
+    """Return the device of MODEL.DEVICE.
 
     Raises:
-        EnvironmentSetupError: MODEL.DEVICE asks for a GPU and there is none; it is never switched in silence.
-        InputError: MODEL.DEVICE is no device.
+        EnvironmentSetupError: this machine has no such device. The CPU is not used instead, unless it is `auto`.
+        InputError: MODEL.DEVICE is not the name of a device.
     """
-    name = cfg.MODEL.DEVICE
+    name = find_device() if cfg.MODEL.DEVICE == "auto" else cfg.MODEL.DEVICE
     if name.startswith("cuda"):
         if not torch.cuda.is_available():
             raise EnvironmentSetupError(
-                f"MODEL.DEVICE is {name} but torch sees no GPU; add MODEL.DEVICE cpu to run without one"
+                f"MODEL.DEVICE is {name} but torch finds no GPU; run on the CPU with MODEL.DEVICE cpu, or use auto"
             )
         index = torch.cuda.current_device() if name == "cuda" else int(name.partition(":")[2])
         if index >= torch.cuda.device_count():
             raise EnvironmentSetupError(
-                f"MODEL.DEVICE is {name} but there are {torch.cuda.device_count()} GPUs, counted from 0"
+                f"MODEL.DEVICE is {name} but the indices of the GPUs are 0 to {torch.cuda.device_count() - 1}"
             )
         return torch.device("cuda", index)
-    if name != "cpu":
-        raise InputError(f"MODEL.DEVICE is '{name}'; it is cuda, cuda:N or cpu")
-    return torch.device("cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise EnvironmentSetupError(
+            "MODEL.DEVICE is mps but torch finds no Apple GPU; run on the CPU with MODEL.DEVICE cpu, or use auto"
+        )
+    if name not in ("cpu", "mps"):
+        raise InputError(f"MODEL.DEVICE is '{name}'; allowed are auto, cuda, cuda:N, mps and cpu")
+    return torch.device(name)
 
 
 def to_device(cfg: CfgNode, model: nn.Module) -> nn.Module:
@@ -105,21 +111,21 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     """
     device = resolve_device(cfg)
     folder = Path(cfg.OUTPUT_DIR)
-    if comm.is_main():
-        _take(folder.resolve())
-        stale = remove_stale(folder)
-    comm.gather(None)  # the others wait until the folder is there
-    logger = setup_logger(folder, rank=comm.rank())
-    if comm.is_main() and stale:
+    if comm.is_main_process():
+        _lock_folder(folder.resolve())
+        stale = remove_temporary_files(folder)
+    comm.all_gather_object(None)  # the others wait until the folder is there
+    logger = setup_logger(folder, rank=comm.get_rank())
+    if comm.is_main_process() and stale:
         logger.info(f"removed what a killed run left: {', '.join(stale)}")
     logger.debug(f"arguments: {args}")
-    logger.info(_versions(device))
+    logger.info(_describe_environment(device))
     logger.debug(f"settings:\n{cfg.dump()}")
-    torch.manual_seed(key(cfg.SEED, "torch"))
-    _choose_kernels(cfg)
+    torch.manual_seed(derive_seed(cfg.SEED, "torch"))
+    _configure_kernels(cfg)
 
 
-def _choose_kernels(cfg: CfgNode) -> None:
+def _configure_kernels(cfg: CfgNode) -> None:
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not cfg.DETERMINISTIC
     torch.use_deterministic_algorithms(cfg.DETERMINISTIC)
     if cfg.DETERMINISTIC:
@@ -136,7 +142,7 @@ def write_config(cfg: CfgNode) -> None:
 
 
 @functools.cache
-def _take(folder: Path) -> int:
+def _lock_folder(folder: Path) -> int:
     """Make the folder ours until this process ends: the lock is held by the open file, which the system closes.
 
     A process that asks again for the same folder, as a notebook does, gets the handle it has.
@@ -158,11 +164,11 @@ def _take(folder: Path) -> int:
         )
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
-    os.register_at_fork(after_in_child=functools.partial(_let_go, handle, os.getpid()))
+    os.register_at_fork(after_in_child=functools.partial(_release_lock_in_worker, handle, os.getpid()))
     return handle
 
 
-def _let_go(handle: int, owner: int) -> None:
+def _release_lock_in_worker(handle: int, owner: int) -> None:
     """In a loading process: leave the lock to the main one.
 
     The workers of a run that was killed live on for seconds, and `--resume` would be refused while they hold it.
@@ -171,9 +177,10 @@ def _let_go(handle: int, owner: int) -> None:
         os.close(handle)
 
 
-def _versions(device: torch.device) -> str:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+def _describe_environment(device: torch.device) -> str:
+    names = {"cuda": torch.cuda.get_device_name(device) if device.type == "cuda" else "", "mps": "Apple GPU"}
+    name = names.get(device.type, f"{torch.get_num_threads()} threads")
     return (
         f"fastreid {__version__}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
-        f"Python {platform.python_version()}, {name}, {comm.world_size()} process(es)"
+        f"Python {platform.python_version()}, device {device} ({name}), {comm.get_world_size()} process(es)"
     )

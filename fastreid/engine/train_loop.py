@@ -70,7 +70,7 @@ class TrainLoop:
     def max_iterations(self) -> int:
         return self.max_epochs * self.iters_per_epoch
 
-    def end_here(self) -> None:
+    def request_stop(self) -> None:
         """Make the epoch that is done the last one."""
         self.max_epochs = self.epoch
 
@@ -79,24 +79,24 @@ class TrainLoop:
         try:
             self._run()
         finally:
-            self._each(lambda hook: hook.at_exit(self))
+            self._call_hooks(lambda hook: hook.at_exit(self))
 
     def _run(self) -> None:
-        self._each(lambda hook: hook.before_train(self))
+        self._call_hooks(lambda hook: hook.before_train(self))
         batches = iter(self.batches) if self.iteration < self.max_iterations else iter(())
         while self.iteration < self.max_iterations:
-            self._each(lambda hook: hook.before_step(self))
+            self._call_hooks(lambda hook: hook.before_step(self))
             start = time.perf_counter()
             batch = next(batches)
             self.data_s = time.perf_counter() - start
             self.result = self.step(batch)
             self.step_s = time.perf_counter() - start
             self.iteration += 1
-            self._each(lambda hook: hook.after_step(self))
+            self._call_hooks(lambda hook: hook.after_step(self))
             if self.iteration % self.iters_per_epoch == 0:
-                self._each(lambda hook: hook.after_epoch(self))
-        self._each(lambda hook: hook.after_train(self))
+                self._call_hooks(lambda hook: hook.after_epoch(self))
+        self._call_hooks(lambda hook: hook.after_train(self))
 
-    def _each(self, call: Callable[[Hook], None]) -> None:
+    def _call_hooks(self, call: Callable[[Hook], None]) -> None:
         for hook in self.hooks:
             call(hook)

@@ -10,21 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fastreid.engine.compile import Calls, Network
+from fastreid.engine.compile import CompiledCaller, Network
 from fastreid.engine.precision import autocast
 from fastreid.engine.weight_average import WeightAverage
-from fastreid.solver.fused_optimizers import keep_layouts, with_own_fusing
+from fastreid.solver.fused_optimizers import keep_fused_flags, match_memory_layout
 from fastreid.structures import Batch
 from fastreid.utils import comm
 from fastreid.utils.errors import NumericalError
 
-Told = dict[str, Tensor]
+Scalars = dict[str, Tensor]
 
 MAX_SKIPPED_STEPS = 20  # float16 overflows in a row after which the loss scale will not recover
 
 
 @dataclass(frozen=True)
-class Clip:
+class GradientClip:
     """How gradients are held back: `kind` norm (of all together) or value (of each number)."""
 
     kind: str
@@ -80,28 +80,28 @@ class TrainStep:
         *,
         device: torch.device,
         dtype: torch.dtype | None = None,
-        accumulate: int = 1,
-        clip: Clip | None = None,
+        grad_accum_steps: int = 1,
+        clip: GradientClip | None = None,
         average: WeightAverage | None = None,
-        all_learn: bool = True,
+        no_unused_parameters: bool = True,
         compiled: bool = False,
     ):
         self.model = model
         self.optimizer = optimizer
         self.device = device
         self.dtype = dtype
-        self.accumulate = accumulate
+        self.grad_accum_steps = grad_accum_steps
         self.clip = clip
         self.average = average
-        self.all_learn = all_learn
+        self.no_unused_parameters = no_unused_parameters
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.frozen: tuple[str, ...] = ()
-        self._parameters = _trained_by_part(model, optimizer)
+        self._parameters = _parameters_by_child(model, optimizer)
         self._skipped = 0
         self._skipped_in_a_row = 0
         # The buffers as they were before the step, by kind of number; a forward pass moves them.
-        self._kept: dict[torch.dtype, list[Tensor]] = {}
-        self._calls = Calls(self._wrap, compiled=compiled)
+        self._saved_buffers: dict[torch.dtype, list[Tensor]] = {}
+        self._caller = CompiledCaller(self._wrap, compiled=compiled)
 
     def freeze(self, children: tuple[str, ...]) -> None:
         """Keep these top-level children of the model fixed (weights and batch-norm statistics); () frees all."""
@@ -111,7 +111,7 @@ class TrainStep:
             for parameter in self._parameters.get(name, ()):
                 parameter.requires_grad_(name not in children)
         self.frozen = children
-        self._calls.renew()  # DistributedDataParallel fixes at birth which gradients it waits for
+        self._caller.rewrap()  # DistributedDataParallel fixes at birth which gradients it waits for
 
     def __call__(self, batch: Batch) -> StepResult:
         """Do one step. The host waits for the device once, when all of the step but the move is under way.
@@ -130,36 +130,36 @@ class TrainStep:
         self._train_mode()
         batch = batch.to(self.device)
         kind = ("training", *batch.images.shape, *(f"{name} frozen" for name in self.frozen))
-        told = self._calls.do(lambda network: self._gradients(network, batch), kind=kind)
+        told = self._caller.run(lambda network: self._compute_gradients(network, batch), kind=kind)
         self.scaler.unscale_(self.optimizer)
-        losses, stats = (_sums(numbers) for numbers in zip(*told))
-        own = _floats({**losses, **stats, **self._clip()})
-        values = comm.mean(own)
+        losses, stats = (_sum_values(numbers) for numbers in zip(*told))
+        own = _to_floats({**losses, **stats, **self._clip_gradients()})
+        values = comm.all_reduce_mean(own)
         if not all(math.isfinite(values[name]) for name in losses):
-            raise NonFiniteLossError(_explosion(values, losses), batch, {name: own[name] for name in losses})
-        skipped = self._move(batch, values, losses)
+            raise NonFiniteLossError(_nonfinite_message(values, losses), batch, {name: own[name] for name in losses})
+        skipped = self._optimizer_step(batch, values, losses)
         if self.scaler.is_enabled():
             values["skipped_steps"] = float(self._skipped)
         if self.average is not None:
-            self.average.follow(self.model)
+            self.average.update(self.model)
         return StepResult(values, batch, skipped=skipped)
 
-    def _gradients(self, network: Network, batch: Batch) -> list[tuple[Told, Told]]:
+    def _compute_gradients(self, network: Network, batch: Batch) -> list[tuple[Scalars, Scalars]]:
         """Work out the gradients of a batch, part by part; what each part tells, times its share."""
         self.optimizer.zero_grad(set_to_none=True)
-        *first, last = _parts(batch, self.accumulate)
+        *first, last = _split_into_micro_batches(batch, self.grad_accum_steps)
         wait = network.no_sync() if hasattr(network, "no_sync") else contextlib.nullcontext()
         with wait:  # several processes exchange gradients once, with those of the last part
             told = [self._backward(network, part, len(part.rows) / len(batch.rows)) for part in first]
         return [*told, self._backward(network, last, len(last.rows) / len(batch.rows))]
 
-    def _backward(self, network: Network, part: Batch, share: float) -> tuple[Told, Told]:
+    def _backward(self, network: Network, part: Batch, share: float) -> tuple[Scalars, Scalars]:
         """Add the gradients of a part that is this share of the batch; losses and stats, times the share, on the device."""
         with autocast(self.device, self.dtype):
             losses, stats = network(part.images, part.targets, with_stats=True)
         total = torch.stack(list(losses.values())).sum()
         self.scaler.scale(total * share).backward()
-        return _shares({"total_loss": total, **losses}, share), _shares(stats, share)
+        return _scale_values({"total_loss": total, **losses}, share), _scale_values(stats, share)
 
     def state_dict(self) -> dict[str, Any]:
         state = {
@@ -170,20 +170,20 @@ class TrainStep:
         return state if self.average is None else {**state, "average": self.average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(with_own_fusing(state["optimizer"], self.optimizer))
-        keep_layouts(self.optimizer)
+        self.optimizer.load_state_dict(keep_fused_flags(state["optimizer"], self.optimizer))
+        match_memory_layout(self.optimizer)
         self.scaler.load_state_dict(state["scaler"])
         self._skipped, self._skipped_in_a_row = state.get("skipped", [0, 0])  # older checkpoints do not count them
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 
     def _wrap(self) -> nn.Module:
-        if comm.world_size() == 1:
+        if comm.get_world_size() == 1:
             return self.model
         return DistributedDataParallel(
             self.model,
             device_ids=[self.device] if self.device.type == "cuda" else None,
-            find_unused_parameters=not self.all_learn,
+            find_unused_parameters=not self.no_unused_parameters,
         )
 
     @torch.no_grad()
@@ -194,26 +194,26 @@ class TrainStep:
         for buffer in self.model.buffers():
             buffers.setdefault(buffer.dtype, []).append(buffer)
         for dtype, of_kind in buffers.items():
-            if dtype not in self._kept:
-                self._kept[dtype] = [buffer.clone() for buffer in of_kind]
+            if dtype not in self._saved_buffers:
+                self._saved_buffers[dtype] = [buffer.clone() for buffer in of_kind]
             if back:
-                torch._foreach_copy_(of_kind, self._kept[dtype])
+                torch._foreach_copy_(of_kind, self._saved_buffers[dtype])
             else:
-                torch._foreach_copy_(self._kept[dtype], of_kind)
+                torch._foreach_copy_(self._saved_buffers[dtype], of_kind)
 
     def _train_mode(self) -> None:
         self.model.train()
         for name in self.frozen:
             self.model.get_submodule(name).eval()
 
-    def _clip(self) -> dict[str, Tensor]:
+    def _clip_gradients(self) -> dict[str, Tensor]:
         """Hold the gradients back; their norms as they were, of all and of each part, and how many are dead."""
         told = {}
         norms, dead = [], torch.zeros((), device=self.device)
         for part, parameters in self._parameters.items():
             trained = [p for p in parameters if p.requires_grad]
             gradients = [p.grad for p in trained if p.grad is not None]
-            if self.all_learn:
+            if self.no_unused_parameters:
                 dead = dead + (len(trained) - len(gradients))
             if gradients:
                 of_part = torch.stack(torch._foreach_norm(gradients))
@@ -227,40 +227,40 @@ class TrainStep:
             nn.utils.clip_grad_value_(moved, self.clip.limit)
         return {"grad_norm": torch.linalg.vector_norm(torch.stack(norms)), **told, "dead_gradients": dead}
 
-    def _move(self, batch: Batch, values: dict[str, float], losses: Iterable[str]) -> bool:
+    def _optimizer_step(self, batch: Batch, values: dict[str, float], losses: Iterable[str]) -> bool:
         finite = math.isfinite(values["grad_norm"])
         if not finite and not self.scaler.is_enabled():
-            raise NonFiniteLossError(_explosion(values, losses), batch, values)
+            raise NonFiniteLossError(_nonfinite_message(values, losses), batch, values)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._skipped += not finite
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
         if self._skipped_in_a_row >= MAX_SKIPPED_STEPS:
             raise NonFiniteLossError(
-                f"{MAX_SKIPPED_STEPS} steps in a row overflowed float16; " + _explosion(values, losses), batch, values
+                f"{MAX_SKIPPED_STEPS} steps in a row overflowed float16; " + _nonfinite_message(values, losses), batch, values
             )
         return not finite
 
 
-def _parts(batch: Batch, num: int) -> list[Batch]:
+def _split_into_micro_batches(batch: Batch, num: int) -> list[Batch]:
     """A batch in so many parts, as equal as can be."""
     columns = (column.tensor_split(num) for column in (batch.images, batch.targets, batch.rows))
     return [Batch(*part) for part in zip(*columns)]
 
 
-def _floats(tensors: dict[str, Tensor]) -> dict[str, float]:
+def _to_floats(tensors: dict[str, Tensor]) -> dict[str, float]:
     return dict(zip(tensors, torch.stack(list(tensors.values())).tolist()))
 
 
-def _shares(tensors: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+def _scale_values(tensors: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     return {name: value.detach().float() * share for name, value in tensors.items()}
 
 
-def _sums(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _sum_values(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
 
 
-def _trained_by_part(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, list[nn.Parameter]]:
+def _parameters_by_child(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, list[nn.Parameter]]:
     """What the optimizer moves, by the top-level child of the model that holds it."""
     moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
     found: dict[str, list[nn.Parameter]] = {}
@@ -270,7 +270,7 @@ def _trained_by_part(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
     return found
 
 
-def _explosion(values: dict[str, float], losses: Iterable[str]) -> str:
+def _nonfinite_message(values: dict[str, float], losses: Iterable[str]) -> str:
     parts = ", ".join(f"{name} {values[name]:.4g}" for name in (*losses, "grad_norm"))
     return (
         f"the step is not a number ({parts}); the weights are those of the step before. "

@@ -24,7 +24,7 @@ class WeightAverage:
         iters_per_epoch: steps of an epoch.
 
     Attributes:
-        model: the copy with the mean; of no use while `num_counted` is 0.
+        model: the copy with the mean; of no use while `num_averaged` is 0.
     """
 
     def __init__(self, model: nn.Module, *, method: str, decay: float, start: int, iters_per_epoch: int):
@@ -34,33 +34,33 @@ class WeightAverage:
         self.start = start
         self.iters_per_epoch = iters_per_epoch
         self.num_steps = 0
-        self.num_counted = 0
+        self.num_averaged = 0
 
     @torch.no_grad()
-    def follow(self, model: nn.Module) -> None:
+    def update(self, model: nn.Module) -> None:
         """Take in the weights after a step."""
         self.num_steps += 1
         if self.num_steps <= self.start or (self.method == "swa" and self.num_steps % self.iters_per_epoch):
             return
-        n = self.num_counted
+        n = self.num_averaged
         share = 1 / (n + 1) if self.method == "swa" else 1 - min(self.decay, (1 + n) / (10 + n))
-        pairs = list(_pairs(self.model, model))
+        pairs = list(_paired_tensors(self.model, model))
         mine, theirs = ([pair[side] for pair in pairs if pair[0].is_floating_point()] for side in (0, 1))
         torch._foreach_lerp_(mine, theirs, share if n else 1.0)
         for whole, current in pairs:
             if not whole.is_floating_point():
                 whole.copy_(current)
-        self.num_counted += 1
+        self.num_averaged += 1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict(), "num_steps": self.num_steps, "num_counted": self.num_counted}
+        return {"model": self.model.state_dict(), "num_steps": self.num_steps, "num_counted": self.num_averaged}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.num_steps, self.num_counted = state["num_steps"], state["num_counted"]
+        self.num_steps, self.num_averaged = state["num_steps"], state["num_counted"]
 
 
-def _pairs(one: nn.Module, other: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+def _paired_tensors(one: nn.Module, other: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """The weights and buffers of two models of one kind, side by side."""
     theirs = other.state_dict()
     return ((value, theirs[name]) for name, value in one.state_dict().items())

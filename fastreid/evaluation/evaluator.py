@@ -1,4 +1,4 @@
-"""From features to a ranking and its scores: search, then the steps of post-processing one after the other."""
+"""The evaluator: search, post-processing steps and scores of one query set and gallery."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -6,34 +6,34 @@ from pathlib import PurePosixPath
 
 import torch
 
-from fastreid.evaluation.features import Features, in_memory
-from fastreid.evaluation.pipeline import NOT_COMPARABLE, Expand, Found, FuseFeatures, Search, Step, Whiten, check_steps
+from fastreid.evaluation.features import Features, to_tensor
+from fastreid.evaluation.pipeline import NOT_COMPARABLE, RetrievalState, SearchSettings, Step, StepInputs, check_steps
 from fastreid.evaluation.postprocess.whitening import Whitening
-from fastreid.evaluation.scoring.ground_truth import Truth
+from fastreid.evaluation.scoring.ground_truth import GroundTruth
 from fastreid.evaluation.scoring.per_query import QueryScores, ScoreSettings
-from fastreid.evaluation.scoring.score_queries import judge_blocks
-from fastreid.evaluation.search.distance_source import FromFeatures, Source
-from fastreid.evaluation.search.nearest import METRICS, Block, Firsts
+from fastreid.evaluation.scoring.score_queries import score_distance_blocks
+from fastreid.evaluation.search.distance_source import DistanceSource, FeatureDistances
+from fastreid.evaluation.search.nearest import METRICS, DistanceBlock, TopKAccumulator
 from fastreid.structures import Embeddings, Ranking
 from fastreid.utils.errors import InputError
 
 Scores = dict[str, float]
 
-OBJECTS = ("patent", "folder")  # what says which queries show one object
+QUERY_GROUPINGS = ("patent", "folder")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a test gave.
+    """Result of an evaluation.
 
     Args:
-        ranking: the nearest `top_k` rows of the database for each query, by the last step's distances. A query's own
-            drawing, if the database holds it, stands in the ranking as in the reference's `result.npy`.
-        scores: of the last step, from the whole ranking and without the queries' own drawings; empty where the
-            patents are unknown. Keys and units as `score`.
-        steps: (name, scores) after plain search and after each further step; empty where the patents are unknown.
-        per_query: what each query got after the last step; None where the patents are unknown.
-        whitening: what was learnt; None where nothing was.
+        ranking: the nearest `top_k` gallery rows of each query after the last step. A query's own drawing, if it is in
+            the gallery, is in the ranking, as in fast-reid's `result.npy`.
+        scores: after the last step, from the complete ranking without the queries' own drawings; empty if the patents
+            are unknown. Keys and units as for `score`.
+        steps: (name, scores) after plain search and after each step; empty if the patents are unknown.
+        per_query: scores of each query after the last step; None if the patents are unknown.
+        whitening: the whitening that was learned; None if none was learned.
     """
 
     ranking: Ranking
@@ -44,35 +44,38 @@ class Evaluation:
 
 
 class Evaluator:
-    """Ranks a database for queries and scores the ranking.
+    """Ranks a gallery for each query and scores the ranking.
 
     Args:
-        metric: a name of METRICS.
-        search: how to search; as `nearest` does by itself when None.
-        steps: of post-processing, in order.
-        scoring: which scores, and by their `top_k` the columns of the ranking; the usual ones when None.
-        objects: which queries show one object: those of one "patent", or whose names begin with one "folder".
-        device: where to work.
+        metric: name in METRICS.
+        search: settings of the search; None: the defaults.
+        steps: post-processing steps, in order.
+        scoring: settings of the scores; their `top_k` is also the number of columns of the ranking. None: the defaults.
+        group_queries_by: which queries show the same object: those of the same "patent", or those in the same "folder".
+        device: device to compute on.
 
     Raises:
-        InputError: an unknown name, or steps that do not go together or with the metric or accept rates.
+        InputError: an unknown name, or steps that are incompatible with each other, the metric or the scores.
     """
 
     def __init__(
         self,
         *,
         metric: str = "cosine",
-        search: Search | None = None,
+        search: SearchSettings | None = None,
         steps: Sequence[Step] = (),
         scoring: ScoreSettings | None = None,
-        objects: str = "patent",
+        group_queries_by: str = "patent",
         device: torch.device | str = "cpu",
     ):
-        self.space, self.search, self.scoring = METRICS.get(metric), search or Search(), scoring or ScoreSettings()
-        check_steps(steps, space=self.space, scoring=self.scoring)
-        if objects not in OBJECTS:
-            raise InputError(f"objects (TEST.FUSE.OBJECT) are told by {' or '.join(OBJECTS)}, not {objects!r}")
-        self.steps, self.objects, self.device = tuple(steps), objects, torch.device(device)
+        self.space_class = METRICS.get(metric)
+        self.search, self.scoring = search or SearchSettings(), scoring or ScoreSettings()
+        check_steps(steps, space=self.space_class, scoring=self.scoring)
+        if group_queries_by not in QUERY_GROUPINGS:
+            raise InputError(
+                f"group_queries_by (TEST.FUSE.OBJECT) must be {' or '.join(QUERY_GROUPINGS)}, not {group_queries_by!r}"
+            )
+        self.steps, self.group_queries_by, self.device = tuple(steps), group_queries_by, torch.device(device)
 
     def __call__(
         self,
@@ -82,104 +85,111 @@ class Evaluator:
         training: Callable[[], Features] | None = None,
         model: str = "",
     ) -> Evaluation:
-        """Rank and score; a score is taken after every step, so that one sees what each gave.
+        """Search, apply all steps, and compute the scores after each of them.
 
         Args:
-            queries: of the query list.
-            gallery: of the database list.
-            training: gives the training drawings' features, for a step that learns from them.
-            model: the sha256 of the weights that gave the features, if it is known.
+            queries: features of the queries.
+            gallery: features of the gallery.
+            training: returns the features of the training drawings, for a step that learns from them.
+            model: sha256 of the weights that computed the features; "" if unknown.
 
         Raises:
-            InputError: features of other widths, no query with a match, or a step that cannot work on these.
-            NumericalError: features are NaN, Inf or zero.
+            InputError: queries and gallery differ in width, no query has a match, or a step cannot process them.
+            NumericalError: features contain NaN or Inf, or are all zero.
         """
-        found, truth = self.open(queries, gallery, training=training, model=model)
+        state, truth = self.prepare(queries, gallery, training=training, model=model)
         steps: list[tuple[str, Scores]] = []
-        ranking, judged = None, None
+        ranking, per_query = None, None
         for step in (None, *self.steps):
-            found = found if step is None else step(found)
+            state = state if step is None else step(state)
             if truth is not None:
-                ranking, judged = self._judge(found.source, truth)
-                steps.append(("search" if step is None else step.name, judged.means()))
+                ranking, per_query = self._rank_and_score(state.source, truth)
+                steps.append(("search" if step is None else step.name, per_query.means()))
         if ranking is None:
-            ranking = found.source.first(self.scoring.top_k)
+            ranking = state.source.topk(self.scoring.top_k)
         ranking = Ranking(ranking.indices.cpu(), ranking.distances.cpu())
-        return Evaluation(ranking, steps[-1][1] if steps else {}, tuple(steps), judged, found.whitening)
+        return Evaluation(ranking, steps[-1][1] if steps else {}, tuple(steps), per_query, state.whitening)
 
-    def open(
+    def prepare(
         self,
         queries: Embeddings,
         gallery: Embeddings,
         *,
         training: Callable[[], Features] | None = None,
         model: str = "",
-    ) -> tuple[Found, Truth | None]:
-        """What plain search finds, before any step, and who matches whom; None where one side's patents are unknown.
+    ) -> tuple[RetrievalState, GroundTruth | None]:
+        """Return the retrieval state before the first step, and the ground truth.
 
-        Arguments and refusals as for a call.
+        The ground truth is None if the patents of the queries or of the gallery are unknown. Arguments and errors as for
+        a call.
         """
         width, num_gallery = gallery.features.shape[1], len(gallery.names)
         num_training = None if training is None else 0
         self.check(width=width, num_gallery=num_gallery, num_training=num_training, model=model)
-        sides = [side.features for side in (queries, gallery)]
+        features = [side.features for side in (queries, gallery)]
         if self.device.type != "cpu":
-            sides = [in_memory(side).to(self.device) for side in sides]
-        space = self.space(*sides)
-        source, objects = FromFeatures(space, **asdict(self.search)), _objects_of(queries, self.objects)
-        found = Found(space, self.search, source, objects, training=training, model=model)
-        return found, _truth_of(queries, gallery)
+            features = [to_tensor(side).to(self.device) for side in features]
+        space = self.space_class(*features)
+        source = FeatureDistances(space, **asdict(self.search))
+        object_ids = _group_queries(queries, self.group_queries_by)
+        state = RetrievalState(space, self.search, source, object_ids, training=training, model=model)
+        return state, _build_ground_truth(queries, gallery)
 
     def check(self, *, width: int = 0, num_gallery: int = 0, num_training: int | None = None, model: str = "") -> None:
-        """Refuse features that a step could not work on, before there is any work in them.
+        """Check that the steps can process features with these properties, before any work.
 
         Args:
-            width: floats a feature; 0: not known.
-            num_gallery: drawings in the database; 0: not known.
-            num_training: features of training drawings; None: there are none; 0: not known how many.
-            model: the sha256 of the weights; "" not known.
+            width: floats per feature; 0: unknown.
+            num_gallery: number of gallery drawings; 0: unknown.
+            num_training: number of training features; None: there are none; 0: unknown.
+            model: sha256 of the weights; "" if unknown.
+
+        Raises:
+            InputError: a step cannot process them.
         """
         for step in self.steps:
-            if isinstance(step, Whiten):
-                step.check(width=width, num_gallery=num_gallery, num_training=num_training, model=model)
-            if not isinstance(step, (FuseFeatures, Expand)):
-                width = 0  # it may be another from here on
+            step.check(StepInputs(self.space_class, self.scoring, width, num_gallery, num_training, model))
+            if not step.keeps_width:
+                width = 0
 
-    def _judge(self, source: Source, truth: Truth) -> tuple[Ranking, QueryScores]:
-        """The nearest and the scores, from one pass over the distances."""
-        if self.scoring.roc and not source.comparable:
+    def _rank_and_score(self, source: DistanceSource, truth: GroundTruth) -> tuple[Ranking, QueryScores]:
+        """Return the top-k ranking and the scores, from one pass over the distances."""
+        if self.scoring.roc and not source.is_comparable:
             raise InputError(NOT_COMPARABLE)
-        firsts = Firsts(self.scoring.top_k)
+        top_k = TopKAccumulator(self.scoring.top_k)
 
-        def noted() -> Iterator[Block]:
+        def accumulate() -> Iterator[DistanceBlock]:
             for rows, distances in source.blocks():
-                firsts.take(rows, distances)
+                top_k.update(rows, distances)
                 yield rows, distances
 
-        judged = judge_blocks(noted(), truth, self.scoring)
-        # Distances that only order a gallery are made for scoring; the ranking has those it is told with.
-        return (firsts.ranking() if source.comparable else source.first(self.scoring.top_k)), judged
+        per_query = score_distance_blocks(accumulate(), truth, self.scoring)
+        # Block distances that are not comparable are surrogates for scoring; the ranking gets the source's own distances.
+        return (top_k.ranking() if source.is_comparable else source.topk(self.scoring.top_k)), per_query
 
 
-def _truth_of(queries: Embeddings, gallery: Embeddings) -> Truth | None:
-    """Who matches whom, or None where one side's patents are all unknown; cameras count where every drawing has one."""
+def _build_ground_truth(queries: Embeddings, gallery: Embeddings) -> GroundTruth | None:
+    """Return the ground truth, or None if all patents of one side are unknown.
+
+    Cameras are used only if the camera of every drawing is known.
+    """
     if not (any(queries.patents) and any(gallery.patents)):
         return None
     row_of = {name: row for row, name in enumerate(gallery.names)}
     own_rows = [row_of.get(name, -1) for name in queries.names]
-    known = all(side.cameras and min(side.cameras) >= 0 for side in (queries, gallery))
-    return Truth(
+    has_cameras = all(side.cameras and min(side.cameras) >= 0 for side in (queries, gallery))
+    return GroundTruth(
         queries.patents,
         gallery.patents,
-        query_cameras=queries.cameras if known else None,
-        gallery_cameras=gallery.cameras if known else None,
-        own_rows=own_rows,
+        query_cameras=queries.cameras if has_cameras else None,
+        gallery_cameras=gallery.cameras if has_cameras else None,
+        self_rows=own_rows,
     )
 
 
-def _objects_of(queries: Embeddings, told_by: str) -> tuple[str, ...]:
-    """The object each query shows, as a word; "" where nothing tells it."""
-    if told_by == "patent":
+def _group_queries(queries: Embeddings, group_by: str) -> tuple[str, ...]:
+    """Return the id of the object that each query shows; "" if unknown."""
+    if group_by == "patent":
         return queries.patents
     folders = (str(PurePosixPath(name).parent) for name in queries.names)
     return tuple("" if folder == "." else folder for folder in folders)

@@ -1,4 +1,4 @@
-"""From a config and rows to trainings, and from their scores to a table."""
+"""Train the variants of a config with several seeds and compare their scores with the baseline."""
 
 import argparse
 import re
@@ -7,55 +7,63 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastreid.config import CfgNode, get_cfg
-from fastreid.data.build import build_datasets
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.engine.checkpoint import FINAL, differences
+from fastreid.engine.checkpoint import FINAL_FILE, diff_settings
+from fastreid.engine.data import build_datasets
 from fastreid.engine.evaluate import run_test
-from fastreid.engine.hooks.basic import release_signals
+from fastreid.engine.hooks.basic import restore_default_signals
 from fastreid.engine.setup import default_setup, load_config
 from fastreid.engine.train_step import NonFiniteLossError
-from fastreid.engine.trainer import DefaultTrainer, start_from
-from fastreid.evaluation.scoring.comparison import Change, compare
+from fastreid.engine.trainer import DefaultTrainer, load_initial_weights
+from fastreid.evaluation.scoring.comparison import Delta, compare_runs
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.experiments.run_folder import (
-    TABLE,
-    UNFINISHED,
+    TABLE_FILE,
+    UNFINISHED_TABLE_FILE,
     check_settings,
-    finish,
-    is_done,
+    finish_run,
+    is_finished,
     read_scores,
     remove_weights,
 )
-from fastreid.experiments.variants import GROUND, SET_BY_THE_COMMAND, Row, chosen
+from fastreid.experiments.variants import BASELINE, RESERVED_SETTINGS, Variant, select_variants
 from fastreid.structures import Drawing
 from fastreid.utils import comm
 from fastreid.utils.cli import StoppedBySignalError, UserFacingError
 from fastreid.utils.errors import FastreidError, InputError, StorageError
 from fastreid.utils.logger import get_logger
 
-OF_THE_TEST = ("DATASETS.TESTS", "TEST.SCORE.", "TEST.TOP_K")  # settings, or beginnings of their names
-Data = tuple[tuple[Drawing, ...], dict[str, RetrievalData]]
+# Settings (or the start of their names) that must be equal in all variants, or scores are not comparable.
+TEST_SETTINGS = ("DATASETS.TESTS", "TEST.SCORE.", "TEST.TOP_K")
+DatasetLists = tuple[tuple[Drawing, ...], dict[str, RetrievalData]]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of an ablation: a row, a seed, and all of its settings, which name its folder."""
+    """One training of an ablation.
 
-    row: str
+    Args:
+        variant: name of the variant.
+        seed: seed of the run.
+        cfg: all settings; OUTPUT_DIR is the folder of the run.
+    """
+
+    variant: str
     seed: int
     cfg: CfgNode
 
     @property
     def folder(self) -> Path:
+        """The run's OUTPUT_DIR."""
         return Path(self.cfg.OUTPUT_DIR)
 
     def __str__(self) -> str:
-        return f"row '{self.row}', seed {self.seed}"
+        return f"variant '{self.variant}', seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended by an error of its own, with the error's exit code."""
+    """A run that failed, with the message and exit code of its error."""
 
     run: Run
     message: str
@@ -66,194 +74,201 @@ class Failure:
 
 
 class Ablation:
-    """The runs of a config and of rows over it, in folders of their own below OUTPUT_DIR.
+    """The runs of a baseline config and its variants, each in its own folder below OUTPUT_DIR.
 
     Args:
-        config_file: settings of the ground.
-        opts: KEY VALUE pairs over it, for all rows.
-        rows: the ground and the others.
+        config_file: settings of the baseline.
+        opts: KEY VALUE pairs that override the config in all variants.
+        variants: the baseline and the other variants.
 
     Raises:
-        InputError: the ground's settings are at fault.
+        InputError: the settings of the baseline are invalid.
     """
 
-    def __init__(self, config_file: str | Path, opts: Sequence[str], rows: Sequence[Row]):
-        self._file, self._opts, self._rows = config_file, tuple(opts), tuple(rows)
-        for key in (key for key in opts[::2] if key in SET_BY_THE_COMMAND.keys() - {"OUTPUT_DIR"}):
-            raise InputError(f"command line: {key} stands there, but {SET_BY_THE_COMMAND[key]}; take it out")
-        ground = load_config(config_file, opts)
-        self.folder = Path(ground.OUTPUT_DIR)
-        self.measures = ("mAP", f"mAP@{ground.TEST.TOP_K}", "Rank-1")
+    def __init__(self, config_file: str | Path, opts: Sequence[str], variants: Sequence[Variant]):
+        self._file, self._opts, self._variants = config_file, tuple(opts), tuple(variants)
+        for key in (key for key in opts[::2] if key in RESERVED_SETTINGS.keys() - {"OUTPUT_DIR"}):
+            raise InputError(f"command line: {key} cannot be set here, since {RESERVED_SETTINGS[key]}; remove it")
+        baseline = load_config(config_file, opts)
+        self.folder = Path(baseline.OUTPUT_DIR)
+        self.metrics = ("mAP", f"mAP@{baseline.TEST.TOP_K}", "Rank-1")
         self._scores: dict[Path, QueryScores] = {}
-        self._refused: set[Path] = set()
+        self._skipped_folders: set[Path] = set()
 
     def plan(self, seeds: Sequence[int], *, only: Sequence[str] = ()) -> list[Run]:
-        """The runs that are left to do, the ground's first for each seed, so that they can be compared at any time.
+        """Return the pending runs, the baseline first for each seed, so that scores can be compared at any time.
 
-        All that can be known to be wrong with any of them is told here, before the first starts. Every process must
-        ask, and gets the answer of process 0.
+        All runs are validated here, before the first one starts. Every process must call this method; all receive the
+        result of process 0.
 
         Args:
-            seeds: of the runs.
-            only: names of the rows to take beside the ground; all when empty.
+            seeds: seeds of the runs.
+            only: names of the variants to run besides the baseline; empty: all.
 
         Raises:
-            FastreidError: as `DefaultTrainer`, with the row's name.
-            InputError: a row that changes nothing, or the test; a folder with a run by other settings or a damaged table.
+            FastreidError: as `DefaultTrainer`, with the name of the variant.
+            InputError: a variant changes nothing or changes the test, or a folder contains a run with other settings
+                or a damaged table.
         """
-        rows = chosen(self._rows, only)
-        runs = [self._run(row, seed) for seed in seeds for row in rows]
-        first = runs[: len(rows)]
-        for run in first[1:]:
-            _check_row(run, first[0])
-        left = comm.from_main([run for run in runs if not self._take(run)] if comm.is_main() else [])
-        of_rows = {run.row: run for run in reversed(left)}  # the first of each row
-        _check_buildable(list(of_rows.values())[::-1], first[0])
-        return left
+        variants = select_variants(self._variants, only)
+        runs = [self._build_run(variant, seed) for seed in seeds for variant in variants]
+        first_seed_runs = runs[: len(variants)]
+        for run in first_seed_runs[1:]:
+            _check_variant(run, first_seed_runs[0])
+        pending = comm.broadcast_object(
+            [run for run in runs if not self._load_if_finished(run)] if comm.is_main_process() else []
+        )
+        first_pending = {run.variant: run for run in reversed(pending)}  # of each variant
+        _check_parts_build(list(first_pending.values())[::-1], first_seed_runs[0])
+        return pending
 
-    def compare(self) -> Mapping[str, Mapping[str, Change]]:
-        """Every row beside the ground, by the seeds that both have on the disk; the ground first, beside itself."""
-        scores = {row.name: self._scores_of(row) for row in self._rows}
-        ground, found = scores[GROUND], {}
-        for row, by_seed in scores.items():
-            seeds = [seed for seed in ground if seed in by_seed]
+    def compare(self) -> Mapping[str, Mapping[str, Delta]]:
+        """Return variant -> metric -> change from the baseline, over the seeds for which both are finished.
+
+        The baseline is the first entry, compared with itself.
+        """
+        scores = {variant.name: self._read_variant_scores(variant) for variant in self._variants}
+        baseline, changes = scores[BASELINE], {}
+        for variant, by_seed in scores.items():
+            seeds = [seed for seed in baseline if seed in by_seed]
             if seeds:
-                found[row] = compare([by_seed[seed] for seed in seeds], [ground[seed] for seed in seeds])
-        return found
+                changes[variant] = compare_runs([by_seed[seed] for seed in seeds], [baseline[seed] for seed in seeds])
+        return changes
 
-    def _run(self, row: Row, seed: int) -> Run:
-        folder = str(self.folder / row.name / f"seed{seed}")
-        opts = [*self._opts, *row.opts, "SEED", str(seed), "OUTPUT_DIR", folder, "TEST.SCORE.PER_QUERY_FILE", TABLE]
+    def _build_run(self, variant: Variant, seed: int) -> Run:
+        folder = str(self.folder / variant.name / f"seed{seed}")
+        run_opts = ["SEED", str(seed), "OUTPUT_DIR", folder, "TEST.SCORE.PER_QUERY_FILE", TABLE_FILE]
         try:
-            return Run(row.name, seed, load_config(self._file, opts))
+            return Run(variant.name, seed, load_config(self._file, [*self._opts, *variant.opts, *run_opts]))
         except InputError as error:
-            raise InputError(f"row '{row.name}': {str(error).removeprefix('command line: ')}")
+            raise InputError(f"variant '{variant.name}': {str(error).removeprefix('command line: ')}")
 
-    def _scores_of(self, row: Row) -> dict[int, QueryScores]:
-        """By seed, of all runs of a row that are done, by whatever command."""
-        found = {}
-        seeds = [re.fullmatch(r"seed(\d+)", path.name) for path in (self.folder / row.name).glob("seed*")]
+    def _read_variant_scores(self, variant: Variant) -> dict[int, QueryScores]:
+        """Return the scores of a variant's finished runs by seed, also of those that an earlier command ran."""
+        by_seed = {}
+        folders = (self.folder / variant.name).glob("seed*")
+        seeds = [re.fullmatch(r"seed(\d+)", path.name) for path in folders]
         for seed in sorted(int(match[1]) for match in seeds if match):
-            folder = self.folder / row.name / f"seed{seed}"
-            if folder in self._refused or not is_done(folder):
+            folder = self.folder / variant.name / f"seed{seed}"
+            if folder in self._skipped_folders or not is_finished(folder):
                 continue
             try:
-                self._take(run := self._run(row, seed))
-                found[seed] = self._scores[run.folder]
+                self._load_if_finished(run := self._build_run(variant, seed))
+                by_seed[seed] = self._scores[run.folder]
             except InputError as error:
-                self._refused.add(folder)
-                get_logger().warning(f"left out of the table: {error}")
-        return found
+                self._skipped_folders.add(folder)
+                get_logger().warning(f"not in the table: {error}")
+        return by_seed
 
-    def _take(self, run: Run) -> bool:
-        """Whether the run is done; its scores are then read, and what it should not have kept is removed."""
+    def _load_if_finished(self, run: Run) -> bool:
+        """Return whether a run is finished; if so, read its scores and remove the checkpoints it should not keep."""
         if run.folder not in self._scores:
             check_settings(run.folder, run.cfg.dump(), defaults=get_cfg().dump())
-            if is_done(run.folder):
-                scores = read_scores(run.folder, self.measures)
-                for folder, others in self._scores.items():
-                    _check_same_test(run.folder, scores, folder=folder, others=others)
+            if is_finished(run.folder):
+                scores = read_scores(run.folder, self.metrics)
+                for other_folder, other_scores in self._scores.items():
+                    _check_same_queries(run.folder, scores, other_folder=other_folder, other_scores=other_scores)
                     break
                 remove_weights(run.folder)
                 self._scores[run.folder] = scores
         return run.folder in self._scores
 
 
-def attempt(run: Run, *, keep_weights: bool) -> Failure | None:
-    """Train and test a run; an error that is the run's own is told, and the others may go on.
+def run_or_record_failure(run: Run, *, keep_weights: bool) -> Failure | None:
+    """Train and test a run; if it fails, log and return the failure, so that the other runs can continue.
 
-    Among several processes only a step that is not a number ends in all of them alike; after any other error some would
-    wait for the one that failed.
+    With several processes only a non-finite loss ends all of them in the same way. After any other error the others
+    would wait for the failed process, so that error is raised.
 
     Args:
-        run: what to train.
-        keep_weights: leave its checkpoints when it is done.
+        run: the run.
+        keep_weights: keep its checkpoints when it is finished.
 
     Raises:
-        FastreidError: what would end the other runs too, such as a full disk.
-        UserFacingError: a signal asked to stop.
+        UserFacingError: a signal stopped the run, or the error would affect the other runs too, such as a full disk.
     """
     try:
         train_and_test(run, keep_weights=keep_weights)
     except StoppedBySignalError as stop:
-        told = (
-            f"stopped by signal {stop.signal_number} in {run}; saved {stop.saved}; the same command goes on from there"
+        message = (
+            f"stopped by signal {stop.signal_number} in {run}; saved {stop.saved}; the same command resumes from there"
         )
-        raise UserFacingError(told, stop.exit_code)
+        raise UserFacingError(message, stop.exit_code)
     except FastreidError as error:
-        release_signals()
+        restore_default_signals()
         failure = Failure(run, str(error), error.exit_code)
-        if isinstance(error, StorageError) or (comm.world_size() > 1 and not isinstance(error, NonFiniteLossError)):
+        if isinstance(error, StorageError) or (comm.get_world_size() > 1 and not isinstance(error, NonFiniteLossError)):
             raise UserFacingError(str(failure), failure.exit_code)
-        if comm.is_main():
-            get_logger().warning(f"{failure}; going on with the others")
+        if comm.is_main_process():
+            get_logger().warning(f"{failure}; continuing with the other runs")
         return failure
     return None
 
 
 def train_and_test(run: Run, *, keep_weights: bool) -> None:
-    """Train to the end, going on where an earlier start was stopped, test the last weights, and leave the scores.
+    """Train a run, resuming an earlier start, test the last weights and save the scores.
 
-    The last and not the best: the best was chosen by the test itself. The checkpoints are removed in the end, unless
-    `keep_weights`: those of a hundred runs fill a disk.
+    The last weights are tested, not the best, because the best were selected on the test set itself. The checkpoints
+    are removed at the end unless `keep_weights` is set, because those of many runs can fill a disk.
     """
-    default_setup(run.cfg, argparse.Namespace(resume=False, row=run.row, seed=run.seed))
+    default_setup(run.cfg, argparse.Namespace(resume=False, variant=run.variant, seed=run.seed))
     trainer = DefaultTrainer(run.cfg)
     trainer.resume_or_load(resume=True)
     trainer.train()
-    comm.gather(None)  # the others wait until process 0 has written the last weights
-    tested = run.cfg.clone()
-    tested.MODEL.WEIGHTS = str(run.folder / FINAL)
-    tested.TEST.SCORE.PER_QUERY_FILE = UNFINISHED
-    tested.freeze()
-    _, *further = run_test(tested)
-    if comm.is_main():
-        finish(run.folder, further, keep_weights=keep_weights)
+    comm.all_gather_object(None)  # wait until process 0 has written the last weights
+    test_cfg = run.cfg.clone()
+    test_cfg.MODEL.WEIGHTS = str(run.folder / FINAL_FILE)
+    test_cfg.TEST.SCORE.PER_QUERY_FILE = UNFINISHED_TABLE_FILE
+    test_cfg.freeze()
+    _, *further = run_test(test_cfg)
+    if comm.is_main_process():
+        finish_run(run.folder, further, keep_weights=keep_weights)
 
 
-def _check_row(run: Run, ground: Run) -> None:
-    apart = differences(ground.cfg.dump(), run.cfg.dump())
-    keys = [key for key in apart if key != "OUTPUT_DIR"]
+def _check_variant(run: Run, baseline: Run) -> None:
+    changes = diff_settings(baseline.cfg.dump(), run.cfg.dump())
+    keys = [key for key in changes if key != "OUTPUT_DIR"]
     if not keys:
-        raise InputError(f"row '{run.row}' changes nothing: all of its settings are the ground's; take it out")
+        raise InputError(f"variant '{run.variant}' changes nothing: its settings equal the baseline's; remove it")
     for key in keys:
-        if key.startswith(OF_THE_TEST):
+        if key.startswith(TEST_SETTINGS):
             raise InputError(
-                f"row '{run.row}': {key} {apart[key]}, so it is scored by another test than the ground and does not "
-                "compare; set it for all rows, in the config or on the command line"
+                f"variant '{run.variant}': {key} {changes[key]}, so its scores are not comparable with the baseline; "
+                "set it for all variants, in the config or on the command line"
             )
 
 
-def _check_buildable(runs: Sequence[Run], ground: Run) -> None:
-    """Build what each run trains and tests with, and refuse one that is tested on other drawings than the ground."""
-    known: dict[str, Data] = {}
+def _check_parts_build(runs: Sequence[Run], baseline: Run) -> None:
+    """Build the data and the trainer of each run, and check that it has the test set of the baseline."""
+    datasets: dict[str, DatasetLists] = {}
 
-    def data_of(cfg: CfgNode) -> Data:
+    def load_lists(cfg: CfgNode) -> DatasetLists:
         lists = cfg.DATASETS.dump()
-        if lists not in known:
-            known[lists] = build_datasets(cfg)
-        return known[lists]
+        if lists not in datasets:
+            datasets[lists] = build_datasets(cfg)
+        return datasets[lists]
 
     for run in runs:
         try:
-            data = data_of(run.cfg)
-            if data[1] != data_of(ground.cfg)[1]:
-                apart = differences(ground.cfg.DATASETS.dump(), run.cfg.DATASETS.dump())
-                keys = ", ".join(f"DATASETS.{key} {told}" for key, told in apart.items())
-                raise InputError(f"it is tested on other drawings than the ground and does not compare ({keys})")
+            data = load_lists(run.cfg)
+            if data[1] != load_lists(baseline.cfg)[1]:
+                changes = diff_settings(baseline.cfg.DATASETS.dump(), run.cfg.DATASETS.dump())
+                keys = ", ".join(f"DATASETS.{key} {change}" for key, change in changes.items())
+                raise InputError(f"the test set differs from the baseline's, so scores are not comparable ({keys})")
             trainer = DefaultTrainer(run.cfg, data=data)
             trainer.loader.close()
             if not trainer.checkpointer.order.names():
-                start_from(run.cfg, trainer.model)
+                load_initial_weights(run.cfg, trainer.model)
         except FastreidError as error:
-            kind = InputError if isinstance(error, InputError) else type(error)  # the kinds of it take other arguments
-            raise kind(f"row '{run.row}': {error}")
+            kind = InputError if isinstance(error, InputError) else type(error)  # subclasses of it take other arguments
+            raise kind(f"variant '{run.variant}': {error}")
 
 
-def _check_same_test(mine: Path, scores: QueryScores, *, folder: Path, others: QueryScores) -> None:
+def _check_same_queries(folder: Path, scores: QueryScores, *, other_folder: Path, other_scores: QueryScores) -> None:
     try:
-        scores.check_same_test(others)
+        scores.check_same_test(other_scores)
     except InputError:
         raise InputError(
-            f"{mine / TABLE} has other queries than {folder / TABLE}; remove the one that is damaged or of another test"
+            f"{folder / TABLE_FILE} has other queries than {other_folder / TABLE_FILE}; remove the one that is damaged "
+            "or from another test"
         )

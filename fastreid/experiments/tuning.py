@@ -1,55 +1,110 @@
-"""What a search for the best post-processing leaves: the best choice as a config, and a table of all of them."""
+"""Tune post-processing on saved features: search, config of the best trial, table of trials."""
 
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
-from fastreid.evaluation.postprocess.tuning import STEPS, Trial
+from fastreid.config import CfgNode
+from fastreid.engine.evaluate_saved import load_saved_dataset
+from fastreid.engine.setup import resolve_device
+from fastreid.evaluation.build import build_evaluator
+from fastreid.evaluation.postprocess.tuning import TUNABLE_STEPS, Grid, Trial, check_grid, tune
+from fastreid.evaluation.storage.saved_features import find_feature_folders
+from fastreid.utils.errors import InputError
 from fastreid.utils.files import write_text
 
 
-def tuned_config(
-    trials: Sequence[Trial],
+def tune_saved_features(
+    cfg: CfgNode,
+    folder: str | Path,
     *,
-    path: str | os.PathLike,
-    settings: Mapping[str, Any],
-    steps: Sequence[str],
-    tried_with: str,
-    select_by: str,
-) -> str:
-    """The best trial as a config that stands by itself, wherever it lies.
+    grid: Grid,
+    num_queries: int = 0,
+    require_same_weights: bool = False,
+    on_trial: Callable[[Trial, int, int], None] | None = None,
+) -> list[Trial]:
+    """Evaluate the choices of a grid on saved features and return all trials, the best by TEST.SELECT_BY first.
 
     Args:
-        trials: the best first.
-        path: where the config will lie.
-        settings: those it was tried with, as `CfgNode.changes` gives them.
-        steps: TEST.STEPS of these settings; what was tried comes after all others, whatever their order says.
-        tried_with: the config file they came from, for the reader.
-        select_by: the score that chose.
+        cfg: settings; enabled post-processing steps are applied before the tuned ones.
+        folder: folder of one dataset with known patents.
+        grid: choices to try.
+        num_queries: number of queries to use, spread evenly over the list; 0: all.
+        require_same_weights: as for `run_saved_test`.
+        on_trial: as for `tune`.
+
+    Raises:
+        InputError: the folder contains several datasets, or `run_saved_test` or `tune` rejects the input.
+        WeightsError: a file is damaged.
+    """
+    evaluator = build_evaluator(cfg, device=resolve_device(cfg))
+    check_grid(evaluator, grid, select_by=cfg.TEST.SELECT_BY)
+    folders = find_feature_folders(folder)
+    if len(folders) > 1:
+        raise InputError(f"{folder}: contains several datasets ({', '.join(folders)}); pass the folder of one of them")
+    [dataset_folder] = folders.values()
+    dataset = load_saved_dataset(cfg, dataset_folder, evaluator, require_same_weights=require_same_weights)
+    queries = dataset.queries
+    if 0 < num_queries < len(queries.names):
+        queries = queries.select(torch.linspace(0, len(queries.names) - 1, num_queries).long())
+    return tune(
+        evaluator,
+        queries,
+        dataset.gallery,
+        grid=grid,
+        select_by=cfg.TEST.SELECT_BY,
+        num_resamples=cfg.TEST.SCORE.BOOTSTRAP,
+        training=dataset.training,
+        model=dataset.model,
+        on_trial=on_trial,
+    )
+
+
+def format_tuned_config(
+    trials: Sequence[Trial],
+    *,
+    path: str | os.PathLike[str],
+    settings: Mapping[str, Any],
+    steps: Sequence[str],
+    base_config: str,
+    select_by: str,
+) -> str:
+    """Return the best trial as the text of a self-contained config, which is valid in any folder.
+
+    Args:
+        trials: all trials, the best first.
+        path: path of the new config, for its comment.
+        settings: settings of the trials, from `CfgNode.changes`.
+        steps: TEST.STEPS of these settings; the tuned steps are applied after all others.
+        base_config: the config file of the settings, for the comment.
+        select_by: the score by which the best trial was selected.
     """
     best = trials[0]
-    opening = [
-        f"# The best of {len(trials)} choices of post-processing by tools/tune_postprocessing.py, {date.today()}.",
+    header = [
+        f"# The best of {len(trials)} post-processing choices of fastreid tune, {date.today()}.",
         f"# python tools/test.py --config-file {path} --eval-only",
-        f"# Cost: as of {tried_with}, whose settings are below.",
-        f"# Score: {select_by} {best.value:.2f} on the features it was tuned on{best.told_gain()}.",
+        f"# Cost: as {base_config}, whose settings are below.",
+        f"# Score: {select_by} {best.value:.2f} on the features it was tuned on{best.format_gain()}.",
     ]
-    test = {**settings.get("TEST", {}), "STEPS": [*(name for name in steps if name not in STEPS), *STEPS]}
-    for section, choices in _settings(best).items():
+    other_steps = [name for name in steps if name not in TUNABLE_STEPS]
+    test = {**settings.get("TEST", {}), "STEPS": [*other_steps, *TUNABLE_STEPS]}
+    for section, choices in _trial_settings(best).items():
         test[section] = {**test.get(section, {}), **choices}
-    return "\n".join(opening) + "\n" + yaml.safe_dump({**settings, "TEST": test}, sort_keys=False)
+    return "\n".join(header) + "\n" + yaml.safe_dump({**settings, "TEST": test}, sort_keys=False)
 
 
-def write_trials(path: str | os.PathLike, trials: Sequence[Trial]) -> None:
-    """A table of all trials, the best first: their choices and their scores."""
+def write_trials(path: str | os.PathLike[str], trials: Sequence[Trial]) -> None:
+    """Write the choices and scores of the trials as a CSV table, in the given order."""
     rows = []
     for trial in trials:
-        choices = _settings(trial)
+        choices = _trial_settings(trial)
         row = {f"{part}.{key}": value for part, keys in choices.items() for key, value in keys.items()}
         low, high = trial.gain or ("", "")
         rows.append(row | {"gain_low": low, "gain_high": high} | trial.scores.means())
@@ -60,8 +115,8 @@ def write_trials(path: str | os.PathLike, trials: Sequence[Trial]) -> None:
     write_text(path, text.getvalue())
 
 
-def _settings(trial: Trial) -> dict[str, dict[str, Any]]:
-    """What a trial chose, as the settings below TEST."""
+def _trial_settings(trial: Trial) -> dict[str, dict[str, Any]]:
+    """Return the settings below TEST that a trial chose."""
     expansion, reranking = trial.expansion, trial.reranking
     settings: dict[str, dict[str, Any]] = {
         "AQE": {"ENABLED": expansion is not None},

@@ -1,4 +1,4 @@
-"""The rows of an ablation: named choices, each some settings over those of the config."""
+"""Read the variants of an ablation: named sets of settings that override a config."""
 
 import re
 from collections.abc import Sequence
@@ -7,63 +7,68 @@ from pathlib import Path
 from typing import Any
 
 from fastreid.config.reader import read_settings
-from fastreid.utils.errors import InputError, suggest
+from fastreid.utils.errors import InputError, suggest_from_known
 
-GROUND = "ground"
-SET_BY_THE_COMMAND = {
-    "SEED": "each row is trained with every seed of --seeds",
-    "OUTPUT_DIR": "each run has its folder below the config's OUTPUT_DIR",
-    "TEST.SCORE.PER_QUERY_FILE": "each run leaves the table that rows are compared by",
+BASELINE = "baseline"
+RESERVED_SETTINGS = {
+    "SEED": "each variant is trained with every seed of --seeds",
+    "OUTPUT_DIR": "each run has its own folder below the config's OUTPUT_DIR",
+    "TEST.SCORE.PER_QUERY_FILE": "each run writes the table for the comparison",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,59}")
-_ALLOWED = "take letters, digits, '-', '_' and '+', at most 60"
+_NAME_RULE = "use at most 60 letters, digits, '-', '_' and '+'"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One choice.
+class Variant:
+    """One variant.
 
     Args:
-        name: also of its folder.
-        opts: (KEY, value, KEY, value, ...) over the config and the command line.
+        name: name of the variant and of its folder.
+        opts: (KEY, value, KEY, value, ...), which override the config and the command line.
     """
 
     name: str
     opts: tuple[Any, ...] = ()
 
 
-def read_rows(path: str | Path) -> list[Row]:
-    """The ground, which is the config as it is, and the rows of a YAML file in its order.
+def read_variants(path: str | Path) -> list[Variant]:
+    """Return the baseline, which is the unchanged config, and the variants of a YAML file in its order.
 
-    The file has a section for each row, and below it settings as a config has them.
+    The file has one section per variant, which contains settings as in a config.
 
     Raises:
-        InputError: no such file, no plain YAML, a row without settings or with a name that is no folder's, or a setting
-            that the command makes itself.
+        InputError: the file does not exist or is not plain YAML, a variant has no settings or an invalid name, or it
+            overrides a setting that the ablation itself sets.
     """
-    found: dict[str, list[Any]] = {}
-    for key, value, place in read_settings(str(path), dotted=f"if it is the name of a row, {_ALLOWED}"):
+    options: dict[str, list[Any]] = {}
+    for key, value, location in read_settings(str(path), dotted=f"if it is the name of a variant, {_NAME_RULE}"):
         name, _, setting = key.partition(".")
         if not setting:
-            raise InputError(f"{place}: {name} is no row; a row is a name with settings below it, such as INPUT:")
-        if not _NAME.fullmatch(name) or name == GROUND:
             raise InputError(
-                f"{place}: a row cannot be called '{name}'; {_ALLOWED}, and not '{GROUND}', which is the config as it is"
+                f"{location}: {name} is not a variant; write a name with settings below it, such as INPUT:"
             )
-        if setting in SET_BY_THE_COMMAND:
-            raise InputError(f"{place}: row '{name}' sets {setting}, but {SET_BY_THE_COMMAND[setting]}; take it out")
-        found.setdefault(name, []).extend((setting, value))
-    return [Row(GROUND), *(Row(name, tuple(opts)) for name, opts in found.items())]
+        if not _NAME.fullmatch(name) or name == BASELINE:
+            raise InputError(
+                f"{location}: '{name}' is not a valid name for a variant; {_NAME_RULE}, and not '{BASELINE}', "
+                "which is the unchanged config"
+            )
+        if setting in RESERVED_SETTINGS:
+            raise InputError(
+                f"{location}: variant '{name}' cannot set {setting}, since {RESERVED_SETTINGS[setting]}; remove it"
+            )
+        options.setdefault(name, []).extend((setting, value))
+    return [Variant(BASELINE), *(Variant(name, tuple(opts)) for name, opts in options.items())]
 
 
-def chosen(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
-    """The ground and the rows with these names; all when there are no names.
+def select_variants(variants: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
+    """Return the baseline and the variants with these names; all variants if there are no names.
 
     Raises:
-        InputError: a name that no row has.
+        InputError: a name is unknown.
     """
-    known = [row.name for row in rows]
+    known = [variant.name for variant in variants]
     for name in names:
         if name not in known:
-            raise InputError(f"--only: no row is called '{name}'.{suggest(name, known)}")
-    return [row for row in rows if not names or row.name in (GROUND, *names)]
+            raise InputError(f"--only: no variant is named '{name}'.{suggest_from_known(name, known)}")
+    return [variant for variant in variants if not names or variant.name in (BASELINE, *names)]

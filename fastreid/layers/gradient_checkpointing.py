@@ -1,4 +1,4 @@
-"""Maps worked out a second time in the backward pass instead of kept: less memory for a third more work."""
+"""Gradient checkpointing: recompute activations in the backward pass, for less memory and a third more compute."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,27 +7,34 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def recomputed(block: nn.Module, maps: Tensor) -> Tensor:
-    """The block's answer, of which only the input is kept for the backward pass.
+def checkpoint_block(block: nn.Module, maps: Tensor) -> Tensor:
+    """Apply a block, keeping only its input for the backward pass.
 
-    Chen et al.: Training deep nets with sublinear memory cost (2016). Gradients and statistics are those of the plain
-    call: what the second pass would do to batch-norm statistics is undone.
+    Chen et al.: Training deep nets with sublinear memory cost (2016). Gradients and batch-norm statistics equal those
+    of a normal call: the second update of the statistics is reverted.
+
+    Args:
+        block: module without random operations.
+        maps: its input.
+
+    Returns:
+        The output of the block.
     """
-    answer: Tensor = checkpoint(
+    output: Tensor = checkpoint(
         block,
         maps,
         use_reentrant=False,
-        preserve_rng_state=False,  # nothing in a block is drawn
-        context_fn=lambda: (contextlib.nullcontext(), _statistics_kept(block)),
+        preserve_rng_state=False,  # blocks contain no random operation
+        context_fn=lambda: (contextlib.nullcontext(), _restore_buffers(block)),
     )
-    return answer
+    return output
 
 
 @contextlib.contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
+def _restore_buffers(block: nn.Module) -> Iterator[None]:
     before = [buffer.clone() for buffer in block.buffers()]
     try:
         yield
     finally:
-        for buffer, kept in zip(block.buffers(), before, strict=True):
-            buffer.copy_(kept)
+        for buffer, saved in zip(block.buffers(), before, strict=True):
+            buffer.copy_(saved)

@@ -1,5 +1,20 @@
-"""Networks: images in, features or losses out."""
+"""Networks: backbones, heads, losses and their weights."""
 
-from fastreid.modeling.build import build_model, load_start_weights
+from fastreid.modeling.baseline import Baseline
+from fastreid.modeling.build import build_model, load_pretrained_backbone
+from fastreid.modeling.heads import EmbeddingHead, HeadOutput
+from fastreid.modeling.losses.loss_term import LossTerm
+from fastreid.modeling.weights import LoadReport, extract_model_state, load_state, read_weights
 
-__all__ = ["build_model", "load_start_weights"]
+__all__ = [
+    "Baseline",
+    "EmbeddingHead",
+    "HeadOutput",
+    "LoadReport",
+    "LossTerm",
+    "build_model",
+    "extract_model_state",
+    "load_pretrained_backbone",
+    "load_state",
+    "read_weights",
+]

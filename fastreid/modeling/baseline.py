@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastreid.modeling.batch_statistics import Stats, stats
+from fastreid.modeling.batch_statistics import Stats, compute_batch_stats
 from fastreid.modeling.heads import HeadOutput
-from fastreid.modeling.losses.gathered_batch import gathered
+from fastreid.modeling.losses.global_batch import all_gather_batch
 from fastreid.modeling.losses.loss_term import LossTerm
 from fastreid.utils.errors import InputError
 
@@ -79,33 +79,33 @@ class Baseline(nn.Module):
         if images.ndim != 4 or images.shape[1] != 3:
             raise InputError(f"images are float32 (B, 3, H, W), RGB, 0..255, not {tuple(images.shape)}")
         if self.training:
-            targets = _checked(targets, images)
-            output = self.heads(self._maps(images), targets)
-            seen = self._seen(output, targets)
-            losses = {term.key: term.scale * seen[term.sees](term.function) for term in self.losses}
+            targets = _check_targets(targets, images)
+            output = self.heads(self._backbone_maps(images), targets)
+            seen = self._loss_inputs(output, targets)
+            losses = {term.key: term.scale * seen[term.inputs](term.function) for term in self.losses}
             if not with_stats:
                 return losses
-            told = [seen[term.sees](term.told) for term in self.losses if term.told is not None]
-            return losses, functools.reduce(lambda one, more: one | more, told, stats(output, targets))
+            told = [seen[term.inputs](term.stats_fn) for term in self.losses if term.stats_fn is not None]
+            return losses, functools.reduce(lambda one, more: one | more, told, compute_batch_stats(output, targets))
         if targets is not None or with_stats:
             raise InputError("targets and stats belong to training; call model.train() first or leave them out")
-        return self.heads(self._maps(images))
+        return self.heads(self._backbone_maps(images))
 
-    def _seen(self, output: HeadOutput, targets: Tensor) -> dict[str, Callable[[Callable], Any]]:
+    def _loss_inputs(self, output: HeadOutput, targets: Tensor) -> dict[str, Callable[[Callable], Any]]:
         """What a term sees -> how a function of it is called."""
-        of_pairs = any(term.sees == "pairs" for term in self.losses)
-        whole = gathered(output.features, targets) if of_pairs else None
+        of_pairs = any(term.inputs == "pairs" for term in self.losses)
+        whole = all_gather_batch(output.features, targets) if of_pairs else None
         return {
-            "logits": lambda function: function(output.logits, output.columns),
+            "logits": lambda function: function(output.logits, output.target_columns),
             "features": lambda function: function(output.features, targets),
             "pairs": lambda function: function(output.features, targets, whole=whole),
         }
 
-    def _maps(self, images: Tensor) -> Tensor:
+    def _backbone_maps(self, images: Tensor) -> Tensor:
         return self.backbone((images - self.pixel_mean) / self.pixel_std)
 
 
-def _checked(targets: Tensor | None, images: Tensor) -> Tensor:
+def _check_targets(targets: Tensor | None, images: Tensor) -> Tensor:
     if targets is None or targets.shape != (len(images),) or targets.dtype != torch.int64:
         came = "none" if targets is None else f"{targets.dtype} {tuple(targets.shape)}"
         raise InputError(f"training needs the class of each image, int64 ({len(images)},), not {came}")

@@ -12,23 +12,23 @@ Stats = dict[str, Tensor]
 
 
 @torch.no_grad()
-def stats(output: HeadOutput, targets: Tensor) -> Stats:
+def compute_batch_stats(output: HeadOutput, targets: Tensor) -> Stats:
     """Scalars of a batch.
 
     Returns:
         `cls_accuracy`: share 0..1 of drawings whose best class, of those that take part in the step, is right. `feature_norm`: the features' mean length.
-        And of the directions of all processes' features, brought to length 1, what `spread_of` tells.
+        And of the directions of all processes' features, brought to length 1, what `compute_spread` tells.
     """
     return {
-        "cls_accuracy": (output.plain_logits.argmax(dim=1) == output.columns).float().mean(),
-        "feature_norm": output.neck.norm(dim=1).mean(),
-        **spread_of(comm.gather_rows(output.neck), comm.gather_rows(targets)),
+        "cls_accuracy": (output.plain_logits.argmax(dim=1) == output.target_columns).float().mean(),
+        "feature_norm": output.neck_features.norm(dim=1).mean(),
+        **compute_spread(comm.all_gather_rows(output.neck_features), comm.all_gather_rows(targets)),
     }
 
 
 @torch.no_grad()
 @in_full_precision
-def spread_of(features: Tensor, targets: Tensor) -> Stats:
+def compute_spread(features: Tensor, targets: Tensor) -> Stats:
     """How directions lie: (B, D) features and (B,) classes.
 
     Returns:

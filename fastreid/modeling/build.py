@@ -6,18 +6,19 @@ from typing import Any
 from torch import nn
 from yacs.config import CfgNode
 
-from fastreid.layers import margin, pooling
+from fastreid.layers import pooling
+from fastreid.layers import margin_softmax as margin
 from fastreid.layers.norm import NORMS
 from fastreid.modeling.backbones.pretrained import load_backbone, load_pretrained
 from fastreid.modeling.backbones.resnet import ResNet
 from fastreid.modeling.backbones.timm_backbone import TimmBackbone
 from fastreid.modeling.baseline import Baseline
 from fastreid.modeling.heads import EmbeddingHead
-from fastreid.modeling.losses.circle import PairCircle, PairCosface
-from fastreid.modeling.losses.cross_entropy import CrossEntropy
-from fastreid.modeling.losses.focal import Focal
+from fastreid.modeling.losses.circle import CircleLoss, CosfaceLoss
+from fastreid.modeling.losses.cross_entropy import CrossEntropyLoss
+from fastreid.modeling.losses.focal import FocalLoss
 from fastreid.modeling.losses.loss_term import LossTerm
-from fastreid.modeling.losses.triplet import Triplet
+from fastreid.modeling.losses.triplet import TripletLoss
 from fastreid.modeling.weights import LoadReport
 from fastreid.utils.errors import InputError
 from fastreid.utils.registry import Registry
@@ -26,7 +27,7 @@ from fastreid.utils.registry import Registry
 def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
     """The network a config describes, on the CPU, with fresh weights drawn from torch's generator.
 
-    Nothing is downloaded or loaded: see `load_start_weights` and `fastreid.modeling.weights`.
+    Nothing is downloaded or loaded: see `load_pretrained_backbone` and `fastreid.modeling.weights`.
 
     Args:
         cfg: all settings; those under MODEL are read.
@@ -42,7 +43,7 @@ def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
     return META_ARCHITECTURES.get(cfg.MODEL.META_ARCHITECTURE)(cfg, num_classes)
 
 
-def load_start_weights(cfg: CfgNode, model: nn.Module) -> LoadReport:
+def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> LoadReport:
     """Fill the backbone with the ImageNet weights of MODEL.BACKBONE.PRETRAIN_PATH or the published ones.
 
     Raises:
@@ -97,7 +98,7 @@ def _resnet(cfg: CfgNode) -> ResNet:
         with_se=backbone.WITH_SE,
         with_nl=backbone.WITH_NL,
         nl_wide=backbone.NL_WIDE,
-        recompute=backbone.GRADIENT_CHECKPOINTING,
+        gradient_checkpointing=backbone.GRADIENT_CHECKPOINTING,
     )
 
 
@@ -117,34 +118,34 @@ def _embedding_head(cfg: CfgNode, num_classes: int) -> EmbeddingHead:
         embedding_dim=heads.EMBEDDING_DIM,
         norm=NORMS.get(heads.NORM) if heads.WITH_BNNECK else None,
         neck_feat=heads.NECK_FEAT,
-        class_share=heads.PARTIAL_FC_RATIO,
+        partial_fc_ratio=heads.PARTIAL_FC_RATIO,
     )
 
 
 def _cross_entropy(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.CE
-    return LossTerm("loss_cls", CrossEntropy(loss.EPSILON, loss.ALPHA), "logits", loss.SCALE)
+    return LossTerm("loss_cls", CrossEntropyLoss(loss.EPSILON, loss.ALPHA), "logits", loss.SCALE)
 
 
 def _focal(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.FL
-    return LossTerm("loss_focal", Focal(loss.ALPHA, loss.GAMMA), "logits", loss.SCALE)
+    return LossTerm("loss_focal", FocalLoss(loss.ALPHA, loss.GAMMA), "logits", loss.SCALE)
 
 
 def _triplet(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.TRI
-    function = Triplet(loss.MARGIN, norm_feat=loss.NORM_FEAT, hard_mining=loss.HARD_MINING)
-    return LossTerm("loss_triplet", function, "pairs", loss.SCALE, told=function.told, collapsed=function.collapsed)
+    function = TripletLoss(loss.MARGIN, norm_feat=loss.NORM_FEAT, hard_mining=loss.HARD_MINING)
+    return LossTerm("loss_triplet", function, "pairs", loss.SCALE, stats_fn=function.stats_fn, collapse_value=function.collapse_value)
 
 
 def _circle(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.CIRCLE
-    return LossTerm("loss_circle", PairCircle(loss.MARGIN, loss.GAMMA), "pairs", loss.SCALE)
+    return LossTerm("loss_circle", CircleLoss(loss.MARGIN, loss.GAMMA), "pairs", loss.SCALE)
 
 
 def _cosface(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.COSFACE
-    return LossTerm("loss_cosface", PairCosface(loss.MARGIN, loss.GAMMA), "pairs", loss.SCALE)
+    return LossTerm("loss_cosface", CosfaceLoss(loss.MARGIN, loss.GAMMA), "pairs", loss.SCALE)
 
 
 META_ARCHITECTURES: Registry[Callable[[CfgNode, int], nn.Module]] = Registry("network", {"Baseline": _baseline})

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastreid.layers.margin import Linear, Margin
-from fastreid.layers.norm import NormMaker, freeze_bias
+from fastreid.layers.margin_softmax import Linear, Margin
+from fastreid.layers.norm import NormFactory, freeze_bias
 from fastreid.layers.precision import in_full_precision
 from fastreid.layers.weight_init import init_classifier, init_convs
 from fastreid.utils import comm
@@ -31,9 +31,9 @@ class HeadOutput:
 
     logits: Tensor
     plain_logits: Tensor
-    columns: Tensor
+    target_columns: Tensor
     features: Tensor
-    neck: Tensor
+    neck_features: Tensor
 
 
 class EmbeddingHead(nn.Module):
@@ -66,22 +66,22 @@ class EmbeddingHead(nn.Module):
         pool: nn.Module,
         margin: Margin | None = None,
         embedding_dim: int = 0,
-        norm: NormMaker | None = None,
+        norm: NormFactory | None = None,
         neck_feat: Literal["before", "after"] = "before",
-        class_share: float = 1.0,
+        partial_fc_ratio: float = 1.0,
     ):
         super().__init__()
         if neck_feat not in ("before", "after"):
             raise InputError(f"MODEL.HEADS.NECK_FEAT is before or after, not '{neck_feat}'")
         if embedding_dim < 0:
             raise InputError(f"MODEL.HEADS.EMBEDDING_DIM is 0 (no reducing layer) or more, not {embedding_dim}")
-        if not 0 < class_share <= 1:
-            raise InputError(f"MODEL.HEADS.PARTIAL_FC_RATIO is above 0 to 1, not {class_share}")
+        if not 0 < partial_fc_ratio <= 1:
+            raise InputError(f"MODEL.HEADS.PARTIAL_FC_RATIO is above 0 to 1, not {partial_fc_ratio}")
         self.in_channels = in_channels
         self.feature_dim = embedding_dim or in_channels
         self.neck_feat = neck_feat
-        self.class_share = class_share
-        self._chances: Tensor | None = None
+        self.partial_fc_ratio = partial_fc_ratio
+        self._class_priorities: Tensor | None = None
         self.weight = nn.Parameter(torch.empty(num_classes, self.feature_dim))
         self.pool_layer = pool
         neck: list[nn.Module] = []
@@ -94,11 +94,11 @@ class EmbeddingHead(nn.Module):
         init_convs(self.bottleneck)
         init_classifier(self.weight)
 
-    def draw(self, *parts: int | str) -> None:
+    def sample_classes(self, *parts: int | str) -> None:
         """Choose anew by which chance other classes than a batch's own take part; the same parts, the same chance."""
-        if self.class_share < 1:
+        if self.partial_fc_ratio < 1:
             chances = keyed_generator("classes", *parts).random(len(self.weight))
-            self._chances = torch.from_numpy(chances).to(self.weight.device, non_blocking=True)
+            self._class_priorities = torch.from_numpy(chances).to(self.weight.device, non_blocking=True)
 
     @overload
     def forward(self, maps: Tensor) -> Tensor: ...
@@ -118,30 +118,30 @@ class EmbeddingHead(nn.Module):
         neck = self.bottleneck(pooled).flatten(1)
         if targets is None:
             return neck
-        weight, columns = self._taking_part(targets)
+        weight, columns = self._sampled_classes(targets)
         scores = self._scores(neck, weight)
         return HeadOutput(
             logits=self.margin(scores, columns),
             plain_logits=scores * self.margin.scale,
-            columns=columns,
+            target_columns=columns,
             features=pooled.flatten(1) if self.neck_feat == "before" else neck,
-            neck=neck,
+            neck_features=neck,
         )
 
-    def num_taking_part(self, num_drawings: int) -> int:
+    def num_sampled_classes(self, num_drawings: int) -> int:
         """How many classes take part in a step of so many drawings, over all processes, once `draw` was called."""
-        return min(max(math.ceil(self.class_share * len(self.weight)), num_drawings), len(self.weight))
+        return min(max(math.ceil(self.partial_fc_ratio * len(self.weight)), num_drawings), len(self.weight))
 
-    def _taking_part(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _sampled_classes(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (K, D) of the classes that take part, in their order, and where the drawings' own are among them."""
-        if self._chances is None:
+        if self._class_priorities is None:
             return self.weight, targets
-        own = comm.gather_rows(targets)
-        num = self.num_taking_part(len(own))
-        kept = self._chances.index_fill(0, own, 1.0).topk(num).indices.sort().values  # a chance is below 1
+        own = comm.all_gather_rows(targets)
+        num = self.num_sampled_classes(len(own))
+        kept = self._class_priorities.index_fill(0, own, 1.0).topk(num).indices.sort().values  # a chance is below 1
         return self.weight[kept], torch.searchsorted(kept, targets)
 
     def _scores(self, neck: Tensor, weight: Tensor) -> Tensor:
-        if self.margin.of_cosines:
+        if self.margin.uses_cosine:
             return F.linear(F.normalize(neck), F.normalize(weight))
         return F.linear(neck, weight)

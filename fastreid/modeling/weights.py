@@ -16,11 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fastreid.utils.checksums import check_whole
+from fastreid.utils.checksums import verify_checksum
 from fastreid.utils.errors import InputError, WeightsError
 
-NUM_SHOWN = 20  # faults a message lists before it only counts
-MADE_BY_MODEL = ("pixel_mean", "pixel_std")  # older checkpoints hold them; here the config says them
+MAX_NAMES_SHOWN = 20  # faults a message lists before it only counts
+CONFIG_BUFFERS = ("pixel_mean", "pixel_std")  # older checkpoints hold them; here the config says them
 WRAPPERS = ("model", "state_dict")  # keys under which a checkpoint keeps its tensors
 
 
@@ -37,17 +37,17 @@ class LoadReport:
 
     num_loaded: int
     num_total: int
-    anew: Mapping[str, str] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
+    reinitialized: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"loaded {self.num_loaded}/{self.num_total} tensors"]
-        if self.anew:
-            shown = [f"{name} made anew ({how})" for name, how in list(self.anew.items())[:3]]
-            parts += shown + [f"and {len(self.anew) - 3} more"] * (len(self.anew) > 3)
-        if self.left_out:
-            more = ", ..." if len(self.left_out) > 3 else ""
-            parts.append(f"left out {len(self.left_out)}: {', '.join(self.left_out[:3])}{more}")
+        if self.reinitialized:
+            shown = [f"{name} made anew ({how})" for name, how in list(self.reinitialized.items())[:3]]
+            parts += shown + [f"and {len(self.reinitialized) - 3} more"] * (len(self.reinitialized) > 3)
+        if self.ignored:
+            more = ", ..." if len(self.ignored) > 3 else ""
+            parts.append(f"left out {len(self.ignored)}: {', '.join(self.ignored[:3])}{more}")
         return "; ".join(parts)
 
 
@@ -63,7 +63,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such weights file; check the path")
     try:
-        check_whole(path)
+        verify_checksum(path)
         content = load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read ({_first_line(error)}); fetch or save it again") from error
@@ -72,7 +72,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def model_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
+def extract_model_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The model's tensors of a checkpoint, under the names this project uses.
 
     Takes `{"model": ...}`, `{"state_dict": ...}` or the bare state dict; takes a leading "module." off; leaves out the
@@ -87,11 +87,11 @@ def model_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
             break
     wrong = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if wrong or not content:
-        came = f"other things too: {shown(wrong)}" if wrong else "none"
+        came = f"other things too: {format_names(wrong)}" if wrong else "none"
         raise WeightsError(f'weights are tensors by name, and this file holds {came}; save {{"model": state dict}}')
     plain = {name.removeprefix("module."): tensor for name, tensor in content.items()}
     neck = 1 if "heads.bottleneck.0.weight" in plain and plain["heads.bottleneck.0.weight"].ndim == 4 else 0
-    return {_present_name(name, neck): tensor for name, tensor in plain.items() if name not in MADE_BY_MODEL}
+    return {_current_name(name, neck): tensor for name, tensor in plain.items() if name not in CONFIG_BUFFERS}
 
 
 def load_state(
@@ -101,7 +101,7 @@ def load_state(
 
     Args:
         model: what they go into, on any device.
-        state: name -> tensor, as `model_state` gives them.
+        state: name -> tensor, as `extract_model_state` gives them.
         may_differ: names that may be missing or of another shape; they keep the model's own values.
         source: where the tensors come from, such as the file, for messages.
 
@@ -112,7 +112,7 @@ def load_state(
     faults: list[str] = []
     anew: dict[str, str] = {}
     for name, tensor in wanted.items():
-        difference = _difference(tensor, state.get(name))
+        difference = _describe_difference(tensor, state.get(name))
         if difference and name in may_differ:
             anew[name] = difference
         elif difference:
@@ -121,7 +121,7 @@ def load_state(
     faults += [f"{name}: unknown to the model" for name in state if name not in wanted]
     if faults:
         raise WeightsError(
-            f"{where}weights do not fit the model, {len(faults)} of {len(wanted)} tensors differ: {shown(faults)}; "
+            f"{where}weights do not fit the model, {len(faults)} of {len(wanted)} tensors differ: {format_names(faults)}; "
             "check DEPTH, WITH_IBN, WITH_SE, WITH_NL, EMBEDDING_DIM and POOL_LAYER"
         )
     chosen = {name: state[name] for name in wanted if name not in anew}
@@ -133,31 +133,31 @@ def load_state(
 def check_finite(state: Mapping[str, Tensor], *, source: str = "") -> None:
     """Refuse tensors with NaN or Inf in them, by name; `source`, such as the file, opens the message."""
     where = f"{source}: " if source else ""
-    bad = not_finite(state)
+    bad = find_nonfinite_tensors(state)
     if bad:
         raise WeightsError(
-            f"{where}weights hold NaN or Inf in {len(bad)} tensors: {shown(bad)}; use an earlier checkpoint"
+            f"{where}weights hold NaN or Inf in {len(bad)} tensors: {format_names(bad)}; use an earlier checkpoint"
         )
 
 
-def not_finite(state: Mapping[str, Tensor]) -> list[str]:
+def find_nonfinite_tensors(state: Mapping[str, Tensor]) -> list[str]:
     """The names of the tensors with NaN or Inf in them."""
     return [name for name, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
 
 
-def _difference(wanted: Tensor, found: Tensor | None) -> str:
+def _describe_difference(wanted: Tensor, found: Tensor | None) -> str:
     if found is None:
         return "absent"
     if wanted.is_floating_point() != found.is_floating_point() or found.is_complex():
-        return f"{_kind(found)} -> {_kind(wanted)}"
+        return f"{_format_dtype(found)} -> {_format_dtype(wanted)}"
     if wanted.shape == found.shape:
         return ""
     if wanted.ndim == found.ndim == 2 and wanted.shape[1] == found.shape[1]:
         return f"{found.shape[0]} -> {wanted.shape[0]} classes"
-    return f"{_size(found)} -> {_size(wanted)}"
+    return f"{_format_shape(found)} -> {_format_shape(wanted)}"
 
 
-def _present_name(name: str, neck: int) -> str:
+def _current_name(name: str, neck: int) -> str:
     if name == "heads.classifier.weight":
         return "heads.weight"
     return re.sub(r"^heads\.bnneck\.", f"heads.bottleneck.{neck}.", name)
@@ -196,15 +196,15 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).strip().splitlines()[0][:160]
 
 
-def shown(names: list[str]) -> str:
+def format_names(names: list[str]) -> str:
     """The first names, and how many there are where that is not all."""
-    rest = f", ... ({len(names)} in all)" if len(names) > NUM_SHOWN else ""
-    return ", ".join(names[:NUM_SHOWN]) + rest
+    rest = f", ... ({len(names)} in all)" if len(names) > MAX_NAMES_SHOWN else ""
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + rest
 
 
-def _size(tensor: Tensor) -> str:
+def _format_shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "one number"
 
 
-def _kind(tensor: Tensor) -> str:
+def _format_dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")

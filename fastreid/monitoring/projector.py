@@ -1,4 +1,4 @@
-"""Features to look at in TensorBoard's projector: points that carry their drawings."""
+"""Write features and thumbnails of drawings for TensorBoard's embedding projector."""
 
 import json
 import math
@@ -13,19 +13,19 @@ from PIL import Image, ImageOps
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.files import atomic_write, write_text
 
-CONFIG = "projector_config.pbtxt"
-SPRITE_PX = 48  # side of a drawing; a sheet of 10,000 is then within the 8,192 px that a browser takes
+PROJECTOR_CONFIG_FILE = "projector_config.pbtxt"
+SPRITE_PX = 48  # side of a thumbnail; a sprite of 10,000 thumbnails stays below the browsers' limit of 8,192 px
 
 
 @dataclass(frozen=True)
-class Points:
-    """Features of some drawings.
+class ProjectorData:
+    """Features of N drawings with their labels and thumbnails.
 
     Args:
         features: float32 (N, D).
-        patents: the N patents.
-        names: the N drawings' names.
-        images: uint8 (N, SPRITE_PX, SPRITE_PX), the drawings made small.
+        patents: patent of each drawing.
+        names: name of each drawing.
+        images: thumbnails, uint8 (N, SPRITE_PX, SPRITE_PX).
     """
 
     features: np.ndarray
@@ -34,77 +34,86 @@ class Points:
     images: np.ndarray
 
 
-def points_of(
-    embeddings: Embeddings, drawings: Sequence[Drawing], *, read: Callable[[str], np.ndarray], num: int
-) -> Points:
-    """Up to `num` drawings of a list, all of a patent's as far as they fit, the patents spread evenly over the list.
+def build_projector_data(
+    embeddings: Embeddings, drawings: Sequence[Drawing], *, read: Callable[[str], np.ndarray], max_points: int
+) -> ProjectorData:
+    """Select up to `max_points` drawings and return their features and thumbnails.
+
+    Patents are selected evenly over the list, with all of their drawings (except for the last patent at the limit).
 
     Args:
-        embeddings: of all the drawings.
-        drawings: the list.
-        read: gives a drawing's pixels for its path, uint8 (H, W) or (H, W, 3).
-        num: at most so many.
+        embeddings: features of the drawings.
+        drawings: the drawings.
+        read: returns the pixels of a path, uint8 (H, W) or (H, W, 3).
+        max_points: maximum number of drawings.
     """
-    rows = chosen_rows([drawing.patent for drawing in drawings], num)
+    rows = select_rows([drawing.patent for drawing in drawings], max_points)
     features = embeddings.features[torch.tensor(rows)].float().cpu().numpy()
-    shown = [drawings[row] for row in rows]
-    images = np.stack([_small(read(drawing.path)) for drawing in shown])
-    return Points(features, [drawing.patent for drawing in shown], [drawing.name for drawing in shown], images)
+    selected = [drawings[row] for row in rows]
+    images = np.stack([_make_thumbnail(read(drawing.path)) for drawing in selected])
+    patents, names = [drawing.patent for drawing in selected], [drawing.name for drawing in selected]
+    return ProjectorData(features, patents, names, images)
 
 
-def chosen_rows(patents: Sequence[str], num: int) -> list[int]:
-    """The rows that `points_of` shows."""
+def select_rows(patents: Sequence[str], max_points: int) -> list[int]:
+    """Return the rows of every n-th patent's drawings, at most `max_points` rows."""
     by_patent: dict[str, list[int]] = {}
     for row, patent in enumerate(patents):
         by_patent.setdefault(patent, []).append(row)
-    every = math.ceil(len(patents) / num)
-    return [row for patent in list(by_patent)[::every] for row in by_patent[patent]][:num]
+    stride = math.ceil(len(patents) / max_points)
+    return [row for patent in list(by_patent)[::stride] for row in by_patent[patent]][:max_points]
 
 
-def write_points(folder: str | Path, iteration: int, name: str, points: Points) -> None:
-    """Put the points of a set where TensorBoard looks for them, below the run's folder; the last evaluation's stay.
+def write_projector_data(folder: str | Path, iteration: int, name: str, data: ProjectorData) -> None:
+    """Write features where TensorBoard finds them, replacing those of the previous evaluation of the same name.
+
+    Args:
+        folder: OUTPUT_DIR of the run.
+        iteration: iterations completed.
+        name: name of the dataset.
+        data: features, labels and thumbnails.
 
     Raises:
-        StorageError: they cannot be written.
+        StorageError: a file cannot be written.
     """
-    place = Path(folder) / "projector" / name
-    with atomic_write(place / "features.bytes") as file:
-        file.write(points.features.astype("<f4").tobytes())
-    rows = [f"{patent}\t{drawing}\n" for patent, drawing in zip(points.patents, points.names)]
+    target = Path(folder) / "projector" / name
+    with atomic_write(target / "features.bytes") as file:
+        file.write(data.features.astype("<f4").tobytes())
+    rows = [f"{patent}\t{drawing}\n" for patent, drawing in zip(data.patents, data.names)]
     text = "".join(["patent\tdrawing\n", *rows]).encode("utf-8", "backslashreplace")
-    with atomic_write(place / "labels.tsv") as file:
+    with atomic_write(target / "labels.tsv") as file:
         file.write(text)
-    with atomic_write(place / "drawings.png") as file:
-        _sprite(points.images).save(file, format="PNG")
-    write_text(place / "embedding.pbtxt", _entry(iteration, name, points.features.shape))
+    with atomic_write(target / "drawings.png") as file:
+        _make_sprite(data.images).save(file, format="PNG")
+    write_text(target / "embedding.pbtxt", _format_config_entry(iteration, name, data.features.shape))
     entries = sorted((Path(folder) / "projector").rglob("embedding.pbtxt"))
-    write_text(Path(folder) / CONFIG, "".join(entry.read_text(encoding="utf-8") for entry in entries))
+    write_text(Path(folder) / PROJECTOR_CONFIG_FILE, "".join(entry.read_text(encoding="utf-8") for entry in entries))
 
 
-def _small(page: np.ndarray) -> np.ndarray:
-    picture = Image.fromarray(page).convert("L")
-    return np.array(ImageOps.pad(picture, (SPRITE_PX, SPRITE_PX), Image.Resampling.LANCZOS, color=255))
+def _make_thumbnail(page: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(page).convert("L")
+    return np.array(ImageOps.pad(image, (SPRITE_PX, SPRITE_PX), Image.Resampling.LANCZOS, color=255))
 
 
-def _sprite(images: np.ndarray) -> Image.Image:
-    """All drawings on one square sheet, in rows."""
+def _make_sprite(images: np.ndarray) -> Image.Image:
+    """Arrange all thumbnails on one square image, row by row."""
     side = math.ceil(math.sqrt(len(images)))
-    sheet = np.full((side * side, SPRITE_PX, SPRITE_PX), 255, np.uint8)
-    sheet[: len(images)] = images
-    rows = sheet.reshape(side, side, SPRITE_PX, SPRITE_PX).swapaxes(1, 2)
+    sprite = np.full((side * side, SPRITE_PX, SPRITE_PX), 255, np.uint8)
+    sprite[: len(images)] = images
+    rows = sprite.reshape(side, side, SPRITE_PX, SPRITE_PX).swapaxes(1, 2)
     return Image.fromarray(rows.reshape(side * SPRITE_PX, side * SPRITE_PX))
 
 
-def _entry(iteration: int, name: str, shape: tuple[int, ...]) -> str:
-    place = f"projector/{name}"
+def _format_config_entry(iteration: int, name: str, shape: tuple[int, ...]) -> str:
+    folder = f"projector/{name}"
     return (
         "embeddings {\n"
         f"  tensor_name: {json.dumps(f'{name} after step {iteration}')}\n"
-        f"  tensor_path: {json.dumps(f'{place}/features.bytes')}\n"
+        f"  tensor_path: {json.dumps(f'{folder}/features.bytes')}\n"
         f"  tensor_shape: {shape[0]}\n  tensor_shape: {shape[1]}\n"
-        f"  metadata_path: {json.dumps(f'{place}/labels.tsv')}\n"
+        f"  metadata_path: {json.dumps(f'{folder}/labels.tsv')}\n"
         "  sprite {\n"
-        f"    image_path: {json.dumps(f'{place}/drawings.png')}\n"
+        f"    image_path: {json.dumps(f'{folder}/drawings.png')}\n"
         f"    single_image_dim: {SPRITE_PX}\n    single_image_dim: {SPRITE_PX}\n"
         "  }\n}\n"
     )

@@ -1,4 +1,4 @@
-"""TensorBoard's event files of a run."""
+"""Write the metrics, images and features of a run for TensorBoard."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,20 +8,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fastreid.monitoring.projector import Points, write_points
+from fastreid.monitoring.projector import ProjectorData, write_projector_data
 from fastreid.monitoring.writers import Writer
 
 
 class TensorboardWriter(Writer):
-    """Numbers, pictures, points and settings for TensorBoard, in the run's OUTPUT_DIR.
+    """Write scalars, images, embeddings and settings as TensorBoard event files in the run's OUTPUT_DIR.
 
-    Every line is flushed: what a killed run leaves here is what it leaves in `metrics.json`.
+    Each call of `write` is flushed, so that a killed run has the same scalars here as in `metrics.json`.
 
     Args:
-        folder: the run's OUTPUT_DIR.
-        iteration: steps done before; what was written of later ones is hidden.
-        settings: the run's, by name, for the page that compares runs.
-        scores: names of the values that such a comparison is by.
+        folder: OUTPUT_DIR of the run.
+        iteration: iterations completed before this start; events of later iterations are hidden.
+        settings: settings of the run by name, for the HPARAMS page.
+        metrics: names of the scalars by which the HPARAMS page compares runs.
     """
 
     def __init__(
@@ -30,46 +30,52 @@ class TensorboardWriter(Writer):
         *,
         iteration: int = 0,
         settings: Mapping[str, str | int | float] | None = None,
-        scores: Sequence[str] = (),
+        metrics: Sequence[str] = (),
     ):
-        from torch.utils.tensorboard import SummaryWriter  # takes seconds to import; only the writing process needs it
+        from torch.utils.tensorboard import SummaryWriter  # takes seconds to import; only the main process needs it
         from torch.utils.tensorboard.summary import hparams
 
         self.folder = Path(folder)
-        self.place = f"TensorBoard's events in {folder}"
+        self.target = f"TensorBoard's events in {folder}"
         self._events: SummaryWriter | None = None
-        with self.writing():
+        with self.tolerate_write_errors():
             self._events = SummaryWriter(str(folder), purge_step=iteration + 1 if iteration else None)
-        # As `add_hparams` does, but beside the run's own scores instead of in a run of its own.
-        experiment, begin, self._finish = hparams(dict(settings or {}), dict.fromkeys(scores, 0.0))
-        self._add(experiment, begin)
+        # SummaryWriter.add_hparams would create a second run; here the settings join the run with the scalars.
+        experiment, start, self._end = hparams(  # type: ignore[no-untyped-call]  # torch has no annotation
+            dict(settings or {}), dict.fromkeys(metrics, 0.0)
+        )
+        self._add_summaries(experiment, start)
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
-        with self.writing():
+        """Write the metrics as scalars and flush."""
+        with self.tolerate_write_errors():
             if self._events is not None:
                 for name, value in values.items():
                     self._events.add_scalar(name, value, iteration)
                 self._events.flush()
 
-    def picture(self, iteration: int, name: str, image: Image.Image) -> None:
+    def add_image(self, iteration: int, name: str, image: Image.Image) -> None:
+        """Write an image in RGB."""
         pixels = torch.from_numpy(np.array(image.convert("RGB")))
-        with self.writing():
+        with self.tolerate_write_errors():
             if self._events is not None:
                 self._events.add_image(name, pixels, iteration, dataformats="HWC")
 
-    def points(self, iteration: int, name: str, points: Points) -> None:
-        with self.writing():
-            write_points(self.folder, iteration, name, points)
+    def add_embedding(self, iteration: int, name: str, data: ProjectorData) -> None:
+        """Write the files of the projector."""
+        with self.tolerate_write_errors():
+            write_projector_data(self.folder, iteration, name, data)
 
     def close(self, *, finished: bool) -> None:
+        """Mark a finished run as successful and close the event file."""
         if finished:
-            self._add(self._finish)
-        with self.writing():
+            self._add_summaries(self._end)
+        with self.tolerate_write_errors():
             if self._events is not None:
                 self._events.close()
 
-    def _add(self, *summaries: Any) -> None:
-        with self.writing():
+    def _add_summaries(self, *summaries: Any) -> None:
+        with self.tolerate_write_errors():
             if self._events is not None and self._events.file_writer is not None:
                 for summary in summaries:
                     self._events.file_writer.add_summary(summary)

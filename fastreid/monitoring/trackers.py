@@ -1,4 +1,4 @@
-"""Services that keep runs of many people in one place: Weights & Biases and MLflow, each through its own library."""
+"""Send the metrics of a run to an experiment tracker: Weights & Biases or MLflow."""
 
 import contextlib
 import json
@@ -9,148 +9,166 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from fastreid.monitoring.writers import Writer
-from fastreid.utils.cli import one_line
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.files import write_text
+from fastreid.utils.text import summarize_error
 
 RUN_FILE = "tracker.json"
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 Settings = Mapping[str, str | int | float]
 
 
 class WandbWriter(Writer):
-    """Numbers, pictures and settings of a run for Weights & Biases; WANDB_MODE, WANDB_API_KEY and such are its own.
+    """Send the metrics, images and settings of a run to Weights & Biases.
+
+    wandb reads its own environment variables, such as WANDB_MODE and WANDB_API_KEY.
 
     Args:
-        folder: the run's OUTPUT_DIR, which names the run and keeps its id.
-        project: that runs are put under.
-        settings: by their full names.
-        iteration: steps done before; above 0 the run of the folder goes on, if there was one.
+        folder: OUTPUT_DIR of the run; its name is the name of the run, and it stores the run's id.
+        project: project of the run.
+        settings: settings of the run by full name.
+        iteration: iterations completed before this start; above 0 the folder's run is resumed, if it has one.
 
     Raises:
-        EnvironmentSetupError: the library is not there or cannot start a run.
+        EnvironmentSetupError: the library is not installed or cannot start a run.
     """
 
-    place = "wandb"
-    faults = (Exception,)  # a service that fails must not take the run along
+    target = "wandb"
+    tolerated_errors = (Exception,)  # a failing service must not end the training
 
     @staticmethod
-    def library() -> Any:
-        """The module of the service; refuses where it is not there."""
-        with _needed("wandb"):
+    def import_library() -> Any:
+        """Import and return the library.
+
+        Raises:
+            EnvironmentSetupError: the library is not installed.
+        """
+        with _require_library("wandb"):
             import wandb
         return wandb
 
     def __init__(self, folder: str | Path, *, project: str, settings: Settings, iteration: int = 0):
-        wandb = self.library()
-        self._picture = wandb.Image
-        before = _run_of(folder, self.place) if iteration else None
-        self._run = _started(
-            self.place,
+        wandb = self.import_library()
+        self._image_type = wandb.Image
+        run_id = _read_run_id(folder, self.target) if iteration else None
+        self._run = _start_run(
+            self.target,
             lambda: wandb.init(
                 project=project,
                 name=Path(folder).resolve().name,
                 dir=str(folder),
                 config=dict(settings),
-                id=before,
-                resume="allow" if before else None,
+                id=run_id,
+                resume="allow" if run_id else None,
             ),
             "log in with `wandb login`, or set WANDB_MODE=offline",
         )
-        _keep_run(folder, self.place, self._run.id)
+        _save_run_id(folder, self.target, self._run.id)
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
-        with self.writing():
+        """Log the metrics."""
+        with self.tolerate_write_errors():
             self._run.log(dict(values), step=iteration)
 
-    def picture(self, iteration: int, name: str, image: Image.Image) -> None:
-        with self.writing():
-            self._run.log({name: self._picture(image)}, step=iteration)
+    def add_image(self, iteration: int, name: str, image: Image.Image) -> None:
+        """Log an image."""
+        with self.tolerate_write_errors():
+            self._run.log({name: self._image_type(image)}, step=iteration)
 
     def close(self, *, finished: bool) -> None:
-        with self.writing():
+        """End the run, with exit code 1 if training was not finished."""
+        with self.tolerate_write_errors():
             self._run.finish(exit_code=0 if finished else 1)
 
 
 class MLflowWriter(Writer):
-    """Numbers, pictures and settings of a run for MLflow; MLFLOW_TRACKING_URI and such are its own.
+    """Send the metrics, images and settings of a run to MLflow.
 
-    MLflow takes no @ in names: mAP@10 is mAP_at_10 there. Arguments and errors are those of `WandbWriter`.
+    MLflow reads its own environment variables, such as MLFLOW_TRACKING_URI. It does not allow @ in names, so mAP@10 is
+    logged as mAP_at_10. Arguments and errors are those of `WandbWriter`.
     """
 
-    place = "mlflow"
-    faults = (Exception,)
+    target = "mlflow"
+    tolerated_errors = (Exception,)
 
     @staticmethod
-    def library() -> Any:
-        """The module of the service; refuses where it is not there."""
-        with _needed("mlflow"):
+    def import_library() -> Any:
+        """Import and return the library.
+
+        Raises:
+            EnvironmentSetupError: the library is not installed.
+        """
+        with _require_library("mlflow"):
             import mlflow
         return mlflow
 
     def __init__(self, folder: str | Path, *, project: str, settings: Settings, iteration: int = 0):
-        self._mlflow = mlflow = self.library()
-        before = _run_of(folder, self.place) if iteration else None
+        self._mlflow = mlflow = self.import_library()
+        previous_id = _read_run_id(folder, self.target) if iteration else None
 
-        def begin() -> str:
+        def start() -> str:
             mlflow.set_experiment(project)
-            run = mlflow.start_run(run_id=before, run_name=Path(folder).resolve().name)
-            if before is None:  # they cannot be changed later
+            run = mlflow.start_run(run_id=previous_id, run_name=Path(folder).resolve().name)
+            if previous_id is None:  # MLflow rejects changed parameters of a resumed run
                 mlflow.log_params(dict(settings))
-            return run.info.run_id
+            return str(run.info.run_id)
 
-        run_id = _started(self.place, begin, "set MLFLOW_TRACKING_URI to a server or a folder that can be reached")
-        _keep_run(folder, self.place, run_id)
+        run_id = _start_run(self.target, start, "set MLFLOW_TRACKING_URI to a reachable server or folder")
+        _save_run_id(folder, self.target, run_id)
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
-        with self.writing():
-            self._mlflow.log_metrics({_name(name): value for name, value in values.items()}, step=iteration)
+        """Log the metrics."""
+        with self.tolerate_write_errors():
+            self._mlflow.log_metrics({_metric_name(name): value for name, value in values.items()}, step=iteration)
 
-    def picture(self, iteration: int, name: str, image: Image.Image) -> None:
-        with self.writing():
-            self._mlflow.log_image(image, artifact_file=f"{_name(name)}/{iteration:07d}.png")
+    def add_image(self, iteration: int, name: str, image: Image.Image) -> None:
+        """Log an image as an artifact."""
+        with self.tolerate_write_errors():
+            self._mlflow.log_image(image, artifact_file=f"{_metric_name(name)}/{iteration:07d}.png")
 
     def close(self, *, finished: bool) -> None:
-        with self.writing():
+        """End the run, with the status KILLED if training was not finished."""
+        with self.tolerate_write_errors():
             self._mlflow.end_run("FINISHED" if finished else "KILLED")
 
 
 @contextlib.contextmanager
-def _needed(library: str) -> Iterator[None]:
-    """Inside, a library that is not there is told with how to get it."""
+def _require_library(library: str) -> Iterator[None]:
+    """Explain how to install the library if an import in this context fails."""
     try:
         yield
     except ImportError:
         raise EnvironmentSetupError(
-            f'TRACKER.NAME {library} needs its library: pip install "fastreid[{library}]", or leave TRACKER.NAME empty'
+            f'TRACKER.NAME {library}: the library is not installed; run pip install "fastreid[{library}]", '
+            "or leave TRACKER.NAME empty"
         )
 
 
-def _started(name: str, start: Callable[[], Answer], mend: str) -> Answer:
+def _start_run(name: str, start: Callable[[], T], hint: str) -> T:
     try:
         return start()
     except Exception as error:
-        raise EnvironmentSetupError(f"TRACKER.NAME {name}: no run could be started ({one_line(error)}); {mend}")
+        raise EnvironmentSetupError(f"TRACKER.NAME {name}: cannot start a run ({summarize_error(error)}); {hint}")
 
 
-def _run_of(folder: str | Path, tracker: str) -> str | None:
-    """The id of the run that the folder's run goes by in a service; None if it was not followed there."""
-    return _runs(folder).get(tracker)
+def _read_run_id(folder: str | Path, tracker: str) -> str | None:
+    """Return the id of the folder's run in a tracker; None if the tracker has no run of this folder."""
+    return _read_run_ids(folder).get(tracker)
 
 
-def _runs(folder: str | Path) -> dict[str, str]:
-    """Service -> the id of the folder's run there."""
+def _read_run_ids(folder: str | Path) -> dict[str, str]:
+    """Return tracker -> id of the folder's run."""
     path = Path(folder) / RUN_FILE
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     except (ValueError, TypeError):
-        raise InputError(f"{path}: damaged; remove it, and the service gets a new run")
+        raise InputError(f"{path}: damaged; remove it to start a new run in the tracker")
 
 
-def _keep_run(folder: str | Path, tracker: str, run_id: str) -> None:
-    write_text(Path(folder) / RUN_FILE, json.dumps({**_runs(folder), tracker: run_id}) + "\n")
+def _save_run_id(folder: str | Path, tracker: str, run_id: str) -> None:
+    write_text(Path(folder) / RUN_FILE, json.dumps({**_read_run_ids(folder), tracker: run_id}) + "\n")
 
 
-def _name(name: str) -> str:
+def _metric_name(name: str) -> str:
     return name.replace("@", "_at_")

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: what every writer is, and the files that every run has, `metrics.json` and `metrics.csv`."""
+"""Write the metrics of a run: the base class `Writer`, and the writers of `metrics.json` and `metrics.csv`."""
 
 import contextlib
 import csv
@@ -9,128 +9,139 @@ from pathlib import Path
 
 from PIL import Image
 
-from fastreid.monitoring.projector import Points
-from fastreid.utils.cli import one_line
+from fastreid.monitoring.projector import ProjectorData
 from fastreid.utils.errors import StorageError
 from fastreid.utils.files import write_text
 from fastreid.utils.logger import get_logger
+from fastreid.utils.text import summarize_error
 
 METRICS_FILE = "metrics.json"
-TABLE_FILE = "metrics.csv"
+CSV_FILE = "metrics.csv"
 
 
 class Writer:
-    """Takes a line of numbers, and now and then more. Each method does nothing unless overridden.
+    """Receive the metrics of a run. Each method does nothing unless overridden.
 
-    A writer that cannot write says so once and lets the run go on: `writing` does that.
+    Wrap I/O that can fail in `with self.tolerate_write_errors():`, so that training continues after a failure.
     """
 
-    place = ""  # where it writes, for its warning
-    faults: tuple[type[Exception], ...] = (OSError, StorageError)  # that the run goes on after
-    failed = False  # whether that warning was given
+    target = ""  # file or service, for the warning
+    tolerated_errors: tuple[type[Exception], ...] = (OSError, StorageError)  # training continues after these
+    has_failed = False  # True after the first failure, which logs the only warning
+
+    def on_step(self, iteration: int, values: Mapping[str, float], seconds: float) -> None:
+        """Receive the values of one step as soon as it is done.
+
+        Args:
+            iteration: iterations completed.
+            values: values of this step by name, not averaged.
+            seconds: duration of the step with its wait for data.
+        """
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
-        """A line; `iteration` steps are done."""
+        """Write the metrics since the last call, by name; `iteration` iterations are completed."""
 
-    def picture(self, iteration: int, name: str, image: Image.Image) -> None:
-        """A picture to look at."""
+    def add_image(self, iteration: int, name: str, image: Image.Image) -> None:
+        """Write an image."""
 
-    def points(self, iteration: int, name: str, points: Points) -> None:
-        """Features of drawings, and how these look."""
+    def add_embedding(self, iteration: int, name: str, data: ProjectorData) -> None:
+        """Write features of drawings with their thumbnails."""
 
-    def evaluated(self) -> None:
-        """After the line that has the scores of an evaluation."""
+    def on_evaluation(self) -> None:
+        """Finish an evaluation; called after `write` has received its scores."""
 
     def close(self, *, finished: bool) -> None:
-        """Once, whatever ended the run; `finished` when it was its last step."""
+        """Close all files; called once, however the run ended. `finished` is True after the last iteration."""
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Around what may fail, as a full disk does: the run is worth more than its log."""
+    def tolerate_write_errors(self) -> Iterator[None]:
+        """Turn I/O errors in this context into one warning, since training matters more than its log."""
         try:
             yield
-        except self.faults as error:
-            why = f"{self.place}: cannot be written ({getattr(error, 'strerror', None) or one_line(error)})"
-            if not self.failed:
-                told = one_line(error) if isinstance(error, StorageError) else why  # which says all of that itself
-                get_logger().warning(f"{told}; training goes on without it")
-            self.failed = True
+        except self.tolerated_errors as error:
+            reason = f"{self.target}: cannot be written ({getattr(error, 'strerror', None) or summarize_error(error)})"
+            if not self.has_failed:
+                message = summarize_error(error) if isinstance(error, StorageError) else reason  # already complete
+                get_logger().warning(f"{message}; training continues without it")
+            self.has_failed = True
 
 
 class JSONWriter(Writer):
-    """`metrics.json`: one JSON object a line, `iteration` counting steps done.
+    """Write `metrics.json`: one JSON object per line, with the completed iterations as `iteration`.
 
     Args:
-        folder: the run's OUTPUT_DIR.
-        iteration: steps done before; later lines, of a run that was stopped, are taken out.
+        folder: OUTPUT_DIR of the run.
+        iteration: iterations completed before this start; later lines of a stopped run are removed.
     """
 
     def __init__(self, folder: str | Path, *, iteration: int = 0):
         self.path = Path(folder) / METRICS_FILE
-        self.place = str(self.path)
+        self.target = str(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.is_file():
-            lines = _lines(self.path)
-            damaged = [
-                number for number, line in enumerate(lines[:-1], 1) if not _values(line)
-            ]  # a kill tears the last
+            lines = _read_lines(self.path)
+            complete_lines = lines[:-1]  # a kill can cut off the last line
+            damaged = [number for number, line in enumerate(complete_lines, 1) if not _parse_line(line)]
             if damaged:
                 numbers = ", ".join(map(str, damaged[:5]))
-                get_logger().warning(f"{self.path}: {len(damaged)} damaged lines are left out, first {numbers}")
-            kept = [line for line in lines if _values(line).get("iteration", iteration + 1) <= iteration]
+                get_logger().warning(f"{self.path}: removed {len(damaged)} damaged lines, first {numbers}")
+            kept = [line for line in lines if _parse_line(line).get("iteration", iteration + 1) <= iteration]
             write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Append a line."""
         line = json.dumps({"iteration": iteration, **values}, sort_keys=True)
-        with self.writing(), self.path.open("a", encoding="utf-8") as file:
+        with self.tolerate_write_errors(), self.path.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 
 
 class CSVWriter(Writer):
-    """`metrics.csv`: the lines of `metrics.json` as a table, made anew at each evaluation and at the end.
+    """Write `metrics.csv`: the lines of `metrics.json` as a table, rewritten after each evaluation and at the end.
 
-    What is written follows from `metrics.json` alone, so a run that was stopped and went on leaves the bytes of one that
-    was not. Columns are those of all lines, `iteration` first and then by name; what a line lacks is empty.
+    The content depends only on `metrics.json`, so a resumed run writes the same bytes as an uninterrupted one. The
+    columns are the names in any line, `iteration` first and the others by name; missing values are empty.
 
     Args:
-        folder: the run's OUTPUT_DIR.
+        folder: OUTPUT_DIR of the run.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        self.place = str(self.folder / TABLE_FILE)
+        self.target = str(self.folder / CSV_FILE)
 
-    def evaluated(self) -> None:
-        with self.writing():
+    def on_evaluation(self) -> None:
+        """Rewrite the table."""
+        with self.tolerate_write_errors():
             lines = read_metrics(self.folder)
             columns = ["iteration", *sorted({name for line in lines for name in line} - {"iteration"})]
             text = io.StringIO(newline="")
             table = csv.DictWriter(text, columns, lineterminator="\n")
             table.writeheader()
             table.writerows(lines)
-            write_text(self.folder / TABLE_FILE, text.getvalue())
+            write_text(self.folder / CSV_FILE, text.getvalue())
 
     def close(self, *, finished: bool) -> None:
-        self.evaluated()
+        """Rewrite the table."""
+        self.on_evaluation()
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, float]]:
-    """The whole lines of a run's `metrics.json`, in the order they were written; none where there is no such file."""
+    """Return the complete lines of a run's `metrics.json` in order; an empty list if there is no such file."""
     path = Path(folder) / METRICS_FILE
     if not path.is_file():
         return []
-    return [values for values in map(_values, _lines(path)) if values]
+    return [values for values in map(_parse_line, _read_lines(path)) if values]
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-def _values(line: str) -> dict[str, float]:
-    """The numbers of a line by name; nothing if it is damaged, or torn as the last one of a run that was killed."""
+def _parse_line(line: str) -> dict[str, float]:
+    """Return the numbers of a line by name; empty if the line is damaged or cut off."""
     try:
         values = json.loads(line)
-    except (ValueError, RecursionError):  # whatever damaged bytes lead to
+    except (ValueError, RecursionError):  # damaged bytes can cause either
         return {}
-    is_whole = isinstance(values, dict) and type(values.get("iteration")) is int
-    return {name: value for name, value in values.items() if type(value) in (int, float)} if is_whole else {}
+    is_complete = isinstance(values, dict) and type(values.get("iteration")) is int
+    return {name: value for name, value in values.items() if type(value) in (int, float)} if is_complete else {}

@@ -1,1 +1,15 @@
-"""How the weights move: the optimizer and the learning rate."""
+"""Optimizers, parameter groups and learning-rate schedules."""
+
+from fastreid.solver.build import build_optimizer, build_schedule
+from fastreid.solver.parameter_groups import ParameterRates
+from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Schedule, Warmup
+
+__all__ = [
+    "CosineSchedule",
+    "MultiStepSchedule",
+    "ParameterRates",
+    "Schedule",
+    "Warmup",
+    "build_optimizer",
+    "build_schedule",
+]

@@ -1,4 +1,4 @@
-"""Optimizers whose whole step is one kernel, where torch has them: the same numbers within rounding, in less time."""
+"""Fused optimizers (one kernel per step) where torch has them: faster, with the same result up to rounding."""
 
 import inspect
 from collections.abc import Mapping
@@ -9,51 +9,53 @@ import torch
 from fastreid.utils.errors import InputError
 
 
-def fuses(optimizer: type[torch.optim.Optimizer]) -> bool:
-    """Whether torch has a fused form of an optimizer."""
+def supports_fused(optimizer: type[torch.optim.Optimizer]) -> bool:
+    """Return True if torch has a fused version of an optimizer."""
     return "fused" in inspect.signature(optimizer).parameters
 
 
-def fusing(
+def add_fused_flag(
     optimizer: type[torch.optim.Optimizer], arguments: Mapping[str, Any], *, when: str, device: torch.device
 ) -> dict[str, Any]:
-    """The arguments with `fused` among them where it is wanted.
+    """Return the optimizer arguments, with `fused=True` added if requested.
 
     Args:
         optimizer: a class of torch.optim.
-        arguments: of it; one that says `fused` or `foreach` itself is left alone.
-        when: auto (on CUDA, where the optimizer has it), always or never.
-        device: where the weights are.
+        arguments: its keyword arguments; unchanged if they contain `fused` or `foreach`.
+        when: auto (on CUDA if the optimizer supports it), always or never.
+        device: device of the weights.
 
     Raises:
-        InputError: `always`, of an optimizer that has no fused form.
+        InputError: `when` is always and the optimizer has no fused version.
     """
-    if when == "always" and not fuses(optimizer):
-        raise InputError(f"SOLVER.FUSED is always and torch has no fused {optimizer.__name__}; set it to auto")
-    wanted = when == "always" or (when == "auto" and device.type == "cuda" and fuses(optimizer))
-    return dict(arguments) if not wanted or {"fused", "foreach"} & arguments.keys() else {**arguments, "fused": True}
+    if when == "always" and not supports_fused(optimizer):
+        raise InputError(f"SOLVER.FUSED is always, but torch has no fused {optimizer.__name__}; set it to auto")
+    is_requested = when == "always" or (when == "auto" and device.type == "cuda" and supports_fused(optimizer))
+    if not is_requested or {"fused", "foreach"} & arguments.keys():
+        return dict(arguments)
+    return {**arguments, "fused": True}
 
 
-def with_own_fusing(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimizer's saved state with `fused` as this one has it, since torch would take the saved one.
+def keep_fused_flags(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return a saved optimizer state with the `fused` flags of `optimizer`; torch would load the saved flags.
 
-    A run may go on on another device; where the counts of steps lie depends on it.
+    A run may be resumed on another device, and the device of the step counters depends on the flag.
     """
-    own = optimizer.param_groups
+    current = optimizer.param_groups
     groups = [
-        {**group, "fused": own[place]["fused"]} if place < len(own) and "fused" in own[place] else group
-        for place, group in enumerate(state["param_groups"])
+        {**group, "fused": current[index]["fused"]} if index < len(current) and "fused" in current[index] else group
+        for index, group in enumerate(state["param_groups"])
     ]
     return {**state, "param_groups": groups}
 
 
-def keep_layouts(optimizer: torch.optim.Optimizer) -> None:
-    """Bring what an optimizer keeps of each weight into the order that the weight has in memory.
+def match_memory_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Convert the state tensors of an optimizer to the memory format of their parameters.
 
-    Fused kernels walk memory without a look at strides: momenta saved in another order (MODEL.CHANNELS_LAST may change at
-    a resume) would move other numbers than their own.
+    Fused kernels ignore strides. Momenta saved in another memory format (MODEL.CHANNELS_LAST may change on resume)
+    would be applied to the wrong elements.
     """
-    for parameter, kept in optimizer.state.items():
-        for name, value in kept.items():
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

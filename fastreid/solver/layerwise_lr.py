@@ -1,26 +1,29 @@
-"""Learning rates by depth: what is near the image moves less than what is near the head."""
+"""Layer-wise learning-rate decay: lower rates for stages closer to the input."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from fastreid.utils.errors import InputError, suggest
+from fastreid.utils.errors import InputError, suggest_from_known
 
 
-def stage_factors(model: nn.Module, *, decay: float = 1.0, table: Mapping[str, Any] | None = None) -> dict[str, float]:
-    """Beginning of a parameter's name -> times the rate, for the stages of the backbone; nothing where all are 1.
+def layerwise_lr_factors(model: nn.Module, *, decay: float = 1.0, table: Mapping[str, Any] | None = None) -> dict[str, float]:
+    """Return the learning-rate factor of each part of the backbone.
 
-    The last stage gets `decay`, the one before it `decay` squared, and so on down to the stem, as in Clark et al.:
-    ELECTRA (2020), section 3.1, where the layers of a language model do. The head keeps its rate.
+    The last stage gets `decay`, the one before it `decay` squared, and so on down to the stem (Clark et al.: ELECTRA,
+    2020, section 3.1, for the layers of a language model). The head keeps its learning rate.
 
     Args:
-        model: its `backbone` tells its `stages`, name -> children, from the image on.
-        decay: of each stage, 0..1.
-        table: stage -> factor, which counts instead of that of `decay`.
+        model: model whose `backbone` has a property `stages`: name -> children, in order from the input.
+        decay: factor between two stages, 0..1.
+        table: stage -> factor, which overrides the decay.
+
+    Returns:
+        Prefix of parameter names -> factor; empty if all factors are 1.
 
     Raises:
-        InputError: the backbone does not tell its stages, or the table names one there is not, or no number.
+        InputError: the backbone has no `stages`, or the table contains an unknown stage or an invalid factor.
     """
     table = table or {}
     if decay == 1.0 and not table:
@@ -28,16 +31,16 @@ def stage_factors(model: nn.Module, *, decay: float = 1.0, table: Mapping[str, A
     backbone: Any = dict(model.named_children()).get("backbone")
     if not hasattr(backbone, "stages"):
         raise InputError(
-            "SOLVER.LAYER_DECAY and STAGE_FACTORS are for a backbone that tells its stages, as build_resnet_backbone "
-            "does; set LAYER_DECAY to 1 and leave STAGE_FACTORS out"
+            "SOLVER.LAYER_DECAY and STAGE_FACTORS need a backbone with named stages, such as build_resnet_backbone; set "
+            "LAYER_DECAY to 1 and remove STAGE_FACTORS"
         )
     stages: Mapping[str, tuple[str, ...]] = backbone.stages
     for name, factor in table.items():
         if name not in stages:
-            raise InputError(f"SOLVER.STAGE_FACTORS: the backbone has no stage '{name}'.{suggest(name, stages)}")
+            raise InputError(f"SOLVER.STAGE_FACTORS: the backbone has no stage '{name}'.{suggest_from_known(name, stages)}")
         if isinstance(factor, bool) or not isinstance(factor, (int, float)) or factor < 0:
-            raise InputError(f"SOLVER.STAGE_FACTORS.{name} is {factor!r}; it takes a number of 0 or more")
-    decayed = {name: decay ** (len(stages) - place) for place, name in enumerate(stages)}
+            raise InputError(f"SOLVER.STAGE_FACTORS.{name} is {factor!r}; it must be a number of at least 0")
+    decayed = {name: decay ** (len(stages) - index) for index, name in enumerate(stages)}
     return {
         f"backbone.{child}.": float(table.get(name, decayed[name]))
         for name, children in stages.items()

@@ -1,7 +1,8 @@
-"""Which weight moves at which rate and decays how much."""
+"""Parameter groups: learning rate and weight decay of each parameter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -14,12 +15,12 @@ class ParameterRates:
 
     Args:
         base_lr: learning rate of a weight after warm-up.
-        heads_factor: times `base_lr` below `heads`.
-        bias_factor: times `base_lr` for parameters named bias.
+        heads_factor: times `compute_base_lr` below `heads`.
+        bias_factor: times `compute_base_lr` for parameters named bias.
         weight_decay: L2 on weights.
         norm_decay: L2 on the weights of norm layers.
         bias_decay: L2 on parameters named bias, those of norm layers too.
-        factors: beginning of a name, such as "backbone.layer1." -> times the rate of what is below; see
+        prefix_factors: prefix of parameter names, such as "backbone.layer1." -> factor of the learning rate; see
             `fastreid.solver.layerwise_lr`.
     """
 
@@ -29,31 +30,33 @@ class ParameterRates:
     weight_decay: float = 0.0
     norm_decay: float = 0.0
     bias_decay: float = 0.0
-    factors: Mapping[str, float] = field(default_factory=dict)
+    prefix_factors: Mapping[str, float] = field(default_factory=dict)
 
-    def of(self, name: str, *, in_norm: bool) -> tuple[float, float]:
-        """Learning rate and weight decay of a parameter by its full name."""
+    def lr_and_decay(self, name: str, *, in_norm: bool) -> tuple[float, float]:
+        """Return the learning rate and the weight decay of a parameter, given its full name."""
         is_bias = name.rpartition(".")[2] == "bias"
         lr = self.base_lr * (self.bias_factor if is_bias else 1.0)
         lr *= self.heads_factor if name.startswith("heads.") else 1.0
-        lr *= next((factor for start, factor in self.factors.items() if name.startswith(start)), 1.0)
+        lr *= next((factor for start, factor in self.prefix_factors.items() if name.startswith(start)), 1.0)
         if is_bias:
             return lr, self.bias_decay
         return lr, self.norm_decay if in_norm else self.weight_decay
 
 
-def parameter_groups(model: nn.Module, rates: ParameterRates) -> list[dict]:
-    """Optimizer groups, one for each pair of rate and decay, holding what can train, in the model's order.
+def build_parameter_groups(model: nn.Module, rates: ParameterRates) -> list[dict[str, Any]]:
+    """Group the trainable parameters of a model by learning rate and weight decay.
 
-    Each group is {"params": [...], "names": [...], "lr": ..., "base_lr": ..., "weight_decay": ...}.
+    Returns:
+        Parameter groups {"params": [...], "names": [...], "lr": ..., "base_lr": ..., "weight_decay": ...} for an
+        optimizer, in the order of the model.
     """
-    groups: dict[tuple[float, float], dict] = {}
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
     for prefix, module in model.named_modules():
         for short, parameter in module.named_parameters(recurse=False):
             name = f"{prefix}.{short}" if prefix else short
             if not parameter.requires_grad:
                 continue
-            lr, decay = rates.of(name, in_norm=isinstance(module, NORMS))
+            lr, decay = rates.lr_and_decay(name, in_norm=isinstance(module, NORMS))
             group = groups.setdefault(
                 (lr, decay), {"params": [], "names": [], "lr": lr, "base_lr": lr, "weight_decay": decay}
             )

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the iteration: nothing is stepped, saved or restored."""
+"""Learning-rate schedules as pure functions of the iteration, so there is no state to save or restore."""
 
 import abc
 import math
@@ -11,12 +11,15 @@ WARMUP_METHODS = ("linear", "constant", "exp")
 
 @dataclass(frozen=True)
 class Warmup:
-    """How the first iterations approach the full rate.
+    """Warm-up of the learning rate in the first iterations.
 
     Args:
         iterations: length of the warm-up; 0 for none.
-        factor: share of the full rate at iteration 0.
-        method: linear, constant (the factor all the way) or exp (geometric).
+        factor: factor of the learning rate at iteration 0.
+        method: linear, constant (`factor` during the whole warm-up) or exp (geometric).
+
+    Raises:
+        InputError: the method is unknown.
     """
 
     iterations: int = 0
@@ -25,10 +28,10 @@ class Warmup:
 
     def __post_init__(self) -> None:
         if self.method not in WARMUP_METHODS:
-            raise InputError(f"no warm-up is called '{self.method}'. Known: {', '.join(WARMUP_METHODS)}.")
+            raise InputError(f"SOLVER.WARMUP_METHOD '{self.method}' is unknown; available: {', '.join(WARMUP_METHODS)}")
 
-    def share(self, iteration: int) -> float:
-        """The share of the full rate, 0..1, at an iteration counted from 0."""
+    def factor_at(self, iteration: int) -> float:
+        """Return the factor (0..1) of the learning rate at an iteration, counted from 0."""
         if iteration >= self.iterations:
             return 1.0
         progress = iteration / self.iterations
@@ -39,16 +42,16 @@ class Warmup:
 
 @dataclass(frozen=True)
 class Schedule(abc.ABC):
-    """Warm-up by iteration, then a decay that moves once an epoch.
+    """Warm-up per iteration, followed by a decay per epoch.
 
-    As in fast-reid the decay's clock starts only when both the warm-up and the delay are over, so a milestone of
-    `steps` counts epochs from there, and a cosine reaches its end with the last epoch.
+    As in fast-reid, the decay starts when both the warm-up and the delay are over: milestones are counted from there,
+    and a cosine reaches its minimum in the last epoch.
 
     Args:
-        iters_per_epoch: iterations of an epoch.
+        iters_per_epoch: iterations per epoch.
         max_epochs: epochs of the run.
-        warmup: the first iterations.
-        delay_epochs: epochs the full rate is kept at least.
+        warmup: warm-up of the first iterations.
+        delay_epochs: minimum number of epochs before the decay starts.
     """
 
     iters_per_epoch: int
@@ -60,40 +63,40 @@ class Schedule(abc.ABC):
     def warmup_epochs(self) -> int:
         return math.ceil(self.warmup.iterations / self.iters_per_epoch)
 
-    def decay_epochs(self, iteration: int) -> int:
-        """Epochs the decay's clock has run at an iteration."""
-        waited = max(self.delay_epochs, self.warmup_epochs - 1)
-        return max(0, iteration // self.iters_per_epoch - waited)
+    def num_decay_epochs(self, iteration: int) -> int:
+        """Return the number of completed epochs of decay at an iteration."""
+        num_delayed = max(self.delay_epochs, self.warmup_epochs - 1)
+        return max(0, iteration // self.iters_per_epoch - num_delayed)
 
     @abc.abstractmethod
-    def decayed(self, base_lr: float, epochs: int) -> float:
-        """The full rate after some epochs of decay."""
+    def decayed_lr(self, base_lr: float, epochs: int) -> float:
+        """Return the learning rate after a number of epochs of decay, without warm-up."""
 
     def lr(self, base_lr: float, iteration: int) -> float:
-        """The learning rate in effect at an iteration counted from 0, for a group whose full rate is `base_lr`."""
-        return self.warmup.share(iteration) * self.decayed(base_lr, self.decay_epochs(iteration))
+        """The learning rate in effect at an iteration counted from 0, for a group whose full rate is `compute_base_lr`."""
+        return self.warmup.factor_at(iteration) * self.decayed_lr(base_lr, self.num_decay_epochs(iteration))
 
 
 @dataclass(frozen=True)
 class CosineSchedule(Schedule):
-    """Half a cosine from the full rate to `eta_min` (Loshchilov and Hutter 2017, without restarts)."""
+    """Cosine decay from the base rate to `eta_min` (Loshchilov and Hutter: SGDR, 2017, without restarts)."""
 
     eta_min: float = 0.0
 
-    def decayed(self, base_lr: float, epochs: int) -> float:
+    def decayed_lr(self, base_lr: float, epochs: int) -> float:
         period = self.max_epochs - max(self.warmup_epochs, self.delay_epochs)
         if period <= 0:  # the run ends before the decay starts
             return base_lr
-        least = min(self.eta_min, base_lr)  # a group whose rate is lower, such as a stage at rest, is not raised
-        return least + (base_lr - least) * (1 + math.cos(math.pi * min(epochs / period, 1.0))) / 2
+        eta_min = min(self.eta_min, base_lr)  # never increases a lower rate, such as 0 for a frozen stage
+        return eta_min + (base_lr - eta_min) * (1 + math.cos(math.pi * min(epochs / period, 1.0))) / 2
 
 
 @dataclass(frozen=True)
 class MultiStepSchedule(Schedule):
-    """Times `gamma` at each milestone, in epochs of decay."""
+    """Multiply the learning rate by `gamma` at each milestone, in epochs of decay."""
 
     steps: tuple[int, ...] = ()
     gamma: float = 0.1
 
-    def decayed(self, base_lr: float, epochs: int) -> float:
+    def decayed_lr(self, base_lr: float, epochs: int) -> float:
         return base_lr * self.gamma ** sum(epochs >= step for step in self.steps)

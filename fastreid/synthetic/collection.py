@@ -7,19 +7,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fastreid.synthetic.families.registry import FIRST_TEST_PATENT
-from fastreid.synthetic.figures import FEWEST_DRAWINGS
-from fastreid.synthetic.patent import VARIETY, draw_patent, num_drawings
+from fastreid.synthetic.figures import MIN_DRAWINGS
+from fastreid.synthetic.patent import VARIETY, num_drawings, render_patent
 from fastreid.synthetic.rendering.sheet import check_size, png_bytes
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write, write_text
-from fastreid.utils.processes import work_through
+from fastreid.utils.processes import map_in_processes
 from fastreid.utils.seeding import keyed_generator
 
 RULES_VERSION = 5  # grows whenever the same seed gives other bytes than before
 QUERIES_PER_PATENT = 2
-FEWEST_TEST_DRAWINGS = 4  # two queries and two in the database
+MIN_TEST_DRAWINGS = 4  # two queries and two in the database
 SETTINGS_FILE = "generated.json"
-LISTS = ("train_patent_trn.txt", "val_query_patent.txt", "val_db_patent.txt")
+LIST_FILES = ("train_patent_trn.txt", "val_query_patent.txt", "val_db_patent.txt")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Collection:
     num_test_patents: int
     size_px: int
     disjoint: bool = True
-    without: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
@@ -50,11 +50,11 @@ class Collection:
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= FIRST_TEST_PATENT:
                 raise InputError(f"{name} is a whole number from 1 to {FIRST_TEST_PATENT}, not {value!r}")
         check_size(self.size_px)
-        for word in self.without:
+        for word in self.exclude:
             if word not in VARIETY:
                 raise InputError(f"without takes words of {', '.join(VARIETY)}, not {word!r}")
-        if list(self.without) != sorted(set(self.without)):
-            raise InputError(f"without takes each word once, in rising order, not {', '.join(self.without)}")
+        if list(self.exclude) != sorted(set(self.exclude)):
+            raise InputError(f"without takes each word once, in rising order, not {', '.join(self.exclude)}")
 
     def train_patents(self) -> range:
         return range(self.num_train_patents)
@@ -62,10 +62,10 @@ class Collection:
     def test_patents(self) -> range:
         return range(FIRST_TEST_PATENT, FIRST_TEST_PATENT + self.num_test_patents)
 
-    def names(self, number: int) -> list[str]:
+    def drawing_names(self, number: int) -> list[str]:
         """The drawings of a patent as the lists name them, in the order of the figures."""
         patent = patent_name(number)
-        num = num_drawings(self.seed, number, fewest=_fewest(number))
+        num = num_drawings(self.seed, number, min_drawings=_min_drawings(number))
         return [f"{patent}/{patent}-D{index:05d}.png" for index in range(num)]
 
 
@@ -103,23 +103,23 @@ def write_patents(
     if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
         raise InputError(f"num_workers is a whole number from 0 on, not {num_workers!r}")
     root = Path(folder)
-    if _is_whole(root, collection):
+    if _is_complete(root, collection):
         return False
-    write_text(root / SETTINGS_FILE, _settings(collection))
+    write_text(root / SETTINGS_FILE, _format_settings(collection))
     numbers = [*collection.train_patents(), *collection.test_patents()]
-    for done, _ in enumerate(_draw_all(root, collection, numbers, num_workers), start=1):
+    for done, _ in enumerate(_render_all(root, collection, numbers, num_workers), start=1):
         if on_patent is not None:
             on_patent(done, len(numbers))
-    for name, text in zip(LISTS, _lists(collection)):
+    for name, text in zip(LIST_FILES, _format_lists(collection)):
         write_text(root / "train_data" / name, text)
     return True
 
 
-def _settings(collection: Collection) -> str:
+def _format_settings(collection: Collection) -> str:
     return json.dumps({**asdict(collection), "rules_version": RULES_VERSION}, indent=2) + "\n"
 
 
-def _is_whole(root: Path, collection: Collection) -> bool:
+def _is_complete(root: Path, collection: Collection) -> bool:
     """Whether the folder holds this collection and all its lists.
 
     Raises:
@@ -130,14 +130,16 @@ def _is_whole(root: Path, collection: Collection) -> bool:
         if data.exists():
             raise InputError(f"{data}: holds data that was not generated; choose another folder")
         return False
-    if settings.read_text(encoding="utf-8", errors="replace") != _settings(collection):
-        raise InputError(f"{settings}: tells of other drawings ({_apart(settings, collection)}); choose another folder")
-    return all((data / name).is_file() for name in LISTS)
+    if settings.read_text(encoding="utf-8", errors="replace") != _format_settings(collection):
+        raise InputError(
+            f"{settings}: tells of other drawings ({_describe_differences(settings, collection)}); choose another folder"
+        )
+    return all((data / name).is_file() for name in LIST_FILES)
 
 
-def _apart(settings: Path, collection: Collection) -> str:
+def _describe_differences(settings: Path, collection: Collection) -> str:
     """What a folder's settings say otherwise than they would of a collection."""
-    wanted = json.loads(_settings(collection))
+    wanted = json.loads(_format_settings(collection))
     try:
         there = dict(json.loads(settings.read_text(encoding="utf-8", errors="replace")))
     except (ValueError, TypeError, RecursionError):
@@ -145,37 +147,41 @@ def _apart(settings: Path, collection: Collection) -> str:
     return ", ".join(f"{key} {there.get(key)!r}" for key in wanted if there.get(key) != wanted[key]) or "more settings"
 
 
-def _fewest(number: int) -> int:
-    return FEWEST_DRAWINGS if number < FIRST_TEST_PATENT else FEWEST_TEST_DRAWINGS
+def _min_drawings(number: int) -> int:
+    return MIN_DRAWINGS if number < FIRST_TEST_PATENT else MIN_TEST_DRAWINGS
 
 
-def _draw_all(root: Path, collection: Collection, numbers: list[int], num_workers: int) -> Iterator[None]:
+def _render_all(root: Path, collection: Collection, numbers: list[int], num_workers: int) -> Iterator[None]:
     work = functools.partial(_write_patent, root, collection)
-    yield from work_through(
-        work, numbers, num_workers=min(num_workers, len(numbers)), preload=__name__, doing="drawing"
+    yield from map_in_processes(
+        work, numbers, num_workers=min(num_workers, len(numbers)), preload=__name__, activity="drawing"
     )
 
 
 def _write_patent(root: Path, collection: Collection, number: int) -> None:
-    sheets = draw_patent(
+    sheets = render_patent(
         collection.seed,
         number,
         size_px=collection.size_px,
-        fewest=_fewest(number),
+        min_drawings=_min_drawings(number),
         disjoint=collection.disjoint,
-        without=collection.without,
+        exclude=collection.exclude,
     )
-    for name, sheet in zip(collection.names(number), sheets):
+    for name, sheet in zip(collection.drawing_names(number), sheets):
         with atomic_write(root / "train_data" / "patent_data" / name) as file:
             file.write(png_bytes(sheet))
 
 
-def _lists(collection: Collection) -> tuple[str, str, str]:
+def _format_lists(collection: Collection) -> tuple[str, str, str]:
     """The texts of the three lists; ids count from 0 in the training list and from 0 in the two others."""
-    train = [f"{name} {i}" for i, number in enumerate(collection.train_patents()) for name in collection.names(number)]
+    train = [
+        f"{name} {i}"
+        for i, number in enumerate(collection.train_patents())
+        for name in collection.drawing_names(number)
+    ]
     queries, database = [], []
     for i, number in enumerate(collection.test_patents()):
-        names = collection.names(number)
+        names = collection.drawing_names(number)
         rng = keyed_generator(collection.seed, "generated", number, "queries")
         chosen = set(rng.permutation(len(names))[:QUERIES_PER_PATENT].tolist())
         queries += [f"{name} {i}" for row, name in enumerate(names) if row in chosen]

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastreid.synthetic.families.states import can_open, pieces_of
 from fastreid.synthetic.geometry.mesh import Mesh
 from fastreid.synthetic.geometry.outlines import Points, circle
-from fastreid.synthetic.part_rng import Draws
-from fastreid.synthetic.rendering.hidden_lines import FINE, SOLID, Lines
+from fastreid.synthetic.rendering.hidden_lines import FINE, OUTLINE, Lines
 from fastreid.synthetic.rendering.views import View, plan_views
+from fastreid.synthetic.sampling import PartRng
+from fastreid.synthetic.states import can_open, group_by_component
 
-FEWEST_DRAWINGS, MOST_DRAWINGS = 2, 16
+MIN_DRAWINGS, MAX_DRAWINGS = 2, 16
 # how many of 5,888 patents of DeepPatent's validation list have 2, 3, ... 16 and more drawings, in thousandths
 DRAWINGS_PER_PATENT = (36, 50, 84, 121, 118, 130, 187, 113, 43, 31, 8, 15, 5, 18, 41)
-NUM_FIGURES = 2 * (MOST_DRAWINGS - 1)
+NUM_FIGURES = 2 * (MAX_DRAWINGS - 1)
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Figure:
     detail: tuple[float, float, float] | None = None
 
 
-def plan_figures(rng: Draws, parts: Sequence[Mesh], *, closed_only: bool = False) -> list[Figure]:
+def plan_figures(rng: PartRng, parts: Sequence[Mesh], *, closed_only: bool = False) -> list[Figure]:
     """The figures in order of their numbers: a corner, the sides and further corners, and now and then something else.
 
     `closed_only` leaves out what is not the whole object as it is: no other states and no details.
     """
-    figures = [Figure(view) for view in plan_views(rng.part())]
+    figures = [Figure(view) for view in plan_views(rng.next_part())]
     corner = figures[0].view
     chances = {
         "open": 0.6 if can_open(parts) else 0.0,
-        "exploded": 0.15 if len(pieces_of(parts)) > 1 else 0.0,
+        "exploded": 0.15 if len(group_by_component(parts)) > 1 else 0.0,
         "section": 0.12,
         "in use": 0.15,
     }
@@ -62,31 +62,31 @@ def plan_figures(rng: Draws, parts: Sequence[Mesh], *, closed_only: bool = False
     return figures[:NUM_FIGURES]
 
 
-def plan_drawings(rng: Draws) -> list[tuple[int, ...]]:
+def plan_drawings(rng: PartRng) -> list[tuple[int, ...]]:
     """The figures on drawings D00000, D00001 and so on; D00000 shows figures that the others show too."""
     copied = (0, 1) if rng.random() < 0.15 else (0,) if rng.random() < 0.85 else (int(rng.integers(1, 3)),)
     drawings: list[tuple[int, ...]] = [copied]
     figure = 0
     often_two = rng.random() < 0.25
-    while len(drawings) < MOST_DRAWINGS:
+    while len(drawings) < MAX_DRAWINGS:
         two = len(drawings) > 1 and rng.random() < (0.75 if often_two else 0.04)
         drawings.append((figure, figure + 1) if two else (figure,))
         figure += len(drawings[-1])
     return drawings
 
 
-def draw_count(rng: np.random.Generator, *, fewest: int) -> int:
-    """How many drawings a patent has, as often as in DeepPatent; at least `fewest`."""
+def sample_num_drawings(rng: np.random.Generator, *, min_drawings: int) -> int:
+    """How many drawings a patent has, as often as in DeepPatent; at least `min_drawings`."""
     shares = np.cumsum(DRAWINGS_PER_PATENT) / sum(DRAWINGS_PER_PATENT)
-    return max(fewest, FEWEST_DRAWINGS + int(np.searchsorted(shares, rng.random())))
+    return max(min_drawings, MIN_DRAWINGS + int(np.searchsorted(shares, rng.random())))
 
 
-def enlarged(lines: Lines, detail: tuple[float, float, float]) -> Lines:
+def enlarge_detail(lines: Lines, detail: tuple[float, float, float]) -> Lines:
     """What of a figure lies in a circle, three times as large, and the circle in a thin line."""
     low, high = lines.segments.min(axis=(0, 1)), lines.segments.max(axis=(0, 1))
     middle, radius = low + (high - low) * detail[:2], detail[2] * float((high - low).max())
     start, way = lines.segments[:, 0] - middle, lines.segments[:, 1] - lines.segments[:, 0]
-    first, last = _within(start, way, radius)
+    first, last = _clip_to_circle(start, way, radius)
     keep = last > first
     start, way, first, last = start[keep], way[keep], first[keep, None], last[keep, None]
     inside = np.stack([start + first * way, start + last * way], axis=1) / radius
@@ -95,11 +95,11 @@ def enlarged(lines: Lines, detail: tuple[float, float, float]) -> Lines:
     return Lines(
         np.concatenate([inside, frame]),
         np.concatenate([lines.edges[keep], np.full(len(frame), -1)]),
-        np.concatenate([lines.pens[keep], np.full(len(frame), FINE if len(inside) else SOLID)]),
+        np.concatenate([lines.line_types[keep], np.full(len(frame), FINE if len(inside) else OUTLINE)]),
     )
 
 
-def _within(start: Points, way: Points, radius: float) -> tuple[Points, Points]:
+def _clip_to_circle(start: Points, way: Points, radius: float) -> tuple[Points, Points]:
     """Between which shares of its length each segment lies in the circle about 0; the last below the first: nowhere."""
     a, b = np.maximum((way * way).sum(axis=1), 1e-12), (start * way).sum(axis=1)
     root = b * b - a * ((start * start).sum(axis=1) - radius * radius)

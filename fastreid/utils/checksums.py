@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from fastreid.utils.errors import WeightsError
-from fastreid.utils.files import atomic_write, sha256_of, write_text
+from fastreid.utils.files import atomic_write, compute_sha256, write_text
 
-ENDING = ".sha256"
+SUFFIX = ".sha256"
 
 
-def manifest_of(path: str | os.PathLike) -> Path:
+def checksum_path(path: str | os.PathLike) -> Path:
     """Where the sha256 of a file lies."""
-    return Path(f"{path}{ENDING}")
+    return Path(f"{path}{SUFFIX}")
 
 
 @contextlib.contextmanager
-def checked_write(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+def write_with_checksum(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     """As `atomic_write`, for a file that is written once from front to back; its sha256 is left beside it.
 
     Two files cannot change their names together. So while an old file gives way to a new one, the sha256 of both are
@@ -35,41 +35,41 @@ def checked_write(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     """
     path = Path(path)
     with atomic_write(path) as file:
-        hashed = _Hashed(file)
+        hashed = _HashingWriter(file)
         yield cast(IO[bytes], hashed)  # all that is asked of it is to be written to
-        digest, old = hashed.digest.hexdigest(), _allowed(path)
-        _allow(path, [digest, *old])
+        digest, old = hashed.digest.hexdigest(), _current_digests(path)
+        _write_digests(path, [digest, *old])
     if old:
-        _allow(path, [digest])
+        _write_digests(path, [digest])
 
 
-def move_checked(path: str | os.PathLike, to: str | os.PathLike) -> None:
-    """Give a file and its sha256 another name, whose file is replaced; as exact about kills as `checked_write`."""
-    moved = _allowed(Path(path))
-    _allow(Path(to), [*moved, *_allowed(Path(to))])
+def move_with_checksum(path: str | os.PathLike, to: str | os.PathLike) -> None:
+    """Give a file and its sha256 another name, whose file is replaced; as exact about kills as `write_with_checksum`."""
+    moved = _current_digests(Path(path))
+    _write_digests(Path(to), [*moved, *_current_digests(Path(to))])
     os.replace(path, to)
-    _allow(Path(to), moved)
-    manifest_of(path).unlink(missing_ok=True)
+    _write_digests(Path(to), moved)
+    checksum_path(path).unlink(missing_ok=True)
 
 
-def check_whole(path: str | os.PathLike) -> None:
+def verify_checksum(path: str | os.PathLike) -> None:
     """Compare a file with the sha256 beside it; one without is not looked at.
 
     Raises:
         WeightsError: the file, or what lies beside it, is not what was written.
     """
-    manifest = manifest_of(path)
+    manifest = checksum_path(path)
     if not manifest.is_file():
         return
-    found = sha256_of(path)
-    if found not in _words(manifest):
+    found = compute_sha256(path)
+    if found not in _read_digests(manifest):
         raise WeightsError(
             f"{path}: damaged or changed, its sha256 {found[:12]} is not that of {manifest.name}; take another, or remove "
             f"{manifest.name} if the file was changed on purpose"
         )
 
 
-class _Hashed:
+class _HashingWriter:
     """A file that is written to, and the digest of what was."""
 
     def __init__(self, file: IO[Any]):
@@ -84,16 +84,16 @@ class _Hashed:
         self.file.flush()
 
 
-def _allowed(path: Path) -> list[str]:
+def _current_digests(path: Path) -> list[str]:
     """The digests that a file which is there may have; none where there is no file."""
     if not path.is_file():
         return []
-    return _words(manifest_of(path)) if manifest_of(path).is_file() else [sha256_of(path)]
+    return _read_digests(checksum_path(path)) if checksum_path(path).is_file() else [compute_sha256(path)]
 
 
-def _allow(path: Path, digests: Sequence[str]) -> None:
-    write_text(manifest_of(path), "".join(f"{digest}  {path.name}\n" for digest in digests))
+def _write_digests(path: Path, digests: Sequence[str]) -> None:
+    write_text(checksum_path(path), "".join(f"{digest}  {path.name}\n" for digest in digests))
 
 
-def _words(manifest: Path) -> list[str]:
+def _read_digests(manifest: Path) -> list[str]:
     return re.findall(r"^[0-9a-f]{64}\b", manifest.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)

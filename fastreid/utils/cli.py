@@ -1,15 +1,14 @@
 """The one way out of a command: a plain line and the right exit code."""
 
-import argparse
 import errno
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from fastreid.utils.errors import FastreidError, InputError, StorageError
 from fastreid.utils.logger import DEBUG, QUIET, setup_logger, show_status
+from fastreid.utils.text import summarize_error
 
 
 class UserFacingError(Exception):
@@ -32,19 +31,6 @@ class StoppedBySignalError(UserFacingError):
         self.signal_number = signal_number
         self.saved = saved
         super().__init__(f"stopped by signal {signal_number}; saved {saved}; go on with --resume", 128 + signal_number)
-
-
-class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose refusals are one line, like all others, and whose help tells what `run_tool` takes."""
-
-    def __init__(self, description: str):
-        super().__init__(
-            description=description,
-            epilog=f"{QUIET} leaves warnings, results and the end; {DEBUG} tells everything, and where a fault is.",
-        )
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{self.prog}: {message}; {self.prog} --help tells what there is")
 
 
 def run_tool(main: Callable[[Sequence[str] | None], int]) -> int:
@@ -73,12 +59,12 @@ def run_tool(main: Callable[[Sequence[str] | None], int]) -> int:
         show_status("")
         if DEBUG in sys.argv:
             traceback.print_exc()
-        line, code = explain(error)
+        line, code = explain_error(error)
         print(line, file=sys.stderr)
         return code
 
 
-def explain(error: Exception) -> tuple[str, int]:
+def explain_error(error: Exception) -> tuple[str, int]:
     """One line and the exit code for anything that was raised."""
     if isinstance(error, (FastreidError, UserFacingError)):
         return str(error), error.exit_code
@@ -86,9 +72,4 @@ def explain(error: Exception) -> tuple[str, int]:
         return f"{error.filename or 'a file'}: the disk is full; free space and go on with --resume", 5
     if isinstance(error, OSError):
         return f"{error.filename or 'a file'}: {error.strerror or error}", StorageError.exit_code
-    return f"{type(error).__name__}: {one_line(error)} (a fault of ours: run again with --debug and report it)", 1
-
-
-def one_line(error: Exception) -> str:
-    """An error's message without line breaks, cut where it gets long."""
-    return " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {summarize_error(error)} (a fault of ours: run again with --debug and report it)", 1

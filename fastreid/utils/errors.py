@@ -50,13 +50,13 @@ class WeightsError(FastreidError):
     exit_code = 6
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest_from_known(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'gem'? Known: avg, gem.` for a name that is not among the known ones."""
     known = sorted(known)
-    return f"{nearest(name, known)} Known: {', '.join(known)}."
+    return f"{suggest_nearest(name, known)} Known: {', '.join(known)}."
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest_nearest(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'gem'?` for a name that is nearly a known one, else nothing."""
     near = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean '{near[0]}'?" if near else ""

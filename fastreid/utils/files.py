@@ -73,7 +73,7 @@ def check_writable(path: str | os.PathLike) -> None:
     os.unlink(temporary)
 
 
-def remove_stale(folder: str | os.PathLike) -> list[str]:
+def remove_temporary_files(folder: str | os.PathLike) -> list[str]:
     """Remove the temporary files a killed writer left in a folder; returns their names."""
     ending = re.compile(rf"{re.escape(TEMPORARY_MARK)}\w{{8}}$")
     stale = sorted(file for file in Path(folder).iterdir() if ending.search(file.name) and file.is_file())
@@ -82,7 +82,7 @@ def remove_stale(folder: str | os.PathLike) -> list[str]:
     return [file.name for file in stale]
 
 
-def only_regular(path: str, flags: int) -> int:
+def open_regular_file(path: str, flags: int) -> int:
     """An opener for `open` that does not wait: a pipe or device in place of a file would block or go on for ever.
 
     Raises:
@@ -95,20 +95,20 @@ def only_regular(path: str, flags: int) -> int:
     return handle
 
 
-def read_whole(path: str | os.PathLike) -> bytes:
+def read_file_bytes(path: str | os.PathLike) -> bytes:
     """A file's bytes.
 
     Raises:
         OSError: there is no file, something else than one, or it cannot be read.
     """
-    with open(path, "rb", opener=only_regular) as file:
+    with open(path, "rb", opener=open_regular_file) as file:
         return file.read()
 
 
-def sha256_of(path: str | os.PathLike) -> str:
+def compute_sha256(path: str | os.PathLike) -> str:
     """The sha256 of a file's bytes, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    with open(path, "rb", opener=only_regular) as file:
+    with open(path, "rb", opener=open_regular_file) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

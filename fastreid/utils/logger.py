@@ -9,14 +9,14 @@ from pathlib import Path
 
 from termcolor import colored
 
-NAME = "fastreid"
+LOGGER_NAME = "fastreid"
 RESULT = logging.INFO + 5  # what a command is run for, such as scores and its end: told with --quiet too
 QUIET, DEBUG = "--quiet", "--debug"  # words that any command takes, anywhere
 
 
 def get_logger() -> logging.Logger:
     """The logger all of the package writes to."""
-    return logging.getLogger(NAME)
+    return logging.getLogger(LOGGER_NAME)
 
 
 def console_level(words: Sequence[str]) -> int:
@@ -42,14 +42,14 @@ def setup_logger(folder: str | Path | None = None, *, rank: int = 0) -> logging.
         logger.removeHandler(handler)
         handler.close()
     if rank == 0:
-        console = _Console(sys.stdout)
+        console = _ConsoleHandler(sys.stdout)
         console.setLevel(console_level(sys.argv))
         console.setFormatter(_ConsoleFormatter())
         logger.addHandler(console)
     if folder is None:
         return logger
     logging.addLevelName(RESULT, "RESULT")
-    file = _LogFile(Path(folder) / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"), encoding="utf-8")
+    file = _LogFileHandler(Path(folder) / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"), encoding="utf-8")
     file.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S"))
     logger.addHandler(file)
     return logger
@@ -61,10 +61,10 @@ def show_status(text: str) -> bool:
     Returns:
         Whether it is seen: only on a terminal, and not with --quiet.
     """
-    return any(handler.show(text) for handler in get_logger().handlers if isinstance(handler, _Console))
+    return any(handler.show(text) for handler in get_logger().handlers if isinstance(handler, _ConsoleHandler))
 
 
-class _Console(logging.StreamHandler):
+class _ConsoleHandler(logging.StreamHandler):
     """A console that keeps a line of status below all others, where it is a terminal.
 
     One whose reader left, as with `| head -1`, is written to no more; the run goes on.
@@ -116,7 +116,7 @@ class _ConsoleFormatter(logging.Formatter):
         return colored(text, "yellow") if record.levelno >= logging.WARNING else text
 
 
-class _LogFile(logging.FileHandler):
+class _LogFileHandler(logging.FileHandler):
     """A log that cannot be written says so once on stderr and lets the run go on."""
 
     failed = False

@@ -28,10 +28,10 @@ class MappedRows:
     ndim = 2
 
     @classmethod
-    def fits(cls, array: np.ndarray) -> bool:
+    def is_mapped_table(cls, array: np.ndarray) -> bool:
         """Whether an array is what this class is made from."""
         right_kind = array.ndim == 2 and array.dtype == np.float32 and array.flags.c_contiguous
-        return right_kind and _mapping_of(array) is not None
+        return right_kind and _find_mapping(array) is not None
 
     def __init__(self, array: np.ndarray):
         if array.ndim != 2 or array.dtype != np.float32 or not array.flags.c_contiguous:
@@ -40,7 +40,7 @@ class MappedRows:
             )
         self.shape = torch.Size(array.shape)
         self._array = array
-        mapping = _mapping_of(array)
+        mapping = _find_mapping(array)
         if mapping is None:
             raise InputError("mapped rows are those of a file, only to be read: numpy.load(path, mmap_mode='r')")
         self._mapping = mapping
@@ -59,7 +59,7 @@ class MappedRows:
         return (self[start : start + step] for start in range(0, len(self), step))
 
 
-def _mapping_of(array: np.ndarray) -> mmap.mmap | None:
+def _find_mapping(array: np.ndarray) -> mmap.mmap | None:
     """The mapping an array lies in, which is that of the array it is a view of; None where it lies in none.
 
     None also where the mapping may be written to: its pages hold what was written, and giving them back would lose it.

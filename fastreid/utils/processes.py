@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 from fastreid.utils.errors import EnvironmentSetupError
 
-Thing = TypeVar("Thing")
+T = TypeVar("T")
 Task = TypeVar("Task")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-def clean_pool(num_workers: int, *, preload: str) -> ProcessPoolExecutor:
+def create_worker_pool(num_workers: int, *, preload: str) -> ProcessPoolExecutor:
     """A pool of processes that start clean and end with the one that started them, however that ends.
 
     A forked copy of a process that runs threads can hang, so where there is a fork server it makes them; it imports once.
@@ -32,29 +32,29 @@ def clean_pool(num_workers: int, *, preload: str) -> ProcessPoolExecutor:
     clean = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(clean)
     context.set_forkserver_preload([preload])
-    return _CleanPool(num_workers, mp_context=context, initializer=_end_with_parent)
+    return _WorkerPool(num_workers, mp_context=context, initializer=_exit_with_parent)
 
 
-def work_through(
-    work: Callable[[Task], Answer], tasks: Iterable[Task], *, num_workers: int, preload: str, doing: str
-) -> Iterator[Answer]:
+def map_in_processes(
+    function: Callable[[Task], Result], tasks: Iterable[Task], *, num_workers: int, preload: str, activity: str
+) -> Iterator[Result]:
     """The answers to all tasks, in their order, worked out by a clean pool; few at a time, so that none pile up.
 
     Args:
-        work: a function at the top of its module.
+        function: a function at the top of its module.
         tasks: what it is given, one after the other.
         num_workers: processes; 0 works in this one.
-        preload: the module of `work`.
-        doing: what it does, for the message: "decoding".
+        preload: the module of `function`.
+        activity: what it does, for the message: "decoding".
 
     Raises:
         EnvironmentSetupError: a process died.
     """
     if num_workers == 0:
-        yield from map(work, tasks)
+        yield from map(function, tasks)
         return
-    with clean_pool(num_workers, preload=preload) as pool:
-        given = (pool.submit(work, task) for task in tasks)
+    with create_worker_pool(num_workers, preload=preload) as pool:
+        given = (pool.submit(function, task) for task in tasks)
         running = deque(itertools.islice(given, 4 * num_workers))
         try:
             while running:
@@ -62,7 +62,7 @@ def work_through(
                 running.extend(itertools.islice(given, 1))
         except BrokenProcessPool:
             raise EnvironmentSetupError(
-                f"a {doing} process died; free memory, or take fewer (DATALOADER.NUM_WORKERS); a script of your own does "
+                f"a {activity} process died; free memory, or take fewer (DATALOADER.NUM_WORKERS); a script of your own does "
                 'its work under `if __name__ == "__main__":`'
             )
         finally:
@@ -70,7 +70,7 @@ def work_through(
 
 
 @contextlib.contextmanager
-def held_back(*signals: int) -> Iterator[None]:
+def defer_signals(*signals: int) -> Iterator[None]:
     """Inside, these signals wait. What is started inside keeps them waiting, unless it is told otherwise."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
@@ -80,16 +80,16 @@ def held_back(*signals: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_keyboard() -> Iterator[None]:
+def _defer_keyboard_interrupt() -> Iterator[None]:
     """Inside, Ctrl-C waits, also one that reached another thread of this process; what is started never sees it."""
     if threading.current_thread() is not threading.main_thread():  # no signal interrupts it
-        with held_back(signal.SIGINT):
+        with defer_signals(signal.SIGINT):
             yield
         return
     came: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     try:
-        with held_back(signal.SIGINT):
+        with defer_signals(signal.SIGINT):
             yield
     finally:
         signal.signal(signal.SIGINT, before)
@@ -97,15 +97,15 @@ def _without_keyboard() -> Iterator[None]:
             signal.raise_signal(number)
 
 
-class _CleanPool(ProcessPoolExecutor):
+class _WorkerPool(ProcessPoolExecutor):
     """A pool whose workers never see Ctrl-C, and that is not torn down while one of them starts."""
 
-    def submit(self, fn: Callable[..., Thing], /, *args: Any, **kwargs: Any) -> Future[Thing]:
-        with _without_keyboard():  # workers, and the server that forks them, are started here when they are needed
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        with _defer_keyboard_interrupt():  # workers, and the server that forks them, are started here when they are needed
             return super().submit(fn, *args, **kwargs)
 
 
-def is_starting() -> bool:
+def is_importing_main_script() -> bool:
     """Whether this process is a pool's that reads its main script again, before it is given any work.
 
     A script whose work is not under `if __name__ == "__main__":` begins that work anew there, and must not wait for
@@ -114,7 +114,7 @@ def is_starting() -> bool:
     return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """Watch the process that made the pool: one that is killed tells its workers nothing, and they would wait for ever."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 

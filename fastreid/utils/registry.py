@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from fastreid.utils.errors import InputError, suggest
+from fastreid.utils.errors import InputError, suggest_from_known
 
-Maker = TypeVar("Maker", bound=Callable)
+Builder = TypeVar("Builder", bound=Callable)
 
 
-class Registry(Generic[Maker]):
+class Registry(Generic[Builder]):
     """Names and their makers, all on one screen; a user's own part joins with `TABLE.register("mine")(maker)`.
 
     Args:
@@ -16,26 +16,26 @@ class Registry(Generic[Maker]):
         makers: name -> maker.
     """
 
-    def __init__(self, what: str, makers: Mapping[str, Maker]):
+    def __init__(self, what: str, makers: Mapping[str, Builder]):
         self.what = what
-        self._makers: dict[str, Maker] = dict(makers)
+        self._builders: dict[str, Builder] = dict(makers)
 
-    def register(self, name: str) -> Callable[[Maker], Maker]:
+    def register(self, name: str) -> Callable[[Builder], Builder]:
         """Add a maker under a new name; refuses a name that is taken."""
-        if name in self._makers:
+        if name in self._builders:
             raise InputError(f"a {self.what} is already called '{name}'; choose another name")
 
-        def add(maker: Maker) -> Maker:
-            self._makers[name] = maker
+        def add(maker: Builder) -> Builder:
+            self._builders[name] = maker
             return maker
 
         return add
 
-    def get(self, name: str) -> Maker:
+    def get(self, name: str) -> Builder:
         """The maker of that name; an unknown one is refused with the nearest known name."""
-        if name not in self._makers:
-            raise InputError(f"no {self.what} is called '{name}'.{suggest(name, self._makers)}")
-        return self._makers[name]
+        if name not in self._builders:
+            raise InputError(f"no {self.what} is called '{name}'.{suggest_from_known(name, self._builders)}")
+        return self._builders[name]
 
     def names(self) -> list[str]:
-        return sorted(self._makers)
+        return sorted(self._builders)

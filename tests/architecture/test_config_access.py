@@ -10,7 +10,6 @@ CONFIG_READERS = {
     "fastreid/config/",
     "fastreid/data/audit/audit.py",
     "fastreid/data/build.py",
-    "fastreid/data/io/build.py",
     "fastreid/data/transforms/build.py",
     "fastreid/engine/build.py",
     "fastreid/engine/data.py",

@@ -8,7 +8,7 @@ import pytest
 NAMES = {
     "fastreid.config": ["get_cfg", "CfgNode"],
     "fastreid.modeling": ["build_model"],
-    "fastreid.data.io.image": ["read_image"],
+    "fastreid.data.image": ["read_image"],
     "fastreid.layers": ["euclidean_distance", "cosine_distance"],
     "fastreid.evaluation": ["nearest", "expand", "k_reciprocal", "score"],
     "fastreid.engine": ["DefaultTrainer", "default_argument_parser", "default_setup", "launch", "Predictor"],

@@ -9,7 +9,7 @@ from fastreid.config.config import _defaults, _sections
 from fastreid.config.document import document, entries
 from fastreid.config.ranges import NOT_HERE
 from fastreid.engine.setup import load_config
-from fastreid.experiments.variants import read_rows
+from fastreid.experiments.variants import read_variants
 
 
 @cache
@@ -76,7 +76,7 @@ def test_the_settings_that_a_run_leaves_read_as_those_it_had(path, tmp_path):
 @pytest.mark.parametrize("path", ROWS, ids=label)
 def test_every_row_of_an_ablation_changes_its_config(path):
     small = ROOT / "configs/ablations/small.yml"
-    ground, *rows = (load_config(small, row.opts) for row in read_rows(path))
+    ground, *rows = (load_config(small, row.opts) for row in read_variants(path))
     assert all(row.changes() != ground.changes() for row in rows)
 
 

@@ -22,7 +22,7 @@ def functions(path):
 
 
 def is_atomic(node) -> bool:
-    ways = ("atomic_write", "checked_write")
+    ways = ("atomic_write", "write_with_checksum")
     return isinstance(node, ast.With) and any(way in ast.unparse(item) for item in node.items for way in ways)
 
 

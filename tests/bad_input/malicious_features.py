@@ -14,8 +14,8 @@ from malicious import LARGE, Payload, file, header, shell
 from PIL import Image
 
 from fastreid.data.io.cache.store import PageCache
-from fastreid.engine.feature_journal import Journal
-from fastreid.evaluation.storage.manifest import Origin, _digest
+from fastreid.engine.feature_journal import FeatureJournal
+from fastreid.evaluation.storage.manifest import Provenance, _digest
 from fastreid.evaluation.storage.saved_features import FeaturePart, save_features
 from fastreid.structures import Drawing, Embeddings
 
@@ -34,9 +34,9 @@ def features(content, *, name="gallery.npy", code=2):
     """A folder of features whose manifest vouches for a file that is something else."""
 
     def write(folder, marker):
-        rows = Embeddings.of(torch.randn(6, 4), DRAWINGS)
+        rows = Embeddings.from_drawings(torch.randn(6, 4), DRAWINGS)
         parts = [FeaturePart(part, rows, DRAWINGS, "s") for part in ("queries", "gallery")]
-        save_features(folder / "set", parts, origin=Origin("Mine", "", "", {}, "", {}))
+        save_features(folder / "set", parts, provenance=Provenance("Mine", "", "", {}, "", {}))
         path = folder / "set" / name
         if path.suffix != ".json":
             told = json.loads((folder / "set/manifest.json").read_text())
@@ -83,7 +83,7 @@ def journal(num, width):
     """A record that says it holds this many floats, under the name that the list's journal has."""
 
     def write(folder, marker):
-        name = Journal(folder, "origin", ())._name
+        name = FeatureJournal(folder, "origin", ())._name
         (folder / f"{name}-000000.journal").write_bytes(struct.pack("<QII", 0, num, width) + bytes(100))
         return folder
 

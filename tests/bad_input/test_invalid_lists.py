@@ -1,5 +1,3 @@
-"""Every fault of a list is told with its line, all in one pass."""
-
 import pytest
 from invalid_inputs import CSVS, LINES
 
@@ -18,71 +16,77 @@ def folder(tmp_path):
     return tmp_path
 
 
-def refusal(folder, content, *, name="list.txt"):
+def get_error(folder, content, *, name="list.txt"):
+    """Return the error of an invalid list, after checking that it has one line per fault and at most 20 of them."""
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as caught:
         read_list(folder / name, images=folder / "images", with_ids=True)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
+    heading, *lines = str(caught.value).split("\n")
+    assert not lines or heading.endswith(" faults")
+    assert len(lines) <= 21
+    assert all(line.startswith("  ") for line in lines)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "expected"),
     LINES,
 )
-def test_a_fault_of_a_line_is_told_with_its_number(folder, line, words):
-    message = refusal(folder, f"\n{line}\n")
+def test_fault_of_a_line_has_its_number(folder, line, expected):
+    message = get_error(folder, f"\n{line}\n")
     assert "list.txt:2: " in message
-    assert words in message
+    assert expected in message
 
 
-def test_a_path_that_stands_twice_is_told_with_both_lines(folder):
-    assert "list.txt:3: a.png stands here and in line 1" in refusal(folder, "a.png 1\n\n./a.png 1\n")
+def test_repeated_path_is_reported_with_both_lines(folder):
+    assert "list.txt:3: a.png is also in line 1" in get_error(folder, "a.png 1\n\n./a.png 1\n")
 
 
-def test_a_path_with_two_ids_is_told_with_both(folder):
-    assert "list.txt:2: a.png stands here and in line 1 with ids 1 and 2" in refusal(folder, "a.png 1\na.png 2\n")
+def test_path_with_two_ids_is_reported_with_both(folder):
+    assert "list.txt:2: a.png is also in line 1 with ids 1 and 2" in get_error(folder, "a.png 1\na.png 2\n")
 
 
-def test_a_line_that_is_not_utf8_is_told(folder):
-    assert "list.txt:2: not UTF-8 text" in refusal(folder, b"a.png 1\n\xff\xfe.png 1\n")
+def test_line_that_is_not_utf8_is_reported(folder):
+    assert "list.txt:2: not UTF-8 text" in get_error(folder, b"a.png 1\n\xff\xfe.png 1\n")
 
 
-def test_a_name_cannot_break_the_line_or_steer_the_terminal(folder):
-    message = refusal(folder, "a\u2028b\x0bc\x1b[31m.png 1\n")
+def test_control_characters_in_names_are_escaped(folder):
+    message = get_error(folder, "a\u2028b\x0bc\x1b[31m.png 1\n")
     assert message.splitlines() == [message]
     assert "a\\u2028b\\x0bc\\x1b[31m.png" in message
 
 
-def test_all_faults_are_told_at_once_the_first_twenty_and_the_total(folder):
+def test_first_twenty_faults_and_the_total_are_reported(folder):
     lines = ["a.png 1", "a.png", *(f"gone{number}.png 1" for number in range(30))]
-    message = refusal(folder, "\n".join(lines))
-    assert "31 faults, the first 20: " in message
+    message = get_error(folder, "\n".join(lines))
+    assert message.splitlines()[0] == f"{folder}/list.txt: 31 faults"
+    assert message.splitlines()[-1] == "  ... and 11 more"
+    assert len(message.splitlines()) == 22
     assert "list.txt:2: 'a.png' has 1 field" in message
     assert "gone18.png" in message
     assert "gone19.png" not in message
 
 
-def test_faults_of_form_and_missing_files_are_told_together(folder):
-    message = refusal(folder, "gone.png 1\na.png\nb.png x\n")
+def test_syntax_faults_and_missing_files_are_reported_together(folder):
+    message = get_error(folder, "gone.png 1\na.png\nb.png x\n")
     assert all(f"list.txt:{line}: " in message for line in (1, 2, 3))
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "expected"),
     CSVS,
 )
-def test_a_fault_of_a_csv_is_told(folder, content, words):
-    assert words in refusal(folder, content, name="list.csv")
+def test_fault_of_a_csv_is_reported(folder, content, expected):
+    assert expected in get_error(folder, content, name="list.csv")
 
 
-def test_a_missing_list_says_where_the_data_is_set(tmp_path):
-    with pytest.raises(InputError, match=r"list\.txt: no list can be read here .* set DATASETS\.ROOT"):
+def test_missing_list_names_the_settings_of_the_data_folder(tmp_path):
+    with pytest.raises(InputError, match=r"list\.txt: cannot read the list .* set DATASETS\.ROOT"):
         read_list(tmp_path / "list.txt", images=tmp_path, with_ids=True)
 
 
-def test_an_empty_part_of_a_test_is_refused():
+def test_empty_queries_or_gallery_raise():
     drawing = Drawing("a.png", "a.png", "1")
-    for queries, gallery, part in (((), (drawing,), "query"), ((drawing,), (), "database")):
+    for queries, gallery, part in (((), (drawing,), "query"), ((drawing,), (), "gallery")):
         with pytest.raises(InputError, match=f"Mine: the {part} list is empty"):
             RetrievalData("Mine", (), queries, gallery)

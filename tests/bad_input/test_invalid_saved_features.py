@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid.evaluation.storage.manifest import Origin, _digest
-from fastreid.evaluation.storage.saved_features import FeaturePart, feature_folders, load_features, save_features
+from fastreid.evaluation.storage.manifest import Provenance, _digest
+from fastreid.evaluation.storage.saved_features import FeaturePart, find_feature_folders, load_features, save_features
 from fastreid.structures import Drawing, Embeddings
-from fastreid.utils.cli import explain
+from fastreid.utils.cli import explain_error
 from fastreid.utils.errors import FastreidError, InputError, NumericalError, StorageError, WeightsError
 
-ORIGIN = Origin("Mine", "", "", {}, "", {})
+PROVENANCE = Provenance("Mine", "", "", {}, "", {})
 NUM, WIDTH = 6, 4
 
 
@@ -27,10 +27,10 @@ def folder(tmp_path):
     listed = tuple(Drawing(f"/x/{n}.png", f"{n}.png", str(n)) for n in range(NUM))
     features = torch.randn(NUM, WIDTH, generator=torch.Generator().manual_seed(0))
     parts = [
-        FeaturePart(name, Embeddings.of(features + shift, listed), listed, "s")
+        FeaturePart(name, Embeddings.from_drawings(features + shift, listed), listed, "s")
         for name, shift in (("queries", 0), ("gallery", 1))
     ]
-    save_features(tmp_path / "set", parts, origin=ORIGIN)
+    save_features(tmp_path / "set", parts, provenance=PROVENANCE)
     return tmp_path / "set"
 
 
@@ -49,7 +49,7 @@ def refused(folder, fault, words=""):
     """Loading ends with this fault, told in one line that ends with what to do."""
     with pytest.raises(fault, match=words) as caught:
         load_features(folder, "gallery")
-    line, code = explain(caught.value)
+    line, code = explain_error(caught.value)
     assert code == fault.exit_code
     assert len(line.splitlines()) == 1
     assert str(folder) in line
@@ -65,7 +65,7 @@ def flip(path, place, bit=0):
 @pytest.mark.parametrize("place", [0, 9, 60, -1])
 def test_a_flipped_bit_is_refused(name, place, folder):
     flip(folder / name, place)
-    refused(folder, WeightsError, "not the file that was written .* run tools/extract.py again")
+    refused(folder, WeightsError, "not the file that was written .* run fastreid extract again")
 
 
 @pytest.mark.parametrize("name", ["gallery.npy", "gallery.csv"])
@@ -93,14 +93,14 @@ def test_a_folder_without_a_manifest_is_unfinished(folder):
     refused(folder, InputError, "no manifest.json, so the extraction into it did not finish")
     for where in (folder, folder.parent):
         with pytest.raises(InputError, match="did not finish"):
-            feature_folders(where)
+            find_feature_folders(where)
 
 
 def test_a_folder_whose_first_file_was_being_written_is_unfinished(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set/queries.npy.fastreid-tmp-abcdefgh").write_bytes(b"half")
     with pytest.raises(InputError, match="did not finish"):
-        feature_folders(tmp_path)
+        find_feature_folders(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_folder_whose_first_file_was_being_written_is_unfinished(tmp_path):
 def test_a_folder_of_something_else_is_refused(where, words, tmp_path):
     (tmp_path / "pictures").mkdir()
     with pytest.raises(InputError, match=words):
-        feature_folders(tmp_path / where)
+        find_feature_folders(tmp_path / where)
 
 
 def test_a_part_that_was_not_saved_is_told_with_those_that_were(folder):

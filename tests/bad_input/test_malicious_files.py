@@ -18,15 +18,15 @@ from fastreid.data.datasets.base import read_list
 from fastreid.data.io.cache.store import PageCache
 from fastreid.data.io.image import read_header, read_image
 from fastreid.engine.checkpoint import Checkpointer
-from fastreid.engine.feature_journal import Journal
-from fastreid.engine.monitors import build_runs
+from fastreid.engine.feature_journal import FeatureJournal
+from fastreid.experiments.comparison import read_runs
 from fastreid.engine.train_step import TrainStep
 from fastreid.evaluation.postprocess.whitening import load_whitening
 from fastreid.evaluation.storage.saved_features import load_features
-from fastreid.experiments.variants import read_rows
-from fastreid.modeling.weights import load_state, model_state, read_weights
+from fastreid.experiments.variants import read_variants
+from fastreid.modeling.weights import load_state, extract_model_state, read_weights
 from fastreid.structures import Drawing
-from fastreid.utils.cli import explain
+from fastreid.utils.cli import explain_error
 
 PAYLOADS = HOSTILE_WEIGHTS | HOSTILE_FEATURES | HOSTILE_FILES
 MEMORY = 200 << 20  # bytes, beside what the process had
@@ -35,7 +35,7 @@ LIMIT_S = 10.0
 
 def weigh(path):
     model = torch.nn.Linear(4, 3)
-    return load_state(model, model_state(read_weights(path)), source=str(path))
+    return load_state(model, extract_model_state(read_weights(path)), source=str(path))
 
 
 def go_on(folder):
@@ -58,12 +58,12 @@ DOORS = {
     "weights": weigh,
     "resume": go_on,
     "features": lambda folder: load_features(folder, "gallery"),
-    "journal": lambda folder: Journal(folder, "origin", ()).read(),
+    "journal": lambda folder: FeatureJournal(folder, "origin", ()).read(),
     "whitening": load_whitening,
     "cache": page_of_cache,
     "config": lambda path: get_cfg().merge_from_file(path),
-    "rows": read_rows,
-    "runs": lambda folder: build_runs([folder]),
+    "rows": read_variants,
+    "runs": lambda folder: read_runs([folder]),
     "list": lambda path: read_list(path, images=path.parent, with_ids=True),
     "image": look,
 }
@@ -91,7 +91,7 @@ def tried(payload, folder):
         try:
             DOORS[payload.door](path)
         except Exception as error:
-            line, code = explain(error)
+            line, code = explain_error(error)
             del error
     seconds = time.monotonic() - start
     wrong = [f"exit code {code}, not {payload.code}: {line[:200]}"] * (code != payload.code)

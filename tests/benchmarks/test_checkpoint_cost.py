@@ -11,7 +11,7 @@ from fastreid.engine.setup import load_config
 from fastreid.engine.train_step import TrainStep
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer
-from fastreid.utils.checksums import manifest_of
+from fastreid.utils.checksums import checksum_path
 from fastreid.utils.files import atomic_write
 
 CONFIG = Path(__file__).parents[2] / "configs/patent/sbs_R101-ibn_patent_256.yml"
@@ -47,7 +47,7 @@ def test_a_checkpoint_of_the_patent_configs(tmp_path, capsys):
         state = {"model": checkpointer.step.model.state_dict(), **checkpointer.step.state_dict()}
         with atomic_write(path) as file:
             torch.save(state, file)
-        manifest_of(path).unlink(missing_ok=True)
+        checksum_path(path).unlink(missing_ok=True)
 
     def checked():
         path.unlink(missing_ok=True)

@@ -18,8 +18,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastreid.engine.build import build_step
-from fastreid.engine.compile import Calls
-from fastreid.engine.inference import evaluating, features_of
+from fastreid.engine.compile import CompiledCaller
+from fastreid.engine.inference import eval_mode, compute_features
 from fastreid.engine.setup import to_device
 from fastreid.evaluation import expand, k_reciprocal, nearest
 from fastreid.structures import Batch
@@ -117,22 +117,22 @@ def test_training_beside_the_reference_s_way(size_px, matrix_rate, capsys):
 def test_features_beside_the_reference_s_way(size_px, matrix_rate, capsys):
     num = NUM[size_px]
     images, works = drawings(num, size_px).contiguous().cuda(), {}
-    with evaluating(network := on_gpu(config(DEPTH))):
+    with eval_mode(network := on_gpu(config(DEPTH))):
         torch.backends.cudnn.allow_tf32 = False
         with FlopCounterMode(display=False) as counter:
-            exact = features_of(network, images)
+            exact = compute_features(network, images)
         torch.backends.cudnn.allow_tf32 = True
-        works["reference"] = (lambda: features_of(network, images, dtype=torch.float16), AsReference)
+        works["reference"] = (lambda: compute_features(network, images, dtype=torch.float16), AsReference)
         cosines = []
         for name, words in CHOICES.items():
             cfg = config(DEPTH, *words)
             kinds = {"float16": torch.float16, "bfloat16": torch.bfloat16}
             dtype = kinds[cfg.SOLVER.AMP.DTYPE] if cfg.SOLVER.AMP.ENABLED else None
             model = on_gpu(cfg).eval()
-            calls = Calls(lambda model=model: model, compiled=cfg.MODEL.COMPILE)
+            calls = CompiledCaller(lambda model=model: model, compiled=cfg.MODEL.COMPILE)
 
             def work(calls=calls, dtype=dtype):
-                return calls.do(lambda call: features_of(call, images, dtype=dtype), kind=("features",))
+                return calls.run(lambda call: compute_features(call, images, dtype=dtype), kind=("features",))
 
             works[name] = (work, nullcontext)
             near = nn.functional.cosine_similarity(work().double(), exact.double())

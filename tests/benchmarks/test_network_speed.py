@@ -8,7 +8,7 @@ import torch
 from reference_network import AsReference, config, drawings, reference_step, used_network
 from torch import nn
 
-from fastreid.engine.inference import evaluating, features_of
+from fastreid.engine.inference import eval_mode, compute_features
 from fastreid.engine.train_step import TrainStep
 from fastreid.solver.build import build_optimizer
 from fastreid.structures import Batch
@@ -57,15 +57,15 @@ def test_training_beside_plain_eager_float32(capsys):
 @pytest.mark.parametrize("size_px", [256, 384])
 def test_features_beside_plain_eager_float32(size_px, capsys):
     network, images = used_network("101x"), drawings(NUM, size_px)
-    with evaluating(network):
+    with eval_mode(network):
         found = side_by_side(
             {
-                "reference": (lambda: features_of(network, images), AsReference),
-                "float32": (lambda: features_of(network, images), nullcontext),
-                "bfloat16": (lambda: features_of(network, images, dtype=torch.bfloat16), nullcontext),
+                "reference": (lambda: compute_features(network, images), AsReference),
+                "float32": (lambda: compute_features(network, images), nullcontext),
+                "bfloat16": (lambda: compute_features(network, images, dtype=torch.bfloat16), nullcontext),
             }
         )
-        exact, near = features_of(network, images), features_of(network, images, dtype=torch.bfloat16)
+        exact, near = compute_features(network, images), compute_features(network, images, dtype=torch.bfloat16)
     cosine = nn.functional.cosine_similarity(near.double(), exact.double()).min()
     with capsys.disabled():
         print(

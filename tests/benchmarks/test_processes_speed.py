@@ -42,17 +42,17 @@ def seconds(work):
 
 def best_seconds():
     """The best time of a step on the whole batch by one process, of one on half of it, and by both on their halves."""
-    torch.manual_seed(comm.rank())
+    torch.manual_seed(comm.get_rank())
     batch = Batch(torch.rand(NUM, 3, SIZE_PX, SIZE_PX) * 255, TARGETS, torch.arange(NUM))
     half = Batch(batch.images[: NUM // 2], TARGETS[: NUM // 2], batch.rows[: NUM // 2])
-    is_first, both = comm.is_main(), step_of()
-    with mock.patch.object(comm, "world_size", return_value=1):
+    is_first, both = comm.is_main_process(), step_of()
+    with mock.patch.object(comm, "get_world_size", return_value=1):
         alone = step_of()
 
     def by_one(given, num_threads):
         if is_first:
             torch.set_num_threads(num_threads)
-            with mock.patch.object(comm, "world_size", return_value=1):
+            with mock.patch.object(comm, "get_world_size", return_value=1):
                 alone(given)
             torch.set_num_threads(1)
 

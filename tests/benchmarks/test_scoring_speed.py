@@ -12,8 +12,8 @@ import pytest
 import torch
 from random_features import patents_of
 
-from fastreid.evaluation import ScoreSettings, Truth
-from fastreid.evaluation.scoring.score_queries import judge_blocks
+from fastreid.evaluation import ScoreSettings, GroundTruth
+from fastreid.evaluation.scoring.score_queries import score_distance_blocks
 
 _ROOM = 1 << 24  # distances at a time, whatever the gallery
 TIMED_QUERIES = 200  # of the sorting way; every query takes the same time, so these stand for all
@@ -56,9 +56,9 @@ def test_scoring_is_linear_in_time_and_flat_in_memory(capsys):
     for times, settings in CASES:
         # Others' drawings fill up the gallery, as they would in a larger one.
         more = gallery_patents.max() + 1 + np.arange((times - 1) * len(gallery_patents)) // 7
-        truth = Truth(query_patents, np.concatenate([gallery_patents, more]))
+        truth = GroundTruth(query_patents, np.concatenate([gallery_patents, more]))
         spent, start = [0.0], time.perf_counter()
-        scores = judge_blocks(random_blocks(len(query_patents), truth.num_gallery, spent), truth, settings)
+        scores = score_distance_blocks(random_blocks(len(query_patents), truth.num_gallery, spent), truth, settings)
         scored = time.perf_counter() - start - spent[0]
         start = time.perf_counter()
         scores.intervals()

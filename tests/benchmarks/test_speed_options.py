@@ -8,8 +8,8 @@ import torch
 
 from fastreid.config import get_cfg
 from fastreid.engine.build import build_step
-from fastreid.engine.compile import Calls
-from fastreid.engine.inference import evaluating, features_of
+from fastreid.engine.compile import CompiledCaller
+from fastreid.engine.inference import eval_mode, compute_features
 from fastreid.engine.setup import to_device
 from fastreid.modeling import build_model
 from fastreid.structures import Batch
@@ -87,11 +87,11 @@ def test_features_by_each_choice(depth, kind, capsys):
         if name != "fused":
             cfg = config(depth, kind, words)
             model = network(cfg)
-            calls = Calls(lambda model=model: model, compiled=cfg.MODEL.COMPILE)
+            calls = CompiledCaller(lambda model=model: model, compiled=cfg.MODEL.COMPILE)
             works[name] = lambda model=model, calls=calls: features(model, calls, dtype)
     told(f"features of R{depth} of the patent config in {kind}", works, capsys)
 
 
 def features(model, calls, dtype):
-    with evaluating(model):
-        calls.do(lambda call: features_of(call, images(), dtype=dtype), kind=("features",))
+    with eval_mode(model):
+        calls.run(lambda call: compute_features(call, images(), dtype=dtype), kind=("features",))

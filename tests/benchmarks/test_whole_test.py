@@ -53,7 +53,7 @@ def test_the_challenge_s_test_by_its_command(kind, tmp_path, capsys):
     write_test_set(tmp_path, num)
     words = ["DATASETS.ROOT", tmp_path, "OUTPUT_DIR", tmp_path / "out", "MODEL.DEVICE", "cuda" if on_gpu else "cpu"]
     words += ["TEST.NETWORK_PRECISION", kind, "TEST.IMS_PER_BATCH", 128, "DATALOADER.NUM_WORKERS", WORKERS]
-    command = [sys.executable, REPOSITORY / "tools/test.py", "--config-file", CONFIG, "--eval-only", "--random-weights"]
+    command = [sys.executable, "-m", "fastreid", "test", "--config-file", CONFIG, "--random-weights"]
     start = time.perf_counter()
     done = subprocess.run(
         list(map(str, [*command, *words, "MODEL.WEIGHTS", "", "MODEL.BACKBONE.PRETRAIN", False])),

@@ -1,4 +1,4 @@
-"""A folder with what wrong starts need: weights, features, pages and runs of every bad kind."""
+"""A folder with broken inputs of every kind: weights, features, pages and runs."""
 
 import io
 import os
@@ -9,23 +9,23 @@ import torch
 from commands import TINY
 from PIL import Image
 
-from fastreid.evaluation.storage.manifest import Origin
+from fastreid.evaluation.storage.manifest import Provenance
 from fastreid.evaluation.storage.saved_features import FeaturePart, save_features
 from fastreid.structures import Drawing, Embeddings
-from fastreid.utils.checksums import checked_write
+from fastreid.utils.checksums import write_with_checksum
 
 DRAWINGS = tuple(Drawing(f"/x/{number}.png", f"{number}.png", str(number // 2)) for number in range(12))
 
 
-def page(kind, *, seed=0, **options):
+def encode_page(kind, *, seed=0, **options):
     levels = np.random.default_rng(seed).integers(0, 256, (40, 32), dtype=np.uint8)
     memory = io.BytesIO()
     Image.fromarray(levels).save(memory, format=kind, **options)
     return memory.getvalue()
 
 
-def bad_pages():
-    whole = {kind: page(kind.upper().replace("JPG", "JPEG").replace("TIF", "TIFF")) for kind in SUFFIXES}
+def broken_pages():
+    whole = {kind: encode_page(kind.upper().replace("JPG", "JPEG").replace("TIF", "TIFF")) for kind in SUFFIXES}
     cut = {f"cut.{kind}": data[: len(data) * 2 // 3] for kind, data in whole.items()}
     memory = io.BytesIO()
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(memory, format="TIFF")
@@ -36,34 +36,34 @@ def bad_pages():
 SUFFIXES = ("png", "jpg", "tif", "gif", "bmp")
 
 
-def stocked(folder, trained, drawings):
-    """Fill a folder; the trained run gives the weights, and the drawings the data of tiny.yml."""
+def write_broken_inputs(folder, trained, drawings):
+    """Fill a folder with broken variants of the weights of a trained run; `drawings` is the data root of tiny.yml."""
     (folder / "tiny.yml").write_text(TINY.read_text().replace("DATASETS:\n", f"DATASETS:\n  ROOT: {drawings}\n"))
     (folder / "rows.yml").write_text("turns: {INPUT: {ROT90: {ENABLED: True}}}\n")
     for name in ("pages", "bad", "run", "torn", "bare"):
         (folder / name).mkdir()
-    (folder / "outside.png").write_bytes(page("PNG"))
+    (folder / "outside.png").write_bytes(encode_page("PNG"))
     (folder / "pages/deep").mkdir()
     (folder / "pages/out.png").symlink_to(folder / "outside.png")
     (folder / "pages/far").symlink_to(folder)
-    (folder / "pages/a.png").write_bytes(page("PNG"))
+    (folder / "pages/a.png").write_bytes(encode_page("PNG"))
     for number in range(16):
-        (folder / f"pages/{number}.png").write_bytes(page("PNG", seed=number))
-    for name, content in (bad_pages() | {"../pages/bad.png": bad_pages()["cut.png"]}).items():
+        (folder / f"pages/{number}.png").write_bytes(encode_page("PNG", seed=number))
+    for name, content in (broken_pages() | {"../pages/bad.png": broken_pages()["cut.png"]}).items():
         (folder / "bad" / name).write_bytes(content)
     (folder / "run/metrics.json").write_text('{"iteration": 1, "total_loss": 1.0}\n')
     for name in ("torn", "bare"):
         (folder / name / "last_checkpoint").write_text("model_0000.pth")
-    of_weights(folder, torch.load(trained / "model_best.pth", weights_only=True)["model"])
-    of_features(folder)
+    write_weights(folder, torch.load(trained / "model_best.pth", weights_only=True)["model"])
+    write_features(folder)
 
 
-class Runs:
+class RunsCommand:
     def __reduce__(self):
         return os.system, ("touch executed",)
 
 
-def of_weights(folder, state):
+def write_weights(folder, state):
     first, last = "backbone.conv1.weight", "heads.bottleneck.0.weight"
     bad = {
         "good": {"model": state},
@@ -82,21 +82,21 @@ def of_weights(folder, state):
     torch.save({"model": state}, folder / "bare/model_0000.pth")
     for name in ("torn.pth", "torn.safetensors", "torn/model_0000.pth"):
         (folder / name).write_bytes(b"PK\x03\x04 torn")
-    (folder / "code.pth").write_bytes(pickle.dumps({"model": Runs()}))
-    with checked_write(folder / "flipped.pth") as file:
+    (folder / "code.pth").write_bytes(pickle.dumps({"model": RunsCommand()}))
+    with write_with_checksum(folder / "flipped.pth") as file:
         torch.save({"model": state}, file)
     content = bytearray((folder / "flipped.pth").read_bytes())
     content[-1000] ^= 1
     (folder / "flipped.pth").write_bytes(content)
 
 
-def of_features(folder):
+def write_features(folder):
     for name in ("features", "unfinished", "changed", "zeros", "nan", "manifest"):
         features = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
-        parts = [FeaturePart(part, Embeddings.of(features, DRAWINGS), DRAWINGS, "s") for part in ("queries", "gallery")]
+        parts = [FeaturePart(part, Embeddings.from_drawings(features, DRAWINGS), DRAWINGS, "s") for part in ("queries", "gallery")]
         if name in ("zeros", "nan"):
-            features[3] *= 0 if name == "zeros" else float("nan")  # behind the back of what checks them
-        save_features(folder / name, parts, origin=Origin("Mine", "", "", {}, "", {}))
+            features[3] *= 0 if name == "zeros" else float("nan")  # not checked, since the tensor is shared
+        save_features(folder / name, parts, provenance=Provenance("Mine", "", "", {}, "", {}))
     (folder / "unfinished/manifest.json").unlink()
     (folder / "manifest/manifest.json").write_text("{}")
     (folder / "changed/gallery.npy").write_bytes((folder / "changed/gallery.npy").read_bytes()[:-1] + b"x")

@@ -1,10 +1,11 @@
-"""The commands as a user starts them."""
+"""Run commands like a user, in a process of their own or in this one."""
 
 import contextlib
 import importlib.util
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from unittest import mock
 
 import torch
 
+from fastreid.cli.main import main as fastreid_main
 from fastreid.engine import setup
+from fastreid.utils.cli import run_tool
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = REPOSITORY / "tests/end_to_end/tiny.yml"
@@ -26,13 +29,26 @@ TIMED = {
     "drawings_per_second",
     "memory_mb",
     "cuda_memory_mb",
-}  # told by the clock and the machine
+}  # metrics that depend on the clock and the machine
 
 
-def start(tool, *arguments, folder, launcher=(), **environment):
-    """Start a command in a folder, by itself or by a launcher's words after `python`; the process."""
+def command_line(command):
+    """Return the arguments of Python for a sub-command of `fastreid` or a script of tools/."""
+    return [REPOSITORY / "tools" / command] if command.endswith(".py") else ["-m", "fastreid", *command.split()]
+
+
+def start(command, *arguments, folder, launcher=(), **environment):
+    """Start a command in a folder and return the process.
+
+    Args:
+        command: such as "data check", or a script such as "plain_train_net.py".
+        arguments: its arguments.
+        folder: working folder.
+        launcher: arguments of Python in front, such as TORCHRUN.
+        environment: additional environment variables.
+    """
     return subprocess.Popen(
-        [sys.executable, *launcher, REPOSITORY / "tools" / tool, *map(str, arguments)],
+        [sys.executable, *launcher, *command_line(command), *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **environment},
         stdout=subprocess.PIPE,
@@ -41,15 +57,22 @@ def start(tool, *arguments, folder, launcher=(), **environment):
     )
 
 
-def run(tool, *arguments, folder, launcher=(), **environment):
-    """Run a command in a folder; its exit code, output and errors."""
-    process = start(tool, *arguments, folder=folder, launcher=launcher, **environment)
+def run(command, *arguments, folder, launcher=(), **environment):
+    """Run a command like `start` and return its exit code, output and errors."""
+    process = start(command, *arguments, folder=folder, launcher=launcher, **environment)
     output, errors = process.communicate(timeout=240)
     return process.returncode, output, errors
 
 
+def is_short_error(errors):
+    """Return whether an error is one line, or a heading per list and one indented line per fault, at most 20 of them."""
+    headings = [line for line in errors.splitlines() if not line.startswith("  ")]
+    is_list = any(re.search(r": \d+ faults$", line) for line in headings)
+    return len(errors.splitlines()) == 1 or (is_list and len(errors.splitlines()) <= 22 * len(headings))
+
+
 def wait_for(path, process, *, limit_s=120):
-    """Wait until a file is there and not empty; the run must live until then."""
+    """Wait until a file exists and is not empty, while the process is running."""
     deadline = time.monotonic() + limit_s
     while not (path.exists() and path.stat().st_size):
         assert process.poll() is None, process.communicate()
@@ -58,10 +81,10 @@ def wait_for(path, process, *, limit_s=120):
 
 
 def processes_of(launcher):
-    """The ids of the training processes that a launcher, torchrun or ours, has started."""
+    """Return the ids of the training processes started by torchrun or by `launch`."""
     ids = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-    words = {int(id_): Path(f"/proc/{id_}/cmdline").read_text() for id_ in ids}
-    return [id_ for id_, command in words.items() if "train_net.py" in command or "spawn_main" in command]
+    commands = {int(id_): Path(f"/proc/{id_}/cmdline").read_text() for id_ in ids}
+    return [id_ for id_, command in commands.items() if "\0train\0" in command or "spawn_main" in command]
 
 
 def is_alive(id_):
@@ -69,20 +92,23 @@ def is_alive(id_):
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def run_here(tool, *arguments, folder):
-    """Run a command in this process, without the seconds a new one takes to import torch; as `run` otherwise."""
-    spec = importlib.util.spec_from_file_location(f"tool_{tool}", REPOSITORY / "tools" / tool)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def run_here(command, *arguments, folder):
+    """Run a command like `run`, but in this process, which saves the import of torch."""
+    main, argv = fastreid_main, ["fastreid", *command.split()]
+    if command.endswith(".py"):
+        spec = importlib.util.spec_from_file_location(f"tool_{command}", REPOSITORY / "tools" / command)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        main, argv = module.main, [command]
     output, errors, before, threads = io.StringIO(), io.StringIO(), os.getcwd(), torch.get_num_threads()
-    words = mock.patch.object(sys, "argv", [tool, *map(str, arguments)])
-    # The lock of a folder is held until the process ends, and this one goes on.
-    unlocked = mock.patch.object(setup, "_take", lambda folder: folder.mkdir(parents=True, exist_ok=True))
+    arguments = mock.patch.object(sys, "argv", [*argv, *map(str, arguments)])
+    # A process keeps the lock of an output folder until it ends, and this one continues.
+    unlocked = mock.patch.object(setup, "_lock_folder", lambda folder: folder.mkdir(parents=True, exist_ok=True))
     os.chdir(folder)
-    torch.set_num_threads(1)  # as `start` gives each process; the last bits of a feature depend on it
+    torch.set_num_threads(1)  # as in `start`; the last bits of a feature depend on it
     try:
-        with words, unlocked, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            code = module.cli()
+        with arguments, unlocked, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            code = run_tool(main)
     finally:
         os.chdir(before)
         torch.set_num_threads(threads)
@@ -90,13 +116,13 @@ def run_here(tool, *arguments, folder):
 
 
 def kill_and_resume(folder, *arguments):
-    """Train with two workers, killed after the first checkpoint, and then to the end by the same words."""
-    process = start("train_net.py", *arguments, "DATALOADER.NUM_WORKERS", 2, folder=folder.parent)
+    """Train with two workers, kill the run after the first checkpoint, and train to the end with the same command."""
+    process = start("train", *arguments, "DATALOADER.NUM_WORKERS", 2, folder=folder.parent)
     wait_for(folder / "last_checkpoint", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (folder / "model_final.pth").exists()
-    code, output, errors = run("train_net.py", *arguments, folder=folder.parent)
+    code, output, errors = run("train", *arguments, folder=folder.parent)
     assert code == 0, errors
     assert "going on from" in output
 

@@ -1,4 +1,4 @@
-"""Generated drawings and a run on them, made once."""
+"""Synthetic drawings, and training runs on them that are made once."""
 
 import pytest
 from commands import TINY, TORCHRUN, run
@@ -6,8 +6,8 @@ from commands import TINY, TORCHRUN, run
 
 @pytest.fixture(scope="session")
 def drawings(tmp_path_factory):
-    """A data root that holds the tiny config's generated drawings."""
-    from fastreid.data.build import build_datasets
+    """A data root with the synthetic drawings of the tiny config."""
+    from fastreid.engine.data import build_datasets
     from fastreid.engine.setup import load_config
 
     root = tmp_path_factory.mktemp("drawings with ünïcode")
@@ -17,10 +17,10 @@ def drawings(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(drawings, tmp_path_factory):
-    """The output folder of a whole tiny run, never stopped."""
+    """The output folder of a tiny run that was never interrupted."""
     folder = tmp_path_factory.mktemp("trained")
     code, output, errors = run(
-        "train_net.py", "--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", folder / "run", folder=folder
+        "train", "--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", folder / "run", folder=folder
     )
     assert code == 0, output + errors
     return folder / "run"
@@ -28,9 +28,9 @@ def trained(drawings, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained_by_two(drawings, tmp_path_factory):
-    """The output folder of a whole tiny run on two processes that torchrun started, never stopped."""
+    """The output folder of a tiny run with two processes of torchrun that was never interrupted."""
     folder = tmp_path_factory.mktemp("trained by two")
     arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", folder / "run"]
-    code, output, errors = run("train_net.py", *arguments, folder=folder, launcher=TORCHRUN)
+    code, output, errors = run("train", *arguments, folder=folder, launcher=TORCHRUN)
     assert code == 0, output + errors
     return folder / "run"

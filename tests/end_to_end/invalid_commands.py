@@ -1,4 +1,4 @@
-"""Wrong starts of all commands: what is typed, the exit code, and words of the refusal."""
+"""Invalid commands: arguments, exit code and part of the error message."""
 
 import itertools
 from collections.abc import Mapping
@@ -6,118 +6,127 @@ from dataclasses import dataclass, field
 
 from invalid_inputs import CONFIGS, CSVS, LINES, WORDS
 
-CONFIG_TOOLS = (
-    *("train_net.py", "test.py", "extract.py", "check_data.py", "prepare.py"),
-    *("find_batch_size.py", "plain_train_net.py", "tune_postprocessing.py", "ablate.py"),
+CONFIG_COMMANDS = (
+    *("train", "test", "extract", "data check", "data cache"),
+    *("batch-size", "plain_train_net.py", "tune", "ablate"),
 )
-NEEDED = {
-    "tune_postprocessing.py": ("--features", "features"),
-    "ablate.py": ("--rows", "rows.yml"),
-    "check_data.py": ("--output", "checked"),
+REQUIRED_OPTIONS = {
+    "tune": ("--features", "features"),
+    "ablate": ("--variants", "rows.yml"),
+    "data check": ("--output", "checked"),
 }
 
 
 @dataclass(frozen=True)
-class Start:
-    """One wrong start, in a folder of tests/end_to_end/broken_inputs.py.
+class InvalidCommand:
+    """An invalid command, run in a folder of tests/end_to_end/broken_inputs.py.
 
     Args:
-        tool: the command.
-        words: that are typed after it.
-        said: words of the line on stderr.
+        command: such as "data check", or a script of tools/.
+        arguments: options and settings after the command and --config-file.
+        message: part of the line on stderr.
         code: exit code.
-        files: name -> content, written before.
-        config: the config file in front of the words; "" for a command that takes none, or that the words name.
-        without: a package that is not there.
-        is_alone: whether it needs a process of its own.
-        is_of_a_step: whether only a step can tell: a page that cannot be decoded, without the cache, and a NaN.
+        files: name -> content, written before the command runs.
+        config: config file; "" if the command has none, or it is one of the arguments.
+        without: a package that cannot be imported.
+        needs_process: whether it must run in its own process.
+        fails_in_training: whether it can only fail in an iteration: an unreadable page without the cache, or NaN.
     """
 
-    tool: str
-    words: tuple = ()
-    said: str = ""
+    command: str
+    arguments: tuple = ()
+    message: str = ""
     code: int = 2
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     config: str = "tiny.yml"
     without: str = ""
-    is_alone: bool = False
-    is_of_a_step: bool = False
+    needs_process: bool = False
+    fails_in_training: bool = False
 
 
-def start(tool, *words, said, code=2, **more):
-    return Start(f"{tool}.py", words, said, code, **more)
+def invalid(command, *arguments, message, code=2, **more):
+    return InvalidCommand(command, arguments, message, code, **more)
 
 
-def of_configs():
-    """Every wrong config and wrong word, by one command after the other."""
-    tools = itertools.cycle(CONFIG_TOOLS)
-    for text, said in CONFIGS:
-        tool = next(tools)
-        yield Start(tool, NEEDED.get(tool, ()), said, files={"bad.yml": text}, config="bad.yml")
-    for words, said in WORDS:
-        if all(isinstance(word, str) and not word.startswith("-") for word in words):
-            tool = next(tools)
-            yield Start(tool, (*NEEDED.get(tool, ()), *words), said)
+def invalid_configs():
+    """Yield every invalid config and every invalid KEY VALUE pair, each for the next command."""
+    commands = itertools.cycle(CONFIG_COMMANDS)
+    for text, message in CONFIGS:
+        command = next(commands)
+        yield InvalidCommand(
+            command, REQUIRED_OPTIONS.get(command, ()), message, files={"bad.yml": text}, config="bad.yml"
+        )
+    for arguments, message in WORDS:
+        if all(isinstance(word, str) and not word.startswith("-") for word in arguments):
+            command = next(commands)
+            yield InvalidCommand(command, (*REQUIRED_OPTIONS.get(command, ()), *arguments), message)
 
 
-LISTED = ("DATASETS.NAMES", "List", "DATASETS.TESTS", "List", "DATASETS.LIST.IMAGES", "pages")
+LIST_SETTINGS = ("DATASETS.NAMES", "List", "DATASETS.TESTS", "List", "DATASETS.LIST.IMAGES", "pages")
 TRAIN, QUERY, DATABASE = (f"DATASETS.LIST.{part}" for part in ("TRAIN", "QUERY", "DATABASE"))
-SOUND = "".join(f"{number}.png {number // 4}\n" for number in range(16))
-LIST_TOOLS = ("train_net.py", "prepare.py", "find_batch_size.py", "plain_train_net.py")
+VALID_LIST = "".join(f"{number}.png {number // 4}\n" for number in range(16))
+LIST_COMMANDS = ("train", "data cache", "batch-size", "plain_train_net.py")
 
 
-def of_lists():
-    """Every fault of a list, by the commands that train, and those of what lists are together."""
-    tools = itertools.cycle(LIST_TOOLS)
-    given = (QUERY, "sound.txt", DATABASE, "sound.txt", "DATASETS.ALLOW_OVERLAP", "True")
+def invalid_lists():
+    """Yield every invalid list, and lists that do not fit each other."""
+    commands = itertools.cycle(LIST_COMMANDS)
+    tests = (QUERY, "sound.txt", DATABASE, "sound.txt", "DATASETS.ALLOW_OVERLAP", "True")
     for name, faults in (("list.txt", LINES), ("list.csv", CSVS)):
-        for text, said in faults:
-            yield Start(next(tools), (*LISTED, TRAIN, name, *given), said, files={name: text, "sound.txt": SOUND})
-    files = {"train.txt": SOUND, "sound.txt": SOUND, "empty.txt": "\n", "two.txt": "0.png 0\n1.png 0\n"}
+        for text, message in faults:
+            yield InvalidCommand(
+                next(commands),
+                (*LIST_SETTINGS, TRAIN, name, *tests),
+                message,
+                files={name: text, "sound.txt": VALID_LIST},
+            )
+    files = {"train.txt": VALID_LIST, "sound.txt": VALID_LIST, "empty.txt": "\n", "two.txt": "0.png 0\n1.png 0\n"}
 
-    def lists(tool, said, *words, train="train.txt", query="two.txt", database="two.txt"):
-        named = (TRAIN, train, QUERY, query, DATABASE, database)
-        return Start(tool, (*LISTED, *named, *words), said, files=files)
+    def with_lists(command, message, *arguments, train="train.txt", query="two.txt", database="two.txt"):
+        lists = (TRAIN, train, QUERY, query, DATABASE, database)
+        return InvalidCommand(command, (*LIST_SETTINGS, *lists, *arguments), message, files=files)
 
-    yield lists("train_net.py", "stand in training and in the test set", query="sound.txt")
-    yield lists("train_net.py", "no list can be read here", train="gone.txt")
-    yield lists("check_data.py", "to be mended", train="gone.txt")
-    yield lists("prepare.py", "the query list is empty", query="empty.txt")
-    yield lists("train_net.py", "list", "DATASETS.ALLOW_OVERLAP", "True", train="empty.txt")
-    yield lists("train_net.py", "", "DATASETS.ALLOW_OVERLAP", "True", train="two.txt")
-    yield Start("train_net.py", ("DATASETS.NAMES", "Folder", "DATASETS.FOLDER.PATH", "gone"), "no such folder")
-    yield Start("train_net.py", ("DATASETS.NAMES", "Folder", "DATASETS.FOLDER.PATH", "pages"), "no patent's sub-folder")
-    yield Start("train_net.py", ("DATASETS.NAMES", "Patent"), "no list can be read here")
-    yield Start("test.py", ("DATASETS.TESTS", "Patnt", "MODEL.WEIGHTS", "good.pth"), "Did you mean 'Patent'")
-    yield Start("check_data.py", ("--output", "checked", "DATASETS.TESTS", "Patent"), "to be mended")
+    yield with_lists("train", "are in both training and the test set", query="sound.txt")
+    yield with_lists("train", "cannot read the list", train="gone.txt")
+    yield with_lists("data check", "errors; see", train="gone.txt")
+    yield with_lists("data cache", "the query list is empty", query="empty.txt")
+    yield with_lists("train", "list", "DATASETS.ALLOW_OVERLAP", "True", train="empty.txt")
+    yield with_lists("train", "", "DATASETS.ALLOW_OVERLAP", "True", train="two.txt")
+    yield InvalidCommand("train", ("DATASETS.NAMES", "Folder", "DATASETS.FOLDER.PATH", "gone"), "no such folder")
+    yield InvalidCommand(
+        "train", ("DATASETS.NAMES", "Folder", "DATASETS.FOLDER.PATH", "pages"), "not in a patent's sub-folder"
+    )
+    yield InvalidCommand("train", ("DATASETS.NAMES", "Patent"), "cannot read the list")
+    yield InvalidCommand("test", ("DATASETS.TESTS", "Patnt", "MODEL.WEIGHTS", "good.pth"), "Did you mean 'Patent'")
+    yield InvalidCommand("data check", ("--output", "checked", "DATASETS.TESTS", "Patent"), "errors; see")
 
 
 IMAGES = ("empty", "text", "zeros", "cut.png", "cut.jpg", "cut.tif", "cut.gif", "cut.bmp", "head.png", "nan.tif", "pnm")
 
 
-def of_images():
-    """Every broken image, by the commands that read any."""
+def invalid_images():
+    """Yield every unreadable image for the commands that read images."""
     for name in IMAGES:
-        told = f"bad/{name}: "
-        yield start("show_augmentations", "--output", "shown.png", "--image", f"bad/{name}", said=told, config="")
+        message = f"bad/{name}: "
+        yield invalid("data show", "--output", "shown.png", "--image", f"bad/{name}", message=message, config="")
     small = ("SOLVER.IMS_PER_BATCH", 2, "DATALOADER.NUM_INSTANCE", 2, "DATASETS.ALLOW_OVERLAP", "True")
-    listed = (*LISTED, TRAIN, "bad.txt", QUERY, "bad.txt", DATABASE, "two.txt", *small)
+    listed = (*LIST_SETTINGS, TRAIN, "bad.txt", QUERY, "bad.txt", DATABASE, "two.txt", *small)
     files = {"bad.txt": "0.png 0\n1.png 0\nbad.png 1\n3.png 1\n", "two.txt": "0.png 0\n3.png 1\n"}
-    for tool, more in (
-        *(("train_net.py", ()), ("plain_train_net.py", ()), ("prepare.py", ())),
-        *(("test.py", ("MODEL.WEIGHTS", "good.pth")), ("extract.py", ("MODEL.WEIGHTS", "good.pth"))),
+    for command, more in (
+        *(("train", ()), ("plain_train_net.py", ()), ("data cache", ())),
+        *(("test", ("MODEL.WEIGHTS", "good.pth")), ("extract", ("MODEL.WEIGHTS", "good.pth"))),
     ):
-        begun, in_step = (*listed, *more, "OUTPUT_DIR", "begun"), tool in ("train_net.py", "plain_train_net.py")
-        yield Start(tool, begun, "pages/bad.png: a corrupt image", files=files, is_of_a_step=in_step)
-    yield Start("check_data.py", ("--output", "checked", *listed), "to be mended", files=files)
-    yield Start("prepare.py", (*listed, "INPUT.MAX_PIXELS", 100), "is more than the 100 allowed", files=files)
-    yield start("show_augmentations", "--output", "x.png", "--image", "gone.png", said="gone.png: ", config="")
+        begun, in_step = (*listed, *more, "OUTPUT_DIR", "begun"), command in ("train", "plain_train_net.py")
+        yield InvalidCommand(command, begun, "pages/bad.png: a corrupt image", files=files, fails_in_training=in_step)
+    yield InvalidCommand("data check", ("--output", "checked", *listed), "errors; see", files=files)
+    yield InvalidCommand("data cache", (*listed, "INPUT.MAX_PIXELS", 100), "is more than the 100 allowed", files=files)
+    yield invalid("data show", "--output", "x.png", "--image", "gone.png", message="gone.png: ", config="")
 
 
-def of_weights():
-    """Every kind of wrong weights, by the commands that load them."""
-    tools = itertools.cycle(("test.py", "extract.py"))
-    for name, code, said in (
+def invalid_weights():
+    """Yield every kind of invalid weights for the commands that load them."""
+    commands = itertools.cycle(("test", "extract"))
+    for name, code, message in (
         *(("gone.pth", 2, "no such weights file"), ("pages", 2, "no such weights file")),
         *(("torn.pth", 6, "not a file of tensors"), ("torn.safetensors", 6, "cannot be read")),
         *(("code.pth", 6, "not a file of tensors"), ("tensor.pth", 6, "holds a Tensor")),
@@ -126,36 +135,36 @@ def of_weights():
         *(("wide.pth", 6, "->"), ("nan.pth", 6, "hold NaN or Inf"), ("flipped.pth", 6, "damaged or changed")),
         *(("whole.pth", 6, "->"), ("large.pth", 4, "NaN, Inf or zero")),
     ):
-        yield Start(next(tools), ("MODEL.WEIGHTS", name), said, code)
+        yield InvalidCommand(next(commands), ("MODEL.WEIGHTS", name), message, code)
         if code == 6 and name not in ("wide.pth",):
-            yield Start("train_net.py", ("MODEL.WEIGHTS", name), said, code)
-    yield start("test", said="a test needs weights")
-    yield start("extract", said="--random-weights")
-    yield start("train_net", "--eval-only", said="a test needs weights")
-    yield start("train_net", "--resume", "OUTPUT_DIR", "torn", said="none of its 1 checkpoints", code=6)
-    yield start("train_net", "--resume", "OUTPUT_DIR", "bare", said="so a run cannot go on from it", code=6)
+            yield InvalidCommand("train", ("MODEL.WEIGHTS", name), message, code)
+    yield invalid("test", message="MODEL.WEIGHTS is empty")
+    yield invalid("extract", message="--random-weights")
+    yield invalid("train_net.py", "--eval-only", message="MODEL.WEIGHTS is empty")
+    yield invalid("train", "--resume", "OUTPUT_DIR", "torn", message="none of its 1 checkpoints", code=6)
+    yield invalid("train", "--resume", "OUTPUT_DIR", "bare", message="so a run cannot go on from it", code=6)
 
 
-def of_features():
-    """Every kind of wrong features, by the commands that rank them."""
-    for name, code, said in (
+def invalid_features():
+    """Yield every kind of invalid features for the commands that read them."""
+    for name, code, message in (
         *(("gone", 2, "no such folder"), ("pages", 2, "no features of queries and gallery")),
         *(("unfinished", 2, "did not finish"), ("changed", 6, "not the file that was written")),
         *(("zeros", 4, "NaN, Inf or zero"), ("nan", 4, "NaN, Inf or zero"), ("manifest", 6, "damaged")),
     ):
-        yield start("test", "--features", name, said=said, code=code)
-        yield start("tune_postprocessing", "--features", name, said=said, code=code)
-    yield start("test", "--features", "features", "--random-weights", said="leave one of them out")
-    yield start("test", "--features", "features", "TEST.AQE.ENABLED", "True", "TEST.AQE.QE_K", 0, said="QE_K")
+        yield invalid("test", "--features", name, message=message, code=code)
+        yield invalid("tune", "--features", name, message=message, code=code)
+    yield invalid("test", "--features", "features", "--random-weights", message="use only one of them")
+    yield invalid("test", "--features", "features", "TEST.AQE.ENABLED", "True", "TEST.AQE.QE_K", 0, message="QE_K")
     whitened = ("--features", "features", "TEST.WHITEN.ENABLED", "True", "TEST.WHITEN.LEARN_FROM")
-    yield start("test", *whitened, "gone.safetensors", said="there is no file")
-    yield start("test", *whitened, "torn.safetensors", said="not a whitening file", code=6)
-    yield start("test", *whitened, "database", "TEST.WHITEN.DIM", 600, said="TEST.WHITEN.DIM")
+    yield invalid("test", *whitened, "gone.safetensors", message="there is no file")
+    yield invalid("test", *whitened, "torn.safetensors", message="not a whitening file", code=6)
+    yield invalid("test", *whitened, "database", "TEST.WHITEN.DIM", 600, message="TEST.WHITEN.DIM")
 
 
-def of_numbers():
-    """Choices that mean nothing, and runs whose numbers end."""
-    for words, said in (
+def invalid_values():
+    """Yield invalid values of settings and options, and a training that diverges."""
+    for arguments, message in (
         (("SOLVER.IMS_PER_BATCH", 100_000), "IMS_PER_BATCH"),
         (("SOLVER.IMS_PER_BATCH", 15), "NUM_INSTANCE"),
         (("DATALOADER.NUM_INSTANCE", 5), "NUM_INSTANCE"),
@@ -167,75 +176,136 @@ def of_numbers():
         (("SOLVER.OPT", "Adm"), "Did you mean"),
         (("SOLVER.SCHED", "Cosine"), "Cosine"),
     ):
-        yield Start("train_net.py", words, said)
-        yield Start("plain_train_net.py", words, said)
-    yield start("train_net", "MODEL.FREEZE_LAYERS", "['bckbone']", said="Did you mean 'backbone'")
+        yield InvalidCommand("train", arguments, message)
+        yield InvalidCommand("plain_train_net.py", arguments, message)
+    yield invalid("train", "MODEL.FREEZE_LAYERS", "['bckbone']", message="Did you mean 'backbone'")
     steep = ("SOLVER.OPT", "SGD", "SOLVER.BASE_LR", 1e30, "OUTPUT_DIR", "begun")
-    yield start("train_net", *steep, said="is not a number", code=4, is_of_a_step=True)
-    yield start("find_batch_size", "--steps", 0, said="both are at least 1")
-    yield start("find_batch_size", "--memory-mb", "x", said="invalid float")
-    yield start("tune_postprocessing", "--features", "features", "--k1", "4,x", said="invalid list of int value")
-    yield start("tune_postprocessing", "--features", "features", "--queries", -3, said="0 for all")
+    yield invalid("train", *steep, message="is not a number", code=4, fails_in_training=True)
+    yield invalid("batch-size", "--steps", 0, message="both must be 1 or more")
+    yield invalid("batch-size", "--memory-mb", "x", message="invalid float")
+    yield invalid("tune", "--features", "features", "--k1", "4,x", message="invalid list of int value")
+    yield invalid("tune", "--features", "features", "--queries", -3, message="or 0 for all")
     rows = {
         "rows.yml": "turns: {INPUT: {ROT90: {ENABLED: True}}}\n",
         "wrong.yml": "a: {INPUT: {TRUN: {ENABLED: True}}}\n",
     }
-    yield start("ablate", "--rows", "rows.yml", "--seeds", "0,0", said="a seed stands twice", files=rows)
-    yield start("ablate", "--rows", "rows.yml", "--only", "turn", said="no row is called 'turn'", files=rows)
-    yield start("ablate", "--rows", "wrong.yml", said="no setting is called 'INPUT.TRUN.ENABLED'", files=rows)
-    yield start("ablate", "--rows", "gone.yml", said="gone.yml: no such file")
-    made = ("--output", "drawn", "--patents")
-    for words, said in (
-        (("--output", "drawn"), "required: --patents"),
-        ((*made, 0), "patents"),
-        ((*made, 2, "--size-px", 10), "size"),
-        ((*made, 2, "--workers", -1), "workers"),
+    yield invalid("ablate", "--variants", "rows.yml", "--seeds", "0,0", message="contains a seed twice", files=rows)
+    yield invalid("ablate", "--variants", "rows.yml", "--only", "turn", message="no row is called 'turn'", files=rows)
+    yield invalid("ablate", "--variants", "wrong.yml", message="no setting is called 'INPUT.TRUN.ENABLED'", files=rows)
+    yield invalid("ablate", "--variants", "gone.yml", message="gone.yml: no such file")
+    synth = ("--output", "rendered", "--patents")
+    for arguments, message in (
+        (("--output", "rendered"), "required: --patents"),
+        ((*synth, 0), "patents"),
+        ((*synth, 2, "--size-px", 10), "size"),
+        ((*synth, 2, "--workers", -1), "workers"),
     ):
-        yield start("make_drawings", *words, said=said, config="")
-    yield start("measure_drawings", "pages", said="is no NAME=DIR", config="")
-    yield start("measure_drawings", "a=gone", said="no list can be read here", config="")
-    yield start("compare_runs", "gone", said="no line of metrics.json", config="")
-    yield start("compare_runs", "run", "run", said="a run stands twice", config="")
-    yield start("compare_runs", "run", "--metrics", "los", said="no run tells 'los'", config="")
-    yield start("compare_runs", "run", "--output", "a.jpg", said="let its name end in .png", config="")
-    yield start("show_augmentations", "--output", "a.jpg", said="its name ends in .png", config="")
+        yield invalid("data synth", *arguments, message=message, config="")
+    yield invalid("data measure", "pages", message="is not NAME=DIR", config="")
+    yield invalid("data measure", "a=gone", message="cannot read the list", config="")
+    yield invalid("compare", "gone", message="no line of metrics.json", config="")
+    yield invalid("compare", "run", "run", message="a run stands twice", config="")
+    yield invalid("compare", "run", "--metrics", "los", message="no run has the metric 'los'", config="")
+    yield invalid("compare", "run", "--output", "a.jpg", message="must end in .png", config="")
+    yield invalid("data show", "--output", "a.jpg", message="must end in .png", config="")
+    yield invalid("data show", "--output", "a.png", "--samples", 0, message="--samples is 0", config="")
 
 
-def of_environment():
-    """What is typed wrong, and what the machine lacks."""
-    tools = [*CONFIG_TOOLS, "compare_runs.py", "document_configs.py", "make_drawings.py", "measure_drawings.py"]
-    for tool in (*tools, "show_augmentations.py"):
-        yield Start(tool, ("--no-such-option",), f"{tool}: ", config="tiny.yml" if tool in CONFIG_TOOLS else "")
-    for tool in ("train_net.py", "test.py", "extract.py", "find_batch_size.py", "plain_train_net.py"):
-        weights = ("MODEL.WEIGHTS", "good.pth") if tool in ("test.py", "extract.py") else ()
-        yield Start(tool, ("MODEL.DEVICE", "cuda", *weights), "MODEL.DEVICE cpu", 3)
-    yield start("train_net", "OUTPUT_DIR", "/proc/none", said="cannot be written", code=3, is_alone=True)
-    yield start("train_net", "SOLVER.BASE_LRR", 1, said="did you mean SOLVER.BASE_LR?", is_alone=True)
-    yield start("extract", "--output", "tiny.yml", "MODEL.WEIGHTS", "good.pth", said="cannot be made", code=3)
-    yield start("check_data", "--output", "/proc/none", said="cannot be written", code=5)
-    yield start("prepare", "DATASETS.CACHE.FOLDER", "/proc/none", said="cannot be written", code=5)
+def invalid_predictions():
+    """Yield invalid images, galleries and options of `fastreid predict`."""
+    output = ("--output", "features.npy")
+    weights = ("MODEL.WEIGHTS", "good.pth")
+    for arguments, message in (
+        (output, "no image given"),
+        (("pages/0.png",), "add --output FILE.npy, --gallery DIR or both"),
+        ((*output, "gone.png", *weights), "gone.png: no such file or folder"),
+        ((*output, "torn", *weights), "torn: contains no drawing (.png"),
+        ((*output, "bad/cut.png", *weights), "bad/cut.png: a corrupt image"),
+        ((*output, "pages/0.png"), "MODEL.WEIGHTS"),
+        ((*output, "pages/0.png", "-k", 3), "-k follows an image; options come before the images"),
+        (("--output", "features.txt", "pages/0.png"), "must end in .npy or .csv"),
+        (("--gallery", "torn", "pages/0.png", *weights), "torn: contains no drawing"),
+        (("--gallery", "pages", "-k", 0, "pages/0.png", *weights), "-k is 0"),
+        ((*output, "-k", 3, "pages/0.png", *weights), "add --gallery DIR"),
+    ):
+        yield invalid("predict", *arguments, message=message)
+    yield invalid("predict", *output, "--weights", "nan.pth", "pages/0.png", message="NaN or Inf", code=6)
+    nowhere = ("--output", "/proc/none/a.npy", "pages/0.png", *weights)
+    yield invalid("predict", *nowhere, message="cannot be written", code=5)
+
+
+def invalid_words():
+    """Yield unknown commands and names, and arguments of the scripts in tools/ that exclude each other."""
+    for command, arguments, message in (
+        ("trian", (), "unknown command 'trian'. Did you mean 'train'?"),
+        ("data", (), "required: COMMAND"),
+        ("data chek", (), "unknown command 'chek'. Did you mean 'check'?"),
+        ("completion", ("csh",), "'csh' is not allowed. Available: bash, zsh, fish"),
+        ("configs list", ("demo",), "unexpected argument 'demo'"),
+        ("configs copy", ("copies", "demo/stage9.yml"), "there is no shipped config 'demo/stage9.yml'. Did you mean"),
+        ("configs copy", (".", "pages"), "there is no shipped config 'pages'"),
+        ("doctor", ("OUTPUT_DR", "x"), "did you mean OUTPUT_DIR?"),
+    ):
+        yield invalid(command, *arguments, message=message, config="")
+    yield invalid("test.py", message="add --eval-only")
+    yield invalid("test.py", "--eval-only", "--resume", message="use only one of them")
+    yield invalid("train_net.py", "--eval-only", "--resume", message="use only one of them")
+    yield invalid("plain_train_net.py", "--resume", message="--resume, --eval-only and several processes")
+    yield invalid("plain_train_net.py", "SOLVER.SAVE_TOP_K", 2, message="SOLVER.SAVE_TOP_K must be 0")
+
+
+def invalid_environments():
+    """Yield unknown options, missing packages, and folders that are not writable."""
+    commands = [*CONFIG_COMMANDS, "compare", "document_configs.py", "data synth", "data measure"]
+    for command in (*commands, "data show"):
+        yield InvalidCommand(
+            command,
+            ("--no-such-option",),
+            f"{command if command.endswith('.py') else f'fastreid {command}'}: unknown option --no-such-option",
+            config="tiny.yml" if command in CONFIG_COMMANDS else "",
+        )
+    for command in ("train", "test", "extract", "batch-size", "plain_train_net.py"):
+        weights = ("MODEL.WEIGHTS", "good.pth") if command in ("test", "extract") else ()
+        yield InvalidCommand(command, ("MODEL.DEVICE", "cuda", *weights), "MODEL.DEVICE cpu", 3)
+    yield invalid("train", "OUTPUT_DIR", "/proc/none", message="cannot be written", code=3, needs_process=True)
+    yield invalid("train", "SOLVER.BASE_LRR", 1, message="did you mean SOLVER.BASE_LR?", needs_process=True)
+    yield invalid("extract", "--output", "tiny.yml", "MODEL.WEIGHTS", "good.pth", message="cannot be made", code=3)
+    yield invalid("data check", "--output", "/proc/none", message="cannot be written", code=5)
+    yield invalid("data cache", "DATASETS.CACHE.FOLDER", "/proc/none", message="cannot be written", code=5)
     nowhere = "/proc/none/a.png"
-    yield start("compare_runs", "run", "--output", nowhere, said="cannot be written", code=5, config="")
-    yield start("show_augmentations", "--output", nowhere, said="cannot be written", code=5, config="")
-    yield start("document_configs", "/proc/none/a.md", said="cannot be written", code=5, config="")
-    yield start("make_drawings", "--output", "/proc/none", "--patents", 2, said="cannot be written", code=5, config="")
+    yield invalid("compare", "run", "--output", nowhere, message="cannot be written", code=5, config="")
+    yield invalid("data show", "--output", nowhere, message="cannot be written", code=5, config="")
+    yield invalid("document_configs.py", "/proc/none/a.md", message="cannot be written", code=5, config="")
+    yield invalid(
+        "data synth", "--output", "/proc/none", "--patents", 2, message="cannot be written", code=5, config=""
+    )
     tuned = ("--features", "features", "--output", "/proc/none/a.yml")
-    yield start("tune_postprocessing", *tuned, said="cannot be written", code=5)
+    yield invalid("tune", *tuned, message="cannot be written", code=5)
     table = ("--features", "features", "TEST.SCORE.PER_QUERY_FILE", "queries.parquet")
-    yield start("test", *table, said="or name it .csv", code=3, without="pyarrow")
-    yield start("train_net", "TRACKER.NAME", "wandb", said="wandb", code=3, without="wandb")
-    yield start("train_net", "TRACKER.NAME", "mlflow", said="mlflow", code=3, without="mlflow")
-    yield start("check_data", "--output", "checked", said="faiss", code=3, without="faiss")
+    yield invalid("test", *table, message="or name it .csv", code=3, without="pyarrow")
+    yield invalid("train", "TRACKER.NAME", "wandb", message="wandb", code=3, without="wandb")
+    yield invalid("train", "TRACKER.NAME", "mlflow", message="mlflow", code=3, without="mlflow")
+    yield invalid("data check", "--output", "checked", message="faiss", code=3, without="faiss")
     timm = ("MODEL.BACKBONE.NAME", "build_timm_backbone")
-    yield start("train_net", *timm, said="fastreid[timm]", code=3, without="timm")
-    for tool in ("train_net.py", "test.py", "prepare.py"):
-        yield Start(tool, said="gone.yml: no such file", config="gone.yml")
-    yield start(
-        "train_net", said="settings are read from .yml", config="refused.py", files={"refused.py": "raise OSError"}
+    yield invalid("train", *timm, message="fastreid[timm]", code=3, without="timm")
+    for command in ("train", "test", "data cache"):
+        yield InvalidCommand(command, message="gone.yml: no such file", config="gone.yml")
+    yield invalid(
+        "train", message="settings are read from .yml", config="refused.py", files={"refused.py": "raise OSError"}
     )
 
 
-STARTS = [
-    *(of_configs(), of_lists(), of_images(), of_weights(), of_features(), of_numbers(), of_environment()),
+INVALID_COMMANDS = [
+    *(
+        invalid_configs(),
+        invalid_lists(),
+        invalid_images(),
+        invalid_weights(),
+        invalid_features(),
+        invalid_values(),
+        invalid_predictions(),
+        invalid_words(),
+        invalid_environments(),
+    ),
 ]
-STARTS = [one for group in STARTS for one in group]
+INVALID_COMMANDS = [one for group in INVALID_COMMANDS for one in group]

@@ -14,7 +14,7 @@ def test_a_run_that_its_scores_end_is_finished_and_goes_on_with_more_patience(dr
         (1, "EARLY_STOP_PATIENCE ended it after 2"),
         (2, "after epoch 3"),
     ):
-        code, output, errors = run_here("train_net.py", *words, "SOLVER.EARLY_STOP_PATIENCE", patience, folder=tmp_path)
+        code, output, errors = run_here("train", *words, "SOLVER.EARLY_STOP_PATIENCE", patience, folder=tmp_path)
         assert code == 0, errors
         assert told in output
     names = sorted(path.name for path in (tmp_path / "run").glob("model_*.pth"))

@@ -5,7 +5,7 @@ import torch
 from commands import TINY, kill_and_resume, metrics, run, run_here, same_bits
 
 from fastreid.engine import Predictor
-from fastreid.engine.inference import evaluating, features_of
+from fastreid.engine.inference import eval_mode, compute_features
 from fastreid.engine.setup import load_config
 from fastreid.modeling import build_model
 
@@ -47,13 +47,13 @@ def whole_float32(monkeypatch):
 )
 def test_a_run_on_the_gpu_trains_goes_on_and_is_tested(choices, drawings, tmp_path):
     arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, "MODEL.DEVICE", "cuda", *choices]
-    code, output, errors = run("train_net.py", *arguments, "OUTPUT_DIR", tmp_path / "run", folder=tmp_path)
+    code, output, errors = run("train", *arguments, "OUTPUT_DIR", tmp_path / "run", folder=tmp_path)
     assert code == 0, output + errors
     assert "cannot be compiled" not in output
-    code, _, errors = run("train_net.py", "--resume", *arguments, "OUTPUT_DIR", tmp_path / "run", folder=tmp_path)
+    code, _, errors = run("train", "--resume", *arguments, "OUTPUT_DIR", tmp_path / "run", folder=tmp_path)
     assert code == 0, errors
     weights = ["MODEL.WEIGHTS", tmp_path / "run/model_best.pth", "OUTPUT_DIR", "out"]
-    code, _, errors = run("test.py", *arguments, *weights, folder=tmp_path)
+    code, _, errors = run("test", *arguments, *weights, folder=tmp_path)
     assert code == 0, errors
 
 
@@ -61,7 +61,7 @@ def test_a_run_on_the_gpu_trains_goes_on_and_is_tested(choices, drawings, tmp_pa
 def test_a_deterministic_run_killed_and_resumed_ends_with_the_same_bits(amp, drawings, tmp_path):
     choices = ["MODEL.DEVICE", "cuda", "DETERMINISTIC", True, "SOLVER.AMP.ENABLED", amp]
     arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, *choices, "OUTPUT_DIR"]
-    code, _, errors = run("train_net.py", *arguments, tmp_path / "whole", folder=tmp_path)
+    code, _, errors = run("train", *arguments, tmp_path / "whole", folder=tmp_path)
     assert code == 0, errors
     kill_and_resume(tmp_path / "run", "--resume", *arguments, tmp_path / "run", "SOLVER.MAX_EPOCH", 3)
     assert same_bits(tmp_path / "run/model_final.pth", tmp_path / "whole/model_final.pth")
@@ -81,14 +81,14 @@ def test_features_on_the_gpu_are_those_of_the_cpu(whole_float32, drawings, train
 def test_a_batch_too_large_for_the_gpu_is_halved_until_it_fits(whole_float32, little_memory):
     model = build_model(load_config(TINY), num_classes=8).cuda()
     images = torch.rand(96, 3, 128, 128, device="cuda") * 255
-    with evaluating(model):
-        parts = torch.cat([features_of(model, part) for part in images.split(8)])
-        torch.testing.assert_close(features_of(model, images), parts, rtol=1e-3, atol=1e-3)
+    with eval_mode(model):
+        parts = torch.cat([compute_features(model, part) for part in images.split(8)])
+        torch.testing.assert_close(compute_features(model, images), parts, rtol=1e-3, atol=1e-3)
 
 
 def test_the_sizes_that_fit_on_the_gpu_are_found_by_filling_it(little_memory, drawings, tmp_path):
     words = ("--config-file", TINY, "DATASETS.ROOT", drawings, "MODEL.DEVICE", "cuda", "INPUT.SIZE_TRAIN", "[160,160]")
-    code, output, errors = run_here("find_batch_size.py", "--steps", 1, *words, folder=tmp_path)
+    code, output, errors = run_here("batch-size", "--steps", 1, *words, folder=tmp_path)
     assert code in (0, 2), errors
     assert "do not fit" in output
     assert "Traceback" not in errors

@@ -16,7 +16,7 @@ def arguments(drawings, folder, *, look_alikes=0.6, resume=()):
 def whole(drawings, tmp_path_factory):
     """The output folder of a run that was never stopped."""
     folder = tmp_path_factory.mktemp("look-alikes")
-    code, output, errors = run("train_net.py", *arguments(drawings, folder / "run"), folder=folder)
+    code, output, errors = run("train", *arguments(drawings, folder / "run"), folder=folder)
     assert code == 0, errors
     assert "CompleteIdentitySampler: 100% of a batch are distinct drawings" in output
     assert output.count("look-alikes of 16 patents found anew") == 3
@@ -37,7 +37,7 @@ def test_a_run_killed_after_its_first_table_and_resumed_ends_with_the_same_bits(
 
 @pytest.mark.slow
 def test_batches_change_when_a_round_begins_after_the_first_table_and_not_before(drawings, whole, tmp_path):
-    code, _, errors = run("train_net.py", *arguments(drawings, tmp_path / "run", look_alikes=0.0), folder=tmp_path)
+    code, _, errors = run("train", *arguments(drawings, tmp_path / "run", look_alikes=0.0), folder=tmp_path)
     assert code == 0, errors
     losses = [[line["total_loss"] for line in metrics(folder)] for folder in (whole, tmp_path / "run")]
     same = [one == other for one, other in zip(*losses)]

@@ -1,4 +1,4 @@
-"""A place with spaces and Unicode in its name, in a locale that knows neither."""
+"""Folders with spaces and Unicode in their names, in the C locale."""
 
 import os
 import subprocess
@@ -7,31 +7,31 @@ import sys
 import numpy as np
 from commands import REPOSITORY, TINY
 
-WHOLE_WAY = """
+TRAIN_TEST_SEARCH = """
 import sys
 from pathlib import Path
 from fastreid.engine.predictor import Predictor
 from fastreid.evaluation import nearest
-from tools import test, train_net
+from fastreid.cli.main import main
 
-words = sys.argv[1:]
+options = sys.argv[1:]
 best = "Läufe/ein Lauf/model_best.pth"
-assert train_net.main(words) == 0
-assert test.main([*words, "MODEL.WEIGHTS", best]) == 0
+assert main(["train", *options]) == 0
+assert main(["test", *options, "MODEL.WEIGHTS", best]) == 0
 pages = sorted(map(str, Path("Zeichnungen ünd Blätter").rglob("*.png")))[:4]
 features = Predictor.from_config("kürzer.yml", best)(pages)
 print([pages[row] for row in nearest(features, features, 1).indices[:, 0].tolist()] == pages)
 """
 
 
-def test_a_run_a_test_and_a_search_in_a_folder_with_spaces_and_unicode_under_lc_all_c(tmp_path):
+def test_train_test_and_search_in_c_locale(tmp_path):
     folder = tmp_path / "Prüfung der 図 mit Leerzeichen"
     folder.mkdir()
     (folder / "kürzer.yml").write_text(TINY.read_text().replace("MAX_EPOCH: 3", "MAX_EPOCH: 1"), encoding="utf-8")
-    words = ("--config-file", "kürzer.yml", "DATASETS.ROOT", "Zeichnungen ünd Blätter", "OUTPUT_DIR", "Läufe/ein Lauf")
-    place = {**os.environ, "LC_ALL": "C", "LANG": "C", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WHOLE_WAY, *words]
-    run = subprocess.run(command, cwd=folder, env=place, capture_output=True, encoding="utf-8", check=False)
+    options = ("--config-file", "kürzer.yml", "DATASETS.ROOT", "Zeichnungen ünd Blätter", "OUTPUT_DIR", "Läufe/ein Lauf")
+    environment = {**os.environ, "LC_ALL": "C", "LANG": "C", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", TRAIN_TEST_SEARCH, *options]
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
     assert (run.returncode, run.stderr) == (0, ""), run.stdout
     assert "Läufe/ein Lauf/result.npy" in run.stdout
     assert run.stdout.splitlines()[-1] == "True"

@@ -14,7 +14,7 @@ NARROW = ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "SOLVER.GR
 @pytest.fixture(scope="module")
 def narrow(drawings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("narrow")
-    code, output, errors = run_here("train_net.py", *words(drawings, folder / "run"), folder=folder)
+    code, output, errors = run_here("train", *words(drawings, folder / "run"), folder=folder)
     assert code == 0, output + errors
     return folder / "run"
 
@@ -34,12 +34,12 @@ def test_a_run_in_bfloat16_learns_and_is_not_that_of_float32(narrow, trained):
 
 @pytest.mark.slow
 def test_a_run_in_bfloat16_that_was_stopped_ends_with_the_same_bits(narrow, drawings, tmp_path):
-    process = start("train_net.py", *words(drawings, tmp_path / "run"), folder=tmp_path)
+    process = start("train", *words(drawings, tmp_path / "run"), folder=tmp_path)
     wait_for(tmp_path / "run/metrics.json", process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
     assert process.returncode == 143
-    code, _, errors = run("train_net.py", "--resume", *words(drawings, tmp_path / "run"), folder=tmp_path)
+    code, _, errors = run("train", "--resume", *words(drawings, tmp_path / "run"), folder=tmp_path)
     assert code == 0, errors
     assert same_bits(narrow / "model_final.pth", tmp_path / "run/model_final.pth")
     assert metrics(narrow) == metrics(tmp_path / "run")
@@ -57,7 +57,7 @@ def test_features_in_bfloat16_are_near_those_of_float32(narrow, drawings, traine
 
 
 def test_features_saved_in_another_kind_of_number_are_made_anew(drawings, trained, tmp_path):
-    extract = ("extract.py", "--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out")
+    extract = ("extract", "--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out")
     weights = ("MODEL.WEIGHTS", trained / "model_final.pth")
     for kind, told in (("float32", "wrote"), ("bfloat16", "wrote"), ("bfloat16", "nothing to do")):
         code, output, errors = run_here(*extract, *weights, "TEST.NETWORK_PRECISION", kind, folder=tmp_path)
@@ -67,6 +67,6 @@ def test_features_saved_in_another_kind_of_number_are_made_anew(drawings, traine
 
 def test_parts_of_less_than_two_drawings_are_refused_before_the_first_step(drawings, tmp_path):
     many = ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "SOLVER.GRAD_ACCUM_STEPS", 9)
-    code, _, errors = run_here("train_net.py", *many, folder=tmp_path)
+    code, _, errors = run_here("train", *many, folder=tmp_path)
     assert (code, errors.count("\n")) == (2, 1)
     assert "SOLVER.GRAD_ACCUM_STEPS is 9 and a device has 16 drawings a step; a part needs 2 at least" in errors

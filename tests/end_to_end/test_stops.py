@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from commands import REPOSITORY, TINY, kill_and_resume, metrics, run, same_bits, start, wait_for
+from commands import REPOSITORY, TINY, command_line, kill_and_resume, metrics, run, same_bits, start, wait_for
 
 
 def test_a_run_killed_and_resumed_ends_with_the_same_bits(drawings, trained, tmp_path):
@@ -21,7 +21,7 @@ def test_a_run_killed_and_resumed_ends_with_the_same_bits(drawings, trained, tmp
 
 def test_sigterm_to_the_run_and_all_its_workers_saves_and_the_run_goes_on(drawings, trained, tmp_path):
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
-    command = [sys.executable, REPOSITORY / "tools/train_net.py", *map(str, arguments), "DATALOADER.NUM_WORKERS", "2"]
+    command = [sys.executable, *command_line("train"), *map(str, arguments), "DATALOADER.NUM_WORKERS", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen(
         command, env=environment, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -31,7 +31,7 @@ def test_sigterm_to_the_run_and_all_its_workers_saves_and_the_run_goes_on(drawin
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, len(errors.splitlines())) == (143, 1), errors
     assert "model_stopped.pth; go on with --resume" in errors
-    code, _, errors = run("train_net.py", *arguments, folder=tmp_path)
+    code, _, errors = run("train", *arguments, folder=tmp_path)
     assert code == 0, errors
     assert same_bits(tmp_path / "run" / "model_final.pth", trained / "model_final.pth")
 
@@ -39,7 +39,7 @@ def test_sigterm_to_the_run_and_all_its_workers_saves_and_the_run_goes_on(drawin
 @pytest.mark.slow
 def test_sigterm_to_the_parent_of_two_processes_saves(drawings, tmp_path):
     arguments = ["--config-file", TINY, "--num-gpus", 2, "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
-    process = start("train_net.py", *arguments, "SOLVER.MAX_EPOCH", 50, folder=tmp_path)
+    process = start("train", *arguments, "SOLVER.MAX_EPOCH", 50, folder=tmp_path)
     wait_for(tmp_path / "run" / "metrics.json", process)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
@@ -53,12 +53,12 @@ def test_twenty_kills_at_any_moment_change_no_bit(drawings, trained, tmp_path):
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings]
     for number in range(20):
         folder = tmp_path / str(number)
-        process = start("train_net.py", *arguments, "OUTPUT_DIR", folder, folder=tmp_path)
+        process = start("train", *arguments, "OUTPUT_DIR", folder, folder=tmp_path)
         wait_for(folder / "metrics.json", process)
         time.sleep(random.Random(number).uniform(0, 8))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        code, _, errors = run("train_net.py", *arguments, "OUTPUT_DIR", folder, folder=tmp_path)
+        code, _, errors = run("train", *arguments, "OUTPUT_DIR", folder, folder=tmp_path)
         assert code == 0, errors
         for name in ("model_final.pth", "model_best.pth"):
             assert same_bits(folder / name, trained / name)

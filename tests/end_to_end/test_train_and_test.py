@@ -38,14 +38,14 @@ def test_the_best_model_is_the_one_that_earned_the_best_score(trained):
 def test_a_finished_run_resumed_says_so_and_changes_nothing(drawings, trained):
     before = (trained / "model_final.pth").read_bytes(), (trained / "metrics.json").read_text()
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", trained]
-    code, output, _ = run("train_net.py", *arguments, folder=trained)
+    code, output, _ = run("train", *arguments, folder=trained)
     assert code == 0
     assert "the run is finished" in output
     assert before == ((trained / "model_final.pth").read_bytes(), (trained / "metrics.json").read_text())
 
 
 def test_the_page_without_hooks_refuses_to_be_one_of_several(drawings, tmp_path, monkeypatch):
-    monkeypatch.setattr("fastreid.utils.comm.world_size", lambda: 2)
+    monkeypatch.setattr("fastreid.utils.comm.get_world_size", lambda: 2)
     code, _, errors = run_here("plain_train_net.py", "--config-file", TINY, "DATASETS.ROOT", drawings, folder=tmp_path)
     assert code == 2
     assert "several processes" in errors
@@ -66,7 +66,7 @@ def tested(drawings, trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tested")
     arguments = ["--config-file", TINY, "--eval-only", "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out"]
     code, output, errors = run(
-        "test.py", *arguments, "MODEL.WEIGHTS", trained / "model_best.pth", "TEST.AQE.ENABLED", True, folder=folder
+        "test", *arguments, "MODEL.WEIGHTS", trained / "model_best.pth", "TEST.AQE.ENABLED", True, folder=folder
     )
     assert code == 0, errors
     assert "mAP@10" in output
@@ -98,7 +98,7 @@ def test_the_picture_of_ranks_is_there(tested):
 def test_two_processes_score_and_rank_as_one(drawings, trained, tested, tmp_path):
     arguments = ["--config-file", TINY, "--num-gpus", 2, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out"]
     more = ["MODEL.WEIGHTS", trained / "model_best.pth", "TEST.AQE.ENABLED", True]
-    code, _, errors = run("test.py", *arguments, *more, folder=tmp_path)
+    code, _, errors = run("test", *arguments, *more, folder=tmp_path)
     assert code == 0, errors
     assert (tmp_path / "result.npy").read_bytes() == (tested / "result.npy").read_bytes()
 
@@ -113,7 +113,7 @@ def test_the_predictor_gives_the_features_that_were_ranked(drawings, trained, tm
 
     ranking = nearest(predictor(queries), predictor(paths), 10)
     code, _, errors = run(
-        "test.py",
+        "test",
         "--config-file",
         TINY,
         *options,
@@ -131,7 +131,7 @@ def test_the_predictor_gives_the_features_that_were_ranked(drawings, trained, tm
 def test_a_period_of_zero_scores_only_the_end(drawings, tmp_path):
     arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "TEST.EVAL_PERIOD", 0]
     more = ["SOLVER.MAX_EPOCH", 2, "TEST.PROJECTOR", 9]
-    code, _, errors = run("train_net.py", *arguments, *more, folder=tmp_path)
+    code, _, errors = run("train", *arguments, *more, folder=tmp_path)
     assert code == 0, errors
     assert [line["iteration"] for line in metrics(tmp_path / "run") if "mAP" in line] == [14]
     assert "Generated after step 14" in (tmp_path / "run" / "projector_config.pbtxt").read_text()

@@ -1,4 +1,4 @@
-"""Post-processing tuned on saved features, and what it leaves used for a test."""
+"""`fastreid tune` on saved features, and a test with the config that it writes."""
 
 import csv
 import os
@@ -12,19 +12,19 @@ from commands import TINY, run_here
 def features(drawings, trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
     words = ("DATASETS.ROOT", drawings, "MODEL.WEIGHTS", trained / "model_best.pth", "OUTPUT_DIR", "out")
-    code, _, errors = run_here("extract.py", "--config-file", TINY, "--split", "all", *words, folder=folder)
+    code, _, errors = run_here("extract", "--config-file", TINY, "--split", "all", *words, folder=folder)
     assert code == 0, errors
     return folder / "out/features/Generated"
 
 
-def tune(features, folder, *words):
-    few = ("--expansion-k", "2,4", "--expansion-alpha", "1", "--k1", "4,8", "--k2", "2", "--lambda", "0.1,0.5")
+def tune(features, folder, *options):
+    grid = ("--expansion-k", "2,4", "--expansion-alpha", "1", "--k1", "4,8", "--k2", "2", "--lambda", "0.1,0.5")
     return run_here(
-        "tune_postprocessing.py", "--config-file", "tiny.yml", "--features", features, *few, *words, folder=folder
+        "tune", "--config-file", "tiny.yml", "--features", features, *grid, *options, folder=folder
     )
 
 
-def test_the_best_of_what_was_tried_is_a_config_for_the_test(features, tmp_path):
+def test_best_trial_is_a_valid_config(features, tmp_path):
     (tmp_path / "tiny.yml").write_text(TINY.read_text())
     kept = {"METRIC": "euclidean", "AQE.QE_TIME": 2, "RERANK.FORM": "paper", "RERANK.TOP_N": 12, "WHITEN.ENABLED": True}
     kept |= {"WHITEN.LEARN_FROM": "train", "STEPS": "['RERANK', 'AQE', 'WHITEN']", "AQE.ENABLED": True}
@@ -32,7 +32,7 @@ def test_the_best_of_what_was_tried_is_a_config_for_the_test(features, tmp_path)
     places = ("--output", tmp_path / "best/tuned.yml", *settings, "OUTPUT_DIR", "tuned")
     code, output, errors = tune(features, tmp_path, *places)
     assert code == 0, errors
-    assert "1 of at most 13: plain search: mAP@10" in output
+    assert "trial 1 of up to 13: plain search: mAP@10" in output
     with open(tmp_path / "tuned/tuning.csv", newline="") as file:
         trials = list(csv.DictReader(file))
     assert {trial["AQE.QE_TIME"] for trial in trials if trial["AQE.ENABLED"] == "True"} == {"2"}
@@ -41,7 +41,7 @@ def test_the_best_of_what_was_tried_is_a_config_for_the_test(features, tmp_path)
     assert {trial["num_queries"] for trial in trials} == {"16"}
     assert output.splitlines()[-1].startswith(f"{tmp_path}/best/tuned.yml: mAP@10 {float(trials[0]['mAP@10']):.2f}, ")
     words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.PER_QUERY_FILE", "queries.csv")
-    code, output, errors = run_here("test.py", "--config-file", tmp_path / "best/tuned.yml", *words, folder=tmp_path)
+    code, output, errors = run_here("test", "--config-file", tmp_path / "best/tuned.yml", *words, folder=tmp_path)
     assert code == 0, errors
     [line] = [line.split() for line in output.splitlines() if line.startswith("mAP@10 ")]
     assert f"{float(trials[0]['mAP@10']):.2f}" in line
@@ -49,7 +49,7 @@ def test_the_best_of_what_was_tried_is_a_config_for_the_test(features, tmp_path)
         assert len(list(csv.DictReader(file))) == 16
 
 
-def test_some_of_the_queries_are_tried_and_the_gain_is_left_out_where_no_draws_are_wanted(features, tmp_path):
+def test_subset_of_queries_without_bootstrap(features, tmp_path):
     (tmp_path / "tiny.yml").write_text(TINY.read_text())
     words = ("--queries", "5", "--steps", "AQE", "TEST.SCORE.BOOTSTRAP", 0, "OUTPUT_DIR", "tuned")
     code, output, errors = tune(features, tmp_path, *words)
@@ -62,7 +62,7 @@ def test_some_of_the_queries_are_tried_and_the_gain_is_left_out_where_no_draws_a
     }
 
 
-def test_nothing_is_read_before_the_choices_are_known_to_be_possible(features, tmp_path, monkeypatch):
+def test_grid_is_checked_before_features_are_read(features, tmp_path, monkeypatch):
     (tmp_path / "tiny.yml").write_text(TINY.read_text())
     monkeypatch.delattr("fastreid.engine.evaluate_saved.load_features")
     code, _, errors = tune(features, tmp_path, "TEST.SELECT_BY", "mAP@1", "OUTPUT_DIR", "tuned")
@@ -70,37 +70,37 @@ def test_nothing_is_read_before_the_choices_are_known_to_be_possible(features, t
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("options", "code", "message"),
     [
         (["--output", "/proc/none/tuned.yml"], 5, "/proc/none/tuned.yml: cannot be written"),
-        (["--output", "tiny.yml"], 2, "--output tiny.yml is the config it starts from or the table of trials"),
-        (["--output", "tuned/tuning.csv"], 2, "is the config it starts from or the table of trials"),
-        (["--output", os.fsdecode(b"\xe4.yml")], 2, "is not text, and the config names itself"),
-        (["--random-weights"], 2, "--random-weights makes a network, and saved features need none"),
+        (["--output", "tiny.yml"], 2, "--output tiny.yml is the given config or the table of all trials"),
+        (["--output", "tuned/tuning.csv"], 2, "is the given config or the table of all trials"),
+        (["--output", os.fsdecode(b"\xe4.yml")], 2, "contains characters that are not text"),
+        (["--random-weights"], 2, "fastreid tune: unknown option --random-weights"),
         (["MODEL.WEIGHTS", "other.pth"], 2, "not with MODEL.WEIGHTS other.pth"),
         (["--output", "."], 5, ".: is a folder, and a file should be written there"),
         (["--top-n", "4"], 2, "top_n (TEST.RERANK.TOP_N) is 4 and top_k (TEST.TOP_K) 10"),
         (["--steps", "AQE,FUSE"], 2, "no step to try is called 'FUSE'; there are AQE, RERANK"),
-        (["--expansion-k", ""], 2, "nothing of AQE would be tried; give each of its choices a value"),
+        (["--expansion-k", ""], 2, "the grid has no choice for AQE; give each of its settings at least one valid value"),
         (["TEST.SELECT_BY", "mAP@1"], 2, "there is no score 'mAP@1' to choose by. Did you mean 'mAP@10'"),
         (["--sides", "all"], 2, "no side to expand is called 'all'"),
         (["--k1", "4,x"], 2, "argument --k1: invalid list of int value: '4,x'"),
         (["--features", "nowhere"], 2, "nowhere: no such folder of features"),
-        (["--queries", "-3"], 2, "--queries is -3; it takes a number of queries, 0 for all"),
+        (["--queries", "-3"], 2, "--queries is -3; allowed are a number of queries, or 0 for all"),
     ],
 )
-def test_a_wrong_start_of_tuning_is_one_line(words, code, told, features, tmp_path):
+def test_invalid_command_is_one_line(options, code, message, features, tmp_path):
     (tmp_path / "tiny.yml").write_text(TINY.read_text())
-    left, output, errors = tune(features, tmp_path, *words, "OUTPUT_DIR", "tuned")
-    assert (left, len(errors.splitlines())) == (code, 1), output + errors
-    assert told in errors
+    exit_code, output, errors = tune(features, tmp_path, *options, "OUTPUT_DIR", "tuned")
+    assert (exit_code, len(errors.splitlines())) == (code, 1), output + errors
+    assert message in errors
     assert not (tmp_path / "tuned/tuned.yml").exists()
 
 
-def test_a_table_that_cannot_be_written_is_told_before_any_work(features, tmp_path, monkeypatch):
+def test_missing_parquet_extra_fails_before_any_work(features, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.PER_QUERY_FILE", "queries.parquet")
-    code, _, errors = run_here("test.py", "--config-file", TINY, *words, folder=tmp_path)
+    code, _, errors = run_here("test", "--config-file", TINY, *words, folder=tmp_path)
     assert (code, len(errors.splitlines())) == (3, 1)
     assert 'pip install "fastreid[parquet]", or name it .csv' in errors
     assert not (tmp_path / "result.npy").exists()

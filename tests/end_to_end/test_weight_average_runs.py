@@ -13,7 +13,7 @@ def words(drawings, folder, method):
 
 @pytest.mark.parametrize("method", ["ema", "swa"])
 def test_a_mean_is_scored_beside_the_weights_and_leaves_them_as_they_are(method, drawings, trained, tmp_path):
-    code, output, errors = run_here("train_net.py", *words(drawings, tmp_path / "run", method), folder=tmp_path)
+    code, output, errors = run_here("train", *words(drawings, tmp_path / "run", method), folder=tmp_path)
     assert code == 0, errors
     assert "the mean of the weights" in output
     assert same_bits(tmp_path / "run/model_final.pth", trained / "model_final.pth")
@@ -23,7 +23,7 @@ def test_a_mean_is_scored_beside_the_weights_and_leaves_them_as_they_are(method,
     assert last["mAP"] == metrics(trained)[-1]["mAP"] != last["average/mAP"]
     weights = ("MODEL.WEIGHTS", tmp_path / "run/model_final_average.pth", "OUTPUT_DIR", "tested")
     code, output, errors = run_here(
-        "test.py", "--config-file", TINY, "DATASETS.ROOT", drawings, *weights, folder=tmp_path
+        "test", "--config-file", TINY, "DATASETS.ROOT", drawings, *weights, folder=tmp_path
     )
     assert code == 0, errors
     [line] = [line.split() for line in output.splitlines() if line.startswith("mAP ")]
@@ -31,13 +31,13 @@ def test_a_mean_is_scored_beside_the_weights_and_leaves_them_as_they_are(method,
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_mean(drawings, tmp_path):
-    code, _, errors = run_here("train_net.py", *words(drawings, tmp_path / "whole", "ema"), folder=tmp_path)
+    code, _, errors = run_here("train", *words(drawings, tmp_path / "whole", "ema"), folder=tmp_path)
     assert code == 0, errors
-    process = start("train_net.py", *words(drawings, tmp_path / "parts", "ema"), folder=tmp_path)
+    process = start("train", *words(drawings, tmp_path / "parts", "ema"), folder=tmp_path)
     wait_for(tmp_path / "parts/metrics.json", process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
-    code, _, errors = run("train_net.py", "--resume", *words(drawings, tmp_path / "parts", "ema"), folder=tmp_path)
+    code, _, errors = run("train", "--resume", *words(drawings, tmp_path / "parts", "ema"), folder=tmp_path)
     assert code == 0, errors
     for name in ("model_final_average.pth", "model_best_average.pth"):
         assert same_bits(tmp_path / "whole" / name, tmp_path / "parts" / name)
@@ -45,9 +45,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_mean(drawings, tmp_path):
 
 def test_a_new_run_in_a_used_folder_sets_the_best_mean_aside(drawings, tmp_path):
     short = ("SOLVER.MAX_EPOCH", 1)
-    code, _, errors = run_here("train_net.py", *words(drawings, tmp_path / "run", "ema"), *short, folder=tmp_path)
+    code, _, errors = run_here("train", *words(drawings, tmp_path / "run", "ema"), *short, folder=tmp_path)
     assert code == 0, errors
-    code, _, errors = run_here("train_net.py", *words(drawings, tmp_path / "run", "none"), *short, folder=tmp_path)
+    code, _, errors = run_here("train", *words(drawings, tmp_path / "run", "none"), *short, folder=tmp_path)
     assert code == 0, errors
     assert not (tmp_path / "run/model_best_average.pth").exists()
     assert (tmp_path / "run/model_best_average.previous.pth").is_file()
@@ -55,6 +55,6 @@ def test_a_new_run_in_a_used_folder_sets_the_best_mean_aside(drawings, tmp_path)
 
 def test_a_mean_that_would_begin_after_the_end_is_refused(drawings, tmp_path):
     late = ("SOLVER.AVERAGE.START_EPOCH", 3)
-    code, _, errors = run_here("train_net.py", *words(drawings, tmp_path / "run", "ema"), *late, folder=tmp_path)
+    code, _, errors = run_here("train", *words(drawings, tmp_path / "run", "ema"), *late, folder=tmp_path)
     assert (code, errors.count("\n")) == (2, 1)
     assert "so nothing would be averaged" in errors

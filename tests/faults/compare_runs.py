@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from run_server import STAGES, Nursery
 
-from fastreid.utils.checksums import check_whole, manifest_of
+from fastreid.utils.checksums import verify_checksum, checksum_path
 
 TIMED = {"time", "data_time", "eta_seconds", "drawings_per_second", "memory_mb", "cuda_memory_mb"}
 
@@ -40,8 +40,8 @@ def differs(folder, whole, stages=STAGES):
         if lines(folder / stage) != lines(whole / stage):
             found.append(f"{stage}/metrics.json")
         for path in (folder / stage).glob("*.pth"):
-            assert manifest_of(path).is_file()
-            check_whole(path)
+            assert checksum_path(path).is_file()
+            verify_checksum(path)
     return found
 
 

@@ -1,6 +1,6 @@
-"""A tool whose disk hangs, in its loading processes, once a file `hang` lies in its working folder.
+"""Run a command whose loading processes hang on reading as soon as a file `hang` exists in the working folder.
 
-python tests/faults/hanging_disk.py tools/TOOL.py WORDS ...
+python tests/faults/hanging_disk.py -m fastreid COMMAND ARGUMENTS ...
 """
 
 import multiprocessing
@@ -21,5 +21,5 @@ def read_or_hang(path, **options):
 
 
 image.read_image = read_or_hang
-sys.argv.pop(0)
-runpy.run_path(sys.argv[0], run_name="__main__")
+del sys.argv[:2]  # this file and -m
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

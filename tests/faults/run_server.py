@@ -4,6 +4,7 @@ As a program it reads lines of JSON: {"start": {...}} forks a child that trains 
 {"wait": id} answers with how it ended. As a module it has the other side, `Nursery`.
 """
 
+import importlib
 import json
 import os
 import resource
@@ -99,6 +100,7 @@ def said(folder):
 
 def train(folder, stages, *, root, workers=0, nan_at=0, full="", full_after=1, logs_full_at=0):
     """In a child: the stages one after the other, each from the best weights of the one before; the exit code."""
+    from fastreid.cli.main import main as fastreid_main
     from fastreid.utils.cli import run_tool
 
     os.chdir(folder)
@@ -115,21 +117,12 @@ def train(folder, stages, *, root, workers=0, nan_at=0, full="", full_after=1, l
     for stage in stages:
         words = ["--config-file", "stage.yml", "--resume", "DATASETS.ROOT", root, "OUTPUT_DIR", stage]
         words += ["DATALOADER.NUM_WORKERS", str(workers), "MODEL.WEIGHTS", before]
-        sys.argv = ["train_net.py", *words]
-        code = run_tool(tool("train_net").main)
+        sys.argv = ["fastreid", "train", *words]
+        code = run_tool(fastreid_main)
         if code:
             return code
         before = f"{stage}/model_best.pth"
     return 0
-
-
-def tool(name):
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", REPOSITORY / f"tools/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def at_step(step, change):
@@ -193,10 +186,10 @@ def fill_the_disk(name, after):
 
 def write_files(folder):
     """Write one file over and over, a million equal bytes each time, with its sha256 beside it."""
-    from fastreid.utils.checksums import checked_write
+    from fastreid.utils.checksums import write_with_checksum
 
     for number in range(1_000_000):
-        with checked_write(Path(folder) / "file.bin") as file:
+        with write_with_checksum(Path(folder) / "file.bin") as file:
             for _ in range(10):
                 file.write(bytes([number % 256]) * 100_000)
 
@@ -245,7 +238,7 @@ def serve():
 
     from fastreid.modeling.build import BACKBONES
 
-    tool("train_net")  # imports all that a run does
+    importlib.import_module("fastreid.engine.trainer")  # so that each run starts at once
 
     class FewWeights(torch.nn.Sequential):
         feature_dim = 16

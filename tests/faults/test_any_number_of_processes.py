@@ -4,7 +4,7 @@ import pytest
 from commands import TINY, run
 from compare_runs import differs
 
-from fastreid.utils.files import sha256_of
+from fastreid.utils.files import compute_sha256
 
 WORKERS = (0, 1, 2, 4)
 FILES = ("result.npy", "queries.csv", "whitening.safetensors")  # ranks, scores, and what is learnt from features
@@ -37,9 +37,9 @@ def test_processes_and_loading_processes_change_no_bit_of_a_test(drawings, tmp_p
         for num in WORKERS:
             words = ("DATASETS.ROOT", drawings, "OUTPUT_DIR", f"{ranks}-{num}", "DATALOADER.NUM_WORKERS", num, *learnt)
             options = ("--config-file", TINY, "--random-weights", *(("--num-gpus", 2) if ranks == 2 else ()))
-            code, output, errors = run("test.py", *options, *words, folder=tmp_path)
+            code, output, errors = run("test", *options, *words, folder=tmp_path)
             assert code == 0, output + errors
-            found[ranks, num] = [sha256_of(tmp_path / f"{ranks}-{num}" / name) for name in FILES]
+            found[ranks, num] = [compute_sha256(tmp_path / f"{ranks}-{num}" / name) for name in FILES]
     right = sum(digests == found[1, 0] for digests in found.values())
     print(f"\nR10 (features, ranks, scores) {right}/{len(found)}")
     assert right == len(found)

@@ -26,7 +26,7 @@ def test_paths_and_headers_of_a_whole_data_set_are_checked_in_seconds(num, tmp_p
         (tmp_path / f"data/train_data/{name}.txt").write_text("\n".join([*lines, ""]))
     (tmp_path / "a.yml").write_text("DATASETS: {ROOT: data, NAMES: Patent, TESTS: Patent}\nMODEL: {DEVICE: cpu}\n")
     begun = time.monotonic()
-    code, output, errors = run_here("check_data.py", "--config-file", "a.yml", "--headers", folder=tmp_path)
+    code, output, errors = run_here("data check", "--config-file", "a.yml", "--headers", folder=tmp_path)
     seconds = time.monotonic() - begun
     print(f"\nR15 {num} paths and headers in {seconds:.1f} s")
     assert code == 0, output[-2000:] + errors

@@ -59,7 +59,7 @@ def the_parent(process):
 # The signal and whom it hits, or 0 where the disk hangs; the run; its exit code, and words of its last line.
 CASES = {
     "a worker is killed": (signal.SIGKILL, one_of_the_workers, (), WORKERS, 3, "died"),
-    "the disk of the workers hangs": (0, one_of_the_workers, (), (*WORKERS, *IMPATIENT), 3, "no batch came for 5 s"),
+    "the disk of the workers hangs": (0, one_of_the_workers, (), (*WORKERS, *IMPATIENT), 3, "no batch for 5 s"),
     "a worker of a process of two is killed": (signal.SIGKILL, a_worker_of_a_rank, TWO, WORKERS, 3, "died"),
     "a process of two is killed": (signal.SIGKILL, one_of_the_ranks, TWO, (), 3, "by signal 9"),
     "a process of two that has workers is killed": (signal.SIGKILL, one_of_the_ranks, TWO, WORKERS, 3, "by signal 9"),
@@ -76,7 +76,7 @@ def tried(name, root, folder):
     endless = ("SOLVER.MAX_EPOCH", 1000, "SOLVER.CHECKPOINT_PERIOD", 1000, "TEST.EVAL_PERIOD", 0)
     words = ("--config-file", TINY, *options, "DATASETS.ROOT", root, "OUTPUT_DIR", folder / "run", *endless, *settings)
     folder.mkdir()
-    process = start("train_net.py", *words, folder=folder, launcher=launcher, RUN_OF_A_TEST=str(folder))
+    process = start("train", *words, folder=folder, launcher=launcher, RUN_OF_A_TEST=str(folder))
     wait_for(folder / "run/metrics.json", process)
     begun = time.monotonic()
     if number:

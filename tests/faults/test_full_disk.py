@@ -7,7 +7,7 @@ import pytest
 from compare_runs import differs, each
 from run_server import said
 
-from fastreid.utils.checksums import check_whole
+from fastreid.utils.checksums import verify_checksum
 
 # The file whose writing is refused, from which time on, and what there is of it before.
 WRITERS = [
@@ -31,7 +31,7 @@ def fill_up(nursery, folder, number, *, writers, root, never_stopped):
     if code != 5 or f"{name}: cannot be written" not in line or "free " not in line:
         return name, code, line
     for path in (folder / "one").glob("*.pth"):
-        check_whole(path)
+        verify_checksum(path)
     names = (folder / "one/resume_order").read_text().split() if (folder / "one/resume_order").exists() else []
     if not all((folder / "one" / kept).exists() for kept in names):
         return name, names

@@ -7,8 +7,8 @@ import pytest
 from compare_runs import each
 from run_server import checkpointer
 
-from fastreid.utils.checksums import check_whole
-from fastreid.utils.files import remove_stale
+from fastreid.utils.checksums import verify_checksum
+from fastreid.utils.files import remove_temporary_files
 
 SIZE = 1_000_000
 
@@ -25,8 +25,8 @@ def kill_writing(nursery, folder, number, *, task, waits_for):
 def tear_a_file(nursery, folder, number):
     kill_writing(nursery, folder, number, task="write_files", waits_for="file.bin")
     data = (folder / "file.bin").read_bytes()
-    check_whole(folder / "file.bin")
-    remove_stale(folder)
+    verify_checksum(folder / "file.bin")
+    remove_temporary_files(folder)
     left = sorted(path.name for path in folder.iterdir())
     return len(data) != SIZE or len(set(data)) != 1 or left != ["file.bin", "file.bin.sha256"]
 

@@ -28,7 +28,7 @@ cache._COMMIT_S, workers = 0.0, int(sys.argv[2])  # a commit a file, so that kil
 drawings = [Drawing(str(path), path.name, "1") for path in sorted(Path(sys.argv[1], "data").iterdir())]
 print("begins", flush=True)
 filled = cache.PageCache(Path(sys.argv[1], "cache"), longest_px=60).fill(drawings, num_workers=workers)
-print(filled.num_made, flush=True)
+print(filled.num_decoded, flush=True)
 """
 
 STOPPABLE = """
@@ -64,7 +64,7 @@ def start(root, num_workers=0):
     return process
 
 
-def num_made(filling):
+def read_num_decoded(filling):
     output = filling.stdout.read()  # not communicate(): it looks past what readline() has read ahead
     assert filling.wait() == 0, output
     filling.stdout.close()
@@ -75,7 +75,7 @@ def check(root):
     """Every page is there and is that of its file."""
     drawings = [Drawing(str(path), path.name, "1") for path in sorted((root / "data").iterdir())]
     cache = PageCache(root / "cache", longest_px=60)
-    assert cache.fill(drawings).num_made == 0
+    assert cache.fill(drawings).num_decoded == 0
     assert all(np.array_equal(cache.read(drawing), read_drawing(drawing, longest_px=60)) for drawing in drawings)
 
 
@@ -105,7 +105,7 @@ def test_kills_lose_no_page_that_was_written(root, num_workers):
         num_pages.append(pages(root))
     assert num_pages == sorted(num_pages)
     assert num_pages[-1] > 0
-    assert num_made(start(root, num_workers)) == NUM - num_pages[-1]
+    assert read_num_decoded(start(root, num_workers)) == NUM - num_pages[-1]
     check(root)
 
 
@@ -119,7 +119,7 @@ def test_ctrl_c_while_workers_start_is_told_in_one_line(root, after_s):
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does
         _, told = run.communicate(timeout=60)
     assert (run.returncode, len(told.splitlines())) == (130, 1), told
-    assert "stopped by the keyboard" in told
+    assert "interrupted by Ctrl-C" in told
 
 
 def test_ctrl_c_keeps_what_was_read(root):
@@ -129,14 +129,14 @@ def test_ctrl_c_keeps_what_was_read(root):
 
     cache = PageCache(root / "cache", longest_px=60)
     drawings = [Drawing(str(path), path.name, "1") for path in (root / "data").iterdir()]
-    with pytest.raises(UserFacingError, match=f"sqlite keeps what was read of 20 of {NUM} files") as end:
-        cache.fill(drawings, on_page=stop)
+    with pytest.raises(UserFacingError, match=f"sqlite contains the pages of 20 of {NUM} files") as end:
+        cache.fill(drawings, on_progress=stop)
     assert (end.value.exit_code, cache.size()[0]) == (130, 20)
 
 
 def test_two_runs_at_once_decode_every_file_once(root):
     runs = [start(root) for _ in range(2)]
-    assert sum(num_made(run) for run in runs) == NUM
+    assert sum(read_num_decoded(run) for run in runs) == NUM
     check(root)
 
 

@@ -19,8 +19,8 @@ from torch import nn
 from fastreid.config import get_cfg
 from fastreid.data.loading.loader import TestLoader
 from fastreid.data.transforms.build import build_test_transforms
-from fastreid.engine.feature_journal import Journals
-from fastreid.engine.inference import extract
+from fastreid.engine.feature_journal import JournalFolder
+from fastreid.engine.inference import run_inference
 from fastreid.structures import Drawing
 
 folder, num, started = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
@@ -32,16 +32,16 @@ page = np.arange(400, dtype=np.uint32).reshape(20, 20)
 read = lambda drawing: ((page + 1) * (int(drawing.name[:-4]) + 7) % 251).astype(np.uint8)
 torch.manual_seed(0)
 network = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(392, 32))
-journals = Journals(folder / "unfinished", "weights")
-journal = journals.of(drawings)
+journals = JournalFolder(folder / "unfinished", "weights")
+journal = journals.open(drawings)
 done = journal.read()
 batches = TestLoader(drawings, transform=build_test_transforms(cfg), batch_size=64, read=read, done=set(done))
 made = []
-def keep(rows, features):
+def save_batch(rows, features):
     journal.add(int(rows[0]), features)
     made.append(len(rows))
     started.touch()
-features = extract(network, batches, drawings, device=torch.device("cpu"), done=done, keep=keep).features
+features = run_inference(network, batches, drawings, device=torch.device("cpu"), done=done, on_batch=save_batch).features
 print(hashlib.sha256(features.numpy().tobytes()).hexdigest(), sum(made), flush=True)
 """
 

@@ -15,15 +15,15 @@ from fastreid.utils.errors import InputError
 REPOSITORY = Path(__file__).parents[2]
 WRITER = """
 import sys, torch
-from fastreid.evaluation.storage.manifest import Origin
+from fastreid.evaluation.storage.manifest import Provenance
 from fastreid.evaluation.storage.saved_features import FeaturePart, save_features
 from fastreid.structures import Drawing, Embeddings
 listed = tuple(Drawing(f"/{n}", f"{n}.png", "1") for n in range(2000))
 for number in range(1, 1000):
-    features = Embeddings.of(torch.full((2000, 512), float(number)), listed)
+    features = Embeddings.from_drawings(torch.full((2000, 512), float(number)), listed)
     parts = [FeaturePart(name, features, listed, "s") for name in ("queries", "gallery")]
     print("begins", flush=True)
-    save_features(sys.argv[1], parts, origin=Origin("Mine", "", str(number), {}, "", {}))
+    save_features(sys.argv[1], parts, provenance=Provenance("Mine", "", str(number), {}, "", {}))
 """
 
 

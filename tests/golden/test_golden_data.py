@@ -1,4 +1,4 @@
-"""The test transform gives the reference's pixels, and the samplers what its samplers promise."""
+"""Test transform and samplers against the reference implementation."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ SAMPLERS = json.loads((GOLDEN / "samplers.json").read_text())
 KINDS = {kind.__name__: kind for kind in (BalancedIdentitySampler, NaiveIdentitySampler)}
 
 
-def test_a_bilevel_sheet_becomes_the_golden_image_to_the_bit():
+def test_bilevel_sheet_gives_the_golden_image():
     cfg = get_cfg()
     cfg.merge_from_list(["INPUT.SIZE_TEST", [64, 64]])
     image = build_test_transforms(cfg)(read_image(GOLDEN / "sample_1bit.png"))
@@ -27,17 +27,17 @@ def test_a_bilevel_sheet_becomes_the_golden_image_to_the_bit():
     assert np.array_equal(image.numpy(), golden)
 
 
-def drawings_of_each_patent(num_patents, num_drawings):
-    """Counts that add up to the golden case's, from 1 to about twice the mean."""
-    share = np.linspace(1, 2 * num_drawings / num_patents - 1, num_patents).astype(int).clip(1)
-    share[-1] += num_drawings - share.sum()
-    return share
+def make_counts(num_patents, num_drawings):
+    """Return drawings per patent that sum to `num_drawings`, from 1 to about twice the mean."""
+    counts = np.linspace(1, 2 * num_drawings / num_patents - 1, num_patents).astype(int).clip(1)
+    counts[-1] += num_drawings - counts.sum()
+    return counts
 
 
 @pytest.mark.parametrize("case", SAMPLERS)
 def test_batches_are_composed_like_the_references(case):
     golden = SAMPLERS[case]
-    counts = drawings_of_each_patent(golden["n_ids"], golden["n_images"])
+    counts = make_counts(golden["n_ids"], golden["n_images"])
     if case.startswith(("uniform", "eight", "five")):
         counts = np.full(golden["n_ids"], golden["n_images"] // golden["n_ids"])
     targets = np.repeat(np.arange(len(counts)), counts)
@@ -48,7 +48,7 @@ def test_batches_are_composed_like_the_references(case):
     assert all(len(set(targets[group])) == 1 for group in groups) == golden["every_group_single_id"]
     patents = [len(set(targets[batch])) for batch in batches]
     assert [min(patents), max(patents)] == golden["distinct_ids_in_batch_min_max"]
-    # The reference's off-by-one repeats drawings here and there though there are enough; ours never does.
+    # The reference repeats some drawings although there are enough (off by one); ours never does.
     enough = [len(set(group)) for group in groups if counts[targets[group[0]]] >= golden["num_instance"]]
     assert all(num == golden["num_instance"] for num in enough)
     if kind is BalancedIdentitySampler:

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from fastreid.modeling.build import MARGINS
-from fastreid.modeling.losses.circle import PairCircle, PairCosface
-from fastreid.modeling.losses.cross_entropy import CrossEntropy
-from fastreid.modeling.losses.focal import Focal
-from fastreid.modeling.losses.triplet import Triplet
+from fastreid.modeling.losses.circle import CircleLoss, CosfaceLoss
+from fastreid.modeling.losses.cross_entropy import CrossEntropyLoss
+from fastreid.modeling.losses.focal import FocalLoss
+from fastreid.modeling.losses.triplet import TripletLoss
 
 FOLDER = Path(__file__).parent
 GOLDEN = np.load(FOLDER / "losses.npz")
@@ -26,15 +26,15 @@ TOLERANCE = {"f32": 1e-5, "f64": 1e-9}
 def case(name):
     """The function a golden name stands for, its input and what its answer is called."""
     if found := re.fullmatch(r"ce_eps(.*)", name):
-        return CrossEntropy(float(found[1])), "logits", "loss"
+        return CrossEntropyLoss(float(found[1])), "logits", "loss"
     if found := re.fullmatch(r"triplet_m(.*)_norm(.)_hard(.)", name):
-        return Triplet(float(found[1]), norm_feat=found[2] == "1", hard_mining=found[3] == "1"), "emb", "loss"
+        return TripletLoss(float(found[1]), norm_feat=found[2] == "1", hard_mining=found[3] == "1"), "emb", "loss"
     if found := re.fullmatch(r"circle_m(.*)_g(.*)", name):
-        return PairCircle(float(found[1]), float(found[2])), "emb", "loss"
+        return CircleLoss(float(found[1]), float(found[2])), "emb", "loss"
     if found := re.fullmatch(r"cosface_m(.*)_g(.*)", name):
-        return PairCosface(float(found[1]), float(found[2])), "emb", "loss"
+        return CosfaceLoss(float(found[1]), float(found[2])), "emb", "loss"
     if found := re.fullmatch(r"focal_a(.*)_g(.*)_(mean|none)", name):
-        focal = Focal(float(found[1]), float(found[2]))
+        focal = FocalLoss(float(found[1]), float(found[2]))
         return focal if found[3] == "mean" else focal.each, "logits", "loss"
     found = re.fullmatch(r"(.*)_s(.*)_m(.*)", name)
     return MARGINS.get(found[1])(scale=float(found[2]), margin=float(found[3])), "cos_logits", "out"
@@ -55,11 +55,11 @@ def test_value_and_gradient_are_golden(name, kind):
 @pytest.mark.parametrize(
     ("name", "loss", "targets"),
     [
-        ("triplet_allunique_hard0", Triplet(0.0), UNIQUE),
-        ("triplet_allunique_hard1", Triplet(0.0, hard_mining=True), UNIQUE),
-        ("triplet_allsame_hard1", Triplet(0.0, hard_mining=True), ONE_ID),
-        ("circle_allunique", PairCircle(), UNIQUE),
-        ("circle_allsame", PairCircle(), ONE_ID),
+        ("triplet_allunique_hard0", TripletLoss(0.0), UNIQUE),
+        ("triplet_allunique_hard1", TripletLoss(0.0, hard_mining=True), UNIQUE),
+        ("triplet_allsame_hard1", TripletLoss(0.0, hard_mining=True), ONE_ID),
+        ("circle_allunique", CircleLoss(), UNIQUE),
+        ("circle_allsame", CircleLoss(), ONE_ID),
     ],
 )
 def test_batches_without_positives_or_negatives_are_golden(name, loss, targets):
@@ -68,7 +68,7 @@ def test_batches_without_positives_or_negatives_are_golden(name, loss, targets):
 
 def test_drawings_with_the_same_feature_have_the_golden_loss_and_gradient():
     x = torch.tensor(EDGE["dup_emb"], requires_grad=True)
-    loss = Triplet(0.0, hard_mining=True)(x, torch.arange(4).repeat_interleave(4))
+    loss = TripletLoss(0.0, hard_mining=True)(x, torch.arange(4).repeat_interleave(4))
     loss.backward()
     assert loss.item() == pytest.approx(float(EDGE["triplet_dup_loss"]), rel=1e-9)
     np.testing.assert_allclose(x.grad.numpy(), EDGE["triplet_dup_grad"], rtol=0, atol=1e-12)

@@ -10,7 +10,7 @@ import torch
 
 from fastreid.config import get_cfg
 from fastreid.modeling import build_model
-from fastreid.modeling.weights import load_state, model_state
+from fastreid.modeling.weights import load_state, extract_model_state
 
 FOLDER = Path(__file__).parent
 TAGS = sorted(path.stem.removeprefix("state_keys_") for path in FOLDER.glob("state_keys_*.json"))
@@ -47,7 +47,7 @@ def checkpoint(tag):
 
 def loaded(tag, kind):
     model = build(tag)
-    load_state(model, model_state(checkpoint(tag)))
+    load_state(model, extract_model_state(checkpoint(tag)))
     return model.to(DTYPES[kind])
 
 
@@ -69,7 +69,7 @@ def test_names_shapes_types_order_and_number_of_tensors_are_golden(tag):
 )
 def test_a_checkpoint_of_every_depth_and_option_loads_whole(tag):
     model = build(tag)
-    report = load_state(model, model_state(checkpoint(tag)))
+    report = load_state(model, extract_model_state(checkpoint(tag)))
     assert str(report) == f"loaded {len(model.state_dict())}/{len(model.state_dict())} tensors"
 
 
@@ -150,7 +150,7 @@ def test_old_names_give_the_same_features(tag):
     }
     old["pixel_mean"] = torch.zeros(1, 3, 1, 1)
     model = build(tag)
-    load_state(model, model_state(old))
+    load_state(model, extract_model_state(old))
     with torch.no_grad():
         features = model.eval()(torch.from_numpy(golden_common.eval_images()))
     assert relative(features, np.load(FOLDER / f"forward_{tag}.npz")["eval_feat_f32"]) < 1e-5

@@ -1,11 +1,11 @@
-"""Expansion, re-ranking and scores give the reference's numbers."""
+"""Expansion, re-ranking and scores reproduce the reference values of fast-reid."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fastreid.evaluation import Truth, expand, k_reciprocal, nearest, score, score_features
+from fastreid.evaluation import GroundTruth, expand, k_reciprocal, nearest, score, score_features
 
 FOLDER = Path(__file__).parent
 EXPANSIONS = [(1, 5, 2.0), (2, 5, 2.0), (1, 10, 3.0), (1, 1, 2.0), (3, 4, 0.0)]
@@ -23,47 +23,47 @@ RERANKINGS = {
 }
 
 
-def golden(name):
+def load_golden(name):
     return np.load(FOLDER / f"{name}.npz")
 
 
 @pytest.mark.parametrize("source", ["", "fastreid_"])
 @pytest.mark.parametrize(("times", "k", "alpha"), EXPANSIONS)
-def test_expanded_features_are_golden(source, times, k, alpha):
-    numbers = golden("aqe")
-    found = expand(numbers["q"], numbers["g"], k=k, alpha=alpha, times=times)
-    for side, features in zip("qg", found):
-        wanted = numbers[f"{source}aqe_t{times}_k{k}_a{alpha}_{side}"]
-        np.testing.assert_allclose(features.numpy(), wanted, rtol=0, atol=1e-5)
+def test_expanded_features_match_the_reference(source, times, k, alpha):
+    numbers = load_golden("aqe")
+    result = expand(numbers["q"], numbers["g"], k=k, alpha=alpha, times=times)
+    for side, features in zip("qg", result):
+        expected = numbers[f"{source}aqe_t{times}_k{k}_a{alpha}_{side}"]
+        np.testing.assert_allclose(features.numpy(), expected, rtol=0, atol=1e-5)
 
 
-def test_the_ten_nearest_after_expansion_are_golden():
-    numbers = golden("aqe")
-    found = nearest(*expand(numbers["q"], numbers["g"], k=5, alpha=2.0), 10)
-    np.testing.assert_array_equal(found.indices.numpy(), numbers["submit_top10_after_aqe_t1_k5_a2.0"])
-    wanted = np.sort(numbers["dist_after_aqe_t1_k5_a2.0"], axis=1)[:, :10]
-    np.testing.assert_allclose(found.distances.numpy(), wanted, rtol=0, atol=1e-5)
+def test_top_10_after_expansion_matches_the_reference():
+    numbers = load_golden("aqe")
+    result = nearest(*expand(numbers["q"], numbers["g"], k=5, alpha=2.0), 10)
+    np.testing.assert_array_equal(result.indices.numpy(), numbers["submit_top10_after_aqe_t1_k5_a2.0"])
+    expected = np.sort(numbers["dist_after_aqe_t1_k5_a2.0"], axis=1)[:, :10]
+    np.testing.assert_allclose(result.distances.numpy(), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("memory_mb", [1, 1024])
 @pytest.mark.parametrize("name", RERANKINGS)
-def test_reranked_distances_are_golden(name, memory_mb):
-    numbers = golden("rerank")
-    found = k_reciprocal(numbers["q"], numbers["g"], memory_mb=memory_mb, **RERANKINGS[name])
+def test_reranked_distances_match_the_reference(name, memory_mb):
+    numbers = load_golden("rerank")
+    result = k_reciprocal(numbers["q"], numbers["g"], memory_mb=memory_mb, **RERANKINGS[name])
     matrix = np.empty_like(numbers[name])
-    np.put_along_axis(matrix, found.indices.numpy(), found.distances.numpy(), axis=1)
+    np.put_along_axis(matrix, result.indices.numpy(), result.distances.numpy(), axis=1)
     np.testing.assert_allclose(matrix, numbers[name], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("metric", "name"), [("cosine", "dist_cosine"), ("euclidean", "dist_euclidean_sq")])
-def test_distances_are_golden(metric, name):
-    numbers = golden("evaluate_rank_roc")
-    found = nearest(numbers["qf"], numbers["gf"], 10, metric=metric)
-    wanted = np.sort(numbers[name], axis=1)[:, :10]
-    np.testing.assert_allclose(found.distances.numpy(), wanted, rtol=1e-5, atol=1e-5)
+def test_distances_match_the_reference(metric, name):
+    numbers = load_golden("evaluate_rank_roc")
+    result = nearest(numbers["qf"], numbers["gf"], 10, metric=metric)
+    expected = np.sort(numbers[name], axis=1)[:, :10]
+    np.testing.assert_allclose(result.distances.numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
-def cameras_of(numbers, rule):
+def load_cameras(numbers, rule):
     if rule == "cams":
         return {"query_cameras": numbers["q_camids"], "gallery_cameras": numbers["g_camids"]}
     return {"query_cameras": np.full(40, 1), "gallery_cameras": np.full(300, -1)}
@@ -71,18 +71,20 @@ def cameras_of(numbers, rule):
 
 @pytest.mark.parametrize("rule", ["cams", "patent"])
 @pytest.mark.parametrize("source", ["py", "cy"])
-def test_scores_of_features_are_golden(rule, source):
-    numbers = golden("evaluate_rank_roc")
-    truth = Truth(numbers["q_pids"], numbers["g_pids"], **cameras_of(numbers, rule))
-    found = score_features(numbers["qf"], numbers["gf"], truth, memory_mb=1)
+def test_scores_of_features_match_the_reference(rule, source):
+    numbers = load_golden("evaluate_rank_roc")
+    truth = GroundTruth(numbers["q_pids"], numbers["g_pids"], **load_cameras(numbers, rule))
+    result = score_features(numbers["qf"], numbers["gf"], truth, memory_mb=1)
     cmc = numbers[f"{rule}_{source}_cmc"]
-    wanted = {"mAP": numbers[f"{rule}_{source}_mAP"], "mINP": numbers[f"{rule}_{source}_mINP"]}
-    wanted |= {"Rank-1": cmc[0], "Rank-5": cmc[4], "Rank-10": cmc[9], "metric": (wanted["mAP"] + cmc[0]) / 2}
-    assert [found[key] / 100 for key in wanted] == pytest.approx([float(value) for value in wanted.values()], abs=1e-6)
-    assert (found["num_queries"], found["num_without_match"]) == (40, 5)
+    expected = {"mAP": numbers[f"{rule}_{source}_mAP"], "mINP": numbers[f"{rule}_{source}_mINP"]}
+    expected |= {"Rank-1": cmc[0], "Rank-5": cmc[4], "Rank-10": cmc[9], "metric": (expected["mAP"] + cmc[0]) / 2}
+    assert [result[key] / 100 for key in expected] == pytest.approx(
+        [float(value) for value in expected.values()], abs=1e-6
+    )
+    assert (result["num_queries"], result["num_without_match"]) == (40, 5)
 
 
-def test_scores_of_a_matrix_without_cameras_are_those_of_the_patent_rule():
-    numbers = golden("evaluate_rank_roc")
-    found = score(numbers["dist_cosine"], numbers["q_pids"], numbers["g_pids"])
-    assert found["mAP"] == pytest.approx(100 * numbers["patent_py_mAP"], abs=1e-5)
+def test_scores_of_a_matrix_match_the_patent_rule():
+    numbers = load_golden("evaluate_rank_roc")
+    result = score(numbers["dist_cosine"], numbers["q_pids"], numbers["g_pids"])
+    assert result["mAP"] == pytest.approx(100 * numbers["patent_py_mAP"], abs=1e-5)

@@ -1,5 +1,3 @@
-"""Laws of the sampler that shows every drawing once a round, for any list of patents."""
-
 from collections import Counter
 from itertools import islice
 
@@ -7,12 +5,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastreid.data.samplers.complete import CompleteIdentitySampler, still_used
+from fastreid.data.samplers.complete import CompleteIdentitySampler, prune_tables
 
 
 @st.composite
-def runs(draw):
-    """(drawings of each patent, the sampler's options), always possible: two batches or more, of K or more."""
+def sampler_arguments(draw):
+    """Generate valid (drawings per patent, sampler options): at least two batches of at least K drawings."""
     counts = draw(st.lists(st.integers(1, 20), min_size=2, max_size=30))
     num_instance = draw(st.integers(1, 5))
     counts += [num_instance] * max(0, 2 * (num_instance - sum(counts) // 2))
@@ -21,42 +19,46 @@ def runs(draw):
         "batch_size": draw(st.integers(num_instance, sum(counts) // 2)),
         "num_instance": num_instance,
         "seed": draw(st.integers(0, 5)),
-        "look_alikes": draw(st.sampled_from([0.0, 0.5, 1.0])),
-        "neighbours": {made: np.roll(table, made) for made in draw(st.sets(st.integers(0, 20), max_size=4))},
+        "hard_identity_ratio": draw(st.sampled_from([0.0, 0.5, 1.0])),
+        "neighbors": {created: np.roll(table, created) for created in draw(st.sets(st.integers(0, 20), max_size=4))},
     }
     return counts, options
 
 
-def sampler_of(counts, options):
+def make_sampler(counts, options):
     return CompleteIdentitySampler(np.repeat(np.arange(len(counts)), counts).tolist(), **options)
 
 
-def first(sampler, num_batches, start=0):
+def take_batches(sampler, num_batches, start=0):
     return np.array(list(islice(sampler.batches(start), num_batches)))
 
 
-@given(run=runs())
-def test_every_round_has_every_drawing_once_and_no_batch_has_one_twice(run):
+@given(run=sampler_arguments())
+def test_round_visits_every_drawing_once(run):
     counts, options = run
     num = sum(counts)
-    batches = first(sampler_of(*run), 5 * num // options["batch_size"] + 1)
+    batches = take_batches(make_sampler(*run), 5 * num // options["batch_size"] + 1)
     assert batches.shape[1] == options["batch_size"]
     assert all(len(set(batch.tolist())) == len(batch) for batch in batches)
     for turn in range(5):
         assert sorted(batches.ravel()[turn * num : (turn + 1) * num].tolist()) == list(range(num))
 
 
-@given(run=runs(), start=st.integers(0, 60))
-def test_batches_follow_from_the_iteration_alone(run, start):
-    assert np.array_equal(first(sampler_of(*run), start + 4)[start:], first(sampler_of(*run), 4, start))
+@given(run=sampler_arguments(), start=st.integers(0, 60))
+def test_batches_depend_only_on_the_iteration(run, start):
+    assert np.array_equal(
+        take_batches(make_sampler(*run), start + 4)[start:], take_batches(make_sampler(*run), 4, start)
+    )
 
 
-@given(run=runs(), iteration=st.integers(0, 60))
-def test_batches_to_come_need_only_the_tables_that_are_kept(run, iteration):
+@given(run=sampler_arguments(), iteration=st.integers(0, 60))
+def test_pruned_tables_suffice_for_later_batches(run, iteration):
     counts, options = run
-    known = {made: table for made, table in options["neighbours"].items() if made <= iteration}
-    kept = still_used(known, iteration, num_drawings=sum(counts), batch_size=options["batch_size"])
-    after = [first(sampler_of(counts, {**options, "neighbours": tables}), 8, iteration) for tables in (known, kept)]
+    known = {created: table for created, table in options["neighbors"].items() if created <= iteration}
+    kept = prune_tables(known, iteration, num_drawings=sum(counts), batch_size=options["batch_size"])
+    after = [
+        take_batches(make_sampler(counts, {**options, "neighbors": tables}), 8, iteration) for tables in (known, kept)
+    ]
     assert np.array_equal(*after)
 
 
@@ -67,11 +69,11 @@ def test_batches_to_come_need_only_the_tables_that_are_kept(run, iteration):
     num_groups=st.integers(1, 3),
     seed=st.integers(0, 5),
 )
-def test_no_group_is_cut_where_all_fit(turns, num_instance, num_groups, seed):
-    """Patents of whole groups of K, in batches of whole groups of K."""
+def test_no_group_is_cut_if_all_fit(turns, num_instance, num_groups, seed):
+    """All patents and all batches consist of whole groups of K."""
     counts = [num_instance * num for num in turns]
     num_groups = min(num_groups, sum(turns) // 2)
     options = {"batch_size": num_instance * num_groups, "num_instance": num_instance, "seed": seed}
     targets = np.repeat(np.arange(len(counts)), counts)
-    for batch in first(sampler_of(counts, options), 3 * sum(turns) // num_groups):
+    for batch in take_batches(make_sampler(counts, options), 3 * sum(turns) // num_groups):
         assert {num % num_instance for num in Counter(targets[batch].tolist()).values()} == {0}

@@ -6,22 +6,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastreid.layers import GeneralizedMeanPooling, GlobalAvgPool, cosine_distance, euclidean_distance
-from fastreid.layers.attention import gather_places
-from fastreid.modeling.losses.circle import PairCircle, PairCosface
-from fastreid.modeling.losses.cross_entropy import CrossEntropy
-from fastreid.modeling.losses.focal import Focal
-from fastreid.modeling.losses.triplet import Triplet
+from fastreid.layers.attention import linear_attention
+from fastreid.modeling.losses.circle import CircleLoss, CosfaceLoss
+from fastreid.modeling.losses.cross_entropy import CrossEntropyLoss
+from fastreid.modeling.losses.focal import FocalLoss
+from fastreid.modeling.losses.triplet import TripletLoss
 
 SEEDS = st.integers(0, 2**31)
 LOSSES = [
-    CrossEntropy(0.1),
-    CrossEntropy(-1.0),
-    Focal(),
-    Triplet(0.0),
-    Triplet(0.3, hard_mining=True),
-    Triplet(0.0, norm_feat=True),
-    PairCircle(),
-    PairCosface(),
+    CrossEntropyLoss(0.1),
+    CrossEntropyLoss(-1.0),
+    FocalLoss(),
+    TripletLoss(0.0),
+    TripletLoss(0.3, hard_mining=True),
+    TripletLoss(0.0, norm_feat=True),
+    CircleLoss(),
+    CosfaceLoss(),
 ]
 quick = settings(max_examples=25, deadline=None)
 
@@ -54,7 +54,7 @@ def test_the_linear_non_local_form_equals_the_quadratic_one(seed, height, width,
     theta, phi, g = numbers(seed, 3, 2, channels, height, width)
     likeness = theta.flatten(2).transpose(1, 2) @ phi.flatten(2) / (height * width)
     quadratic = (likeness @ g.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(theta.shape)
-    assert torch.allclose(gather_places(theta, phi, g), quadratic, atol=1e-10)
+    assert torch.allclose(linear_attention(theta, phi, g), quadratic, atol=1e-10)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
@@ -84,8 +84,8 @@ def test_focal_loss_with_gamma_zero_is_cross_entropy_in_value_and_gradient(seed,
     x, y = numbers(seed, 2, 6, 5).unbind()
     x, y = x.requires_grad_(), x.detach().clone().requires_grad_()
     targets = torch.randint(5, (6,), generator=torch.Generator().manual_seed(seed))
-    Focal(alpha=alpha, gamma=0.0)(x, targets).backward()
-    (alpha * CrossEntropy()(y, targets)).backward()
+    FocalLoss(alpha=alpha, gamma=0.0)(x, targets).backward()
+    (alpha * CrossEntropyLoss()(y, targets)).backward()
     assert torch.allclose(x.grad, y.grad, atol=1e-12)
 
 
@@ -97,7 +97,7 @@ def test_cross_entropy_is_torchs_with_its_smoothing_times_c_over_c_less_one(seed
     smoothing = min(1.0, epsilon * num_classes / (num_classes - 1))
     if smoothing < 1:
         torchs = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
-        assert torch.allclose(CrossEntropy(epsilon)(logits, targets), torchs, rtol=1e-9)
+        assert torch.allclose(CrossEntropyLoss(epsilon)(logits, targets), torchs, rtol=1e-9)
 
 
 @quick

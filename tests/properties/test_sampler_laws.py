@@ -1,5 +1,3 @@
-"""Laws of the samplers, for any list of patents."""
-
 from collections import Counter
 from itertools import chain, islice
 
@@ -12,27 +10,27 @@ from fastreid.data.samplers.instance import ImbalancedDatasetSampler, InferenceS
 
 
 @st.composite
-def settings_of_groups(draw):
-    """(drawings of each patent, K, patents a batch), always possible."""
+def group_settings(draw):
+    """Generate valid (drawings per patent, K, patents per batch)."""
     patents_per_batch = draw(st.integers(1, 6))
     counts = draw(st.lists(st.integers(1, 12), min_size=patents_per_batch, max_size=12))
     return counts, draw(st.integers(1, 6)), patents_per_batch
 
 
-KINDS = st.sampled_from([BalancedIdentitySampler, NaiveIdentitySampler])
+SAMPLER_CLASSES = st.sampled_from([BalancedIdentitySampler, NaiveIdentitySampler])
 SEEDS = st.integers(0, 5)
 
 
-def targets_of(counts):
+def targets_from_counts(counts):
     return np.repeat(np.arange(len(counts)), counts).tolist()
 
 
-@given(kind=KINDS, given_groups=settings_of_groups(), seed=SEEDS, start=st.integers(0, 50))
-def test_a_batch_is_whole_groups_of_different_patents_with_no_needless_repeat(kind, given_groups, seed, start):
-    counts, num_instance, patents_per_batch = given_groups
-    targets = targets_of(counts)
+@given(sampler_class=SAMPLER_CLASSES, group_options=group_settings(), seed=SEEDS, start=st.integers(0, 50))
+def test_batch_has_groups_of_distinct_patents(sampler_class, group_options, seed, start):
+    counts, num_instance, patents_per_batch = group_options
+    targets = targets_from_counts(counts)
     size = num_instance * patents_per_batch
-    sampler = kind(targets, batch_size=size, num_instance=num_instance, seed=seed)
+    sampler = sampler_class(targets, batch_size=size, num_instance=num_instance, seed=seed)
     for batch in islice(sampler.batches(start), 4):
         groups = np.asarray(batch).reshape(patents_per_batch, num_instance)
         patents = [{targets[row] for row in group} for group in groups]
@@ -45,16 +43,16 @@ def test_a_batch_is_whole_groups_of_different_patents_with_no_needless_repeat(ki
             assert max(repeats) - min(repeats) <= 1
 
 
-@given(kind=KINDS, given_groups=settings_of_groups(), seed=SEEDS, start=st.integers(0, 40))
-def test_identity_batches_follow_from_the_iteration_alone(kind, given_groups, seed, start):
-    counts, num_instance, patents_per_batch = given_groups
+@given(sampler_class=SAMPLER_CLASSES, group_options=group_settings(), seed=SEEDS, start=st.integers(0, 40))
+def test_identity_batches_depend_only_on_the_iteration(sampler_class, group_options, seed, start):
+    counts, num_instance, patents_per_batch = group_options
     options = {"batch_size": num_instance * patents_per_batch, "num_instance": num_instance, "seed": seed}
-    whole = list(islice(kind(targets_of(counts), **options).batches(), start + 5))
-    assert list(islice(kind(targets_of(counts), **options).batches(start), 5)) == whole[start:]
+    whole = list(islice(sampler_class(targets_from_counts(counts), **options).batches(), start + 5))
+    assert list(islice(sampler_class(targets_from_counts(counts), **options).batches(start), 5)) == whole[start:]
 
 
 @given(num=st.integers(1, 40), size=st.integers(1, 17), seed=SEEDS, start=st.integers(0, 40))
-def test_stream_batches_follow_from_the_iteration_alone(num, size, seed, start):
+def test_drawing_batches_depend_only_on_the_iteration(num, size, seed, start):
     for sampler in (
         TrainingSampler(num, batch_size=size, seed=seed),
         ImbalancedDatasetSampler(list(range(num)), batch_size=size, seed=seed),
@@ -65,10 +63,10 @@ def test_stream_batches_follow_from_the_iteration_alone(num, size, seed, start):
 
 
 @settings(max_examples=30)
-@given(given_groups=settings_of_groups(), seed=SEEDS)
-def test_every_drawing_comes_in_time(given_groups, seed):
-    counts, num_instance, patents_per_batch = given_groups
-    targets = targets_of(counts)
+@given(group_options=group_settings(), seed=SEEDS)
+def test_naive_sampler_visits_every_drawing_eventually(group_options, seed):
+    counts, num_instance, patents_per_batch = group_options
+    targets = targets_from_counts(counts)
     sampler = NaiveIdentitySampler(
         targets, batch_size=num_instance * patents_per_batch, num_instance=num_instance, seed=seed
     )
@@ -77,11 +75,11 @@ def test_every_drawing_comes_in_time(given_groups, seed):
         seen.update(batch)
         if len(seen) == len(targets):
             return
-    raise AssertionError(f"{len(seen)} of {len(targets)} drawings came in 3000 batches")
+    raise AssertionError(f"{len(seen)} of {len(targets)} drawings occurred in 3000 batches")
 
 
 @given(num=st.integers(0, 60), size=st.integers(1, 9), world_size=st.integers(1, 5))
-def test_any_number_of_processes_gives_the_same_inference_batches(num, size, world_size):
+def test_inference_batches_do_not_depend_on_world_size(num, size, world_size):
     shards = [
         batch
         for rank in range(world_size)

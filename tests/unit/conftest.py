@@ -15,7 +15,7 @@ from fastreid.engine.train_loop import TrainLoop
 from fastreid.engine.train_step import TrainStep
 from fastreid.structures import Batch
 from fastreid.utils.logger import get_logger
-from fastreid.utils.seeding import keyed_torch
+from fastreid.utils.seeding import keyed_torch_rng
 
 Answer = TypeVar("Answer")
 
@@ -58,7 +58,7 @@ class Toy(nn.Module):
 def noise(start=0):
     """Batches without end; the n-th is the same whoever asks."""
     for number in itertools.count(start):
-        with keyed_torch("toy batch", number):
+        with keyed_torch_rng("toy batch", number):
             images = torch.rand(6, 3, 8, 8) * 255
         yield Batch(images, torch.arange(6) % 3, torch.arange(6))
 

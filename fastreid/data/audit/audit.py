@@ -1,4 +1,4 @@
-"""From a config to a survey of its drawings."""
+"""Audit the drawings of a config: lists, files, splits, batches and duplicates."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -7,114 +7,136 @@ from dataclasses import replace
 from tqdm import tqdm
 
 from fastreid.config import CfgNode
-from fastreid.data.audit.findings import Finding, Part, first_uses, of_copies, of_files, of_patents, of_splits
-from fastreid.data.audit.inspection import Facts, look_at_all
-from fastreid.data.audit.report import Survey
-from fastreid.data.build import build_dataset, build_sampler, set_names
-from fastreid.data.datasets.base import Dataset, ListFaults
-from fastreid.data.loading.loader import steps_an_epoch
-from fastreid.data.loading.unreadable import too_bad
+from fastreid.data.audit.findings import (
+    DrawingList,
+    Finding,
+    find_duplicates,
+    find_file_problems,
+    find_leakage,
+    find_patent_problems,
+    map_first_uses,
+)
+from fastreid.data.audit.inspection import FileInfo, inspect_files
+from fastreid.data.audit.report import AuditReport
+from fastreid.data.build import build_sampler, get_dataset_names
+from fastreid.data.datasets.base import Dataset, InvalidListError
+from fastreid.data.loading.loader import steps_per_epoch
+from fastreid.data.loading.unreadable import unreadable_reasons
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
+from fastreid.utils.text import MAX_FAULTS_SHOWN
 
 Lists = tuple[tuple[Drawing, ...], ...]
 
 
-def survey(cfg: CfgNode, *, decode: bool) -> Survey:
-    """Read all lists of DATASETS.NAMES and DATASETS.TESTS and look at their files; faults are findings, not errors.
+def audit_datasets(cfg: CfgNode, build_dataset: Callable[[CfgNode, str], Dataset], *, decode: bool) -> AuditReport:
+    """Read all lists of DATASETS.NAMES and DATASETS.TESTS and inspect their files; faults become findings, not errors.
 
     Args:
         cfg: settings.
-        decode: look at the pages of the files too, with DATALOADER.NUM_WORKERS processes and a bar where somebody looks
-            on; without, at their headers.
+        build_dataset: returns a dataset by name.
+        decode: decode the pages too, with DATALOADER.NUM_WORKERS processes and a progress bar on a terminal; otherwise
+            read headers only.
 
     Raises:
-        InputError: a data set that is not known, or stands twice.
+        InputError: a dataset is unknown or repeated.
         EnvironmentSetupError: a decoding process died.
     """
-    parts: list[Part] = []
-    findings: list[Finding] = []
-    for name in set_names(cfg, "NAMES"):
-        dataset = build_dataset(cfg, name)
-        [drawings] = _read(functools.partial(_train, dataset), 1, findings, name)
-        parts.append(Part(f"{name} train", drawings, is_training=True, numbering=f"{name} train"))
-        if cfg.DATASETS.COMBINEALL:
-            queries, gallery = _read(dataset.test, 2, findings, name)
-            kind = f"{name} test"
-            parts.append(Part(f"{kind}, trained on", (*queries, *gallery), is_training=True, numbering=kind))
-    for name in set_names(cfg, "TESTS"):
-        for part, drawings in zip(("queries", "database"), _read(build_dataset(cfg, name).test, 2, findings, name)):
-            parts.append(Part(f"{name} {part}", drawings, is_training=False, numbering=f"{name} test"))
-    findings += _empty(parts)
-    paths = list(first_uses(parts))
+    lists, findings = _read_datasets(cfg, build_dataset)
+    findings += _find_empty_lists(lists)
+    paths = list(map_first_uses(lists))
     with tqdm(total=len(paths), disable=None, unit="file", leave=False) as bar:
-        facts = look_at_all(
+        files = inspect_files(
             paths,
             decode=decode,
             max_pixels=cfg.INPUT.MAX_PIXELS,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             on_file=bar.update,
         )
-    max_bad = cfg.INPUT.MAX_BAD_IMAGES if cfg.INPUT.ON_BAD_IMAGE == "skip" else None
-    findings += of_files(parts, facts, may_skip=max_bad is not None)
-    findings += _too_bad(parts, facts, max_bad)
-    findings += of_splits(parts, facts, may_overlap=cfg.DATASETS.ALLOW_OVERLAP)
-    findings += _batches(cfg, parts)
-    findings += of_patents(parts, num_instance=cfg.DATALOADER.NUM_INSTANCE)
-    findings += of_copies(parts, facts)
-    return Survey(tuple(parts), facts, tuple(findings), decode)
+    max_unreadable = cfg.INPUT.MAX_BAD_IMAGES if cfg.INPUT.ON_BAD_IMAGE == "skip" else None
+    findings += find_file_problems(lists, files, may_skip=max_unreadable is not None)
+    findings += _find_skip_problems(lists, files, max_unreadable)
+    findings += find_leakage(lists, files, may_overlap=cfg.DATASETS.ALLOW_OVERLAP)
+    findings += _find_batch_problems(cfg, lists)
+    findings += find_patent_problems(lists, num_instance=cfg.DATALOADER.NUM_INSTANCE)
+    findings += find_duplicates(lists, files)
+    return AuditReport(tuple(lists), files, tuple(findings), decode)
 
 
-def _train(dataset: Dataset) -> Lists:
+def _read_datasets(
+    cfg: CfgNode, build_dataset: Callable[[CfgNode, str], Dataset]
+) -> tuple[list[DrawingList], list[Finding]]:
+    lists: list[DrawingList] = []
+    findings: list[Finding] = []
+    for name in get_dataset_names(cfg, "NAMES"):
+        dataset = build_dataset(cfg, name)
+        [drawings] = _read(functools.partial(_read_train, dataset), 1, findings, name)
+        lists.append(DrawingList(f"{name} train", drawings, is_training=True, id_space=f"{name} train"))
+        if cfg.DATASETS.COMBINEALL:
+            queries, gallery = _read(dataset.test, 2, findings, name)
+            id_space = f"{name} test"
+            drawings = (*queries, *gallery)
+            lists.append(DrawingList(f"{id_space}, trained on", drawings, is_training=True, id_space=id_space))
+    for name in get_dataset_names(cfg, "TESTS"):
+        for part, drawings in zip(("queries", "gallery"), _read(build_dataset(cfg, name).test, 2, findings, name)):
+            lists.append(DrawingList(f"{name} {part}", drawings, is_training=False, id_space=f"{name} test"))
+    return lists, findings
+
+
+def _read_train(dataset: Dataset) -> Lists:
     return (dataset.train(),)
 
 
 def _read(read: Callable[[], Lists], num: int, findings: list[Finding], name: str) -> Lists:
-    """The sound drawings of each of `num` lists; what is wrong with the others joins the findings."""
+    """Return the valid drawings of each of `num` lists; add the faults to the findings."""
     try:
         return read()
-    except ListFaults as error:
+    except InvalidListError as error:
         findings += [
-            Finding("list", fault if fault.startswith(where) else f"{where}: {fault}", must_mend=True)
+            Finding("list", fault if fault.startswith(where) else f"{where}: {fault}", is_error=True)
             for where, faults in error.faults.items()
             for fault in faults
         ]
-        return error.sound or ((),) * num
+        return error.valid or ((),) * num
     except InputError as error:
-        findings.append(Finding("list", f"{name}: {error}", must_mend=True))
+        findings.append(Finding("list", f"{name}: {error}", is_error=True))
         return ((),) * num
 
 
-def _empty(parts: list[Part]) -> Iterator[Finding]:
-    for part in parts:
-        if not part.drawings:
-            yield Finding("empty", f"{part.name}: holds no drawing that can be used", must_mend=True)
+def _find_empty_lists(lists: list[DrawingList]) -> Iterator[Finding]:
+    for one in lists:
+        if not one.drawings:
+            yield Finding("empty", f"{one.name}: contains no valid drawing", is_error=True)
 
 
-def _trained(parts: list[Part]) -> list[Drawing]:
-    """The training drawings of all lists, their patents told apart as those of joined sets are."""
+def _collect_training(lists: list[DrawingList]) -> list[Drawing]:
+    """Return the training drawings of every list, with patent ids that differ between datasets, as in joined sets."""
     return [
-        replace(drawing, patent=f"{part.numbering} {drawing.patent}")
-        for part in parts
-        if part.is_training
-        for drawing in part.drawings
+        replace(drawing, patent=f"{one.id_space} {drawing.patent}")
+        for one in lists
+        if one.is_training
+        for drawing in one.drawings
     ]
 
 
-def _too_bad(parts: list[Part], facts: Mapping[str, Facts], max_bad: int | None) -> Iterator[Finding]:
-    """What no passing over helps: too many bad training drawings, or a patent of which none can be read."""
-    if max_bad is not None:
-        faults = {path: one.fault for path, one in facts.items() if one.header is None}
-        for words in too_bad(faults, training=_trained(parts), max_num=max_bad):
-            yield Finding("too bad", words, must_mend=True)
+def _find_skip_problems(
+    lists: list[DrawingList], files: Mapping[str, FileInfo], max_unreadable: int | None
+) -> Iterator[Finding]:
+    """Yield the errors that INPUT.ON_BAD_IMAGE skip cannot avoid: too many unreadable drawings, or all of a patent."""
+    if max_unreadable is None:
+        return
+    unreadable = {path: file.fault for path, file in files.items() if file.header is None}
+    reasons = unreadable_reasons(unreadable, training=_collect_training(lists), max_num=max_unreadable)
+    for heading, faults in reasons.items():
+        yield Finding("cannot skip", f"{heading}: {'; '.join(faults[:MAX_FAULTS_SHOWN])}", is_error=True)
 
 
-def _batches(cfg: CfgNode, parts: list[Part]) -> Iterator[Finding]:
-    """Whether batches can be made of the training drawings."""
-    trained = _trained(parts)
-    if trained:
+def _find_batch_problems(cfg: CfgNode, lists: list[DrawingList]) -> Iterator[Finding]:
+    """Yield an error if the sampler cannot make batches of the training drawings."""
+    training = _collect_training(lists)
+    if training:
         try:
-            steps_an_epoch(len(trained), cfg.SOLVER.IMS_PER_BATCH)
-            build_sampler(cfg, trained)
+            steps_per_epoch(len(training), cfg.SOLVER.IMS_PER_BATCH)
+            build_sampler(cfg, training)
         except InputError as error:
-            yield Finding("batches", str(error), must_mend=True)
+            yield Finding("batches", str(error), is_error=True)

@@ -1,4 +1,4 @@
-"""What is wrong or odd about the drawings of a data set, told with their lines."""
+"""Errors and oddities in the drawings of datasets, with the lines of their lists."""
 
 import os
 from collections import Counter
@@ -7,168 +7,174 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastreid.data.audit.inspection import Facts
-from fastreid.data.audit.near_duplicates import equal_groups, groups_alike
-from fastreid.data.datasets.combined import file_of
+from fastreid.data.audit.inspection import FileInfo
+from fastreid.data.audit.near_duplicates import group_equal, group_near_duplicates
+from fastreid.data.datasets.combined import get_file_id
 from fastreid.data.datasets.folder import SUFFIXES
 from fastreid.data.io.image import Header
 from fastreid.structures import Drawing
 
-BLANK = 5e-4  # mean darkness; the palest of 589 real sheets has .0038
+BLANK_INK = 5e-4  # mean darkness; the palest of 589 real sheets has .0038
 TINY_PX = 64  # of the longest side
-LONG = 8.0  # times as long as wide, or the other way
+MAX_ASPECT = 8.0  # longer side / shorter side
 
-_ENDINGS = {"JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff")}
+_SUFFIXES_OF_FORMAT = {"JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff")}
 _PLAIN_MODES = ("1", "L", "P", "LA", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_MAX_DRAWINGS_SHOWN = 6
+_MAX_PATENTS_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Part:
-    """One list of a data set.
+class DrawingList:
+    """One list of a dataset.
 
     Args:
         name: such as "Patent train".
-        drawings: those of its lines that are sound.
-        is_training: to learn from, not to test by.
-        numbering: lists of the same word number their patents alike; others by themselves.
+        drawings: of its valid lines.
+        is_training: used for training, not for a test.
+        id_space: equal ids mean equal patents only in lists with the same id_space.
     """
 
     name: str
     drawings: tuple[Drawing, ...]
     is_training: bool
-    numbering: str
+    id_space: str
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One error or oddity.
 
     Args:
-        kind: in a word or two; findings of a kind are told together.
-        what: one line.
-        must_mend: whether a run would be refused, or stop, for it.
-        pictures: files that show it.
+        kind: in one to five words; findings of a kind are reported together.
+        message: one line.
+        is_error: a run would fail because of it.
+        paths: files that show it.
     """
 
     kind: str
-    what: str
-    must_mend: bool = False
-    pictures: tuple[str, ...] = ()
+    message: str
+    is_error: bool = False
+    paths: tuple[str, ...] = ()
 
 
-def of_files(parts: Sequence[Part], facts: Mapping[str, Facts], *, may_skip: bool) -> Iterator[Finding]:
-    """Files that cannot be read, blank pages, and whatever is unusual for a drawing.
+def find_file_problems(
+    lists: Sequence[DrawingList], files: Mapping[str, FileInfo], *, may_skip: bool
+) -> Iterator[Finding]:
+    """Yield unreadable files, blank pages, and files that are unusual for a drawing.
 
     Args:
-        parts: all lists.
-        facts: by path.
-        may_skip: whether a training drawing that cannot be read is passed over (INPUT.ON_BAD_IMAGE).
+        lists: all lists.
+        files: by path.
+        may_skip: unreadable training drawings are skipped (INPUT.ON_BAD_IMAGE).
     """
-    tested = {drawing.path for part in parts if not part.is_training for drawing in part.drawings}
-    for path, drawing in first_uses(parts).items():
-        one = facts[path]
-        if one.header is None:
-            fault = one.fault if path in one.fault else f"{path}: {one.fault}"
+    tested = {drawing.path for one in lists if not one.is_training for drawing in one.drawings}
+    for path, drawing in map_first_uses(lists).items():
+        file = files[path]
+        if file.header is None:
+            fault = file.fault if path in file.fault else f"{path}: {file.fault}"
             yield Finding("unreadable", f"{drawing.source}: {fault}", path in tested or not may_skip)
             continue
-        if one.ink is not None and one.ink < BLANK:
-            yield Finding("blank", f"{_place(drawing)}: {100 * one.ink:.3f} % ink", pictures=(path,))
-        odd = list(_oddities(path, one.header))
-        if odd:
-            yield Finding("odd", f"{_place(drawing)}: {'; '.join(odd)}", pictures=(path,))
+        if file.ink is not None and file.ink < BLANK_INK:
+            yield Finding("blank", f"{_locate(drawing)}: {100 * file.ink:.3f} % ink", paths=(path,))
+        oddities = list(_find_oddities(path, file.header))
+        if oddities:
+            yield Finding("unusual", f"{_locate(drawing)}: {'; '.join(oddities)}", paths=(path,))
 
 
-def of_patents(parts: Sequence[Part], *, num_instance: int) -> Iterator[Finding]:
-    """Patents with too few drawings to learn from, and queries nothing can be found for.
+def find_patent_problems(lists: Sequence[DrawingList], *, num_instance: int) -> Iterator[Finding]:
+    """Yield patents with too few training drawings, and queries without a match.
 
     Args:
-        parts: all lists; those of a test are its queries and its database, one after the other.
+        lists: all lists; the two of a test are its queries and its gallery, in this order.
         num_instance: drawings of a patent in a batch.
     """
-    for part in parts:
-        if part.is_training:
-            counts = Counter(drawing.patent for drawing in part.drawings)
-            single = sorted(word for word, num in counts.items() if num == 1)
-            few = sum(num < num_instance for num in counts.values())
+    for one in lists:
+        if one.is_training:
+            counts = Counter(drawing.patent for drawing in one.drawings)
+            single = sorted(patent for patent, num in counts.items() if num == 1)
+            num_few = sum(num < num_instance for num in counts.values())
             if single:
-                yield Finding(
-                    "single", f"{part.name}: {_some(single)} with one drawing, which has no other to be near to"
-                )
-            if few:
+                yield Finding("single", f"{one.name}: {_format_patents(single)} with one drawing: no positive pairs")
+            if num_few:
                 yield Finding(
                     "few",
-                    f"{part.name}: {few} patents with fewer drawings than DATALOADER.NUM_INSTANCE ({num_instance})",
+                    f"{one.name}: {num_few} patents with fewer drawings than DATALOADER.NUM_INSTANCE ({num_instance})",
                 )
-    tests = [part for part in parts if not part.is_training]
+    tests = [one for one in lists if not one.is_training]
     for queries, gallery in zip(tests[::2], tests[1::2]):
-        # one that stands in both lists is no match of itself
-        names = {(drawing.patent, drawing.path) for drawing in gallery.drawings}
-        counts = Counter(word for word, _ in names)
+        # a drawing that is in both lists does not match itself
+        gallery_files = {(drawing.patent, drawing.path) for drawing in gallery.drawings}
+        counts = Counter(patent for patent, _ in gallery_files)
         for query in queries.drawings:
-            if query.patent and counts[query.patent] - ((query.patent, query.path) in names) == 0:
+            if query.patent and counts[query.patent] - ((query.patent, query.path) in gallery_files) == 0:
                 yield Finding(
                     "no match",
-                    f"{_place(query)}: no other drawing of {query.patent} in the database; left out of scores",
-                    pictures=(query.path,),
+                    f"{_locate(query)}: no other drawing of {query.patent} in the gallery; not scored",
+                    paths=(query.path,),
                 )
 
 
-def of_splits(parts: Sequence[Part], facts: Mapping[str, Facts], *, may_overlap: bool) -> Iterator[Finding]:
-    """Files that stand in training and in a test, and patents that seem to; those that cannot be read are told elsewhere.
+def find_leakage(
+    lists: Sequence[DrawingList], files: Mapping[str, FileInfo], *, may_overlap: bool
+) -> Iterator[Finding]:
+    """Yield files that are in training and in a test, and ids that are; unreadable files are reported elsewhere.
 
     Args:
-        parts: all lists.
-        facts: by path.
+        lists: all lists.
+        files: by path.
         may_overlap: DATASETS.ALLOW_OVERLAP.
     """
-    training = [drawing for part in parts if part.is_training for drawing in part.drawings]
-    trained = {file_of(drawing): drawing for drawing in training if _is_there(drawing, facts)}
-    words = {drawing.patent for drawing in training}
-    for part in parts:
-        if part.is_training:
+    training = [drawing for one in lists if one.is_training for drawing in one.drawings]
+    by_file = {get_file_id(drawing): drawing for drawing in training if _is_readable(drawing, files)}
+    training_ids = {drawing.patent for drawing in training}
+    for one in lists:
+        if one.is_training:
             continue
-        for drawing in part.drawings:
-            twin = trained.get(file_of(drawing)) if _is_there(drawing, facts) else None
+        for drawing in one.drawings:
+            twin = by_file.get(get_file_id(drawing)) if _is_readable(drawing, files) else None
             if twin is not None:
-                what = f"{_place(drawing)} is also to be trained on ({twin.source})"
-                yield Finding("in both", what, not may_overlap, (drawing.path,))
-        both = sorted({drawing.patent for drawing in part.drawings} & words - {""})
-        if both:
+                message = f"{_locate(drawing)} is also a training drawing ({twin.source})"
+                yield Finding("in training and test", message, not may_overlap, (drawing.path,))
+        shared = sorted({drawing.patent for drawing in one.drawings} & training_ids - {""})
+        if shared:
             yield Finding(
-                "ids in both",
-                f"{part.name}: {_some(both)} that training has as well; right only where lists number patents apart",
+                "ids in training and test",
+                f"{one.name}: {_format_patents(shared)} are training ids too; correct only if the lists have "
+                "independent ids",
             )
 
 
-def of_copies(parts: Sequence[Part], facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Files with the same bytes, and pages that look alike, both worst where they are of different patents or lists."""
-    uses = first_uses(parts)
-    trained = {drawing.path for part in parts if part.is_training for drawing in part.drawings}
-    patents = {drawing.path: (part.numbering, drawing.patent) for part in parts for drawing in part.drawings}
-    paths = [path for path in uses if facts[path].header]
-    equal = [[paths[row] for row in group] for group in equal_groups([facts[path].sha256 for path in paths])]
+def find_duplicates(lists: Sequence[DrawingList], files: Mapping[str, FileInfo]) -> Iterator[Finding]:
+    """Yield groups of files with the same bytes, and of similar pages; kinds name other patents, and training and test."""
+    uses = map_first_uses(lists)
+    trained = {drawing.path for one in lists if one.is_training for drawing in one.drawings}
+    patents = {drawing.path: (one.id_space, drawing.patent) for one in lists for drawing in one.drawings}
+    paths = [path for path in uses if files[path].header]
+    equal = [[paths[row] for row in group] for group in group_equal([files[path].sha256 for path in paths])]
     for group in equal:
-        yield _copies("same bytes", group, uses, trained=trained, patents=patents)
+        yield _describe_duplicates("same bytes", group, uses, trained=trained, patents=patents)
     known = {frozenset(group) for group in equal}
-    prints = {path: found for path in paths if (found := facts[path].fingerprint) is not None}
-    seen = list(prints)
-    for rows in groups_alike(np.stack(list(prints.values()))) if prints else ():
-        group = [seen[row] for row in rows]
+    fingerprints = {path: bits for path in paths if (bits := files[path].fingerprint) is not None}
+    fingerprinted = list(fingerprints)
+    groups = group_near_duplicates(np.stack(list(fingerprints.values()))) if fingerprints else []
+    for rows in groups:
+        group = [fingerprinted[row] for row in rows]
         if frozenset(group) not in known:
-            yield _copies("alike", group, uses, trained=trained, patents=patents)
+            yield _describe_duplicates("similar pages", group, uses, trained=trained, patents=patents)
 
 
-def first_uses(parts: Iterable[Part]) -> dict[str, Drawing]:
-    """Each file with the first drawing that names it; drawings that are drawn have none."""
+def map_first_uses(lists: Iterable[DrawingList]) -> dict[str, Drawing]:
+    """Return each file with the first drawing that names it; synthetic drawings without a file are omitted."""
     uses: dict[str, Drawing] = {}
-    for part in parts:
-        for drawing in part.drawings:
+    for one in lists:
+        for drawing in one.drawings:
             if not drawing.is_synthetic:
                 uses.setdefault(drawing.path, drawing)
     return uses
 
 
-def _copies(
+def _describe_duplicates(
     kind: str,
     group: Sequence[str],
     uses: Mapping[str, Drawing],
@@ -176,39 +182,42 @@ def _copies(
     trained: set[str],
     patents: Mapping[str, tuple[str, str]],
 ) -> Finding:
-    in_training = [path for path in group if path in trained]
-    if in_training and len(in_training) < len(group):
+    num_trained = sum(path in trained for path in group)
+    if 0 < num_trained < len(group):
         kind = f"{kind}, training and test"
     elif len({patents[path] for path in group}) > 1:
         kind = f"{kind}, different patents"
-    told = ", ".join(_place(uses[path]) for path in group[:6])
-    return Finding(kind, told + (f" and {len(group) - 6} more" if len(group) > 6 else ""), pictures=tuple(group[:6]))
+    shown = ", ".join(_locate(uses[path]) for path in group[:_MAX_DRAWINGS_SHOWN])
+    more = f" and {len(group) - _MAX_DRAWINGS_SHOWN} more" if len(group) > _MAX_DRAWINGS_SHOWN else ""
+    return Finding(kind, shown + more, paths=tuple(group[:_MAX_DRAWINGS_SHOWN]))
 
 
-def _oddities(path: str, header: Header) -> Iterator[str]:
+def _find_oddities(path: str, header: Header) -> Iterator[str]:
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in SUFFIXES and suffix not in _ENDINGS.get(header.format, (f".{header.format.lower()}",)):
-        yield f"{header.format} under the name of {suffix}"
+    if suffix in SUFFIXES and suffix not in _SUFFIXES_OF_FORMAT.get(header.format, (f".{header.format.lower()}",)):
+        yield f"a {header.format} file with the suffix {suffix}"
     if header.mode not in _PLAIN_MODES:
-        yield f"pixels of kind {header.mode}, scaled to 256 greys"
-    if header.num_pictures > 1:
-        yield f"{header.num_pictures} pictures, the first counts"
-    if header.is_turned:
-        yield "turned by its EXIF orientation"
+        yield f"pixel mode {header.mode}, scaled to 256 gray levels"
+    if header.num_frames > 1:
+        yield f"{header.num_frames} frames, the first is used"
+    if header.is_rotated:
+        yield "rotated by its EXIF orientation"
     short, long = sorted((header.width, header.height))
-    if long < TINY_PX or long > LONG * short:
+    if long < TINY_PX or long > MAX_ASPECT * short:
         yield f"{header.width} x {header.height} px"
 
 
-def _is_there(drawing: Drawing, facts: Mapping[str, Facts]) -> bool:
-    return drawing.path in facts and facts[drawing.path].header is not None
+def _is_readable(drawing: Drawing, files: Mapping[str, FileInfo]) -> bool:
+    return drawing.path in files and files[drawing.path].header is not None
 
 
-def _place(drawing: Drawing) -> str:
+def _locate(drawing: Drawing) -> str:
+    """Return the list's line and the name of a drawing."""
     return (
         f"{drawing.source} {drawing.name}" if drawing.source and drawing.name not in drawing.source else drawing.source
     )
 
 
-def _some(words: Sequence[str]) -> str:
-    return f"{len(words)} patents ({', '.join(words[:5])}{', ...' if len(words) > 5 else ''})"
+def _format_patents(patents: Sequence[str]) -> str:
+    more = ", ..." if len(patents) > _MAX_PATENTS_SHOWN else ""
+    return f"{len(patents)} patents ({', '.join(patents[:_MAX_PATENTS_SHOWN])}{more})"

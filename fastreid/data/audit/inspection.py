@@ -1,4 +1,4 @@
-"""What each file of a data set is: its header and, where asked for, its page."""
+"""Inspect the files of a dataset: header, ink and fingerprint of the page."""
 
 import functools
 import os
@@ -10,30 +10,30 @@ import numpy as np
 from PIL import Image
 from scipy.fft import dctn
 
-from fastreid.data.io.image import Header, read_header, read_image
+from fastreid.data.io.image import Array, Header, read_header, read_image
 from fastreid.utils.errors import InputError
-from fastreid.utils.files import sha256_of
-from fastreid.utils.processes import work_through
+from fastreid.utils.files import compute_sha256
+from fastreid.utils.processes import map_in_processes
 
-LONGEST_PX = 512  # of the pages that ink and fingerprints are taken from
+LONGEST_PX = 512  # of the pages from which ink and fingerprints are computed
 NUM_BITS = 256
 
-_SIDE = 64  # px a page is squeezed to for its fingerprint
-_PALE = 0.88  # of the level of paper: a line of one pixel is darker even when its page was reduced four times
-_TASK = 32  # files a process is given at a time
+_SIDE_PX = 64  # of the square to which a page is scaled for its fingerprint
+_INK_LEVEL = 0.88  # relative to paper: a line of one pixel is darker even if its page was reduced four times
+_FILES_PER_TASK = 32
 
 
 @dataclass(frozen=True)
-class Facts:
+class FileInfo:
     """One file.
 
     Args:
-        num_bytes: its length; 0 where it cannot be told.
-        header: None where the file cannot be read.
+        num_bytes: its size; 0 if unknown.
+        header: None if the file cannot be read.
         fault: why it cannot be read, with its name.
-        sha256: of its bytes, where another file is as long; "" elsewhere.
+        sha256: of its bytes if another file has the same size; otherwise "".
         ink: mean darkness of the page, 0 white to 1 black; None without decoding.
-        fingerprint: uint8 (32,), see `fingerprint_of`; None without decoding, and for a page without ink.
+        fingerprint: uint8 (32,), see `compute_fingerprint`; None without decoding, and for a page without ink.
     """
 
     num_bytes: int
@@ -41,77 +41,79 @@ class Facts:
     fault: str = ""
     sha256: str = ""
     ink: float | None = None
-    fingerprint: np.ndarray | None = None
+    fingerprint: Array | None = None
 
 
-def look_at_all(
+def inspect_files(
     paths: Sequence[str],
     *,
     decode: bool,
     max_pixels: int,
     num_workers: int = 0,
     on_file: Callable[[], object] = lambda: None,
-) -> dict[str, Facts]:
-    """The facts of each file, in order; a file that cannot be read is no error here.
+) -> dict[str, FileInfo]:
+    """Inspect files in order; an unreadable file is not an error.
 
     Args:
-        paths: different files.
-        decode: look at the pages too; without, headers alone.
+        paths: distinct files.
+        decode: decode the pages too; otherwise read headers only.
         max_pixels: as for `read_image`.
-        num_workers: processes that decode; 0 does it in this one.
+        num_workers: processes that decode; 0 decodes in this one.
         on_file: called after each file.
 
     Raises:
         EnvironmentSetupError: a decoding process died.
     """
-    found: dict[str, Facts] = {}
-    tasks = (paths[start : start + _TASK] for start in range(0, len(paths), _TASK))
-    work = functools.partial(_look_at_each, decode=decode, max_pixels=max_pixels)
-    num_workers = num_workers if decode else 0  # headers take less than starting a process
-    for looked_at in work_through(work, tasks, num_workers=num_workers, preload=__name__, doing="decoding"):
-        for path, facts in looked_at:
-            found[path] = facts
+    files: dict[str, FileInfo] = {}
+    tasks = (paths[start : start + _FILES_PER_TASK] for start in range(0, len(paths), _FILES_PER_TASK))
+    work = functools.partial(_inspect_task, decode=decode, max_pixels=max_pixels)
+    num_workers = num_workers if decode else 0  # reading headers is faster than starting a process
+    for inspected in map_in_processes(work, tasks, num_workers=num_workers, preload=__name__, activity="decoding"):
+        for path, file in inspected:
+            files[path] = file
             on_file()
-    lengths = Counter(facts.num_bytes for facts in found.values() if facts.header)
-    for path, facts in found.items():
-        if facts.header and lengths[facts.num_bytes] > 1:
-            found[path] = replace(facts, sha256=sha256_of(path))
-    return found
+    sizes = Counter(file.num_bytes for file in files.values() if file.header)
+    for path, file in files.items():
+        if file.header and sizes[file.num_bytes] > 1:
+            files[path] = replace(file, sha256=compute_sha256(path))
+    return files
 
 
-def fingerprint_of(page: np.ndarray) -> np.ndarray | None:
-    """256 bits that differ little between pages that look alike: uint8 (32,), or None for a page without ink.
+def compute_fingerprint(page: Array) -> Array | None:
+    """Return 256 bits that differ little between similar pages, uint8 (32,); None for a page without ink.
 
-    A perceptual hash by the cosine transform (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions,
-    2010): the page cut to its ink and squeezed to 64 x 64, the signs of its 255 lowest frequencies about their median.
+    A perceptual hash by the cosine transform: the page is cropped to its ink and scaled to 64 x 64; the bits are the
+    signs of its 255 lowest frequencies relative to their median. Source: Zauner, Implementation and Benchmarking of
+    Perceptual Image Hash Functions, 2010.
 
     Args:
         page: uint8 (H, W), 0 ink to 255 paper.
     """
-    ink = page < _PALE * np.median(page)
+    ink = page < _INK_LEVEL * np.median(page)
     if not ink.any():
         return None
     top, bottom = np.flatnonzero(ink.any(axis=1))[[0, -1]]
     left, right = np.flatnonzero(ink.any(axis=0))[[0, -1]]
-    cut = Image.fromarray(page[top : bottom + 1, left : right + 1]).resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    waves = dctn(np.asarray(cut, np.float32), norm="ortho")[:16, :16].ravel()
-    waves[0] = -np.inf  # the mean grey tells nothing of shapes
-    return np.packbits(waves > np.median(waves[1:]))
+    cropped = Image.fromarray(page[top : bottom + 1, left : right + 1])
+    scaled = cropped.resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BOX)
+    frequencies = dctn(np.asarray(scaled, np.float32), norm="ortho")[:16, :16].ravel()
+    frequencies[0] = -np.inf  # the mean gray level does not depend on shapes
+    return np.packbits(frequencies > np.median(frequencies[1:]))
 
 
-def _look_at_each(task: Sequence[str], *, decode: bool, max_pixels: int) -> list[tuple[str, Facts]]:
-    return [(path, _look_at(path, decode=decode, max_pixels=max_pixels)) for path in task]
+def _inspect_task(task: Sequence[str], *, decode: bool, max_pixels: int) -> list[tuple[str, FileInfo]]:
+    return [(path, _inspect_file(path, decode=decode, max_pixels=max_pixels)) for path in task]
 
 
-def _look_at(path: str, *, decode: bool, max_pixels: int) -> Facts:
+def _inspect_file(path: str, *, decode: bool, max_pixels: int) -> FileInfo:
     try:
         num_bytes = os.stat(path).st_size
         header = read_header(path, max_pixels=max_pixels)
         if not decode:
-            return Facts(num_bytes, header)
+            return FileInfo(num_bytes, header)
         page = read_image(path, max_pixels=max_pixels, longest_px=LONGEST_PX)
     except InputError as error:
-        return Facts(0, None, fault=str(error))
+        return FileInfo(0, None, fault=str(error))
     except OSError as error:
-        return Facts(0, None, fault=f"{path}: cannot be read ({error.strerror or error})")
-    return Facts(num_bytes, header, ink=1 - float(page.mean()) / 255, fingerprint=fingerprint_of(page))
+        return FileInfo(0, None, fault=f"{path}: cannot be read ({error.strerror or error})")
+    return FileInfo(num_bytes, header, ink=1 - float(page.mean()) / 255, fingerprint=compute_fingerprint(page))

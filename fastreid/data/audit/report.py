@@ -1,4 +1,4 @@
-"""A survey in words, as JSON, and as a picture."""
+"""The result of an audit as text, JSON and contact sheet."""
 
 import json
 from collections import Counter
@@ -9,150 +9,156 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fastreid.data.audit.findings import Finding, Part, first_uses
-from fastreid.data.audit.inspection import Facts
+from fastreid.data.audit.findings import DrawingList, Finding, map_first_uses
+from fastreid.data.audit.inspection import FileInfo
 from fastreid.data.io.image import read_image
-from fastreid.data.io.messages import one_line
+from fastreid.utils.text import escape_unprintable
 
-NUM_TOLD = 20  # findings of a kind; JSON has all
+MAX_FINDINGS_SHOWN = 20  # per kind; the JSON has all
 
-_COLUMNS, _ROWS_A_KIND = 8, 3
-_CELL_PX, _TEXT_PX = 150, 12
+_NUM_COLUMNS, _ROWS_PER_KIND = 8, 3
+_CELL_PX, _TEXT_PX, _GAP_PX = 150, 12, 4
+_MAX_CAPTION = 22  # characters
 
 
 @dataclass(frozen=True)
-class Survey:
-    """All that is known of the drawings a config names.
+class AuditReport:
+    """The drawings of a config and the findings about them.
 
     Args:
-        parts: its lists.
-        facts: of every file, by path.
-        findings: what is wrong or odd.
-        was_decoded: whether pages were looked at, not headers alone.
+        lists: the lists of the datasets.
+        files: by path.
+        findings: errors and oddities.
+        was_decoded: pages were decoded, not only headers read.
     """
 
-    parts: tuple[Part, ...]
-    facts: Mapping[str, Facts]
+    lists: tuple[DrawingList, ...]
+    files: Mapping[str, FileInfo]
     findings: tuple[Finding, ...]
     was_decoded: bool
 
     @property
-    def num_faults(self) -> int:
-        """Findings that a run would be refused or stopped for."""
-        return sum(finding.must_mend for finding in self.findings)
+    def num_errors(self) -> int:
+        """Number of findings that would make a run fail."""
+        return sum(finding.is_error for finding in self.findings)
 
-    def lines(self) -> Iterator[str]:
-        """The survey for people: counts, files, then what was found, what must be mended first."""
-        for part in self.parts:
-            yield f"{part.name}: {_in_words(_counts(part))}"
-        yield from _file_lines(self._files())
-        for must_mend in (True, False):
+    def format_lines(self) -> Iterator[str]:
+        """Yield the lines of the report: counts, files, errors, then warnings."""
+        for one in self.lists:
+            yield f"{one.name}: {_format_counts(_count_drawings(one))}"
+        yield from _format_files(self._summarize_files())
+        for is_error in (True, False):
             kinds: dict[str, list[Finding]] = {}
             for finding in self.findings:
-                if finding.must_mend == must_mend:
+                if finding.is_error == is_error:
                     kinds.setdefault(finding.kind, []).append(finding)
             if kinds:
                 yield ""
-                yield "to be mended:" if must_mend else "worth a look:"
-            for kind, found in kinds.items():
-                yield f"  {kind} ({len(found):,})"
-                yield from (f"    {one_line(finding.what)}" for finding in found[:NUM_TOLD])
-                if len(found) > NUM_TOLD:
-                    yield f"    ... and {len(found) - NUM_TOLD:,} more"
+                yield "errors:" if is_error else "warnings:"
+            for kind, findings in kinds.items():
+                yield f"  {kind} ({len(findings):,})"
+                yield from (f"    {escape_unprintable(finding.message)}" for finding in findings[:MAX_FINDINGS_SHOWN])
+                if len(findings) > MAX_FINDINGS_SHOWN:
+                    yield f"    ... and {len(findings) - MAX_FINDINGS_SHOWN:,} more"
 
-    def as_json(self) -> str:
-        """The survey for programs, with every finding."""
+    def to_json(self) -> str:
+        """Return the report as JSON, with every finding."""
         data = {
             "was_decoded": self.was_decoded,
-            "parts": {part.name: _counts(part) for part in self.parts},
-            "files": self._files(),
+            "lists": {one.name: _count_drawings(one) for one in self.lists},
+            "files": self._summarize_files(),
             "findings": [
-                {"kind": finding.kind, "must_mend": finding.must_mend, "what": finding.what, "files": finding.pictures}
-                for finding in self.findings
+                {"kind": one.kind, "is_error": one.is_error, "message": one.message, "files": one.paths}
+                for one in self.findings
             ],
         }
         return json.dumps(data, indent=1) + "\n"
 
-    def sheet(self, *, max_pixels: int) -> Image.Image | None:
-        """Drawings from all over the lists, then those of each kind of finding; None where no file can be read.
+    def plot(self, *, max_pixels: int) -> Image.Image | None:
+        """Return a contact sheet: an even sample of the drawings, then those of each kind of finding.
 
         Args:
             max_pixels: as for `read_image`.
+
+        Returns:
+            None if no file can be read.
         """
-        sound = [path for path, facts in self.facts.items() if facts.header]
-        if not sound:
+        readable = [path for path, file in self.files.items() if file.header]
+        if not readable:
             return None
-        places = np.unique(np.linspace(0, len(sound) - 1, 2 * _COLUMNS).round().astype(int))
-        rows: dict[str, list[str]] = {"from all over": [sound[place] for place in places]}
+        sampled = np.unique(np.linspace(0, len(readable) - 1, 2 * _NUM_COLUMNS).round().astype(int))
+        rows: dict[str, list[str]] = {"sample": [readable[index] for index in sampled]}
         for finding in self.findings:
-            rows.setdefault(finding.kind, []).extend(path for path in finding.pictures if self.facts[path].header)
-        uses = first_uses(self.parts)
-        captions = {path: f"{uses[path].patent} {uses[path].name.rpartition('/')[2]}" for path in sound}
-        return _drawn({kind: paths for kind, paths in rows.items() if paths}, captions, max_pixels=max_pixels)
+            rows.setdefault(finding.kind, []).extend(path for path in finding.paths if self.files[path].header)
+        uses = map_first_uses(self.lists)
+        captions = {path: f"{uses[path].patent} {uses[path].name.rpartition('/')[2]}" for path in readable}
+        return _plot_rows({kind: paths for kind, paths in rows.items() if paths}, captions, max_pixels=max_pixels)
 
-    def _files(self) -> dict[str, Any]:
-        facts = [one for one in self.facts.values() if one.header]
-        found: dict[str, Any] = {"num": len(self.facts), "unreadable": len(self.facts) - len(facts)}
-        if facts:
-            kinds = Counter(f"{one.header.format} {one.header.mode}" for one in facts if one.header)
-            longest = [max(one.header.width, one.header.height) for one in facts if one.header]
-            found["kinds"] = dict(kinds.most_common())
-            found["longest_px"] = _spread(longest)
-            found["mib"] = round(sum(one.num_bytes for one in facts) / 2**20, 1)
-            inks = [100 * one.ink for one in facts if one.ink is not None]
+    def _summarize_files(self) -> dict[str, Any]:
+        files = [(file, file.header) for file in self.files.values() if file.header]
+        summary: dict[str, Any] = {"num": len(self.files), "unreadable": len(self.files) - len(files)}
+        if files:
+            formats = Counter(f"{header.format} {header.mode}" for _, header in files)
+            summary["formats"] = dict(formats.most_common())
+            summary["longest_px"] = _summarize([max(header.width, header.height) for _, header in files])
+            summary["mib"] = round(sum(file.num_bytes for file, _ in files) / 2**20, 1)
+            inks = [100 * file.ink for file, _ in files if file.ink is not None]
             if inks:
-                found["ink_percent"] = _spread(inks)
-        return found
+                summary["ink_percent"] = _summarize(inks)
+        return summary
 
 
-def _counts(part: Part) -> dict[str, Any]:
-    found: dict[str, Any] = {"drawings": len(part.drawings)}
-    counts = Counter(drawing.patent for drawing in part.drawings if drawing.patent)
-    if counts:
-        found |= {"patents": len(counts), "drawings_a_patent": _spread(list(counts.values()))}
-    return found
+def _count_drawings(one: DrawingList) -> dict[str, Any]:
+    counts: dict[str, Any] = {"drawings": len(one.drawings)}
+    per_patent = Counter(drawing.patent for drawing in one.drawings if drawing.patent)
+    if per_patent:
+        counts |= {"patents": len(per_patent), "drawings_per_patent": _summarize(list(per_patent.values()))}
+    return counts
 
 
-def _spread(numbers: Sequence[float]) -> dict[str, float]:
-    least, middle, most = np.quantile(numbers, [0, 0.5, 1]).round(2).tolist()
-    return {"least": least, "median": middle, "most": most}
+def _summarize(numbers: Sequence[float]) -> dict[str, float]:
+    smallest, median, largest = np.quantile(numbers, [0, 0.5, 1]).round(2).tolist()
+    return {"min": smallest, "median": median, "max": largest}
 
 
-def _in_words(counts: Mapping[str, Any]) -> str:
-    told = f"{counts['drawings']:,} drawings"
+def _format_counts(counts: Mapping[str, Any]) -> str:
+    text = f"{counts['drawings']:,} drawings"
     if "patents" in counts:
-        told += f" of {counts['patents']:,} patents, {_span(counts['drawings_a_patent'])}"
-    return told
+        text += f" of {counts['patents']:,} patents, {_format_range(counts['drawings_per_patent'])}"
+    return text
 
 
-def _file_lines(files: Mapping[str, Any]) -> Iterator[str]:
+def _format_files(files: Mapping[str, Any]) -> Iterator[str]:
     unreadable = f", {files['unreadable']:,} of which cannot be read" if files["unreadable"] else ""
     yield f"{files['num']:,} files{unreadable}"
-    if "kinds" in files:
-        yield f"  {files['mib']:,} MiB: " + ", ".join(f"{num:,} {kind}" for kind, num in files["kinds"].items())
-        yield f"  longest side {_span(files['longest_px'])} px"
+    if "formats" in files:
+        yield f"  {files['mib']:,} MiB: " + ", ".join(f"{num:,} {name}" for name, num in files["formats"].items())
+        yield f"  longest side {_format_range(files['longest_px'])} px"
     if "ink_percent" in files:
-        yield f"  ink {_span(files['ink_percent'])} %"
+        yield f"  ink {_format_range(files['ink_percent'])} %"
 
 
-def _span(spread: Mapping[str, float]) -> str:
-    return f"{spread['least']:,g} to {spread['most']:,g} (median {spread['median']:,g})"
+def _format_range(summary: Mapping[str, float]) -> str:
+    return f"{summary['min']:,g} to {summary['max']:,g} (median {summary['median']:,g})"
 
 
-def _drawn(rows: Mapping[str, Sequence[str]], captions: Mapping[str, str], *, max_pixels: int) -> Image.Image:
-    shown = {kind: paths[: _COLUMNS * _ROWS_A_KIND] for kind, paths in rows.items()}
+def _plot_rows(rows: Mapping[str, Sequence[str]], captions: Mapping[str, str], *, max_pixels: int) -> Image.Image:
+    shown = {kind: paths[: _NUM_COLUMNS * _ROWS_PER_KIND] for kind, paths in rows.items()}
     lines = [
-        (kind, paths[at : at + _COLUMNS]) for kind, paths in shown.items() for at in range(0, len(paths), _COLUMNS)
+        (kind, paths[start : start + _NUM_COLUMNS])
+        for kind, paths in shown.items()
+        for start in range(0, len(paths), _NUM_COLUMNS)
     ]
     step = _CELL_PX + 2 * _TEXT_PX
-    sheet = Image.new("L", (_COLUMNS * (_CELL_PX + 4), len(lines) * (step + _TEXT_PX)), 255)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT_PX)
+    sheet = Image.new("L", (_NUM_COLUMNS * (_CELL_PX + _GAP_PX), len(lines) * (step + _TEXT_PX)), 255)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT_PX)
     for row, (kind, paths) in enumerate(lines):
         top = row * (step + _TEXT_PX)
-        pen.text((4, top), one_line(kind), fill=0, font=font)
+        draw.text((_GAP_PX, top), escape_unprintable(kind), fill=0, font=font)
         for column, path in enumerate(paths):
-            picture = Image.fromarray(read_image(path, max_pixels=max_pixels, longest_px=_CELL_PX))
-            left = column * (_CELL_PX + 4)
-            sheet.paste(picture, (left, top + _TEXT_PX + 4))
-            pen.text((left + 2, top + step - 6), one_line(captions[path])[-22:], fill=90, font=font)
+            page = Image.fromarray(read_image(path, max_pixels=max_pixels, longest_px=_CELL_PX))
+            left = column * (_CELL_PX + _GAP_PX)
+            sheet.paste(page, (left, top + _TEXT_PX + _GAP_PX))
+            caption = escape_unprintable(captions[path])[-_MAX_CAPTION:]
+            draw.text((left + 2, top + step - 6), caption, fill=90, font=font)
     return sheet

@@ -1,4 +1,4 @@
-"""What every data set gives, and the one reader of lists."""
+"""Dataset interface and image list reader."""
 
 import csv
 import os
@@ -8,24 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from fastreid.data.io.messages import one_line
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
-from fastreid.utils.files import read_whole
+from fastreid.utils.files import read_file_bytes
+from fastreid.utils.text import escape_unprintable, format_faults
 
-NUM_FAULTS_TOLD = 20
-CSV_COLUMNS = ("path", "id", "camera")  # camera may be left out
+CSV_COLUMNS = ("path", "id", "camera")  # camera is optional
 
 
 @dataclass(frozen=True)
 class RetrievalData:
-    """The drawings of one data set.
+    """The drawings of one dataset.
 
     Args:
-        name: what the config calls it.
-        train: drawings to learn from; empty where only the test was asked for.
+        name: of the dataset in the config.
+        train: training drawings; empty if only the test set was requested.
         queries: drawings to search for.
-        gallery: drawings to search among.
+        gallery: drawings to search in.
 
     Raises:
         InputError: the queries or the gallery are empty.
@@ -37,144 +36,136 @@ class RetrievalData:
     gallery: tuple[Drawing, ...]
 
     def __post_init__(self) -> None:
-        for part, drawings in (("query", self.queries), ("database", self.gallery)):
+        for part, drawings in (("query", self.queries), ("gallery", self.gallery)):
             if not drawings:
                 raise InputError(
                     f"{self.name}: the {part} list is empty; a test needs at least one drawing in each list"
                 )
 
 
-class ListFaults(InputError):
-    """What is wrong with lists or folders, all of it.
+class InvalidListError(InputError):
+    """All faults of one or more lists or folders.
 
-    The message tells the first 20 faults of each list and how many there are.
+    The message has the first 20 faults of each list and their total.
 
     Args:
-        faults: where -> what is wrong there, one fault at least.
-        sound: for each list that was asked for, the drawings of its other lines; empty where these cannot be told.
+        faults: list or folder -> its faults, at least one.
+        valid: for each requested list the drawings of its valid lines; empty if these are unknown.
     """
 
-    def __init__(self, faults: Mapping[str, Sequence[str]], sound: Sequence[tuple[Drawing, ...]] = ()):
-        super().__init__("; ".join(told(found, where) for where, found in faults.items()))
-        self.faults = {where: tuple(found) for where, found in faults.items()}
-        self.sound = tuple(sound)
+    def __init__(self, faults: Mapping[str, Sequence[str]], valid: Sequence[tuple[Drawing, ...]] = ()):
+        super().__init__("\n".join(format_faults(items, where) for where, items in faults.items()))
+        self.faults = {where: tuple(items) for where, items in faults.items()}
+        self.valid = tuple(valid)
 
 
 class Dataset(Protocol):
-    """A folder or lists that name drawings; each part is read only when asked for."""
+    """A folder or lists of drawings; each part is read only when requested."""
 
     def train(self) -> tuple[Drawing, ...]:
-        """The drawings to learn from."""
+        """Return the training drawings."""
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
-        """The queries and the database."""
+        """Return the queries and the gallery."""
 
 
-def class_numbers(drawings: Sequence[Drawing]) -> tuple[list[int], tuple[str, ...]]:
-    """A class number for each drawing, and the patents' words in order of their numbers.
+def encode_labels(drawings: Sequence[Drawing]) -> tuple[list[int], tuple[str, ...]]:
+    """Return the label of each drawing, and the patent ids in the order of their labels.
 
-    The words are sorted as text ("10" before "2"), as fast-reid does, so that the classifier of one of its
-    checkpoints keeps its meaning.
+    The ids are sorted as text ("10" before "2"), as in fast-reid, so that the classifiers of its checkpoints keep
+    their meaning.
     """
-    words = tuple(sorted({drawing.patent for drawing in drawings}))
-    numbers = {word: number for number, word in enumerate(words)}
-    return [numbers[drawing.patent] for drawing in drawings], words
+    patents = tuple(sorted({drawing.patent for drawing in drawings}))
+    labels = {patent: label for label, patent in enumerate(patents)}
+    return [labels[drawing.patent] for drawing in drawings], patents
 
 
 def read_list(path: str | Path, *, images: Path | Sequence[Path], with_ids: bool) -> tuple[Drawing, ...]:
-    """Read a list of drawings: a text file with `relative/path.png id` a line, or a CSV with columns path and id.
+    """Read an image list: a text file with `relative/path.png id` per line, or a CSV file with columns path and id.
 
-    In a text file the id is the last field and an integer; the path may hold spaces. A CSV has a header, its id may be
-    any word, and a column `camera` may follow. Blank lines, CRLF, a byte-order mark and a missing last newline are all
-    right. All faults are told at once, the first 20 with their lines.
+    In a text file the id is the last field, an integer; the path may contain spaces. A CSV file has a header, its ids
+    are any text, and a column `camera` is optional. Blank lines, CRLF, a byte-order mark and a missing final newline
+    are allowed. All faults are reported together.
 
     Args:
         path: the list; a name ending in .csv is read as CSV.
-        images: the folder the paths start from, or several: the first that holds the file counts.
-        with_ids: whether the list gives ids; without, a line of a text file is a path and the patent's word is "".
+        images: the folder the paths are relative to, or several: the first that contains the file is used.
+        with_ids: the list has ids. Otherwise a line of a text file is a path, and the patent id is "".
 
     Raises:
-        InputError: the list cannot be read, or its header names other columns.
-        ListFaults: a wrong number of fields, an id that is no integer, a path that leaves the folder, a path that
-            stands twice, a file that is missing.
+        InputError: the list cannot be read, or its header has other columns.
+        InvalidListError: a wrong number of fields, an id that is not an integer, a path outside the folder, a repeated
+            path, or a missing file.
     """
     path = Path(path)
     folders = [images] if isinstance(images, Path) else list(images)
     faults: list[str] = []
-    finder = _Finder(folders)
+    resolver = _PathResolver(folders)
     drawings: dict[str, Drawing] = {}
-    for line, fields in _entries(path, with_ids=with_ids, faults=faults):
-        name, word, camera = fields
+    for line, fields in _read_entries(path, with_ids=with_ids, faults=faults):
+        name, patent, camera = fields
         source = f"{path.name}:{line}"
         earlier = drawings.get(name)
         if earlier is not None:
-            ids = f" with ids {earlier.patent} and {word}" if earlier.patent != word else ""
-            faults.append(f"{source}: {name} stands here and in line {earlier.source.rsplit(':', 1)[1]}{ids}")
+            ids = f" with ids {earlier.patent} and {patent}" if earlier.patent != patent else ""
+            faults.append(f"{source}: {name} is also in line {earlier.source.rsplit(':', 1)[1]}{ids}")
             continue
         try:
-            drawings[name] = Drawing(finder.find(name), name, word, camera, source)
+            drawings[name] = Drawing(resolver.resolve(name), name, patent, camera, source)
         except InputError as error:
             faults.append(f"{source}: {error}")
-    found = tuple(drawings.values())
+    valid = tuple(drawings.values())
     if faults:
-        raise ListFaults({str(path): faults}, [found])
-    return found
+        raise InvalidListError({str(path): faults}, [valid])
+    return valid
 
 
-def read_each(*readers: Callable[[], tuple[Drawing, ...]]) -> tuple[tuple[Drawing, ...], ...]:
-    """The drawings of several lists; the faults of all of them are told together.
+def read_lists(*readers: Callable[[], tuple[Drawing, ...]]) -> tuple[tuple[Drawing, ...], ...]:
+    """Read several lists and report all their faults together.
 
     Args:
         readers: each reads one list and raises what `read_list` does.
 
     Raises:
-        ListFaults: of any of the lists; `sound` has an entry for each.
+        InvalidListError: of any of the lists; `valid` has an entry for each.
     """
-    found: list[tuple[Drawing, ...]] = []
+    lists: list[tuple[Drawing, ...]] = []
     faults: dict[str, Sequence[str]] = {}
     for read in readers:
         try:
-            found.append(read())
-        except ListFaults as error:
+            lists.append(read())
+        except InvalidListError as error:
             faults |= error.faults
-            found.append(error.sound[0] if error.sound else ())
+            lists.append(error.valid[0] if error.valid else ())
     if faults:
-        raise ListFaults(faults, found)
-    return tuple(found)
+        raise InvalidListError(faults, lists)
+    return tuple(lists)
 
 
-def refuse(faults: Sequence[str], where: str) -> None:
-    """Raise `ListFaults` where there is a fault."""
+def raise_faults(faults: Sequence[str], where: str) -> None:
+    """Raise InvalidListError if there are any faults."""
     if faults:
-        raise ListFaults({where: faults})
+        raise InvalidListError({where: faults})
 
 
-def told(faults: Sequence[str], where: str) -> str:
-    """The first 20 faults and how many there are, in one line; "" when there are none."""
-    if len(faults) < 2:
-        return "".join(f"{where}: {one_line(fault)}" for fault in faults)
-    first = f", the first {NUM_FAULTS_TOLD}" if len(faults) > NUM_FAULTS_TOLD else ""
-    return f"{where}: {len(faults)} faults{first}: {'; '.join(one_line(fault) for fault in faults[:NUM_FAULTS_TOLD])}"
+Entry = tuple[int, tuple[str, str, int]]  # line number; path, id and camera
 
 
-Entry = tuple[int, tuple[str, str, int]]
-
-
-def _entries(path: Path, *, with_ids: bool, faults: list[str]) -> Iterator[Entry]:
-    lines = _lines(path, faults)
+def _read_entries(path: Path, *, with_ids: bool, faults: list[str]) -> Iterator[Entry]:
+    lines = _read_lines(path, faults)
     if path.suffix.lower() == ".csv":
-        return _csv_entries(path, lines, with_ids=with_ids, faults=faults)
-    return _text_entries(path, lines, with_ids=with_ids, faults=faults)
+        return _parse_csv(path, lines, with_ids=with_ids, faults=faults)
+    return _parse_text(path, lines, with_ids=with_ids, faults=faults)
 
 
-def _lines(path: Path, faults: list[str]) -> list[str]:
-    """The list's lines without their ends; a line that is not UTF-8 is a fault and stands here as a blank one."""
+def _read_lines(path: Path, faults: list[str]) -> list[str]:
+    """Return the lines without their line ends; a line that is not UTF-8 adds a fault and is returned blank."""
     try:
-        content = read_whole(path)
+        content = read_file_bytes(path)
     except OSError as error:
         raise InputError(
-            f"{path}: no list can be read here ({error.strerror}); set DATASETS.ROOT (or $FASTREID_DATASETS) "
-            "to the folder of the data, or DATASETS.LIST to the list's path"
+            f"{path}: cannot read the list ({error.strerror}); set DATASETS.ROOT (or $FASTREID_DATASETS) "
+            "to the folder of the data, or DATASETS.LIST to the path of the list"
         )
     lines = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
@@ -186,7 +177,7 @@ def _lines(path: Path, faults: list[str]) -> list[str]:
     return lines
 
 
-def _text_entries(path: Path, lines: Iterable[str], *, with_ids: bool, faults: list[str]) -> Iterator[Entry]:
+def _parse_text(path: Path, lines: Iterable[str], *, with_ids: bool, faults: list[str]) -> Iterator[Entry]:
     for number, line in enumerate(lines, 1):
         fields = line.rsplit(None, 1) if with_ids else [line.strip()]
         if not line.strip():
@@ -196,10 +187,10 @@ def _text_entries(path: Path, lines: Iterable[str], *, with_ids: bool, faults: l
         elif with_ids and not re.fullmatch(r"-?[0-9]{1,18}", fields[1]):
             faults.append(f"{path.name}:{number}: the id {fields[1]!r} is not an integer")
         else:
-            yield number, (_name(fields[0]), str(int(fields[1])) if with_ids else "", -1)
+            yield number, (_normalize_path(fields[0]), str(int(fields[1])) if with_ids else "", -1)
 
 
-def _csv_entries(path: Path, lines: Sequence[str], *, with_ids: bool, faults: list[str]) -> Iterator[Entry]:
+def _parse_csv(path: Path, lines: Sequence[str], *, with_ids: bool, faults: list[str]) -> Iterator[Entry]:
     rows = csv.reader(f"{line}\n" for line in lines)
     columns: list[str] = []
     try:
@@ -209,50 +200,50 @@ def _csv_entries(path: Path, lines: Sequence[str], *, with_ids: bool, faults: li
             if not any(fields):
                 continue
             if not columns:
-                columns = _csv_columns(source, fields, with_ids=with_ids)
+                columns = _check_header(source, fields, with_ids=with_ids)
                 continue
             values = dict(zip(columns, fields))
             if len(fields) != len(columns) or not all(fields):
-                faults.append(f"{source}: {fields} does not fill the columns {', '.join(columns)}")
+                faults.append(f"{source}: {fields} does not have one value for each column {', '.join(columns)}")
             elif not re.fullmatch(r"-?[0-9]{1,9}", values.get("camera", "-1")):
                 faults.append(f"{source}: the camera {values['camera']!r} is not an integer")
             else:
-                word = values["id"] if with_ids else ""
-                yield rows.line_num, (_name(values["path"]), word, int(values.get("camera", "-1")))
+                patent = values["id"] if with_ids else ""
+                yield rows.line_num, (_normalize_path(values["path"]), patent, int(values.get("camera", "-1")))
     except csv.Error as error:
         faults.append(f"{path.name}:{rows.line_num}: not CSV ({error})")
 
 
-def _csv_columns(source: str, header: list[str], *, with_ids: bool) -> list[str]:
+def _check_header(source: str, header: list[str], *, with_ids: bool) -> list[str]:
     columns = [column.lower() for column in header]
-    needed = {"path", "id"} if with_ids else {"path"}
-    if not needed <= set(columns) <= set(CSV_COLUMNS) or len(set(columns)) != len(columns):
+    required = {"path", "id"} if with_ids else {"path"}
+    if not required <= set(columns) <= set(CSV_COLUMNS) or len(set(columns)) != len(columns):
         raise InputError(
-            f"{source}: the header is {one_line(', '.join(header))!r}; needed are {', '.join(sorted(needed, reverse=True))}, "
-            f"allowed are {', '.join(CSV_COLUMNS)}"
+            f"{source}: the header is {escape_unprintable(', '.join(header))!r}; "
+            f"required: {', '.join(sorted(required, reverse=True))}; allowed: {', '.join(CSV_COLUMNS)}"
         )
     return columns
 
 
-def _name(field: str) -> str:
-    """A path of a list with forward slashes and nothing superfluous, as it is compared and shown."""
+def _normalize_path(field: str) -> str:
+    """Return a path of a list with forward slashes and without redundant parts, for comparison and display."""
     path = field.strip().replace("\\", "/")
     return str(PurePosixPath(path)) if path else path
 
 
-class _Finder:
-    """Finds the files of a list below its folders, and refuses what leads out of them."""
+class _PathResolver:
+    """Resolves the paths of a list within its folders; paths outside of them are invalid."""
 
     def __init__(self, folders: Sequence[Path]):
         self.roots = [(str(folder), os.path.realpath(folder)) for folder in folders]
         self.real_parents: dict[str, str] = {}
 
-    def find(self, name: str) -> str:
+    def resolve(self, name: str) -> str:
         parts = PurePosixPath(name).parts
         if name.startswith("/") or re.match(r"[A-Za-z]:", name):
-            raise InputError(f"{name} is an absolute path; paths start from {self.roots[0][0]}")
+            raise InputError(f"{name} is an absolute path; write it relative to {self.roots[0][0]}")
         if ".." in parts or "\0" in name:
-            raise InputError(f"{name!r} leads out of {self.roots[0][0]}; write it without '..'")
+            raise InputError(f"{name!r} leaves {self.roots[0][0]}; write it without '..'")
         for folder, real_root in self.roots:
             path = os.path.join(folder, name)
             try:
@@ -264,10 +255,10 @@ class _Finder:
         raise InputError(f"no file {os.path.join(self.roots[0][0], name)}")
 
     def _check_inside(self, path: str, folder: str, real_root: str) -> None:
-        # One real path a sub-folder, not one a file: a list has up to a hundred thousand files in few folders.
+        # One realpath() per folder instead of per file: a list has up to a hundred thousand files in few folders.
         parent = os.path.dirname(path)
         if parent not in self.real_parents:
             self.real_parents[parent] = os.path.realpath(parent)
         real = os.path.realpath(path) if os.path.islink(path) else self.real_parents[parent] + "/"
         if not (real + "/").startswith(real_root.rstrip("/") + "/"):
-            raise InputError(f"{path} is a link that leads out of {folder}; put the file itself there")
+            raise InputError(f"{path} is a link to a file outside {folder}; put the file itself there")

@@ -1,4 +1,4 @@
-"""Several training sets as one, and what training and test have in common."""
+"""Several training sets as one, and the overlap of training and test sets."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -9,51 +9,51 @@ from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
 
-def joined(sets: Mapping[str, Dataset], *, with_tests: bool = False) -> tuple[Drawing, ...]:
-    """The training drawings of data sets, one after the other.
+def join_datasets(datasets: Mapping[str, Dataset], *, include_tests: bool = False) -> tuple[Drawing, ...]:
+    """Concatenate the training drawings of datasets.
 
-    One set keeps its patents' words. Those of several become "<set>_<word>", as each numbers its patents for itself;
-    with their test drawings taken in, these become "<set>_test_<word>".
+    A single dataset keeps its patent ids. Those of several become "<dataset>_<id>", since each dataset has its own ids;
+    with `include_tests`, the ids of test drawings become "<dataset>_test_<id>".
 
     Args:
-        sets: name -> data set.
-        with_tests: train on the queries and databases too.
+        datasets: name -> dataset.
+        include_tests: train on the queries and galleries too.
 
     Raises:
-        InputError: a set has no training drawings, or its drawings no ids.
+        InputError: a dataset has no training drawings, or its drawings have no ids.
     """
     drawings: list[Drawing] = []
-    for name, dataset in sets.items():
-        own = dataset.train()
-        drawings += _renamed(own, f"{name}_") if len(sets) > 1 or with_tests else own
-        if with_tests:
+    for name, dataset in datasets.items():
+        train = dataset.train()
+        drawings += _prefix_patents(train, f"{name}_") if len(datasets) > 1 or include_tests else train
+        if include_tests:
             for part in dataset.test():
-                drawings += _renamed(part, f"{name}_test_")
-        if not own:
-            raise InputError(f"{name}: the training list is empty; name a set that has training drawings")
-        if any(not drawing.patent for drawing in own):
-            raise InputError(f"{name}: its drawings have no ids, so there is nothing to learn; name another set")
+                drawings += _prefix_patents(part, f"{name}_test_")
+        if not train:
+            raise InputError(f"{name}: the training list is empty; choose a dataset with training drawings")
+        if any(not drawing.patent for drawing in train):
+            raise InputError(f"{name}: its drawings have no ids, which training needs; choose another dataset")
     return tuple(drawings)
 
 
-def overlap(train: Iterable[Drawing], data: RetrievalData) -> list[str]:
-    """Names of the test drawings whose file, whatever its path, is among the training drawings."""
-    seen = {file_of(drawing) for drawing in train if not drawing.is_synthetic}
-    return [drawing.name for drawing in data.queries + data.gallery if file_of(drawing) in seen]
+def find_overlap(train: Iterable[Drawing], data: RetrievalData) -> list[str]:
+    """Return the names of test drawings whose file, under any path, is also a training drawing."""
+    train_files = {get_file_id(drawing) for drawing in train if not drawing.is_synthetic}
+    return [drawing.name for drawing in data.queries + data.gallery if get_file_id(drawing) in train_files]
 
 
-def _renamed(drawings: Iterable[Drawing], prefix: str) -> list[Drawing]:
+def _prefix_patents(drawings: Iterable[Drawing], prefix: str) -> list[Drawing]:
     return [replace(drawing, patent=prefix + drawing.patent) for drawing in drawings]
 
 
-def file_of(drawing: Drawing) -> tuple[int, int]:
-    """Device and inode: two spellings, two lists or a link give one file, which comparing paths would miss.
+def get_file_id(drawing: Drawing) -> tuple[int, int]:
+    """Return device and inode, which are equal for two spellings of a path and for links, unlike the paths.
 
     Raises:
-        InputError: the file is gone.
+        InputError: the file no longer exists.
     """
     try:
         status = os.stat(drawing.path)
     except OSError as error:
-        raise InputError(f"{drawing.source}: {drawing.path} is gone ({error.strerror}); make the list anew")
+        raise InputError(f"{drawing.source}: {drawing.path} no longer exists ({error.strerror}); update the list")
     return status.st_dev, status.st_ino

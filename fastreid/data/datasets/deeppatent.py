@@ -1,31 +1,35 @@
-"""DeepPatent and everything laid out like it (Kucer et al., "DeepPatent: Large scale patent drawing recognition and
-retrieval", WACV 2022), and the test set of the challenge on it."""
+"""Datasets in the layout of DeepPatent, and the test set of its challenge.
+
+Kucer et al., DeepPatent: Large scale patent drawing recognition and retrieval, WACV 2022.
+"""
 
 from pathlib import Path
 
-from fastreid.data.datasets.base import read_each, read_list
+from fastreid.data.datasets.base import read_list, read_lists
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
 
 class Patent:
-    """Lists with ids in `root/train_data/`, drawings below `root/train_data/patent_data/`.
+    """Lists with ids in `root/train_data/`, drawings in `root/train_data/patent_data/`.
 
-    The ids of the training list and those of the two validation lists are numbered apart from each other, so an id
-    says nothing across them. The viewpoints (cameras) of patents are not known.
+    The ids of the training list and of the two validation lists are independent of each other: equal ids do not mean
+    equal patents. The viewpoints (cameras) of patents are unknown.
 
     Args:
-        root: the folder that holds `train_data`.
+        root: the folder that contains `train_data`.
     """
 
     def __init__(self, root: Path):
         self.folder = root / "train_data"
 
     def train(self) -> tuple[Drawing, ...]:
+        """Return the training drawings."""
         return self._read("train_patent_trn.txt")
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
-        queries, gallery = read_each(
+        """Return the queries and the gallery of the validation set."""
+        queries, gallery = read_lists(
             lambda: self._read("val_query_patent.txt"), lambda: self._read("val_db_patent.txt")
         )
         return queries, gallery
@@ -35,15 +39,14 @@ class Patent:
 
 
 class PatentTest:
-    """The challenge's test set: queries and database without ids, so that a ranking is all that can be made.
+    """The test set of the challenge: queries and gallery without ids, which can be ranked but not scored.
 
-    The folder is `root/codalab_test_set`, as the download unpacks, or `root/test_data`, as the challenge's README
-    draws it; it holds `queries/`, `database/` and `lists/{test_queries,test_database}.txt` with one path a line.
-    A path may start inside `queries` or `database`, or name that folder first: a file is looked for there and then
-    from the set's own folder.
+    The folder is `root/codalab_test_set`, as in the download, or `root/test_data`, as in the README of the challenge.
+    It contains `queries/`, `database/` and `lists/{test_queries,test_database}.txt` with one path per line. Paths are
+    relative to `queries` or `database`, or to the folder of the set if no such file exists.
 
     Args:
-        root: the folder that holds one of the two.
+        root: the folder that contains one of the two.
     """
 
     FOLDERS = ("codalab_test_set", "test_data")
@@ -52,23 +55,24 @@ class PatentTest:
         self.root = root
 
     def train(self) -> tuple[Drawing, ...]:
-        """Refuses: there is nothing to train on."""
-        raise InputError("PatentTest has no training drawings; name it in DATASETS.TESTS only")
+        """Raise InputError: there are no training drawings."""
+        raise InputError("PatentTest has no training drawings; use it in DATASETS.TESTS only")
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
-        queries, gallery = read_each(lambda: self._read("queries"), lambda: self._read("database"))
+        """Return the queries and the gallery."""
+        queries, gallery = read_lists(lambda: self._read("queries"), lambda: self._read("database"))
         return queries, gallery
 
     def _read(self, part: str) -> tuple[Drawing, ...]:
-        folder = self._folder()
+        folder = self._find_folder()
         images = (folder / part, folder)
         return read_list(folder / "lists" / f"test_{part}.txt", images=images, with_ids=False)
 
-    def _folder(self) -> Path:
+    def _find_folder(self) -> Path:
         for name in self.FOLDERS:
             if (self.root / name / "lists").is_dir():
                 return self.root / name
         raise InputError(
-            f"{self.root}: neither codalab_test_set/lists nor test_data/lists is here; set DATASETS.ROOT "
-            "(or $FASTREID_DATASETS) to the folder that holds one of them"
+            f"{self.root}: contains neither codalab_test_set/lists nor test_data/lists; set DATASETS.ROOT "
+            "(or $FASTREID_DATASETS) to the folder that contains one of them"
         )

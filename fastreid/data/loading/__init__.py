@@ -1,1 +1,7 @@
-"""TODO-DOC."""
+"""Training and test loaders with worker processes."""
+
+from fastreid.data.loading.batches import HostBatch, Transform
+from fastreid.data.loading.loader import Sampler, TestLoader, TrainLoader, Workers
+from fastreid.data.loading.unreadable import UnreadableDrawings
+
+__all__ = ["HostBatch", "Sampler", "TestLoader", "TrainLoader", "Transform", "UnreadableDrawings", "Workers"]

@@ -1,98 +1,99 @@
-"""One drawing made ready, and several of them stacked."""
+"""Samples and batches in host memory."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fastreid.data.io.image import read_drawing
-from fastreid.data.io.messages import one_line
+from fastreid.data.io.image import Array, read_drawing
+from fastreid.data.io.reader import ReadPage
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import FastreidError, InputError
-from fastreid.utils.seeding import keyed_torch
+from fastreid.utils.seeding import keyed_torch_rng
+from fastreid.utils.text import escape_unprintable
 
-Read = Callable[[Drawing], np.ndarray]  # a drawing to its page, uint8 (H, W)
-Item = tuple[int, int]  # (draw, row): the how-manieth drawing of the run, and its place in the list
+SampleKey = tuple[int, int]  # (sample index within the run, row in the list)
 
-NUM_SIZES_TOLD = 3
+MAX_SIZES_SHOWN = 3
 
 
 class Transform(Protocol):
-    """A page made ready, in two parts; `Pipeline` is one."""
+    """Page to network input in two parts: per page in a worker, per batch on the device. `Pipeline` implements it."""
 
-    def prepare(self, page: np.ndarray) -> tuple[Tensor, Tensor]: ...
+    def prepare(self, page: Array, /) -> tuple[Tensor, Tensor]:
+        """Turn a page, uint8 (H, W), into a uint8 page (1, H', W') and sampled parameters, float32 (P,)."""
 
-    def finish(self, levels: Tensor, numbers: Tensor) -> Tensor: ...
+    def to_images(self, pages: Tensor, aug_params: Tensor, /) -> Tensor:
+        """Turn pages, uint8 (B, 1, H, W), and parameters, float32 (B, P), into images, float32 (B, 3, H, W)."""
 
 
 class Sample(NamedTuple):
-    """One drawing made ready.
+    """One transformed drawing.
 
     Args:
-        levels: uint8 (1, H, W), grey.
-        numbers: float32 (P,), what was drawn for the changes of whole batches.
-        target: class number.
-        row: place in the list.
-        passed_over: (row, fault) of drawings that it stands in for because they cannot be read.
+        page: uint8 (1, H, W), gray.
+        aug_params: float32 (P,), sampled parameters of the batch augmentations.
+        target: label.
+        row: in the list.
+        skipped: (row, fault) of unreadable drawings that this one replaces.
     """
 
-    levels: Tensor
-    numbers: Tensor
+    page: Tensor
+    aug_params: Tensor
     target: int
     row: int
-    passed_over: tuple[tuple[int, str], ...] = ()
+    skipped: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
-class Levels:
-    """Drawings on their way from where they were read to where the network is.
+class HostBatch:
+    """A batch in host memory, before the batch augmentations.
 
     Args:
-        levels: uint8 (B, 1, H, W), grey.
-        numbers: float32 (B, P), what was drawn for the changes of whole batches.
-        targets: int64 (B,).
-        rows: int64 (B,).
-        passed_over: (row, fault) of drawings that others stand in for.
+        pages: uint8 (B, 1, H, W), gray.
+        aug_params: float32 (B, P), sampled parameters of the batch augmentations.
+        targets: int64 (B,), labels.
+        rows: int64 (B,), in the list.
+        skipped: (row, fault) of unreadable drawings that others replace.
     """
 
-    levels: Tensor
-    numbers: Tensor
+    pages: Tensor
+    aug_params: Tensor
     targets: Tensor
     rows: Tensor
-    passed_over: tuple[tuple[int, str], ...] = ()
+    skipped: tuple[tuple[int, str], ...] = ()
 
-    def pin_memory(self) -> "Levels":
-        """The same in memory a GPU fetches faster; DataLoader calls it."""
-        levels, numbers, targets = (part.pin_memory() for part in (self.levels, self.numbers, self.targets))
-        return dataclasses.replace(self, levels=levels, numbers=numbers, targets=targets)
+    def pin_memory(self) -> "HostBatch":
+        """Return a copy in page-locked memory, which transfers faster to a GPU; called by DataLoader."""
+        pages, aug_params, targets = (part.pin_memory() for part in (self.pages, self.aug_params, self.targets))
+        return dataclasses.replace(self, pages=pages, aug_params=aug_params, targets=targets)
 
-    def finished(self, transform: Transform, device: torch.device) -> Batch:
-        """The batch on a device, ready for the network; the rows stay where they are."""
-        levels, numbers, targets = (
-            part.to(device, non_blocking=True) for part in (self.levels, self.numbers, self.targets)
+    def to_batch(self, transform: Transform, device: torch.device) -> Batch:
+        """Return the batch on a device, transformed for the network; `rows` remain in host memory."""
+        pages, aug_params, targets = (
+            part.to(device, non_blocking=True) for part in (self.pages, self.aug_params, self.targets)
         )
-        return Batch(transform.finish(levels, numbers), targets, self.rows)
+        return Batch(transform.to_images(pages, aug_params), targets, self.rows)
 
 
-class DrawingDataset(Dataset):
-    """Gives the sample of a (draw, row), or the error that tells why there is none.
+class DrawingDataset(Dataset[Sample | FastreidError]):
+    """Maps a (sample index, row) to a sample, or to the error if there is none.
 
-    An error is returned, not raised, because torch would wrap one raised in a worker into a traceback.
+    Errors are returned, not raised, because torch would wrap an error raised in a worker into a traceback.
 
     Args:
         drawings: the list.
-        targets: class number of each drawing.
+        targets: label of each drawing.
         transform: page to image.
-        seed: the run's seed: what is random in the transform follows from it, the draw and the row.
-        read: gives a drawing's page.
-        stand_ins: give another drawing of the patent for one that cannot be read: the next in the list that can, from
-            the first again after the last.
-        hint: follows the fault of a drawing that cannot be read.
+        seed: of the run; the random numbers of the transform depend on it, the sample index and the row.
+        read: reads the page of a drawing.
+        replace_unreadable: replace an unreadable drawing by another of its patent: the next readable one in the list,
+            starting over at the end.
+        hint: appended to the fault of an unreadable drawing.
     """
 
     def __init__(
@@ -102,8 +103,8 @@ class DrawingDataset(Dataset):
         *,
         transform: Transform,
         seed: int = 0,
-        read: Read = read_drawing,
-        stand_ins: bool = False,
+        read: ReadPage = read_drawing,
+        replace_unreadable: bool = False,
         hint: str = "",
     ):
         self.drawings = drawings
@@ -112,61 +113,64 @@ class DrawingDataset(Dataset):
         self.seed = seed
         self.read = read
         self.hint = hint
-        self._rows_of: dict[int, list[int]] = {}
-        for row, target in enumerate(targets if stand_ins else ()):
-            self._rows_of.setdefault(target, []).append(row)
+        self._rows_of_target: dict[int, list[int]] = {}
+        for row, target in enumerate(targets if replace_unreadable else ()):
+            self._rows_of_target.setdefault(target, []).append(row)
 
-    def __getitem__(self, item: Item) -> Sample | FastreidError:
-        draw, asked = item
-        passed_over: list[tuple[int, str]] = []
-        for row in self._candidates(asked):
+    def __getitem__(self, key: SampleKey) -> Sample | FastreidError:
+        index, requested = key
+        skipped: list[tuple[int, str]] = []
+        for row in self._candidates(requested):
             try:
                 page = self.read(self.drawings[row])
             except InputError as error:
-                passed_over.append((row, str(error)))
+                skipped.append((row, str(error)))
             except FastreidError as error:
                 return error
             else:
-                return self._sample(draw, row, page, tuple(passed_over))
-        words = [passed_over[0][1], self.hint]
-        if len(passed_over) > 1:
-            patent = one_line(self.drawings[asked].patent)
-            words[1:1] = [f"nor can any of the {len(passed_over)} drawings of its patent {patent} be read"]
-        return InputError("; ".join(word for word in words if word))
+                return self._transform(index, row, page, tuple(skipped))
+        parts = [skipped[0][1], self.hint]
+        if len(skipped) > 1:
+            patent = escape_unprintable(self.drawings[requested].patent)
+            parts[1:1] = [f"none of the {len(skipped)} drawings of its patent {patent} can be read"]
+        return InputError("; ".join(part for part in parts if part))
 
     def _candidates(self, row: int) -> Iterator[int]:
-        """A row, and those that may stand in for it, in order."""
+        """Yield a row and its possible replacements, in order."""
         yield row
-        others = self._rows_of.get(self.targets[row], [])
+        others = self._rows_of_target.get(self.targets[row], [])
         yield from (other for other in others if other > row)
         yield from (other for other in others if other < row)
 
-    def _sample(
-        self, draw: int, row: int, page: np.ndarray, passed_over: tuple[tuple[int, str], ...]
+    def _transform(
+        self, index: int, row: int, page: Array, skipped: tuple[tuple[int, str], ...]
     ) -> Sample | FastreidError:
         try:
-            with keyed_torch(self.seed, "augment", draw, row):
-                return Sample(*self.transform.prepare(page), self.targets[row], row, passed_over)
+            with keyed_torch_rng(self.seed, "augment", index, row):
+                return Sample(*self.transform.prepare(page), self.targets[row], row, skipped)
         except InputError as error:
             drawing = self.drawings[row]
-            return InputError(f"{drawing.source}: {one_line(drawing.path)}: {error}")
+            return InputError(f"{drawing.source}: {escape_unprintable(drawing.path)}: {error}")
 
 
-def collate(samples: Sequence[Sample | FastreidError]) -> Levels | FastreidError:
-    """Stack samples; if some are errors, the first of them."""
-    good: list[Sample] = []
+def collate(samples: Sequence[Sample | FastreidError]) -> HostBatch | FastreidError:
+    """Stack samples to a batch; return the first error if there is one."""
+    valid: list[Sample] = []
     for sample in samples:
         if isinstance(sample, FastreidError):
             return sample
-        good.append(sample)
-    levels, numbers, targets, rows, passed_over = zip(*good)
-    sizes = {tuple(one.shape[1:]) for one in levels}
+        valid.append(sample)
+    sizes = {tuple(sample.page.shape[1:]) for sample in valid}
     if len(sizes) > 1:
-        told = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)[:NUM_SIZES_TOLD])
+        shown = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)[:MAX_SIZES_SHOWN])
         return InputError(
-            f"the drawings of a batch have {len(sizes)} sizes ({told} px); give INPUT.SIZE_TRAIN and SIZE_TEST a height "
+            f"the drawings of a batch have {len(sizes)} sizes ({shown} px); set INPUT.SIZE_TRAIN and SIZE_TEST to a height "
             "and a width, or set INPUT.CROP.ENABLED"
         )
-    return Levels(
-        torch.stack(levels), torch.stack(numbers), torch.tensor(targets), torch.tensor(rows), sum(passed_over, ())
+    return HostBatch(
+        torch.stack([sample.page for sample in valid]),
+        torch.stack([sample.aug_params for sample in valid]),
+        torch.tensor([sample.target for sample in valid]),
+        torch.tensor([sample.row for sample in valid]),
+        tuple(skip for sample in valid for skip in sample.skipped),
     )

@@ -1,8 +1,8 @@
-"""Loaders: drawings read, changed and stacked to batches, in this process or in others.
+"""Training and test loaders: drawings read, transformed and stacked to batches, in this process or in workers.
 
-A loader's processes are forked on Linux. That is safe here although torch has threads by then: torch gives each worker
-one thread of computation, so no thread pool of the parent is used; a worker touches Pillow, numpy and CPU tensors,
-never CUDA; and it starts in a second without importing anything again. Elsewhere the platform's own way is taken.
+Workers are forked on Linux. This is safe although torch has threads by then: torch gives each worker one compute
+thread, so no thread pool of the parent is used; a worker uses Pillow, numpy and CPU tensors, never CUDA; and it starts
+within a second, without importing modules again. Other systems use their default start method.
 """
 
 import multiprocessing
@@ -19,37 +19,38 @@ from typing import Protocol
 import torch
 from torch.utils.data import DataLoader
 
-from fastreid.data.datasets.base import class_numbers
+from fastreid.data.datasets.base import encode_labels
 from fastreid.data.io.image import read_drawing
-from fastreid.data.io.messages import one_line
-from fastreid.data.loading.batches import DrawingDataset, Item, Levels, Read, Transform, collate
-from fastreid.data.loading.unreadable import LEFT_OUT, BadDrawings
-from fastreid.data.loading.workers import death_of_worker, end_at_once, leave_signals_to_main
+from fastreid.data.io.reader import ReadPage
+from fastreid.data.loading.batches import DrawingDataset, HostBatch, SampleKey, Transform, collate
+from fastreid.data.loading.unreadable import LEFT_OUT, UnreadableDrawings
+from fastreid.data.loading.workers import ignore_signals_in_worker, kill_workers, worker_died_error
 from fastreid.data.samplers.instance import InferenceSampler
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import EnvironmentSetupError, FastreidError, InputError
-from fastreid.utils.processes import held_back
+from fastreid.utils.processes import defer_signals
+from fastreid.utils.text import escape_unprintable
 
-NUM_DRAWINGS_TOLD = 3
+MAX_DRAWINGS_SHOWN = 3
 CPU = torch.device("cpu")
-MAIN_ANSWERS = (signal.SIGTERM, signal.SIGINT)
+MAIN_PROCESS_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Sampler(Protocol):
-    """Gives the rows of each iteration's global batch, as a function of the iteration alone."""
+    """Determines the rows of each iteration's global batch, as a pure function of the iteration."""
 
     def batches(self, start_iteration: int = 0) -> Iterator[list[int]]:
-        """Batches from that iteration on, for ever."""
+        """Yield the rows of each batch from an iteration on, without end."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes that load drawings.
+    """Settings of the worker processes of a loader.
 
     Args:
-        num: how many; 0 loads in the main process.
-        timeout_s: how long to wait for one batch before a worker counts as stuck; 0: for ever.
-        pin_memory: put batches where a GPU fetches them faster.
+        num: number of workers; 0 loads in the main process.
+        timeout_s: time without a batch after which a worker counts as stuck; 0: no limit.
+        pin_memory: put batches in page-locked memory, which transfers faster to a GPU.
     """
 
     num: int = 0
@@ -64,31 +65,32 @@ class Workers:
 
 
 class TrainLoader:
-    """Batches for ever, each a function of the seed and the iteration; an iterator whose workers last the whole run.
+    """Endless iterator over training batches, each a pure function of the seed and the iteration.
+
+    The workers run until `close`.
 
     Args:
         drawings: the training list.
-        transform: page to image, with its random changes; what is left for whole batches is done on the device.
-        sampler: gives the rows of the global batches.
-        batch_size: drawings of a step over all devices.
-        seed: the run's seed.
+        transform: page to image, with random augmentations; batch augmentations run on the device.
+        sampler: determines the rows of the global batches.
+        batch_size: drawings per iteration over all devices.
+        seed: of the run.
         start_iteration: iterations that are already done.
-        rank: this device's number; it gets its slice of each global batch.
-        world_size: how many devices share a batch.
-        workers: the processes that load.
-        read: gives a drawing's page.
-        device: where the batches go.
-        bad: takes note of drawings that cannot be read, for which others of their patents stand in; None: the first of
-            them is refused.
+        rank: process rank; it gets its slice of each global batch.
+        world_size: number of processes that share a batch.
+        workers: settings of the worker processes.
+        read: reads the page of a drawing.
+        device: device of the batches.
+        unreadable: records unreadable drawings, which others of their patents replace; None: the first one is an error.
 
     Attributes:
-        words: the patents' words in order of their class numbers.
-        num_classes: how many patents there are.
-        iters_per_epoch: steps that count as one epoch: drawings // batch_size.
+        patents: patent ids in the order of their labels.
+        num_classes: number of patents.
+        iters_per_epoch: iterations that count as one epoch: drawings // batch_size.
 
     Raises:
-        InputError: the list is shorter than one batch, or the batch cannot be shared evenly; while iterating, a drawing
-            cannot be read.
+        InputError: the list is shorter than one batch, or the batch cannot be divided evenly; while iterating, a
+            drawing cannot be read.
         EnvironmentSetupError: while iterating, a worker died or is stuck.
     """
 
@@ -104,64 +106,64 @@ class TrainLoader:
         rank: int = 0,
         world_size: int = 1,
         workers: Workers = Workers(),
-        read: Read = read_drawing,
+        read: ReadPage = read_drawing,
         device: torch.device = CPU,
-        bad: BadDrawings | None = None,
+        unreadable: UnreadableDrawings | None = None,
     ):
-        self.iters_per_epoch = steps_an_epoch(len(drawings), batch_size)
+        self.iters_per_epoch = steps_per_epoch(len(drawings), batch_size)
         if batch_size % world_size:
             raise InputError(f"SOLVER.IMS_PER_BATCH is {batch_size}; allowed are multiples of the {world_size} devices")
-        targets, self.words = class_numbers(drawings)
-        self.num_classes = len(self.words)
-        stand_ins = bad is not None
-        dataset = DrawingDataset(drawings, targets, transform=transform, seed=seed, read=read, stand_ins=stand_ins)
-        self._bad = bad
+        targets, self.patents = encode_labels(drawings)
+        self.num_classes = len(self.patents)
+        dataset = DrawingDataset(
+            drawings, targets, transform=transform, seed=seed, read=read, replace_unreadable=unreadable is not None
+        )
+        self._unreadable = unreadable
         self._transform, self._device = transform, device
-        share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
-        self._feed = _Feed(dataset, _train_items(sampler, start_iteration, batch_size, share), workers)
+        local = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
+        self._stream = _BatchStream(dataset, _sample_keys(sampler, start_iteration, batch_size, local), workers)
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        levels = next(self._feed)
-        if self._bad is not None:
-            self._bad.note(levels.passed_over)
-        return levels.finished(self._transform, self._device)
+        batch = next(self._stream)
+        if self._unreadable is not None:
+            self._unreadable.record(batch.skipped)
+        return batch.to_batch(self._transform, self._device)
 
-    def fault(self, reason: str) -> EnvironmentSetupError:
-        """What to tell of a worker that died, with the drawings that were awaited; torch may raise that anywhere.
+    def worker_error(self, reason: str) -> EnvironmentSetupError:
+        """Return the error for a worker that died, with the drawings it was loading; torch may raise it anywhere.
 
         Args:
-            reason: what torch says of it.
+            reason: torch's message.
         """
-        return self._feed.fault(reason)
+        return self._stream.worker_error(reason)
 
     def close(self) -> None:
-        """Stop the workers; there are no further batches after it."""
-        self._feed.close()
+        """Stop the workers; the iterator ends."""
+        self._stream.close()
 
 
 class TestLoader:
-    """A list in its order, in batches that are the same for any number of workers and processes; iterate as often as
-    you like.
+    """Batches of a list in order, the same for any number of workers and processes; may be iterated repeatedly.
 
     Args:
-        drawings: the list; `rows` of a batch are places in it, `targets` number its patents.
-        transform: page to image; what is left for whole batches is done on the device.
-        batch_size: drawings a batch.
-        rank: this process's number; it gets a run of whole batches.
-        world_size: how many processes share the list.
-        workers: the processes that load.
-        read: gives a drawing's page.
-        device: where the batches go.
-        done: first rows of batches that are left out, as they need not be made.
-        bad: takes note of drawings that cannot be read. Their places in the batches are taken by others of their
-            patents, and `rows` names those; None: they are refused.
-        hint: follows the refusal.
+        drawings: the list; `rows` of a batch are its rows, `targets` are labels of its patents.
+        transform: page to image; batch transforms run on the device.
+        batch_size: drawings per batch.
+        rank: process rank; it gets consecutive whole batches.
+        world_size: number of processes that share the list.
+        workers: settings of the worker processes.
+        read: reads the page of a drawing.
+        device: device of the batches.
+        done: first rows of batches to omit, because their results exist.
+        unreadable: records unreadable drawings. Others of their patents replace them, and `rows` has the rows of
+            those; None: an unreadable drawing is an error.
+        hint: appended to that error.
     """
 
-    __test__ = False  # not a test, whatever its name makes pytest think
+    __test__ = False  # pytest would collect it because of its name
 
     def __init__(
         self,
@@ -172,20 +174,20 @@ class TestLoader:
         rank: int = 0,
         world_size: int = 1,
         workers: Workers = Workers(),
-        read: Read = read_drawing,
+        read: ReadPage = read_drawing,
         device: torch.device = CPU,
         done: Collection[int] = (),
-        bad: BadDrawings | None = None,
+        unreadable: UnreadableDrawings | None = None,
         hint: str = "",
     ):
-        targets, self.words = class_numbers(drawings)
+        targets, self.patents = encode_labels(drawings)
         self.sampler = InferenceSampler(
-            len(drawings), batch_size=batch_size, rank=rank, world_size=world_size, done=done
+            len(drawings), batch_size=batch_size, rank=rank, world_size=world_size, completed_starts=done
         )
         self.dataset = DrawingDataset(
-            drawings, targets, transform=transform, read=read, stand_ins=bad is not None, hint=hint
+            drawings, targets, transform=transform, read=read, replace_unreadable=unreadable is not None, hint=hint
         )
-        self.bad = bad
+        self.unreadable = unreadable
         self.workers = workers
         self.device = device
 
@@ -193,114 +195,115 @@ class TestLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        feed = _Feed(self.dataset, ([(row, row) for row in rows] for rows in self.sampler), self.workers)
+        stream = _BatchStream(self.dataset, ([(row, row) for row in rows] for rows in self.sampler), self.workers)
         try:
-            for levels in feed:
-                if self.bad is not None:
-                    self.bad.note(levels.passed_over, instead=LEFT_OUT)
-                yield levels.finished(self.dataset.transform, self.device)
+            for batch in stream:
+                if self.unreadable is not None:
+                    self.unreadable.record(batch.skipped, action=LEFT_OUT)
+                yield batch.to_batch(self.dataset.transform, self.device)
         finally:
-            feed.close()
+            stream.close()
 
 
-def steps_an_epoch(num_drawings: int, batch_size: int) -> int:
-    """How many whole batches a list fills.
+def steps_per_epoch(num_drawings: int, batch_size: int) -> int:
+    """Return the number of whole batches in a list.
 
     Raises:
-        InputError: none.
+        InputError: there is none.
     """
     if num_drawings < batch_size:
         raise InputError(
-            f"{num_drawings} training drawings do not fill one batch; lower SOLVER.IMS_PER_BATCH {batch_size}"
+            f"{num_drawings} training drawings are fewer than one batch; lower SOLVER.IMS_PER_BATCH {batch_size}"
         )
     return num_drawings // batch_size
 
 
-def _train_items(sampler: Sampler, start: int, batch_size: int, share: slice) -> Iterator[list[Item]]:
+def _sample_keys(sampler: Sampler, start: int, batch_size: int, local: slice) -> Iterator[list[SampleKey]]:
+    """Yield the local part of each global batch."""
     for iteration, rows in zip(count(start), sampler.batches(start)):
-        draws = range(iteration * batch_size, (iteration + 1) * batch_size)
-        yield list(zip(draws, rows))[share]
+        indices = range(iteration * batch_size, (iteration + 1) * batch_size)
+        yield list(zip(indices, rows))[local]
 
 
-class _Feed:
-    """Batches of items in, batches of drawings out; starts its workers at the first one and turns faults into ours."""
+class _BatchStream:
+    """Iterator from sample keys to batches; starts its workers with the first batch and translates their errors."""
 
-    def __init__(self, dataset: DrawingDataset, items: Iterable[list[Item]], workers: Workers):
+    def __init__(self, dataset: DrawingDataset, keys: Iterable[list[SampleKey]], workers: Workers):
         self.dataset = dataset
-        self.items = items
+        self.keys = keys
         self.workers = workers
-        self.awaited: deque[list[Item]] = deque()  # given to the workers and not yet back, in order
-        self.batches: Iterator[Levels | FastreidError] | None = None
+        self.pending: deque[list[SampleKey]] = deque()  # sent to the workers and not yet returned, in order
+        self.batches: Iterator[HostBatch | FastreidError] | None = None
         self.processes: list[BaseProcess] = []
-        self.closed = False
+        self.is_closed = False
 
-    def __iter__(self) -> Iterator[Levels]:
+    def __iter__(self) -> Iterator[HostBatch]:
         return self
 
-    def __next__(self) -> Levels:
-        if self.closed:
+    def __next__(self) -> HostBatch:
+        if self.is_closed:
             raise StopIteration
         if self.batches is None:
             self.batches = self._start()
         try:
-            levels = next(self.batches)
+            batch = next(self.batches)
         except RuntimeError as error:
             if str(error).startswith("DataLoader "):
-                fault = self.fault(str(error))
-                end_at_once(self.processes)
-                raise fault
+                worker_error = self.worker_error(str(error))
+                kill_workers(self.processes)
+                raise worker_error
             raise
-        self.awaited.popleft()
-        if isinstance(levels, FastreidError):
-            raise levels
-        return levels
+        self.pending.popleft()
+        if isinstance(batch, FastreidError):
+            raise batch
+        return batch
 
     def close(self) -> None:
-        self.closed = True
+        self.is_closed = True
         self.batches = None
 
-    def _start(self) -> Iterator[Levels | FastreidError]:
-        several = self.workers.num > 0
+    def _start(self) -> Iterator[HostBatch | FastreidError]:
+        has_workers = self.workers.num > 0
         with warnings.catch_warnings():
-            # Python 3.12 and later warn of any fork beside threads; the head of this file says why this one is safe.
+            # Python 3.12 and later warn about forks of processes with threads; see the module docstring.
             warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
-            # torch warns of more workers than cores; they wait for the disk as much as for a core.
+            # Torch warns about more workers than cores; workers wait for the disk as much as for a core.
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
-            loader = DataLoader(
-                self.dataset,
-                batch_sampler=_Remembered(self.items, self.awaited),
+            loader: DataLoader[HostBatch | FastreidError] = DataLoader(
+                self.dataset,  # type: ignore[arg-type]  # DataLoader's type does not depend on collate_fn
+                batch_sampler=_PendingRecorder(self.keys, self.pending),
                 collate_fn=collate,
                 num_workers=self.workers.num,
-                timeout=self.workers.timeout_s if several else 0,
+                timeout=self.workers.timeout_s if has_workers else 0,
                 pin_memory=self.workers.pin_memory,
-                worker_init_fn=leave_signals_to_main,
-                multiprocessing_context="fork" if several and sys.platform == "linux" else None,
-                generator=torch.Generator(),  # else it takes a number from the generator that the run's weights come from
+                worker_init_fn=ignore_signals_in_worker,
+                multiprocessing_context="fork" if has_workers and sys.platform == "linux" else None,
+                generator=torch.Generator(),  # otherwise it advances the generator that initializes the weights
             )
-            with held_back(*MAIN_ANSWERS):  # one that comes while a worker starts finds it ready
+            with defer_signals(*MAIN_PROCESS_SIGNALS):  # a worker that is starting is not ready for them
                 others = multiprocessing.active_children()
                 batches = iter(loader)
                 self.processes = [one for one in multiprocessing.active_children() if one not in others]
                 return batches
 
-    def fault(self, reason: str) -> EnvironmentSetupError:
-        rows = [row for _, row in self.awaited[0]] if self.awaited else []
-        names = ", ".join(one_line(self.dataset.drawings[row].name) for row in rows[:NUM_DRAWINGS_TOLD])
-        awaited = f"; awaited were {len(rows)} drawings, the first {names}" if rows else ""
+    def worker_error(self, reason: str) -> EnvironmentSetupError:
+        rows = [row for _, row in self.pending[0]] if self.pending else []
+        names = ", ".join(escape_unprintable(self.dataset.drawings[row].name) for row in rows[:MAX_DRAWINGS_SHOWN])
+        pending = f" while loading {len(rows)} drawings, the first {names}" if rows else ""
         if "timed out" in reason:
-            what = f"no batch came for {self.workers.timeout_s} s"
-            return EnvironmentSetupError(f"{what}{awaited}; look at the disk, or raise DATALOADER.TIMEOUT_S")
-        return death_of_worker(reason, awaited)
+            message = f"no batch for {self.workers.timeout_s} s{pending}"
+            return EnvironmentSetupError(f"{message}; check the disk, or raise DATALOADER.TIMEOUT_S")
+        return worker_died_error(reason, pending)
 
 
-class _Remembered:
-    """Passes batches of items on and notes them as awaited."""
+class _PendingRecorder:
+    """Batch sampler that records each batch as pending when a worker receives it."""
 
-    def __init__(self, items: Iterable[list[Item]], awaited: deque[list[Item]]):
-        self.items = items
-        self.awaited = awaited
+    def __init__(self, keys: Iterable[list[SampleKey]], pending: deque[list[SampleKey]]):
+        self.keys = keys
+        self.pending = pending
 
-    def __iter__(self) -> Iterator[list[Item]]:
-        for batch in self.items:
-            self.awaited.append(batch)
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        for batch in self.keys:
+            self.pending.append(batch)
             yield batch

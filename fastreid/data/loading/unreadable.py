@@ -1,114 +1,114 @@
-"""What becomes of training drawings that cannot be read, where a run is told to go on without them."""
+"""Training drawings that cannot be read: which of them a run may skip, and which stop it."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from fastreid.data.datasets.base import refuse, told
-from fastreid.data.io.messages import one_line
+from fastreid.data.datasets.base import raise_faults
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
+from fastreid.utils.text import escape_unprintable, format_faults
 
-STANDS_IN = "another drawing of its patent stands in"
-LEFT_OUT = "left out of what is learnt from the training drawings"
-NEEDS_ALL = (
-    "INPUT.ON_BAD_IMAGE skip is for training: a test and saved features have a row for every drawing of the list"
-)
+REPLACED = "another drawing of its patent replaces it"
+LEFT_OUT = "left out of the statistics learned from the training drawings"
+NEEDS_ALL = "INPUT.ON_BAD_IMAGE skip applies to training only: tests and saved features have a row for every drawing"
 
 
-class BadDrawings:
-    """Tells of each training drawing that cannot be read, once, and stops at too many; one for all loaders of a run.
+class UnreadableDrawings:
+    """The unreadable training drawings of a run: logs each once and limits their number; shared by all loaders.
 
     Args:
-        max_num: so many are passed over.
+        max_num: number of drawings that may be skipped.
     """
 
     def __init__(self, max_num: int):
         self.max_num = max_num
-        self._known: set[int] = set()
+        self._rows: set[int] = set()
 
-    def note(self, passed_over: Iterable[tuple[int, str]], *, instead: str = STANDS_IN) -> None:
-        """Take note of (row, fault) pairs, rows of the training list.
+    def record(self, skipped: Iterable[tuple[int, str]], *, action: str = REPLACED) -> None:
+        """Record skipped drawings; log those that are new.
 
         Args:
-            passed_over: those that were met.
-            instead: what is done without them, for the log.
+            skipped: (row of the training list, fault) of each drawing.
+            action: how the run continues without the drawing, for the log.
 
         Raises:
-            InputError: there are more than `max_num` by now.
+            InputError: there are now more than `max_num`.
         """
-        for row, fault in passed_over:
-            if row in self._known:
+        for row, fault in skipped:
+            if row in self._rows:
                 continue
-            self._known.add(row)
-            if len(self._known) > self.max_num:
+            self._rows.add(row)
+            if len(self._rows) > self.max_num:
                 raise InputError(
-                    f"{fault}; it is training drawing {len(self._known)} that cannot be read, and INPUT.MAX_BAD_IMAGES is "
+                    f"{fault}; this is unreadable training drawing number {len(self._rows)}, and INPUT.MAX_BAD_IMAGES is "
                     f"{self.max_num}"
                 )
-            get_logger().warning(f"{fault}; passed over, {instead} (INPUT.ON_BAD_IMAGE)")
+            get_logger().warning(f"{fault}; skipped, {action} (INPUT.ON_BAD_IMAGE)")
 
 
-def sort_out(
+def check_unreadable(
     faults: Mapping[str, str],
     *,
     needed: Collection[str] = (),
     training: Sequence[Drawing] = (),
-    bad: BadDrawings | None = None,
+    unreadable: UnreadableDrawings | None = None,
 ) -> None:
-    """Refuse what a run cannot do without of the drawings that cannot be read, and take note of the others.
+    """Raise an error if a run cannot skip all unreadable drawings; otherwise record them.
 
     Args:
-        faults: path to why its drawing cannot be read, in one line.
-        needed: paths of drawings that all must be read.
-        training: drawings to train on.
-        bad: takes note of those of them; None: none may be passed over.
+        faults: path of each unreadable drawing -> the reason on one line.
+        needed: paths of drawings that must be readable.
+        training: training drawings.
+        unreadable: records those that are skipped; None: none may be skipped.
 
     Raises:
-        InputError: there are such, too many of them, or a patent has no other; all is told at once.
+        InputError: an unreadable drawing is needed, too many are unreadable, or a patent has no readable drawing; the
+            message has all of them.
     """
-    if bad is None:
-        refuse(list(faults.values()), "the drawings")
+    if unreadable is None:
+        raise_faults(list(faults.values()), "unreadable drawings")
         return
-    refusals = too_bad(faults, needed=needed, training=training, max_num=bad.max_num)
-    if refusals:
-        raise InputError("; ".join(refusals))
-    passed_over = [(row, faults[drawing.path]) for row, drawing in enumerate(training) if drawing.path in faults]
-    bad.note(passed_over)
-    if passed_over:
-        get_logger().warning(
-            f"training drawings that cannot be read and are passed over (INPUT.ON_BAD_IMAGE): {len(passed_over)}"
-        )
+    reasons = unreadable_reasons(faults, needed=needed, training=training, max_num=unreadable.max_num)
+    if reasons:
+        raise InputError("\n".join(format_faults(items, heading) for heading, items in reasons.items()))
+    skipped = [(row, faults[drawing.path]) for row, drawing in enumerate(training) if drawing.path in faults]
+    unreadable.record(skipped)
+    if skipped:
+        get_logger().warning(f"unreadable training drawings that are skipped (INPUT.ON_BAD_IMAGE): {len(skipped)}")
 
 
-def too_bad(
+def unreadable_reasons(
     faults: Mapping[str, str], *, needed: Collection[str] = (), training: Sequence[Drawing] = (), max_num: int
-) -> list[str]:
-    """Why a run that passes over bad training drawings would be refused all the same, a line each; empty if it would not.
+) -> dict[str, list[str]]:
+    """Return the reasons why a run that skips unreadable training drawings fails all the same.
 
     Args:
-        faults, needed, training: as for `sort_out`.
-        max_num: so many may be passed over.
+        faults, needed, training: as for `check_unreadable`.
+        max_num: number of drawings that may be skipped.
+
+    Returns:
+        Heading -> faults, one line each; empty if the run can skip all of them.
     """
-    passed_over = [faults[drawing.path] for drawing in training if drawing.path in faults]
-    of_tests = told([fault for path, fault in faults.items() if path in needed], "drawings that must be read")
-    too_many = told(passed_over if len(passed_over) > max_num else [], "training drawings")
-    refusals = [
-        f"{of_tests}; {NEEDS_ALL}" if of_tests else "",
-        told(_patents_without_any(faults, training), "patents to train on"),
-        f"{too_many}; {len(passed_over)} cannot be read, and INPUT.MAX_BAD_IMAGES is {max_num}" if too_many else "",
-    ]
-    return [words for words in refusals if words]
+    skipped = [faults[drawing.path] for drawing in training if drawing.path in faults]
+    reasons = {
+        f"drawings that must be readable ({NEEDS_ALL})": [fault for path, fault in faults.items() if path in needed],
+        "patents without a readable training drawing": _find_unreadable_patents(faults, training),
+        f"{len(skipped)} training drawings cannot be read, and INPUT.MAX_BAD_IMAGES is {max_num}": (
+            skipped if len(skipped) > max_num else []
+        ),
+    }
+    return {heading: items for heading, items in reasons.items() if items}
 
 
-def _patents_without_any(faults: Mapping[str, str], training: Sequence[Drawing]) -> list[str]:
-    """A line for each patent that has drawings to train on and none that can be read."""
+def _find_unreadable_patents(faults: Mapping[str, str], training: Sequence[Drawing]) -> list[str]:
+    """Return a line for each patent that has training drawings, but none that can be read."""
     paths: dict[str, list[str]] = {}
     for drawing in training:
         paths.setdefault(drawing.patent, []).append(drawing.path)
     return [
-        f"{faults[own[0]]}; nor can any of the {len(own)} drawings of its patent {one_line(patent)} be read"
+        f"{faults[own[0]]}; none of the {len(own)} drawings of its patent {escape_unprintable(patent)} can be read"
         if len(own) > 1
-        else f"{faults[own[0]]}; it is the only drawing of its patent {one_line(patent)}"
+        else f"{faults[own[0]]}; it is the only drawing of its patent {escape_unprintable(patent)}"
         for patent, own in paths.items()
         if all(path in faults for path in own)
     ]

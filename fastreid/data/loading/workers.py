@@ -1,4 +1,4 @@
-"""How a loading process begins, what it does about signals, how one that hangs is ended, and what is told of a death."""
+"""Worker processes of the loaders: signals, ending stuck workers, errors of workers that died."""
 
 import contextlib
 import os
@@ -11,68 +11,77 @@ from multiprocessing.process import BaseProcess
 
 from fastreid.utils.errors import EnvironmentSetupError
 
-_PATIENCE_S = 5  # for all together: a process that waits for a dead disk cannot even be killed
+_JOIN_TIMEOUT_S = 5  # for all workers together: a process that waits for a dead disk cannot even be killed
 
 
-def leave_signals_to_main(worker: int) -> None:
-    """Let the main process answer what is sent to all processes of a run; its own SIGTERM ends the worker.
+def ignore_signals_in_worker(worker: int) -> None:
+    """Ignore SIGINT, and SIGTERM unless the main process sent it.
 
-    Ctrl-C in a terminal and the SIGTERM of SLURM or systemd reach workers too, while the main process still wants
-    their batches, to end its step and save. SIGTERM from the main process comes when the loader is closed or Python
-    ends. Only the sender tells the two apart, and a Python handler is not told the sender; so a thread waits for the
-    signal, which also ends a worker that is stuck in a drawing. A worker whose main process is gone leaves by itself.
+    Ctrl-C in a terminal and the SIGTERM of SLURM or systemd reach the workers too, while the main process still needs
+    their batches to finish its iteration and save. The main process sends SIGTERM when the loader is closed or Python
+    exits. Only the sender distinguishes the two, and a Python signal handler does not receive the sender, so a thread
+    waits for the signal; this also ends a worker that is stuck in a drawing. A worker exits when its main process is
+    gone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # elsewhere there is no word of the sender, and SIGTERM ends the worker
+    if sys.platform == "linux":  # other systems do not report the sender; there, SIGTERM ends the worker
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        threading.Thread(target=_end_when_main_says, daemon=True).start()
+        threading.Thread(target=_exit_on_signal_of_parent, daemon=True).start()
 
 
-def _end_when_main_says() -> None:
+def _exit_on_signal_of_parent() -> None:
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
         continue
     os._exit(0)
 
 
-def end_at_once(processes: Sequence[BaseProcess]) -> None:
-    """Kill loading processes of which one died or hangs.
+def kill_workers(processes: Sequence[BaseProcess]) -> None:
+    """Kill the workers of a loader after one of them died or got stuck.
 
-    One that is stopped, or waits for a disk that is gone, does not hear the SIGTERM that Python sends at its end, and
-    Python would wait for it for ever, as it still does for one that cannot be killed. What torch does at a worker's death, which is to raise, is left out meanwhile.
+    A stopped worker, or one that waits for a dead disk, does not receive the SIGTERM that Python sends at exit, and
+    Python would wait for it without limit (it still does for one that cannot be killed). Torch's handler, which raises
+    when a worker dies, is disabled meanwhile.
     """
     is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if is_main else None
+    previous = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if is_main else None
     try:
         for process in processes:
             process.kill()
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _JOIN_TIMEOUT_S
         for process in processes:
             process.join(max(0.0, deadline - time.monotonic()))
     finally:
-        if before is not None:
-            signal.signal(signal.SIGCHLD, before)
+        if previous is not None:
+            signal.signal(signal.SIGCHLD, previous)
 
 
-def death_of_worker(reason: str, awaited: str = "") -> EnvironmentSetupError:
-    """What is told of a loading process that died: torch's reason, and what was awaited of it, if that is known."""
-    mend = "lower DATALOADER.NUM_WORKERS, or give more memory, also in /dev/shm, where finished batches wait"
-    return EnvironmentSetupError(f"a loading process died ({' '.join(reason.split())}){awaited}; {mend}")
+def worker_died_error(reason: str, pending: str = "") -> EnvironmentSetupError:
+    """Return the error for a worker that died.
+
+    Args:
+        reason: torch's message.
+        pending: the drawings the worker was loading, if known.
+    """
+    hint = "lower DATALOADER.NUM_WORKERS, or provide more memory, also in /dev/shm, which stores finished batches"
+    return EnvironmentSetupError(f"a data loading worker died ({' '.join(reason.split())}){pending}; {hint}")
 
 
 @contextlib.contextmanager
-def deaths_told(tell: Callable[[str], EnvironmentSetupError] = death_of_worker) -> Iterator[None]:
-    """Inside, a loading process that dies is a plain fault, wherever the main thread happens to be when torch tells of it.
+def translate_worker_errors(
+    make_error: Callable[[str], EnvironmentSetupError] = worker_died_error,
+) -> Iterator[None]:
+    """Turn torch's error for a dead worker into an EnvironmentSetupError; torch raises it anywhere in the main thread.
 
     Args:
-        tell: gives the fault for torch's reason; that of a loader where the process can be no other's, since it knows
-            which drawings were awaited.
+        make_error: returns the error for torch's message. If all workers belong to one loader, its `worker_error`,
+            which names the drawings that were being loaded.
 
     Raises:
-        EnvironmentSetupError: a loading process died.
+        EnvironmentSetupError: a worker died.
     """
     try:
         yield
     except RuntimeError as error:
         if str(error).startswith("DataLoader worker"):
-            raise tell(str(error))
+            raise make_error(str(error))
         raise

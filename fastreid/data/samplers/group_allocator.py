@@ -1,4 +1,4 @@
-"""Deals the drawings of a round, in groups by patent, to batches that they fill to the last place."""
+"""Allocates the drawings of a round, in groups by patent, to batches, so that every batch is exactly full."""
 
 import math
 from collections import Counter
@@ -6,186 +6,203 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-TURNS_AHEAD = 48  # turns that are looked at before a batch counts as one that whole groups cannot fill
-BATCHES_AHEAD = 3  # and as many as would fill so many batches
+# A batch counts as impossible to fill with whole groups after this many upcoming turns were tried ...
+NUM_LOOKAHEAD_TURNS = 48
+NUM_LOOKAHEAD_BATCHES = 3  # ... that together contain enough drawings for this many batches
 
-Group = tuple[int, int]  # a patent and a number of its drawings
-Candidate = tuple[int, Sequence[int]]  # a patent and the sizes its next group may have, the best first
+Group = tuple[int, int]  # (patent, number of its drawings)
+Candidate = tuple[int, Sequence[int]]  # (patent, allowed sizes of its next group, best first)
 
 
-class Dealer:
-    """The drawings of a round that have no place yet, as turns of their patents in a random order.
+class GroupAllocator:
+    """Allocate the remaining drawings of a round to batches, in turns of their patents in random order.
 
-    n drawings are n // K turns (one where they are fewer than K), evenly spread over the round; a turn gives as many of
-    the drawings that are left as makes the turns to come even. A batch takes the turns as they come; which of them it
-    leaves for the next is chosen so that those it takes fill it.
+    A patent with n drawings has n // K turns (one if it has fewer than K), spread evenly over the round. The size of
+    each group is chosen so that the groups of the remaining turns come out even. A batch takes turns in order; which of
+    them it postpones to the next batch is chosen so that the rest fill it exactly.
 
     Args:
-        left: drawings that each patent has to place.
+        num_remaining: int (num_patents,), drawings each patent has left to allocate.
         num_instance: K.
-        generator: gives the order.
-        look_alikes: share of the patents in a batch that are taken out of turn as neighbours of the others.
-        neighbours: look-alikes of each patent, the nearest first, (num_patents, M); None: not known.
+        generator: source of the random order.
+        hard_identity_ratio: ratio (0..1) of the patents in a batch that are taken out of turn as neighbors of others.
+        neighbors: int (num_patents, M), nearest other patents of each patent, nearest first; None if unknown.
     """
 
     def __init__(
         self,
-        left: np.ndarray,
+        num_remaining: np.ndarray,
         *,
         num_instance: int,
         generator: np.random.Generator,
-        look_alikes: float = 0.0,
-        neighbours: np.ndarray | None = None,
+        hard_identity_ratio: float = 0.0,
+        neighbors: np.ndarray | None = None,
     ):
-        self.left: list[int] = left.tolist()
+        self.num_remaining: list[int] = num_remaining.tolist()
         self.num_instance = num_instance
-        self.look_alikes = look_alikes
-        self.neighbours = neighbours
-        turns = np.maximum(left // num_instance, left > 0)
-        patents = np.repeat(np.arange(len(left)), turns)
-        to_come = np.repeat(np.cumsum(turns), turns) - np.arange(len(patents))
-        # A patent's turns are 1 / turns of the round apart, so they meet in a batch only where there is no other way.
-        when = (turns[patents] - to_come + generator.random(len(left))[patents]) / turns[patents]
-        order = np.argsort(when, kind="stable")
-        # A turn is known by how many its patent has from there on: it is over when the drawings left are for fewer.
-        self._coming = iter(zip(patents[order].tolist(), to_come[order].tolist()))
-        self._waiting: list[tuple[int, int]] = []
+        self.hard_identity_ratio = hard_identity_ratio
+        self.neighbors = neighbors
+        num_turns = np.maximum(num_remaining // num_instance, num_remaining > 0)
+        patents = np.repeat(np.arange(len(num_remaining)), num_turns)
+        turns_left = np.repeat(np.cumsum(num_turns), num_turns) - np.arange(len(patents))
+        # The turns of a patent are 1 / num_turns of the round apart, so they share a batch only if unavoidable.
+        offsets = generator.random(len(num_remaining))[patents]
+        position = (num_turns[patents] - turns_left + offsets) / num_turns[patents]
+        order = np.argsort(position, kind="stable")
+        # A turn is identified by the number of turns its patent has left from there on. It has expired once the
+        # remaining drawings are only enough for fewer turns.
+        self._upcoming = iter(zip(patents[order].tolist(), turns_left[order].tolist()))
+        self._postponed: list[tuple[int, int]] = []
 
-    def fill(self, room: int, *, used: Collection[int], barred: Mapping[int, int]) -> list[Group]:
-        """Groups that are `room` drawings together, by the first of these ways that there is: whole groups of patents
-        that are not used; with sizes shifted between the groups of a patent; with several groups of a patent; with one
-        group cut; and only then with drawings of barred patents.
+    def fill(self, num_places: int, *, used: Collection[int], excluded: Mapping[int, int]) -> list[Group]:
+        """Return groups with `num_places` drawings in total and remove them from the remaining drawings.
+
+        The first of these strategies that succeeds is used: whole groups of unused patents; the same with sizes shifted
+        between the groups of a patent; several groups of a patent; one group cut; drawings of excluded patents.
 
         Args:
-            room: places, at least 1.
-            used: patents that stand in the batch already, those barred among them.
-            barred: patents that the round before left in the batch, and how many of their drawings must not come now.
+            num_places: free places in the batch, at least 1.
+            used: patents already in the batch, including the excluded ones.
+            excluded: patents that the previous round left in the batch -> number of their drawings that must not be
+                used now.
         """
-        groups = self._exact(self._apart(self._turns(room), used), room)
+        groups = self._fill_exactly(self._one_group_per_patent(self._turns(num_places), used), num_places)
         if not groups:
-            turns = list(self._turns(room))
-            apart, several = list(self._apart(turns, used)), list(self._several(turns, barred))
+            turns = list(self._turns(num_places))
+            single = list(self._one_group_per_patent(turns, used))
+            multiple = list(self._groups_of_all_turns(turns, excluded))
             groups = (
-                self._exact(self._apart(turns, used, shifted=True), room)
-                or self._exact(several, room)
-                or self._cut(apart, room)
-                or self._cut(several, room)
-                or self._cut(self._all(barred), room)
+                self._fill_exactly(self._one_group_per_patent(turns, used, shifted=True), num_places)
+                or self._fill_exactly(multiple, num_places)
+                or self._fill_with_cut(single, num_places)
+                or self._fill_with_cut(multiple, num_places)
+                or self._fill_with_cut(self._any_remaining(excluded), num_places)
             )
         for patent, size in groups:
-            self.left[patent] -= size
-        self._waiting = [(patent, to_come) for patent, to_come in self._waiting if to_come <= self._num_turns(patent)]
+            self.num_remaining[patent] -= size
+        self._postponed = [
+            (patent, turns_left) for patent, turns_left in self._postponed if turns_left <= self._num_turns(patent)
+        ]
         return groups
 
     def _num_turns(self, patent: int) -> int:
-        left = self.left[patent]
-        return left // self.num_instance or int(left > 0)
+        num_remaining = self.num_remaining[patent]
+        return num_remaining // self.num_instance or int(num_remaining > 0)
 
-    def _turns(self, room: float) -> Iterator[int]:
-        """The patents whose turns come next, those left before first; as many as are looked at for so many places."""
-        place = num_turns = num_drawings = 0
-        while num_turns < TURNS_AHEAD or num_drawings < BATCHES_AHEAD * room:
-            if place == len(self._waiting):
-                turn = next(self._coming, None)
+    def _turns(self, num_places: float) -> Iterator[int]:
+        """Yield the patents of the next turns, postponed ones first, up to the lookahead for `num_places` places."""
+        index = num_turns = num_drawings = 0
+        while num_turns < NUM_LOOKAHEAD_TURNS or num_drawings < NUM_LOOKAHEAD_BATCHES * num_places:
+            if index == len(self._postponed):
+                turn = next(self._upcoming, None)
                 if turn is None:
                     return
-                self._waiting.append(turn)
-            patent, to_come = self._waiting[place]
-            place += 1
-            if to_come <= self._num_turns(patent):
+                self._postponed.append(turn)
+            patent, turns_left = self._postponed[index]
+            index += 1
+            if turns_left <= self._num_turns(patent):
                 num_turns += 1
-                num_drawings += self.left[patent] // self._num_turns(patent)
+                num_drawings += self.num_remaining[patent] // self._num_turns(patent)
                 yield patent
 
-    def _apart(self, turns: Iterable[int], used: Collection[int], *, shifted: bool = False) -> Iterator[Candidate]:
-        """Patents that are not used, each once; behind one in turn its look-alikes, as far as their share allows."""
-        met = set(used)
-        num = num_near = 0
+    def _one_group_per_patent(
+        self, turns: Iterable[int], used: Collection[int], *, shifted: bool = False
+    ) -> Iterator[Candidate]:
+        """Yield each unused patent once, followed by its neighbors as far as the hard-identity ratio allows."""
+        visited = set(used)
+        num = num_neighbors = 0
         for patent in turns:
-            if patent in met:
+            if patent in visited:
                 continue
-            met.add(patent)
+            visited.add(patent)
             num += 1
-            yield patent, self._sizes(patent, shifted)
-            for near in [] if self.neighbours is None else self.neighbours[patent].tolist():
-                if num_near + 1 > self.look_alikes * (num + 1):
+            yield patent, self._allowed_sizes(patent, shifted)
+            for neighbor in [] if self.neighbors is None else self.neighbors[patent].tolist():
+                if num_neighbors + 1 > self.hard_identity_ratio * (num + 1):
                     break
-                if near not in met and self.left[near]:
-                    met.add(near)
-                    num, num_near = num + 1, num_near + 1
-                    yield near, self._sizes(near, shifted)
+                if neighbor not in visited and self.num_remaining[neighbor]:
+                    visited.add(neighbor)
+                    num, num_neighbors = num + 1, num_neighbors + 1
+                    yield neighbor, self._allowed_sizes(neighbor, shifted)
 
-    def _sizes(self, patent: int, shifted: bool) -> Sequence[int]:
-        left, num_turns = self.left[patent], self._num_turns(patent)
-        if shifted and num_turns > 1:  # all that leave whole groups to the turns to come, the most even first
-            return range(self.num_instance + left % self.num_instance, self.num_instance - 1, -1)
-        return (left // num_turns,)
+    def _allowed_sizes(self, patent: int, shifted: bool) -> Sequence[int]:
+        num_remaining, num_turns = self.num_remaining[patent], self._num_turns(patent)
+        if shifted and num_turns > 1:  # all sizes that leave whole groups for the remaining turns, most even first
+            return range(self.num_instance + num_remaining % self.num_instance, self.num_instance - 1, -1)
+        return (num_remaining // num_turns,)
 
-    def _several(self, turns: Iterable[int], barred: Collection[int]) -> Iterator[Candidate]:
-        """All turns but those of barred patents."""
-        met: Counter[int] = Counter()
+    def _groups_of_all_turns(self, turns: Iterable[int], excluded: Collection[int]) -> Iterator[Candidate]:
+        """Yield a group for every turn, except those of excluded patents."""
+        num_seen: Counter[int] = Counter()
         for patent in turns:
-            if patent not in barred:
-                yield patent, (self._nth_size(patent, met[patent]),)
-                met[patent] += 1
+            if patent not in excluded:
+                yield patent, (self._nth_size(patent, num_seen[patent]),)
+                num_seen[patent] += 1
 
-    def _all(self, barred: Mapping[int, int]) -> Iterator[Candidate]:
-        """All turns, as far as drawings remain beside those that must not come now."""
-        met, given = Counter[int](), Counter[int]()
+    def _any_remaining(self, excluded: Mapping[int, int]) -> Iterator[Candidate]:
+        """Yield a group for every turn, as far as a patent has drawings other than the excluded ones."""
+        num_seen, num_allocated = Counter[int](), Counter[int]()
         for patent in self._turns(math.inf):
-            free = self.left[patent] - barred.get(patent, 0) - given[patent]
-            size = min(free, self._nth_size(patent, met[patent]))
-            met[patent] += 1
-            given[patent] += size
+            num_free = self.num_remaining[patent] - excluded.get(patent, 0) - num_allocated[patent]
+            size = min(num_free, self._nth_size(patent, num_seen[patent]))
+            num_seen[patent] += 1
+            num_allocated[patent] += size
             if size:
                 yield patent, (size,)
 
     def _nth_size(self, patent: int, nth: int) -> int:
-        """The size of the n-th turn from now on where all that is left is shared evenly: sizes differ by 1 at most."""
-        return (self.left[patent] + nth) // self._num_turns(patent)
+        """Return the size of the n-th turn from now on if all remaining drawings are split evenly (within 1)."""
+        return (self.num_remaining[patent] + nth) // self._num_turns(patent)
 
     @staticmethod
-    def _exact(candidates: Iterable[Candidate], room: int) -> list[Group]:
-        """Groups of the fewest first candidates that can fill the room, late ones left out for early ones; else []."""
-        mask = (2 << room) - 1
-        reached = [1]  # bit n: some groups of the candidates so far have n drawings together
-        seen: list[Candidate] = []
+    def _fill_exactly(candidates: Iterable[Candidate], num_places: int) -> list[Group]:
+        """Return groups with exactly `num_places` drawings, or [] if there are none (subset sum).
+
+        Uses the shortest prefix of the candidates that contains a solution, and drops late candidates before early
+        ones.
+        """
+        mask = (2 << num_places) - 1
+        reachable = [1]  # bit n: some of the candidates so far have n drawings in total
+        considered: list[Candidate] = []
         for candidate in candidates:
-            sums = reached[-1]
+            sums = reachable[-1]
             for size in candidate[1]:
-                sums |= reached[-1] << size
-            seen.append(candidate)
-            reached.append(sums & mask)
-            if sums >> room & 1:
+                sums |= reachable[-1] << size
+            considered.append(candidate)
+            reachable.append(sums & mask)
+            if sums >> num_places & 1:
                 break
         else:
             return []
         groups: list[Group] = []
-        for (patent, sizes), before in zip(reversed(seen), reversed(reached[:-1])):
-            if not before >> room & 1:
-                size = next(size for size in sizes if size <= room and before >> (room - size) & 1)
+        for (patent, sizes), before in zip(reversed(considered), reversed(reachable[:-1])):
+            if not before >> num_places & 1:
+                size = next(size for size in sizes if size <= num_places and before >> (num_places - size) & 1)
                 groups.append((patent, size))
-                room -= size
+                num_places -= size
         return groups[::-1]
 
-    def _cut(self, candidates: Iterable[Candidate], room: int) -> list[Group]:
-        """All groups that fit, and the piece of another that hurts least; [] where there is none to cut."""
+    def _fill_with_cut(self, candidates: Iterable[Candidate], num_places: int) -> list[Group]:
+        """Return all groups that fit and a part of another one, or [] if there is none to cut."""
         groups: list[Group] = []
-        others: list[int] = []
-        beside = Counter[int]()
+        too_large: list[int] = []
+        num_in_batch = Counter[int]()
         for patent, (size,) in candidates:
-            if size > room:
-                others.append(patent)
-            elif room:
+            if size > num_places:
+                too_large.append(patent)
+            elif num_places:
                 groups.append((patent, size))
-                beside[patent] += size
-                room -= size
-        if room and not others:
+                num_in_batch[patent] += size
+                num_places -= size
+        if not num_places:
+            return groups
+        if not too_large:
             return []
-        piece = [(min(others, key=lambda patent: self._hurt(patent, room, beside[patent])), room)] if room else []
-        return groups + piece
+        cut = min(too_large, key=lambda patent: self._num_in_short_groups(patent, num_places, num_in_batch[patent]))
+        return [*groups, (cut, num_places)]
 
-    def _hurt(self, patent: int, size: int, beside: int) -> int:
-        """Drawings left in groups below K when `size` of a patent are cut off, `beside` others of it."""
-        rest = self.left[patent] - beside - size
-        return sum(num for num, whole in ((size, size + beside), (rest, rest)) if whole < self.num_instance)
+    def _num_in_short_groups(self, patent: int, size: int, num_in_batch: int) -> int:
+        """Count the drawings in groups below K if `size` drawings are cut off, in a batch that has `num_in_batch`."""
+        rest = self.num_remaining[patent] - num_in_batch - size
+        parts = ((size, size + num_in_batch), (rest, rest))
+        return sum(num for num, group_size in parts if group_size < self.num_instance)

@@ -1,8 +1,8 @@
-"""Samplers that put several drawings of each of a few patents into every batch, as metric losses need.
+"""Samplers whose batches contain K drawings of each of several patents (P x K), as metric losses need.
 
-Both give the batch of an iteration as a function of the seed and the iteration alone, so a resumed run goes on with
-the very batches it would have had, on any number of processes. A group is K drawings of one patent; a batch is whole
-groups of different patents. No drawing stands twice in a group while its patent has K others to give.
+The batch of an iteration depends only on the seed and the iteration, so a resumed run gets the same batches as an
+uninterrupted one, on any number of processes. A group is K drawings of one patent; a batch consists of groups of
+different patents. A group repeats a drawing only if its patent has fewer than K drawings.
 """
 
 import abc
@@ -18,16 +18,16 @@ UNKNOWN_CAMERA = -1
 
 
 class IdentitySampler(abc.ABC):
-    """What both samplers share: the patents' drawings and the checks.
+    """Base class: indexes the drawings by patent and checks the arguments.
 
     Args:
-        targets: class number of each drawing.
-        batch_size: drawings of a step over all devices.
-        num_instance: K, drawings of one patent in a batch.
-        seed: the run's seed.
+        targets: label of each drawing.
+        batch_size: global batch size (drawings per iteration over all devices).
+        num_instance: K, drawings per patent in a batch.
+        seed: seed of the run.
 
     Raises:
-        InputError: a batch is not whole groups, or there are fewer patents than it needs.
+        InputError: `batch_size` is not a multiple of K, or there are fewer patents than a batch needs.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class IdentitySampler(abc.ABC):
         seed: int,
     ):
         if num_instance < 1:
-            raise InputError(f"DATALOADER.NUM_INSTANCE is {num_instance}; allowed are 1 and more")
+            raise InputError(f"DATALOADER.NUM_INSTANCE is {num_instance}; it must be at least 1")
         if batch_size < num_instance or batch_size % num_instance:
             raise InputError(
-                f"SOLVER.IMS_PER_BATCH is {batch_size}; allowed are multiples of {num_instance} (DATALOADER.NUM_INSTANCE)"
+                f"SOLVER.IMS_PER_BATCH is {batch_size}; it must be a multiple of DATALOADER.NUM_INSTANCE ({num_instance})"
             )
         # Rows sorted by patent: those of patent p are rows_by_patent[starts[p] : starts[p] + counts[p]].
         self.rows_by_patent = np.argsort(np.asarray(targets, dtype=np.int64), kind="stable")
@@ -52,8 +52,8 @@ class IdentitySampler(abc.ABC):
         self.patents_per_batch = batch_size // num_instance
         if len(self.counts) < self.patents_per_batch:
             raise InputError(
-                f"a batch of {batch_size} with {num_instance} drawings a patent needs {self.patents_per_batch} patents, "
-                f"the training list has {len(self.counts)}; lower SOLVER.IMS_PER_BATCH or raise DATALOADER.NUM_INSTANCE"
+                f"a batch of {batch_size} with {num_instance} drawings per patent needs {self.patents_per_batch} patents, "
+                f"but the training list has {len(self.counts)}; lower SOLVER.IMS_PER_BATCH or raise DATALOADER.NUM_INSTANCE"
             )
         self.num_instance = num_instance
         self.seed = seed
@@ -62,18 +62,18 @@ class IdentitySampler(abc.ABC):
     @property
     @abc.abstractmethod
     def batches_per_round(self) -> int:
-        """Batches until every patent has had its turn; each round is drawn anew."""
+        """Number of batches in a round, which visits every patent once; each round has a new random order."""
 
     def batches(self, start_iteration: int = 0) -> Iterator[list[int]]:
-        """Rows of the global batch of each iteration from the given one on, for ever."""
-        round_number, first = divmod(start_iteration, self.batches_per_round)
+        """Yield the rows of the global batch of every iteration from `start_iteration` on, without end."""
+        round_index, first = divmod(start_iteration, self.batches_per_round)
         while True:
-            yield from self._round(round_number, first)
-            round_number, first = round_number + 1, 0
+            yield from self._round(round_index, first)
+            round_index, first = round_index + 1, 0
 
     @abc.abstractmethod
-    def _round(self, number: int, first: int) -> Iterator[list[int]]:
-        """Rows of the batches of one round, from its batch `first` on."""
+    def _round(self, round_index: int, first: int) -> Iterator[list[int]]:
+        """Yield the rows of the batches of a round, from batch `first` on."""
 
     def _rows(self, patent: int) -> np.ndarray:
         start = self.starts[patent]
@@ -81,14 +81,17 @@ class IdentitySampler(abc.ABC):
 
 
 class BalancedIdentitySampler(IdentitySampler):
-    """Every patent once a round, however many drawings it has.
+    """Visit every patent once per round, regardless of its number of drawings.
 
-    A round is a random order of the patents; those that do not fill a last batch sit it out. A group is a random
-    drawing and K - 1 further ones, from other cameras first where cameras are known.
+    A round is a random order of the patents; the last ones are skipped if they do not fill a batch. A group is a random
+    drawing and K - 1 others, preferably from other cameras if cameras are known.
 
     Args:
-        targets: as for `IdentitySampler`, like all that is not told here.
-        cameras: viewpoint number of each drawing, -1 where not known; None: not known at all.
+        targets: label of each drawing.
+        batch_size: global batch size (drawings per iteration over all devices).
+        num_instance: K, drawings per patent in a batch.
+        seed: seed of the run.
+        cameras: camera (viewpoint) ID of each drawing, -1 if unknown; None if no camera is known.
     """
 
     def __init__(
@@ -107,30 +110,30 @@ class BalancedIdentitySampler(IdentitySampler):
     def batches_per_round(self) -> int:
         return len(self.counts) // self.patents_per_batch
 
-    def _round(self, number: int, first: int) -> Iterator[list[int]]:
-        order = keyed_generator(self.seed, "balanced round", number).permutation(len(self.counts))
-        for turn in range(first, self.batches_per_round):
-            generator = keyed_generator(self.seed, "balanced batch", number, turn)
-            patents = order[turn * self.patents_per_batch : (turn + 1) * self.patents_per_batch]
+    def _round(self, round_index: int, first: int) -> Iterator[list[int]]:
+        order = keyed_generator(self.seed, "balanced round", round_index).permutation(len(self.counts))
+        for batch_index in range(first, self.batches_per_round):
+            generator = keyed_generator(self.seed, "balanced batch", round_index, batch_index)
+            patents = order[batch_index * self.patents_per_batch : (batch_index + 1) * self.patents_per_batch]
             yield np.concatenate([self._group(patent, generator) for patent in patents]).tolist()
 
     def _group(self, patent: int, generator: np.random.Generator) -> np.ndarray:
         rows = generator.permutation(self._rows(patent))
         if self.cameras is not None:
             anchor = self.cameras[rows[0]]
-            near = (self.cameras[rows] == anchor) & (anchor != UNKNOWN_CAMERA)
-            near[0] = False
-            rows = np.concatenate([rows[~near], rows[near]])
-        return np.resize(rows, self.num_instance)  # repeats them in turn where there are fewer
+            is_same_camera = (self.cameras[rows] == anchor) & (anchor != UNKNOWN_CAMERA)
+            is_same_camera[0] = False
+            rows = np.concatenate([rows[~is_same_camera], rows[is_same_camera]])
+        return np.resize(rows, self.num_instance)  # repeats the rows cyclically if there are fewer than K
 
 
 class NaiveIdentitySampler(IdentitySampler):
-    """Every drawing about once a round, so that a patent comes as often as it has groups to give.
+    """Visit every drawing about once per round, so that a patent occurs in proportion to its number of groups.
 
-    A round shuffles each patent's drawings and cuts them into groups of K; a patent with fewer than K gives one group,
-    with as few repeats as fill it. The groups are dealt over as many batches as can be filled with different patents
-    (fast-reid picks at random until no batch can be filled, which takes a number of batches that only a full listing
-    tells); what is left over sits this round out.
+    A round shuffles the drawings of each patent and cuts them into groups of K. A patent with fewer than K drawings
+    forms one group, with as few repeats as possible. The groups are distributed over the largest number of batches that
+    can be filled with different patents; leftover groups are skipped in this round. (fast-reid picks groups at random
+    until no batch can be filled, so the number of batches is known only after generating all of them.)
     """
 
     @property
@@ -143,32 +146,33 @@ class NaiveIdentitySampler(IdentitySampler):
 
     @cached_property
     def _num_batches(self) -> int:
-        """The most batches m with sum(min(groups, m)) >= m * patents per batch, since a batch has a patent once."""
+        """Largest m with sum(min(num_groups, m)) >= m * patents_per_batch, as a batch contains a patent only once."""
         low, high = 1, int(self._num_groups.sum()) // self.patents_per_batch
         while low < high:
             middle = (low + high + 1) // 2
-            enough = np.minimum(self._num_groups, middle).sum() >= middle * self.patents_per_batch
-            low, high = (middle, high) if enough else (low, middle - 1)
+            is_enough = np.minimum(self._num_groups, middle).sum() >= middle * self.patents_per_batch
+            low, high = (middle, high) if is_enough else (low, middle - 1)
         return low
 
-    def _round(self, number: int, first: int) -> Iterator[list[int]]:
-        generator = keyed_generator(self.seed, "naive round", number)
-        # A random choice of the groups that come, kept together by patent, with the patents in random order ...
+    def _round(self, round_index: int, first: int) -> Iterator[list[int]]:
+        generator = keyed_generator(self.seed, "naive round", round_index)
+        # Select the groups of this round at random and sort them by patent, with the patents in random order ...
         capped = np.minimum(self._num_groups, self._num_batches)
         owners = np.repeat(np.arange(len(capped)), capped)
         owners = generator.permutation(owners)[: self._num_batches * self.patents_per_batch]
-        place = generator.permutation(len(capped))
-        owners = owners[np.argsort(place[owners], kind="stable")]
-        nth = np.arange(len(owners)) - np.searchsorted(place[owners], place[owners])
-        # ... is dealt out like cards: a patent's groups are neighbours and no more than the batches.
-        hands = np.arange(len(owners)).reshape(self.patents_per_batch, self._num_batches)
-        for turn in generator.permutation(self._num_batches)[first:]:
-            cards = hands[:, turn]
+        position = generator.permutation(len(capped))
+        owners = owners[np.argsort(position[owners], kind="stable")]
+        nth = np.arange(len(owners)) - np.searchsorted(position[owners], position[owners])
+        # ... then distribute them round-robin. A patent's groups are adjacent and at most as many as there are batches,
+        # so no batch gets two of them.
+        slots = np.arange(len(owners)).reshape(self.patents_per_batch, self._num_batches)
+        for column in generator.permutation(self._num_batches)[first:]:
+            groups = slots[:, column]
             yield np.concatenate(
-                [self._group(number, patent, nth[card]) for card, patent in zip(cards, owners[cards])]
+                [self._group(round_index, patent, nth[group]) for group, patent in zip(groups, owners[groups])]
             ).tolist()
 
-    def _group(self, number: int, patent: int, nth: int) -> np.ndarray:
-        rows = keyed_generator(self.seed, "naive patent", number, int(patent)).permutation(self._rows(patent))
+    def _group(self, round_index: int, patent: int, nth: int) -> np.ndarray:
+        rows = keyed_generator(self.seed, "naive patent", round_index, int(patent)).permutation(self._rows(patent))
         group = rows[nth * self.num_instance : (nth + 1) * self.num_instance]
-        return np.resize(group, self.num_instance)  # repeats them in turn where there are fewer
+        return np.resize(group, self.num_instance)  # repeats the rows cyclically if there are fewer than K

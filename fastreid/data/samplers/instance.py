@@ -1,4 +1,4 @@
-"""Samplers that do not look at patents in groups: the training stream, the balanced draw, the shards of a test."""
+"""Samplers of single drawings: shuffled, weighted by patent, and sequential (for inference)."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -9,78 +9,90 @@ from fastreid.utils.seeding import keyed_generator
 
 
 class TrainingSampler:
-    """One random order of all drawings after the other, cut into batches; a batch may span two orders.
+    """Concatenate random permutations of all drawings and cut them into batches; a batch may span two of them.
 
     Args:
         num_drawings: length of the training list.
-        batch_size: drawings of a step over all devices.
-        seed: the run's seed.
+        batch_size: global batch size (drawings per iteration over all devices).
+        seed: seed of the run.
+
+    Raises:
+        InputError: `num_drawings` or `batch_size` is less than 1.
     """
 
     def __init__(self, num_drawings: int, *, batch_size: int, seed: int):
         if num_drawings < 1 or batch_size < 1:
             raise InputError(
-                f"batches of {batch_size} from {num_drawings} drawings cannot be made; both must be 1 or more"
+                f"cannot build batches of {batch_size} from {num_drawings} drawings; both numbers must be at least 1"
             )
         self.num_drawings = num_drawings
         self.batch_size = batch_size
         self.seed = seed
 
     def batches(self, start_iteration: int = 0) -> Iterator[list[int]]:
-        """Rows of the global batch of each iteration from the given one on, for ever."""
-        turn, skipped = divmod(start_iteration * self.batch_size, self.num_drawings)
-        waiting = self._order(turn)[skipped:]
+        """Yield the rows of the global batch of every iteration from `start_iteration` on, without end."""
+        round_index, num_skipped = divmod(start_iteration * self.batch_size, self.num_drawings)
+        pending = self._permutation(round_index)[num_skipped:]
         while True:
-            while len(waiting) < self.batch_size:
-                turn += 1
-                waiting = np.concatenate([waiting, self._order(turn)])
-            yield waiting[: self.batch_size].tolist()
-            waiting = waiting[self.batch_size :]
+            while len(pending) < self.batch_size:
+                round_index += 1
+                pending = np.concatenate([pending, self._permutation(round_index)])
+            yield pending[: self.batch_size].tolist()
+            pending = pending[self.batch_size :]
 
-    def _order(self, turn: int) -> np.ndarray:
-        return keyed_generator(self.seed, "order", turn).permutation(self.num_drawings)
+    def _permutation(self, round_index: int) -> np.ndarray:
+        return keyed_generator(self.seed, "order", round_index).permutation(self.num_drawings)
 
 
 class ImbalancedDatasetSampler:
-    """Drawings drawn with replacement, each with weight one over the drawings of its patent: all patents come as often.
+    """Sample drawings with replacement, weighted so that all patents are equally likely.
+
+    The weight of a drawing is 1 / (number of drawings of its patent).
 
     Args:
-        targets: class number of each drawing.
-        batch_size: drawings of a step over all devices.
-        seed: the run's seed.
+        targets: label of each drawing.
+        batch_size: global batch size (drawings per iteration over all devices).
+        seed: seed of the run.
+
+    Raises:
+        InputError: `targets` is empty or `batch_size` is less than 1.
     """
 
     def __init__(self, targets: Sequence[int], *, batch_size: int, seed: int):
         if not targets or batch_size < 1:
             raise InputError(
-                f"batches of {batch_size} from {len(targets)} drawings cannot be made; both must be 1 or more"
+                f"cannot build batches of {batch_size} from {len(targets)} drawings; both numbers must be at least 1"
             )
         _, classes, counts = np.unique(np.asarray(targets), return_inverse=True, return_counts=True)
-        self.shares = np.cumsum(1.0 / counts[classes])
+        self.cumulative_weights = np.cumsum(1.0 / counts[classes])
         self.batch_size = batch_size
         self.seed = seed
 
     def batches(self, start_iteration: int = 0) -> Iterator[list[int]]:
-        """Rows of the global batch of each iteration from the given one on, for ever."""
+        """Yield the rows of the global batch of every iteration from `start_iteration` on, without end."""
         iteration = start_iteration
         while True:
-            drawn = keyed_generator(self.seed, "imbalanced", iteration).random(self.batch_size) * self.shares[-1]
-            rows = np.searchsorted(self.shares, drawn, side="right")
-            yield np.minimum(rows, len(self.shares) - 1).tolist()
+            uniform = keyed_generator(self.seed, "imbalanced", iteration).random(self.batch_size)
+            rows = np.searchsorted(self.cumulative_weights, uniform * self.cumulative_weights[-1], side="right")
+            yield np.minimum(rows, len(self.cumulative_weights) - 1).tolist()
             iteration += 1
 
 
 class InferenceSampler:
-    """A list in its order, in batches that are the same for any number of processes: batch k is rows kB to kB+B-1.
+    """Split a list, in order, into batches that are the same for any number of processes.
 
-    Each process takes a run of whole batches; the last ones may get fewer, or none.
+    Batch k contains the rows k * batch_size to (k + 1) * batch_size - 1. Each process gets a contiguous range of whole
+    batches; the last processes may get fewer, or none.
 
     Args:
         num_drawings: length of the list.
-        batch_size: drawings a batch.
-        rank: this process's number.
-        world_size: how many processes share the list.
-        done: first rows of batches that need not be made.
+        batch_size: drawings per batch.
+        rank: index of this process.
+        world_size: number of processes that share the list.
+        completed_starts: first rows of batches to skip because they were computed before.
+
+    Raises:
+        InputError: `batch_size` is less than 1.
     """
 
     def __init__(
@@ -90,15 +102,15 @@ class InferenceSampler:
         batch_size: int,
         rank: int = 0,
         world_size: int = 1,
-        done: Collection[int] = (),
+        completed_starts: Collection[int] = (),
     ):
         if batch_size < 1:
-            raise InputError(f"TEST.IMS_PER_BATCH is {batch_size}; allowed are 1 and more")
-        starts = [start for start in range(0, num_drawings, batch_size) if start not in done]
-        share = -(-len(starts) // world_size)
+            raise InputError(f"TEST.IMS_PER_BATCH is {batch_size}; it must be at least 1")
+        starts = [start for start in range(0, num_drawings, batch_size) if start not in completed_starts]
+        batches_per_process = -(-len(starts) // world_size)
         self.num_drawings = num_drawings
         self.batch_size = batch_size
-        self.starts = starts[rank * share : (rank + 1) * share]
+        self.starts = starts[rank * batches_per_process : (rank + 1) * batches_per_process]
 
     def __len__(self) -> int:
         return len(self.starts)

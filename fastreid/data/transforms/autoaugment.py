@@ -1,4 +1,4 @@
-"""AutoAugment and AugMix on grey pages, with one set of operations."""
+"""AutoAugment and AugMix for gray pages, based on one set of operations."""
 
 import math
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from fastreid.data.transforms.pipeline import chance, uniform
+from fastreid.data.transforms.pipeline import bernoulli, uniform
 
-# The 25 policies learnt on ImageNet, two operations each: (name, probability, level 0..10).
+# The 25 policies learned on ImageNet, two operations each: (name, probability, level 0..10).
 # Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", 2019, table 9.
 POLICIES = (
     (("Posterize", 0.4, 8), ("Rotate", 0.6, 9)),
@@ -42,59 +42,62 @@ POLICIES = (
 )
 
 
-def apply(name: str, image: Image.Image, level: float, *, fill: int) -> Image.Image:
-    """One named operation on a grey page.
+def apply_operation(name: str, image: Image.Image, level: float, *, fill: int) -> Image.Image:
+    """Apply a named operation to a gray page.
 
     Args:
-        name: a key of the tables below.
-        image: the page.
-        level: strength 0..10; the direction of a rotation or shear is drawn.
-        fill: grey level 0..255 of what comes in from outside the page.
+        name: operation, as in `POLICIES` and `AugMix.OPERATIONS`.
+        image: the page, mode L.
+        level: strength 0..10; the direction of a geometric operation is sampled.
+        fill: gray level 0..255 of pixels from outside the page.
     """
-    if name in _LEVELS:
-        return _LEVELS[name](image, level / 10)
-    return _warp(image, name, level / 10 * (1 if chance(0.5) else -1), fill=fill)
+    if name in _PIXEL_OPERATIONS:
+        return _PIXEL_OPERATIONS[name](image, level / 10)
+    return _apply_affine(image, name, level / 10 * (1 if bernoulli(0.5) else -1), fill=fill)
 
 
-# Strengths as share of the full one; a grey page has no colour that could change.
-_LEVELS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
-    "AutoContrast": lambda image, share: F.autocontrast(image),
-    "Equalize": lambda image, share: F.equalize(image),
-    "Invert": lambda image, share: F.invert(image),
-    "Color": lambda image, share: image,
-    "Contrast": lambda image, share: F.adjust_contrast(image, 1.8 * share + 0.1),
-    "Sharpness": lambda image, share: F.adjust_sharpness(image, 1.8 * share + 0.1),
-    "Posterize": lambda image, share: F.posterize(image, 4 + int(4 * share)),
-    "Solarize": lambda image, share: F.solarize(image, int(256 * share)),
-    "SolarizeLess": lambda image, share: F.solarize(image, 256 - int(256 * share)),
-    "PosterizeMore": lambda image, share: F.posterize(image, 4 - int(4 * share)),
+# The second argument is the strength 0..1. "Color" has no effect on a gray page.
+_PIXEL_OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
+    "AutoContrast": lambda image, strength: F.autocontrast(image),
+    "Equalize": lambda image, strength: F.equalize(image),
+    "Invert": lambda image, strength: F.invert(image),
+    "Color": lambda image, strength: image,
+    "Contrast": lambda image, strength: F.adjust_contrast(image, 1.8 * strength + 0.1),
+    "Sharpness": lambda image, strength: F.adjust_sharpness(image, 1.8 * strength + 0.1),
+    "Posterize": lambda image, strength: F.posterize(image, 4 + int(4 * strength)),
+    "Solarize": lambda image, strength: F.solarize(image, int(256 * strength)),
+    "SolarizeLess": lambda image, strength: F.solarize(image, 256 - int(256 * strength)),
+    "PosterizeMore": lambda image, strength: F.posterize(image, 4 - int(4 * strength)),
 }
 
 
-def _warp(image: Image.Image, name: str, share: float, *, fill: int) -> Image.Image:
-    """Rotate by up to 30 degrees, shear by up to .3, or shift by up to a third of the side; `share` is -1..1."""
-    shear = math.degrees(math.atan(0.3 * share))
-    angles = {"Rotate": 30 * share}
+def _apply_affine(image: Image.Image, name: str, strength: float, *, fill: int) -> Image.Image:
+    """Rotate by up to 30 degrees, shear by up to 0.3 or translate by up to a third of the side; strength is -1..1."""
+    shear = math.degrees(math.atan(0.3 * strength))
+    angles = {"Rotate": 30 * strength}
     shears = {"ShearX": [shear, 0.0], "ShearY": [0.0, shear]}
-    shifts = {"TranslateX": [round(image.width / 3 * share), 0], "TranslateY": [0, round(image.height / 3 * share)]}
+    shifts = {
+        "TranslateX": [round(image.width / 3 * strength), 0],
+        "TranslateY": [0, round(image.height / 3 * strength)],
+    }
     return F.affine(
         image,
         angle=angles.get(name, 0.0),
         translate=shifts.get(name, [0, 0]),
         scale=1.0,
         shear=shears.get(name, [0.0, 0.0]),
-        interpolation=InterpolationMode.BILINEAR if chance(0.5) else InterpolationMode.BICUBIC,
+        interpolation=InterpolationMode.BILINEAR if bernoulli(0.5) else InterpolationMode.BICUBIC,
         fill=fill,
         center=[0, 0] if name in shears else None,
     )
 
 
 class AutoAugment:
-    """With a probability, one of the 25 published policies.
+    """Apply one of the 25 published policies with a probability.
 
     Args:
         prob: probability 0..1.
-        fill: grey level 0..255 from outside the page; fast-reid has 128 here.
+        fill: gray level 0..255 of pixels from outside the page (fast-reid uses 128).
     """
 
     def __init__(self, prob: float, *, fill: int):
@@ -102,27 +105,27 @@ class AutoAugment:
         self.fill = fill
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        if not chance(self.prob):
+        if not bernoulli(self.prob):
             return image
         for name, probability, level in POLICIES[int(torch.randint(len(POLICIES), ()))]:
-            if chance(probability):
-                image = apply(name, image, level, fill=self.fill)
+            if bernoulli(probability):
+                image = apply_operation(name, image, level, fill=self.fill)
         return image
 
 
 class AugMix:
-    """With a probability, the page mixed with three copies of it that one mild operation each has changed.
+    """Mix the page, with a probability, with three copies that are each changed by one mild operation.
 
-    Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty", 2020, with one
-    operation a chain, levels .1 to 1 of 10, and weights from Dirichlet(.1) and Beta(.1, .1), as fast-reid has it.
+    Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty", 2020. As in
+    fast-reid: one operation per chain, levels 0.1 to 1 of 10, weights from Dirichlet(0.1) and Beta(0.1, 0.1).
 
     Args:
         prob: probability 0..1.
-        fill: grey level 0..255 from outside the page.
+        fill: gray level 0..255 of pixels from outside the page.
     """
 
     NUM_CHAINS = 3
-    SPREAD = 0.1
+    CONCENTRATION = 0.1
     OPERATIONS = (
         "AutoContrast",
         "Equalize",
@@ -140,14 +143,14 @@ class AugMix:
         self.fill = fill
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        if not chance(self.prob):
+        if not bernoulli(self.prob):
             return image
-        spread = torch.full((self.NUM_CHAINS,), self.SPREAD, dtype=torch.float64)
-        weights = torch.distributions.Dirichlet(spread).sample().tolist()
-        share = torch.distributions.Beta(spread[0], spread[0]).sample().item()
-        mixed = (1 - share) * np.asarray(image, dtype=np.float32)
+        concentration = torch.full((self.NUM_CHAINS,), self.CONCENTRATION, dtype=torch.float64)
+        weights = torch.distributions.Dirichlet(concentration).sample().tolist()
+        mix_weight = torch.distributions.Beta(concentration[0], concentration[0]).sample().item()
+        mixed = (1 - mix_weight) * np.asarray(image, dtype=np.float32)
         for weight in weights:
             name = self.OPERATIONS[int(torch.randint(len(self.OPERATIONS), ()))]
-            changed = apply(name, image, uniform(0.1, 1.0), fill=self.fill)
-            mixed = mixed + share * weight * np.asarray(changed, dtype=np.float32)
+            changed = apply_operation(name, image, uniform(0.1, 1.0), fill=self.fill)
+            mixed = mixed + mix_weight * weight * np.asarray(changed, dtype=np.float32)
         return Image.fromarray(np.rint(mixed).clip(0, 255).astype(np.uint8))

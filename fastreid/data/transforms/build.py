@@ -1,4 +1,4 @@
-"""From a config to what becomes of a page: the tables of steps and the pipelines made of them."""
+"""Builds the train and test transforms of a config from tables of steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,64 +7,76 @@ from torchvision.transforms import v2
 
 from fastreid.config import CfgNode
 from fastreid.data.io.image import read_drawing
-from fastreid.data.loading.batches import Read
+from fastreid.data.io.reader import ReadPage
 from fastreid.data.transforms.autoaugment import AugMix, AutoAugment
-from fastreid.data.transforms.page_layout import InkCrop, LabelRemoval, QuarterTurn
+from fastreid.data.transforms.page_layout import InkCrop, LabelRemoval, RandomRotate90
 from fastreid.data.transforms.pipeline import BatchStep, PadAndCrop, Pipeline, Resize
 from fastreid.data.transforms.random_erasing import RandomErasing
 from fastreid.data.transforms.random_patch import RandomPatch
 from fastreid.data.transforms.scan_noise import ScanNoise
-from fastreid.data.transforms.strokes import Breaks, StrokeWidth
-from fastreid.data.transforms.warp import ElasticBend, Warp
+from fastreid.data.transforms.strokes import StrokeGaps, StrokeWidth
+from fastreid.data.transforms.warp import ElasticDeformation, Warp
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
 BICUBIC = v2.InterpolationMode.BICUBIC
 
-# Training steps on the grey page between decoder and tensor, in order: (switch in INPUT, maker from INPUT).
+# Training steps on the decoded gray page, in order: (section of INPUT that enables it, factory).
 PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
-    ("LABEL", lambda given: LabelRemoval(given.LABEL.PROB)),
-    ("INK_CROP", lambda given: InkCrop(given.INK_CROP.PROB, margin=given.INK_CROP.MARGIN)),
-    ("ROT90", lambda given: QuarterTurn(given.ROT90.PROB)),
-    ("AUTOAUG", lambda given: AutoAugment(given.AUTOAUG.PROB, fill=given.FILL)),
-    ("", lambda given: _resize(given, given.SIZE_TRAIN)),
-    ("CROP", lambda given: _random_crop(given.CROP)),
-    ("PADDING", lambda given: PadAndCrop(given.PADDING.SIZE, mode=given.PADDING.MODE, fill=given.FILL)),
-    ("FLIP", lambda given: v2.RandomHorizontalFlip(given.FLIP.PROB)),
-    ("CJ", lambda given: v2.RandomApply([_jitter(given.CJ)], p=given.CJ.PROB)),
-    ("AFFINE", lambda given: _affine(given.FILL)),
-    ("AUGMIX", lambda given: AugMix(given.AUGMIX.PROB, fill=given.FILL)),
+    ("LABEL", lambda options: LabelRemoval(options.LABEL.PROB)),
+    ("INK_CROP", lambda options: InkCrop(options.INK_CROP.PROB, margin=options.INK_CROP.MARGIN)),
+    ("ROT90", lambda options: RandomRotate90(options.ROT90.PROB)),
+    ("AUTOAUG", lambda options: AutoAugment(options.AUTOAUG.PROB, fill=options.FILL)),
+    ("", lambda options: _resize(options, options.SIZE_TRAIN)),
+    ("CROP", lambda options: _random_crop(options.CROP)),
+    ("PADDING", lambda options: PadAndCrop(options.PADDING.SIZE, mode=options.PADDING.MODE, fill=options.FILL)),
+    ("FLIP", lambda options: v2.RandomHorizontalFlip(options.FLIP.PROB)),
+    ("CJ", lambda options: v2.RandomApply([_jitter(options.CJ)], p=options.CJ.PROB)),
+    ("AFFINE", lambda options: _affine(options.FILL)),
+    ("AUGMIX", lambda options: AugMix(options.AUGMIX.PROB, fill=options.FILL)),
 )
 
-# Training steps on whole batches of images where the network is, in order: (switch in INPUT, maker from INPUT).
+# Training steps on whole batches on the network's device, in order: (section of INPUT that enables it, factory).
 BATCH_STEPS: tuple[tuple[str, Callable[[CfgNode], BatchStep]], ...] = (
-    ("WARP", lambda given: _warp(given.WARP, given.FILL)),
-    ("ELASTIC", lambda given: ElasticBend(given.ELASTIC.PROB, shift=given.ELASTIC.SHIFT, fill=given.FILL)),
-    ("STROKES", lambda given: _stroke_width(given.STROKES)),
-    ("BREAKS", lambda given: Breaks(given.BREAKS.PROB, num=given.BREAKS.NUM, size=given.BREAKS.SIZE)),
-    ("SCAN", lambda given: ScanNoise(given.SCAN.PROB, noise=given.SCAN.NOISE, dust=given.SCAN.DUST)),
-    ("REA", lambda given: RandomErasing(given.REA.PROB, value=given.REA.VALUE, noise=given.REA.NOISE)),
+    ("WARP", lambda options: _warp(options.WARP, options.FILL)),
+    (
+        "ELASTIC",
+        lambda options: ElasticDeformation(options.ELASTIC.PROB, shift=options.ELASTIC.SHIFT, fill=options.FILL),
+    ),
+    ("STROKES", lambda options: _stroke_width(options.STROKES)),
+    ("BREAKS", lambda options: StrokeGaps(options.BREAKS.PROB, num=options.BREAKS.NUM, size=options.BREAKS.SIZE)),
+    ("SCAN", lambda options: ScanNoise(options.SCAN.PROB, noise=options.SCAN.NOISE, dust=options.SCAN.DUST)),
+    ("REA", lambda options: RandomErasing(options.REA.PROB, value=options.REA.VALUE, noise=options.REA.NOISE)),
 )
 
 
-def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read: Read = read_drawing) -> Pipeline:
-    """Page to image with the random changes that INPUT switches on.
+def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read: ReadPage = read_drawing) -> Pipeline:
+    """Build the training transforms, with the augmentations that INPUT enables.
 
     Args:
         cfg: settings.
-        donors: where random patch (INPUT.RPT) takes its pieces from; refused when that is on and they are none.
-        read: gives a donor's page.
+        donors: drawings from which random patch (INPUT.RPT) takes its patches.
+        read: returns the page of a donor.
+
+    Raises:
+        InputError: an option of INPUT is invalid, or INPUT.RPT is enabled without donors.
     """
-    given = cfg.INPUT
-    on_page = [make(given) for switch, make in PAGE_STEPS if not switch or given[switch].ENABLED]
-    if given.RPT.ENABLED:
-        on_page.append(RandomPatch(donors, prob=given.RPT.PROB, read=read, skip_bad=given.ON_BAD_IMAGE == "skip"))
-    return Pipeline(on_page, [make(given) for switch, make in BATCH_STEPS if given[switch].ENABLED])
+    options = cfg.INPUT
+    page_steps = [build(options) for section, build in PAGE_STEPS if not section or options[section].ENABLED]
+    if options.RPT.ENABLED:
+        page_steps.append(
+            RandomPatch(donors, prob=options.RPT.PROB, read=read, skip_unreadable=options.ON_BAD_IMAGE == "skip")
+        )
+    return Pipeline(page_steps, [build(options) for section, build in BATCH_STEPS if options[section].ENABLED])
 
 
 def build_test_transforms(cfg: CfgNode) -> Pipeline:
-    """Page to image as in the test: without label or cut to its ink by LABEL.IN_TESTS and INK_CROP.IN_TESTS, resized,
-    and cut to its centre where INPUT.CROP is on.
+    """Build the test transforms: resize, and a center crop if INPUT.CROP is enabled.
+
+    INPUT.LABEL.IN_TESTS removes the figure label first, INPUT.INK_CROP.IN_TESTS crops the page to its ink.
+
+    Raises:
+        InputError: an option of INPUT is invalid, or the crop is larger than the resized page.
     """
     size, crop = cfg.INPUT.SIZE_TEST, cfg.INPUT.CROP.SIZE
     steps: list[Callable[[Any], Any]] = []
@@ -76,40 +88,40 @@ def build_test_transforms(cfg: CfgNode) -> Pipeline:
     if cfg.INPUT.CROP.ENABLED:
         if any(side > whole for side, whole in zip(_pair(crop), _pair(size))):
             raise InputError(
-                f"INPUT.CROP.SIZE is {crop}; allowed is at most INPUT.SIZE_TEST {size}, from whose centre it is cut"
+                f"INPUT.CROP.SIZE is {crop}; it must not exceed INPUT.SIZE_TEST {size}, as the center is cropped"
             )
         steps.append(v2.CenterCrop(_pair(crop)))
     return Pipeline(steps)
 
 
 def _pair(size: Sequence[int]) -> tuple[int, int]:
-    """Height and width; one number stands for both."""
+    """Return (height, width); a single number is used for both."""
     return (size[0], size[-1])
 
 
-def _resize(given: CfgNode, size: Sequence[int]) -> Resize:
-    return Resize(size, max_pixels=given.MAX_PIXELS, aspect=given.ASPECT, fill=given.FILL)
+def _resize(options: CfgNode, size: Sequence[int]) -> Resize:
+    return Resize(size, max_pixels=options.MAX_PIXELS, aspect=options.ASPECT, fill=options.FILL)
 
 
-def _random_crop(given: CfgNode) -> v2.RandomResizedCrop:
+def _random_crop(options: CfgNode) -> v2.RandomResizedCrop:
     return v2.RandomResizedCrop(
-        _pair(given.SIZE), scale=tuple(given.SCALE), ratio=tuple(given.RATIO), interpolation=BICUBIC
+        _pair(options.SIZE), scale=tuple(options.SCALE), ratio=tuple(options.RATIO), interpolation=BICUBIC
     )
 
 
-def _jitter(given: CfgNode) -> v2.ColorJitter:
-    return v2.ColorJitter(given.BRIGHTNESS, contrast=given.CONTRAST, saturation=given.SATURATION, hue=given.HUE)
+def _jitter(options: CfgNode) -> v2.ColorJitter:
+    return v2.ColorJitter(options.BRIGHTNESS, contrast=options.CONTRAST, saturation=options.SATURATION, hue=options.HUE)
 
 
 def _affine(fill: int) -> v2.RandomAffine:
-    # fast-reid takes the nearest pixel here, which breaks thin lines; bilinear keeps them.
+    # fast-reid uses nearest-neighbor interpolation here, which breaks thin lines; bilinear keeps them.
     bilinear = v2.InterpolationMode.BILINEAR
     return v2.RandomAffine(10, scale=(0.9, 1.1), shear=0.1, interpolation=bilinear, fill=fill)
 
 
-def _warp(given: CfgNode, fill: int) -> Warp:
-    return Warp(given.PROB, rotate=given.ROTATE, shear=given.SHEAR, scale=given.SCALE, fill=fill)
+def _warp(options: CfgNode, fill: int) -> Warp:
+    return Warp(options.PROB, rotate=options.ROTATE, shear=options.SHEAR, scale=options.SCALE, fill=fill)
 
 
-def _stroke_width(given: CfgNode) -> StrokeWidth:
-    return StrokeWidth(given.PROB, thicken_px=given.THICKEN_PX, thin_px=given.THIN_PX)
+def _stroke_width(options: CfgNode) -> StrokeWidth:
+    return StrokeWidth(options.PROB, thicken_px=options.THICKEN_PX, thin_px=options.THIN_PX)

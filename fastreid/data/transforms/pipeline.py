@@ -1,7 +1,7 @@
-"""From a page to a tensor: the chain of steps, and the steps without choices of their own.
+"""The transform pipeline from decoded page to image tensor, and its basic steps.
 
-Between the decoder and the tensor a page is a Pillow image in mode L (grey, one byte a pixel), because fast-reid's
-checkpoints were trained on Pillow's bicubic resizing and one channel is a third of the work of three.
+Pages are processed as Pillow images of mode L (gray, one byte per pixel): fast-reid's checkpoints were trained with
+Pillow's bicubic resizing, and one channel takes a third of the time of three.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,41 +16,47 @@ from torchvision.transforms.v2 import functional as F
 from fastreid.utils.errors import InputError
 
 
-def chance(probability: float) -> bool:
-    """True with that probability, drawn from torch's generator where it is less than 1."""
+def bernoulli(probability: float) -> bool:
+    """Return True with a probability; samples from torch's default generator unless it is at least 1."""
     return probability >= 1 or torch.rand(()).item() < probability
 
 
 def uniform(low: float, high: float) -> float:
-    """A number between the two, drawn from torch's generator."""
+    """Sample a float from [low, high) with torch's default generator."""
     return low + (high - low) * torch.rand(()).item()
 
 
 class BatchStep(Protocol):
-    """A random change that is drawn for each drawing where it is read and made on whole batches where the network is."""
+    """A random augmentation: parameters are sampled per drawing in the worker, batches are changed on the device."""
 
-    num_numbers: int  # how many numbers tell what was drawn
+    num_params: int  # parameters per drawing
 
-    def draw(self, height: int, width: int) -> Sequence[float]:
-        """The numbers for one drawing of this size, drawn from torch's generator."""
+    def sample_params(self, height: int, width: int) -> Sequence[float]:
+        """Sample the parameters for one drawing of this size from torch's default generator."""
 
-    def apply(self, images: Tensor, numbers: Tensor) -> Tensor:
-        """The batch changed: float32 (B, C, H, W) and float32 (B, num_numbers), on one device, to (B, C or 3, H, W).
+    def apply(self, images: Tensor, params: Tensor) -> Tensor:
+        """Return the augmented batch.
 
-        C is 1 as long as the levels are grey, a third of the work, and 3 after a step that gives each channel its own.
+        Args:
+            images: float32 (B, C, H, W), 0..255. C is 1 while all channels are equal (a third of the work) and 3 after
+                a step that treats them differently.
+            params: float32 (B, num_params), on the same device.
+
+        Returns:
+            float32 (B, C, H, W) or (B, 3, H, W), 0..255; the argument is not modified.
         """
 
 
 class Pipeline:
-    """From pages to images: a part for each page, where it is read, and a part for whole batches, where the network is.
+    """Transform pages into images, in two parts: `prepare` per page in a worker, `to_images` per batch on the device.
 
-    What travels in between is one channel of bytes and the numbers of what was drawn, a twelfth of a float image.
-    Random steps draw from torch's own generator, and only in `prepare`, so `keyed_torch` around it decides all of them,
-    wherever `finish` runs.
+    Between the two parts, a page is one channel of bytes and a few sampled parameters, a twelfth of a float image. Only
+    `prepare` samples, from torch's default generator, so `keyed_torch_rng` around it determines the result, on whichever
+    device `to_images` runs.
 
     Args:
-        page_steps: Pillow image to Pillow image.
-        batch_steps: changes of whole batches.
+        page_steps: functions from Pillow image to Pillow image.
+        batch_steps: augmentations of whole batches.
     """
 
     def __init__(self, page_steps: Sequence[Callable[[Any], Any]], batch_steps: Sequence[BatchStep] = ()):
@@ -58,49 +64,71 @@ class Pipeline:
         self.batch_steps = tuple(batch_steps)
 
     def prepare(self, page: np.ndarray) -> tuple[Tensor, Tensor]:
-        """A page uint8 (H, W) to levels uint8 (1, H', W') and the numbers float32 (P,) of what was drawn for it."""
+        """Apply the page steps and sample the parameters of the batch steps.
+
+        Args:
+            page: uint8 (H, W), gray.
+
+        Returns:
+            The gray levels, uint8 (1, H', W'), and the sampled parameters, float32 (P,).
+
+        Raises:
+            InputError: the array is not a page, or it would become too large.
+        """
         if page.ndim != 2 or page.dtype != np.uint8 or not page.size:
-            raise InputError(f"a page is uint8 (H, W), not {page.dtype} {page.shape}; read_image gives one")
+            raise InputError(f"a page must be uint8 (H, W), not {page.dtype} {page.shape}; use read_image to load one")
         image = Image.fromarray(page)
         for step in self.page_steps:
             image = step(image)
         levels = torch.from_numpy(np.array(image))[None]
-        numbers = [number for step in self.batch_steps for number in step.draw(*levels.shape[1:])]
-        return levels, torch.tensor(numbers, dtype=torch.float32)
+        aug_params = [param for step in self.batch_steps for param in step.sample_params(*levels.shape[1:])]
+        return levels, torch.tensor(aug_params, dtype=torch.float32)
 
-    def finish(self, levels: Tensor, numbers: Tensor) -> Tensor:
-        """Levels uint8 (B, 1, H, W) and numbers float32 (B, P) to images float32 (B, 3, H, W), RGB, 0..255."""
-        images = _as_floats(levels)
-        for step, part in zip(self.batch_steps, numbers.split([step.num_numbers for step in self.batch_steps], dim=1)):
-            images = step.apply(images, part)
+    def to_images(self, levels: Tensor, aug_params: Tensor) -> Tensor:
+        """Apply the batch steps.
+
+        Args:
+            levels: uint8 (B, 1, H, W), gray levels.
+            aug_params: float32 (B, P), as sampled by `prepare`.
+
+        Returns:
+            float32 (B, 3, H, W), RGB, 0..255.
+        """
+        images = _to_float32(levels)
+        params_per_step = aug_params.split([step.num_params for step in self.batch_steps], dim=1)
+        for step, params in zip(self.batch_steps, params_per_step):
+            images = step.apply(images, params)
         return images.expand(-1, 3, -1, -1)
 
     def __call__(self, page: np.ndarray) -> Tensor:
-        """The whole way of one page, uint8 (H, W) to float32 (3, H', W')."""
-        levels, numbers = self.prepare(page)
-        return self.finish(levels[None], numbers[None])[0]
+        """Transform one page: uint8 (H, W) to float32 (3, H', W')."""
+        levels, aug_params = self.prepare(page)
+        return self.to_images(levels[None], aug_params[None])[0]
 
 
-def _as_floats(levels: Tensor) -> Tensor:
-    """Levels as float32; on a CPU in memory from numpy, since torch asks for aligned blocks, which glibc before 2.38 never
-    finds among those it freed of the same size: each batch would lie behind the last, 1 GiB after some seventy."""
+def _to_float32(levels: Tensor) -> Tensor:
+    """Return gray levels as float32, on the CPU in memory allocated by numpy.
+
+    torch allocates aligned blocks, and glibc before 2.38 does not reuse freed blocks of the same size for them: the
+    heap would grow with every batch (1 GiB after about 70).
+    """
     if levels.device.type != "cpu":
         return levels.float()
     return torch.from_numpy(levels.numpy().astype(np.float32))
 
 
 class Resize:
-    """Bicubic and antialiased, to a height and width, or so that the short side has one number's length.
+    """Resize a page (bicubic, antialiased) to a height and width, or its short side to one length.
 
     Args:
-        size_px: height and width, or one number.
-        max_pixels: a page so long that its resized form has more is refused.
-        aspect: of ASPECTS. "squash": each side is stretched to its length. "pad": first the page is filled up to a
-            square about its middle. "fit": the page keeps its aspect, and what it leaves of the size is filled.
-        fill: grey level 0..255 of what is filled.
+        size_px: (height, width), or (short side,).
+        max_pixels: maximum number of pixels of the result.
+        aspect: one of `ASPECTS`. "squash": stretch each side independently. "pad": pad the page to a centered square
+            first. "fit": keep the aspect ratio and pad the result.
+        fill: gray level 0..255 of the padding.
 
     Raises:
-        InputError: another aspect, or one that needs a height and a width; when called, a page that becomes too large.
+        InputError: the aspect is unknown or needs a height and a width; when called: the page would become too large.
     """
 
     ASPECTS = ("squash", "pad", "fit")
@@ -108,8 +136,8 @@ class Resize:
     def __init__(self, size_px: Sequence[int], *, max_pixels: int, aspect: str = "squash", fill: int = 255):
         if aspect not in self.ASPECTS or (aspect != "squash" and len(size_px) != 2):
             raise InputError(
-                f"INPUT.ASPECT is '{aspect}' and the size {list(size_px)}; allowed are {', '.join(self.ASPECTS)}, and all "
-                "but squash ask for a height and a width"
+                f"INPUT.ASPECT is '{aspect}' with size {list(size_px)}; allowed: {', '.join(self.ASPECTS)}; all except "
+                "squash need a height and a width"
             )
         self.size_px = tuple(size_px)
         self.max_pixels = max_pixels
@@ -119,16 +147,16 @@ class Resize:
     def __call__(self, image: Image.Image) -> Image.Image:
         if self.aspect == "fit":
             height, width = self.size_px
-            share = min(height / image.height, width / image.width)
-            inner = max(1, round(image.width * share)), max(1, round(image.height * share))
-            return _centred(image.resize(inner, Image.Resampling.BICUBIC), (width, height), self.fill)
+            scale = min(height / image.height, width / image.width)
+            inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+            return _paste_centered(image.resize(inner, Image.Resampling.BICUBIC), (width, height), self.fill)
         if self.aspect == "pad":
             if max(image.size) ** 2 > self.max_pixels:
                 raise InputError(
-                    f"a page of {image.width} x {image.height} px would be padded to a square over the {self.max_pixels} px "
-                    "of INPUT.MAX_PIXELS; take INPUT.ASPECT fit"
+                    f"a page of {image.width} x {image.height} px, padded to a square, would exceed INPUT.MAX_PIXELS "
+                    f"({self.max_pixels}); set INPUT.ASPECT to fit"
                 )
-            image = _centred(image, (max(image.size),) * 2, self.fill)
+            image = _paste_centered(image, (max(image.size),) * 2, self.fill)
         if len(self.size_px) == 2:
             height, width = self.size_px
         else:
@@ -136,14 +164,14 @@ class Resize:
             width, height = (self.size_px[0] * side // short for side in image.size)
         if height * width > self.max_pixels:
             raise InputError(
-                f"a page of {image.width} x {image.height} px would become {width} x {height}, over the {self.max_pixels} "
-                "px of INPUT.MAX_PIXELS; give INPUT.SIZE_TRAIN and SIZE_TEST a height and a width"
+                f"a page of {image.width} x {image.height} px would become {width} x {height} px, more than "
+                f"INPUT.MAX_PIXELS ({self.max_pixels}); set INPUT.SIZE_TRAIN and SIZE_TEST to a height and a width"
             )
         return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _centred(image: Image.Image, size: tuple[int, int], fill: int) -> Image.Image:
-    """A page in the middle of a larger one of this width and height."""
+def _paste_centered(image: Image.Image, size: tuple[int, int], fill: int) -> Image.Image:
+    """Paste a page into the center of a larger one of size (width, height)."""
     if image.size == size:
         return image
     sheet = Image.new("L", size, fill)
@@ -152,12 +180,15 @@ def _centred(image: Image.Image, size: tuple[int, int], fill: int) -> Image.Imag
 
 
 class PadAndCrop:
-    """Pad every side, then cut a random piece of the size there was before.
+    """Pad all sides, then crop a random region of the original size.
 
     Args:
-        size_px: width of the border.
+        size_px: width of the padding.
         mode: constant (filled with `fill`), edge, reflect or symmetric.
-        fill: grey level 0..255.
+        fill: gray level 0..255.
+
+    Raises:
+        InputError: the mode is unknown or the size negative.
     """
 
     MODES = ("constant", "edge", "reflect", "symmetric")
@@ -165,7 +196,8 @@ class PadAndCrop:
     def __init__(self, size_px: int, *, mode: str, fill: int):
         if mode not in self.MODES or size_px < 0:
             raise InputError(
-                f"INPUT.PADDING is {size_px} px in mode '{mode}'; allowed are 0 and more, {', '.join(self.MODES)}"
+                f"INPUT.PADDING is {size_px} px with mode '{mode}'; the size must be at least 0, modes are "
+                f"{', '.join(self.MODES)}"
             )
         self.size_px = size_px
         self.mode = mode

@@ -1,4 +1,4 @@
-"""Lines of another hand: thicker, thinner, broken."""
+"""Augmentations of the strokes of a drawing: line width and gaps."""
 
 import math
 from collections.abc import Sequence
@@ -7,95 +7,96 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastreid.data.transforms.hash_rng import drawn_seed, hashed, shares, squares
-from fastreid.data.transforms.pipeline import chance, uniform
+from fastreid.data.transforms.hash_rng import hash_bits, sample_seed, square_mask, to_unit_float
+from fastreid.data.transforms.pipeline import bernoulli, uniform
 
 WHITE = 255.0
 
 
 class StrokeWidth:
-    """With a probability, make all lines of a drawing thicker or thinner by the same length.
+    """Make all lines of a drawing, with a probability, thicker or thinner by the same width.
 
-    The length is drawn evenly between the most that is taken away and the most that is added. A line grows by the
-    darkest level around each pixel and shrinks by the lightest, 1 px on each side at a time, with a fraction of the
-    last step; slanting lines change by up to 1.4 times as much. Thinning never wipes a line out: one of 1 or 2 px,
-    which has no pixel that would stay, is made paler instead of narrower, to half its ink at most.
+    The change is sampled uniformly between -thin_px and thicken_px. Lines grow by a minimum filter (darkest neighbor)
+    and shrink by a maximum filter, 1 px per side at a time; the last step is interpolated. Diagonal lines change by up
+    to 1.4 times as much. Thinning never erases a line: a line of 1 or 2 px, of which no pixel would remain, becomes
+    lighter instead of thinner and keeps at least half of its ink.
 
     Args:
         prob: probability 0..1.
-        thicken_px: largest growth of a line's width, px of the image.
-        thin_px: largest loss of a line's width, 0..2 px of the image.
+        thicken_px: maximum increase of the line width, px of the image.
+        thin_px: maximum decrease of the line width, 0..2 px of the image.
     """
 
-    MOST_PALE = 0.5  # share of a thin line's ink that thinning may take
+    MAX_FADE = 0.5  # maximum ratio of ink that a thin line loses
 
-    num_numbers = 1  # px added to a line's width; below 0: taken away; 0: nothing changes
+    num_params = 1  # change of the line width in px; 0: no change
 
     def __init__(self, prob: float, *, thicken_px: float, thin_px: float):
         self.prob = prob
         self.thicken_px = thicken_px
         self.thin_px = thin_px
 
-    def draw(self, height: int, width: int) -> Sequence[float]:
-        return [uniform(-self.thin_px, self.thicken_px) if chance(self.prob) else 0.0]
+    def sample_params(self, height: int, width: int) -> Sequence[float]:
+        return [uniform(-self.thin_px, self.thicken_px) if bernoulli(self.prob) else 0.0]
 
-    def apply(self, images: Tensor, numbers: Tensor) -> Tensor:
-        growth = numbers[:, 0, None, None, None] / 2  # on each side
+    def apply(self, images: Tensor, params: Tensor) -> Tensor:
+        growth = params[:, 0, None, None, None] / 2  # per side
         thicker = dark = images
         for side_px in range(math.ceil(self.thicken_px / 2)):
-            darker = _darkest(dark)
+            darker = _min_filter(dark)
             thicker = thicker + (growth - side_px).clamp(0, 1) * (darker - dark)
             dark = darker
-        return thicker if not self.thin_px else torch.where(growth < 0, self._thinner(images, -growth), thicker)
+        return thicker if not self.thin_px else torch.where(growth < 0, self._thin(images, -growth), thicker)
 
-    def _thinner(self, images: Tensor, loss: Tensor) -> Tensor:
-        lighter = _lightest(images)
-        vanishing = _darkest(lighter) - images  # what growing again would not bring back
-        return torch.minimum(images + loss * (lighter - images), lighter - (1 - self.MOST_PALE) * vanishing)
+    def _thin(self, images: Tensor, loss: Tensor) -> Tensor:
+        lighter = _max_filter(images)
+        vanishing = _min_filter(lighter) - images  # ink that a dilation would not restore
+        return torch.minimum(images + loss * (lighter - images), lighter - (1 - self.MAX_FADE) * vanishing)
 
 
-class Breaks:
-    """With a probability, break lines: up to so many small white squares, where the ink is.
+class StrokeGaps:
+    """Interrupt lines, with a probability, by small white squares centered on ink.
 
-    Each place is taken with a probability in proportion to its ink, so a blank page stays as it is.
+    The centers are sampled with a probability proportional to the ink, so a blank page is unchanged.
 
     Args:
         prob: probability 0..1.
-        num: most breaks of a drawing; at least one is made.
-        size: largest side of a break, as a share of the image's shorter side; the smallest is half of it, and 1 px.
+        num: maximum number of gaps per drawing; the minimum is 1.
+        size: maximum side of a gap as a ratio of the shorter side of the image; the minimum is half of it, at least
+            1 px.
     """
 
-    num_numbers = 3  # seed, number of breaks (0: none) and their side as a share of the shorter side
+    num_params = 3  # seed, number of gaps (0: no change), their side as a ratio of the shorter side
 
     def __init__(self, prob: float, *, num: int, size: float):
         self.prob = prob
         self.num = num
         self.size = size
 
-    def draw(self, height: int, width: int) -> Sequence[float]:
-        if not chance(self.prob):
+    def sample_params(self, height: int, width: int) -> Sequence[float]:
+        if not bernoulli(self.prob):
             return 0, 0, 0
-        return drawn_seed(), 1 + int(torch.randint(self.num, ())), uniform(self.size / 2, self.size)
+        return sample_seed(), 1 + int(torch.randint(self.num, ())), uniform(self.size / 2, self.size)
 
-    def apply(self, images: Tensor, numbers: Tensor) -> Tensor:
-        seed, num, size = numbers.unbind(1)
+    def apply(self, images: Tensor, params: Tensor) -> Tensor:
+        seed, num, size = params.unbind(1)
         height, width = images.shape[2:]
         ink = (WHITE - images[:, 0]).clamp(min=0).flatten(1)
-        # The first of exponential waiting times: a draw without repeats, in proportion to the ink.
-        waiting = -shares(hashed(seed, salt=0, num=height * width)).log() / ink
-        most = min(self.num, height * width)
-        places = waiting.topk(most, largest=False).indices
-        there = torch.arange(most, device=images.device) < num[:, None]
-        half = (size * min(height, width) / 2)[:, None].expand(-1, most)
-        rows, columns = (places // width).float(), (places % width).float()
-        broken = squares(rows, columns, half, there=there & (ink.gather(1, places) > 0), height=height, width=width)
-        return images.masked_fill(broken, WHITE)
+        # Smallest exponential variates: weighted sampling without replacement (Efraimidis and Spirakis, 2006).
+        variates = -to_unit_float(hash_bits(seed, salt=0, num=height * width)).log() / ink
+        max_num = min(self.num, height * width)
+        pixels = variates.topk(max_num, largest=False).indices
+        is_present = (torch.arange(max_num, device=images.device) < num[:, None]) & (ink.gather(1, pixels) > 0)
+        half_side = (size * min(height, width) / 2)[:, None].expand(-1, max_num)
+        rows, columns = (pixels // width).float(), (pixels % width).float()
+        gaps = square_mask(rows, columns, half_side, is_present=is_present, height=height, width=width)
+        return images.masked_fill(gaps, WHITE)
 
 
-def _lightest(images: Tensor) -> Tensor:
-    """The lightest level within a pixel of each, on all sides."""
+def _max_filter(images: Tensor) -> Tensor:
+    """Return the lightest level in the 3 x 3 neighborhood of each pixel."""
     return F.max_pool2d(F.max_pool2d(images, (3, 1), 1, (1, 0)), (1, 3), 1, (0, 1))
 
 
-def _darkest(images: Tensor) -> Tensor:
-    return -_lightest(-images)
+def _min_filter(images: Tensor) -> Tensor:
+    return -_max_filter(-images)

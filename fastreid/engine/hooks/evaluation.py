@@ -1,75 +1,37 @@
-"""What happens when a run is scored: batch norm measured afresh, the tests, the best weights kept."""
+"""Evaluate a model during training and save the best weights."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import torch
 from torch import nn
 
-from fastreid.engine.checkpoint import BEST, BEST_AVERAGE, Checkpointer, Progress
-from fastreid.engine.hooks.basic import WriteMetrics
-from fastreid.engine.hooks.best_models import BestModels
+from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.checkpoint_index import BEST_AVERAGE_FILE, BEST_FILE
+from fastreid.engine.hooks.best_models import SaveBestModels
+from fastreid.engine.hooks.metrics import WriteMetrics
 from fastreid.engine.tester import Tester
 from fastreid.engine.train_loop import Hook, TrainLoop
-from fastreid.monitoring.projector import points_of
+from fastreid.monitoring.projector import build_projector_data
 from fastreid.structures import Embeddings
 from fastreid.utils import comm
 from fastreid.utils.logger import RESULT, get_logger
 
 
-class PreciseBatchNorm(Hook):
-    """After the last epoch measures the batch-norm statistics afresh as plain means over `num_batches` batches.
-
-    Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021, section 3.
-    """
-
-    def __init__(self, batches: Callable[[int], Iterable], num_batches: int):
-        self.batches = batches
-        self.num_batches = num_batches
-
-    def after_epoch(self, loop: TrainLoop) -> None:
-        if loop.epoch != loop.max_epochs:
-            return
-        average = loop.step.average
-        for model in (loop.step.model, *([average.model] if average is not None and average.num_counted else [])):
-            self._measure(model, loop.step.device)
-        get_logger().info(f"batch-norm statistics measured afresh over {self.num_batches} batches")
-
-    def _measure(self, model: nn.Module, device: torch.device) -> None:
-        model.train()
-        norms = [
-            module
-            for module in model.modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training  # FrozenBN never is
-        ]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # torch then keeps the plain mean of all batches
-        with torch.no_grad():
-            for batch in self.batches(self.num_batches):
-                batch = batch.to(device)
-                model(batch.images, batch.targets)
-        for norm, momentum in zip(norms, momenta):
-            norm.momentum = momentum
-
-
 class Evaluate(Hook):
-    """Scores the model every `period` epochs and at the end, and keeps the weights that scored best.
+    """Evaluate the model every `period` epochs and at the end, and save the weights with the best score.
 
-    `model_best.pth` is written at once, so the weights in it are those that earned the score. Of each set's database
-    up to `num_points` features go to the writers, to be looked at.
+    `model_best.pth` is saved right after the evaluation, so it contains the weights that were evaluated.
 
     Args:
-        testers: one a set; the first chooses the best.
-        progress: gets the scores.
-        period: epochs between evaluations; 0: only at the end.
-        select_by: the score that chooses.
-        checkpointer: writes the best.
-        metrics: gets all scores and pictures.
-        num_points: features of each set's database for the projector.
-        best: keeps further models that scored well.
+        testers: one per test dataset; the first one selects the best model.
+        progress: stores the scores.
+        period: epochs between two evaluations; 0: only at the end.
+        select_by: score that selects the best model.
+        checkpointer: writes the best model.
+        metrics: receives all scores and images.
+        num_points: gallery features of each dataset for the projector.
+        best_models: keeps further models with good scores; None: only the best one is kept.
     """
 
     def __init__(
@@ -82,7 +44,7 @@ class Evaluate(Hook):
         checkpointer: Checkpointer,
         metrics: WriteMetrics,
         num_points: int = 0,
-        best: BestModels | None = None,
+        best_models: SaveBestModels | None = None,
     ):
         self.testers = tuple(testers)
         self.progress = progress
@@ -91,7 +53,7 @@ class Evaluate(Hook):
         self.checkpointer = checkpointer
         self.metrics = metrics
         self.num_points = num_points
-        self.best = best
+        self.best_models = best_models
 
     def after_epoch(self, loop: TrainLoop) -> None:
         is_last = loop.epoch == loop.max_epochs
@@ -99,49 +61,49 @@ class Evaluate(Hook):
             return
         before = self.progress.best, self.progress.best_average
         average = loop.step.average
-        if average is not None and average.num_counted:
-            get_logger().log(RESULT, f"the mean of the weights ({average.num_counted} counted):")
+        if average is not None and average.num_averaged:
+            get_logger().log(RESULT, f"average of the weights ({average.num_averaged} averaged):")
             scores = self._test(average.model, loop, prefix="average/")
             if scores[self.select_by] > self.progress.best_average:
                 self.progress.best_average = scores[self.select_by]
                 self.progress.iteration = loop.iteration
-                if comm.is_main():
-                    self.checkpointer.save_average(BEST_AVERAGE, self.progress)
-            get_logger().log(RESULT, "the weights themselves:")
-        self._select(self._test(loop.step.model, loop), loop)
+                if comm.is_main_process():
+                    self.checkpointer.save_average(BEST_AVERAGE_FILE, self.progress)
+            get_logger().log(RESULT, "current weights:")
+        self._save_if_best(self._test(loop.step.model, loop), loop)
         is_better = (self.progress.best, self.progress.best_average) != before
-        self.progress.num_worse = 0 if is_better else self.progress.num_worse + 1
+        self.progress.num_bad_evaluations = 0 if is_better else self.progress.num_bad_evaluations + 1
 
     def _test(self, model: nn.Module, loop: TrainLoop, *, prefix: str = "") -> Mapping[str, float]:
-        """Test on all sets and hand the scores to the metrics; gives those of the first set."""
-        first: Mapping[str, float] = {}
+        """Test on all datasets, pass the scores to the metrics, and return those of the first dataset."""
+        first_scores: Mapping[str, float] = {}
         for tester in self.testers:
-            if self.num_points and comm.is_main():
-                show = functools.partial(self._show, tester, loop, f"{prefix}{tester.name}")
-                tester = dataclasses.replace(tester, on_gallery=show)
+            if self.num_points and comm.is_main_process():
+                add_points = functools.partial(self._add_points, tester, loop, f"{prefix}{tester.name}")
+                tester = dataclasses.replace(tester, on_gallery=add_points)
             evaluation = tester.test(model)
-            first = first or evaluation.scores
-            if comm.is_main():
-                tester.tell(evaluation)
-                start = prefix if len(self.testers) == 1 else f"{prefix}{tester.name}/"
-                self.metrics.scores |= {f"{start}{name}": value for name, value in evaluation.scores.items()}
-                sheet = tester.sheet(evaluation)
-                if sheet is not None:
-                    self.metrics.picture(loop, f"{start}ranks", sheet)
-        return first
+            first_scores = first_scores or evaluation.scores
+            if comm.is_main_process():
+                tester.log_scores(evaluation)
+                name_prefix = prefix if len(self.testers) == 1 else f"{prefix}{tester.name}/"
+                self.metrics.scores |= {f"{name_prefix}{name}": value for name, value in evaluation.scores.items()}
+                plot = tester.plot_rankings(evaluation)
+                if plot is not None:
+                    self.metrics.add_image(loop, f"{name_prefix}ranks", plot)
+        return first_scores
 
-    def _show(self, tester: Tester, loop: TrainLoop, name: str, gallery: Embeddings) -> None:
-        points = points_of(gallery, tester.gallery, read=tester.read, num=self.num_points)
-        self.metrics.points(loop, name, points)
+    def _add_points(self, tester: Tester, loop: TrainLoop, name: str, gallery: Embeddings) -> None:
+        points = build_projector_data(gallery, tester.gallery, read=tester.read, max_points=self.num_points)
+        self.metrics.add_embedding(loop, name, points)
 
-    def _select(self, scores: Mapping[str, float], loop: TrainLoop) -> None:
+    def _save_if_best(self, scores: Mapping[str, float], loop: TrainLoop) -> None:
         self.progress.metric = scores[self.select_by]
         if self.progress.metric > self.progress.best:
             self.progress.best = self.progress.metric
             self.progress.best_epoch = loop.epoch - 1
             self.progress.iteration = loop.iteration
-            if comm.is_main():
-                self.checkpointer.save(BEST, self.progress, is_last=False)
-                get_logger().info(f"best so far: {self.select_by} {self.progress.best:.2f}, kept as {BEST}")
-        if self.best is not None:
-            self.best.take(self.progress.metric, loop)
+            if comm.is_main_process():
+                self.checkpointer.save(BEST_FILE, self.progress, is_last=False)
+                get_logger().info(f"best {self.select_by} so far: {self.progress.best:.2f}, saved as {BEST_FILE}")
+        if self.best_models is not None:
+            self.best_models.update(self.progress.metric, loop)

@@ -1,52 +1,55 @@
-"""Which patents a network takes for one another, found from its classifier, and batches made of them."""
+"""Mine hard identities from the classifier for the batches that follow."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from fastreid.data.samplers.complete import still_used
+from fastreid.data.samplers.complete import prune_tables
 from fastreid.engine.checkpoint import Progress
-from fastreid.engine.features import CLASSIFIER
+from fastreid.engine.model import CLASSIFIER_WEIGHT
 from fastreid.engine.train_loop import Hook, TrainLoop
-from fastreid.evaluation.search.nearest import nearest, own_first
+from fastreid.evaluation.search.nearest import nearest, self_first
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
 
-NUM_NEIGHBOURS = 50  # many, so that a patent finds one with drawings to give when little of a round is left
+NUM_NEIGHBORS = 50  # enough that one of them still has unused drawings late in an epoch
 
 
-def find_look_alikes(weight: Tensor, *, k: int = NUM_NEIGHBOURS, memory_mb: int = 1024) -> Tensor:
-    """Each class's nearest others by the cosine of their weights, the nearest first: int32 (C, min(k, C - 1)).
+def mine_hard_classes(weight: Tensor, *, k: int = NUM_NEIGHBORS, memory_mb: int = 1024) -> Tensor:
+    """Return the k classes nearest to each class by the cosine of their classifier weights, nearest first.
 
     Args:
-        weight: the classifier's rows (C, D).
-        k: how many others.
-        memory_mb: MiB the search may hold beside the weights.
+        weight: rows of the classifier (C, D).
+        k: number of classes, without the class itself.
+        memory_mb: MiB that the search may use in addition to the weights.
+
+    Returns:
+        Class indices, int32 (C, min(k, C - 1)).
 
     Raises:
         NumericalError: a row is NaN, Inf or zero.
     """
-    found = nearest(weight.detach(), weight.detach(), k + 1, memory_mb=memory_mb).indices.cpu()
-    return own_first(found, torch.arange(len(weight)))[:, 1:].to(torch.int32)
+    indices = nearest(weight.detach(), weight.detach(), k + 1, memory_mb=memory_mb).indices.cpu()
+    return self_first(indices, torch.arange(len(weight)))[:, 1:].to(torch.int32)
 
 
-class RenewLookAlikes(Hook):
-    """After each evaluation finds the patents' look-alikes anew and lets the batches be made with them.
+class HardClassMiningHook(Hook):
+    """Mine the hard identities after each evaluation and restart the loader with them.
 
-    The tables are part of the progress, and so of every checkpoint, by the number of steps that were done when they
-    were made. Those stay that batches to come depend on.
+    `progress.hard_identities` maps the iteration of each mining to its table, and is part of every checkpoint. Tables
+    that no future batch uses are removed.
 
     Args:
-        progress: gets the tables.
-        period: epochs from one evaluation to the next.
+        progress: stores the tables.
+        period: epochs between two evaluations.
         num_patents: patents of the training list; the classifier may have more rows.
         num_drawings: drawings of the training list.
-        batch_size: drawings of a step over all devices.
+        batch_size: drawings per iteration on all devices.
         memory_mb: MiB for the search.
-        load_from: makes the batches from an iteration on anew, with the tables of the progress. What the workers of a
-            loader have read ahead was chosen without the newest, so a loader cannot take it up by itself.
+        restart_loader: restarts the loader at an iteration with the tables of the progress. A restart is necessary
+            because the worker processes have prefetched batches that were sampled with the older tables.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class RenewLookAlikes(Hook):
         num_drawings: int,
         batch_size: int,
         memory_mb: int,
-        load_from: Callable[[int], None],
+        restart_loader: Callable[[int], None],
     ):
         self.progress = progress
         self.period = period
@@ -66,22 +69,23 @@ class RenewLookAlikes(Hook):
         self.num_drawings = num_drawings
         self.batch_size = batch_size
         self.memory_mb = memory_mb
-        self.load_from = load_from
+        self.restart_loader = restart_loader
 
     def before_train(self, loop: TrainLoop) -> None:
-        if CLASSIFIER not in dict(loop.step.model.named_parameters()):
+        if CLASSIFIER_WEIGHT not in dict(loop.step.model.named_parameters()):
             raise InputError(
-                f"DATALOADER.HARD_IDENTITIES looks at the classifier {CLASSIFIER}, and this model has none; set it to 0"
+                f"DATALOADER.HARD_IDENTITIES needs the classifier {CLASSIFIER_WEIGHT}, which this model does not have; "
+                "set it to 0"
             )
 
     def after_epoch(self, loop: TrainLoop) -> None:
         if loop.epoch % self.period:
             return
-        weight = loop.step.model.get_parameter(CLASSIFIER)[: self.num_patents]
-        table = find_look_alikes(weight, memory_mb=self.memory_mb) if comm.is_main() else torch.empty(0)
-        tables = {**self.progress.look_alikes, loop.iteration: comm.gather(table)[0]}
-        self.progress.look_alikes = still_used(
+        weight = loop.step.model.get_parameter(CLASSIFIER_WEIGHT)[: self.num_patents]
+        table = mine_hard_classes(weight, memory_mb=self.memory_mb) if comm.is_main_process() else torch.empty(0)
+        tables = {**self.progress.hard_identities, loop.iteration: comm.all_gather_object(table)[0]}
+        self.progress.hard_identities = prune_tables(
             tables, loop.iteration, num_drawings=self.num_drawings, batch_size=self.batch_size
         )
-        self.load_from(loop.iteration)
-        get_logger().info(f"step {loop.iteration}: look-alikes of {self.num_patents} patents found anew")
+        self.restart_loader(loop.iteration)
+        get_logger().info(f"iteration {loop.iteration}: mined the hard identities of {self.num_patents} patents")

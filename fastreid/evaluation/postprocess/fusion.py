@@ -1,130 +1,145 @@
-"""Several query drawings of one object as one query: by the mean of their features, or by the best of their ranks."""
+"""Query fusion: combine several query drawings of one object, by mean features or by best rank."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from fastreid.evaluation.features import Features, as_features, in_memory, row_norms
-from fastreid.evaluation.search.distance_source import Source
-from fastreid.evaluation.search.nearest import Block, first_of, order
+from fastreid.evaluation.features import FeatureArray, as_features, row_norms, to_tensor
+from fastreid.evaluation.search.distance_source import DistanceSource
+from fastreid.evaluation.search.nearest import DistanceBlock, topk_of_blocks
+from fastreid.evaluation.search.order import encode_keys
 from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError, NumericalError
 
-_PLACE_BITS = 32
-_LAST = torch.iinfo(torch.int64).max  # a key that no place and distance have
+_RANK_BITS = 32
+_MAX_KEY = torch.iinfo(torch.int64).max  # larger than every key
+_MIN_MEAN_NORM = 1e-6  # of unit features; below it the direction of the mean is rounding error
 
 
-def mean_of_objects(queries: Features, objects: Sequence[str]) -> Tensor:
-    """Each query's feature becomes the mean of those of its object's queries, each made to length 1 first.
+def average_queries_by_object(queries: FeatureArray, objects: Sequence[str]) -> Tensor:
+    """Replace each query's features by the mean of the unit features of its object's queries.
 
-    So every query of an object gets one and the same ranking, and lists and results keep their shape.
+    All queries of an object then get the same ranking, and the number of queries does not change.
 
     Args:
         queries: floats (Q, D).
-        objects: Q words; queries with the same word show one object, and one with the empty word stands alone.
+        objects: Q object ids. Queries with the same id show one object; a query with the empty id is a
+            separate object.
 
     Returns:
         float32 (Q, D).
 
     Raises:
-        InputError: not one word a query.
-        NumericalError: a row is NaN, Inf or zero, or the features of an object cancel out.
+        InputError: the number of ids is not Q.
+        NumericalError: a row contains NaN or Inf, or is all zero, or the features of an object cancel out.
     """
-    rows = in_memory(as_features(queries, "queries"))
-    numbers = object_numbers(objects, num_queries=len(rows)).to(rows.device)
+    rows = to_tensor(as_features(queries, "queries"))
+    labels = encode_objects(objects, num_queries=len(rows)).to(rows.device)
     unit = rows.double() / row_norms(rows, "queries")[:, None]
-    sums = torch.zeros(int(numbers.max()) + 1, rows.shape[1], dtype=unit.dtype, device=rows.device)
-    means = (sums.index_add_(0, numbers, unit) / numbers.bincount()[:, None])[numbers]
-    opposed = (means.norm(dim=1) < 1e-6).nonzero().flatten()
-    if len(opposed):
+    sums = torch.zeros(int(labels.max()) + 1, rows.shape[1], dtype=unit.dtype, device=rows.device)
+    means = (sums.index_add_(0, labels, unit) / labels.bincount()[:, None])[labels]
+    cancelled = (means.norm(dim=1) < _MIN_MEAN_NORM).nonzero().flatten()
+    if len(cancelled):
         raise NumericalError(
-            f"the features of the object '{objects[int(opposed[0])]}' cancel out, so their mean has no direction; "
-            "fuse by rank instead (TEST.FUSE.BY)"
+            f"the features of object '{objects[int(cancelled[0])]}' cancel out, so their mean has no direction; fuse by "
+            "rank instead (TEST.FUSE.BY)"
         )
     return means.float()
 
 
-class BestOfRanks(Source):
-    """Ranks the gallery for an object by the best place a drawing has in the rankings of the object's queries.
+class BestRankFusion(DistanceSource):
+    """Ranks the gallery for an object by each drawing's best rank over the object's queries.
 
-    Where two drawings have the same best place, the one that was nearer at it comes first, then the one of the lower
-    row; of a source whose distances only order each query's gallery, the one of the lower row at once. The distances
-    are the places themselves, from 0.
+    Drawings with the same best rank are ordered by their distance at that rank, then by row; if the distances of the
+    source are not comparable between queries, by row only. The distances are the ranks themselves, from 0.
 
     Args:
-        source: the rankings to fuse.
-        objects: as for `mean_of_objects`.
+        source: rankings to fuse.
+        objects: object ids, as for `average_queries_by_object`.
     """
 
-    comparable = False
+    is_comparable = False
 
-    def __init__(self, source: Source, objects: Sequence[str]):
-        self.source, self.numbers = source, object_numbers(objects)
+    def __init__(self, source: DistanceSource, objects: Sequence[str]):
+        self.source, self.labels = source, encode_objects(objects)
 
-    def blocks(self, rows: Tensor | None = None) -> Iterator[Block]:
-        """Queries come object by object; for rows that leave out some of an object's queries, these do not count.
+    def blocks(self, rows: Tensor | None = None) -> Iterator[DistanceBlock]:
+        """Yield blocks object by object; if `rows` omits queries of an object, they do not count.
 
-        Of an object whose queries fill more than a block, one line of the gallery is held and not one a query.
+        If the queries of an object span several blocks, one line of keys is kept for the object, not one per query.
         """
-        rows = torch.arange(len(self.numbers)) if rows is None else rows.cpu()
-        rows = rows[self.numbers[rows].argsort(stable=True)]
-        open_rows, open_best, done = rows[:0], None, 0
+        rows = torch.arange(len(self.labels)) if rows is None else rows.cpu()
+        rows = rows[self.labels[rows].argsort(stable=True)]
+        pending_rows, pending_keys, num_done = rows[:0], None, 0
         for part, distances in self.source.blocks(rows):
-            done += len(part)
-            step, best, lines = len(part), *self._best_keys(part, distances)
-            if open_best is not None and self.numbers[open_rows[0]] == self.numbers[part[0].cpu()]:
-                torch.minimum(best[0], open_best[0], out=best[0])
-            elif open_best is not None:
-                best, lines = torch.cat([open_best, best]), lines + 1
-            members = torch.cat([open_rows, part.cpu()])
-            lines = torch.cat([lines.new_zeros(len(open_rows)), lines])
-            whole = len(members) if done == len(rows) else int((lines < lines[-1]).sum())
-            open_rows, open_best = members[whole:], best[-1:].clone()
-            if whole:
-                fused = _places(best[: int(lines[whole - 1]) + 1].argsort(dim=1, stable=True)).float()
-                for some in torch.arange(whole).split(step):
-                    yield members[some].to(part.device), fused[lines[some.to(lines.device)]]
+            num_done += len(part)
+            block_size = len(part)
+            keys, lines = self._best_keys(part, distances)
+            if pending_keys is not None and self.labels[pending_rows[0]] == self.labels[part[0].cpu()]:
+                torch.minimum(keys[0], pending_keys[0], out=keys[0])
+            elif pending_keys is not None:
+                keys, lines = torch.cat([pending_keys, keys]), lines + 1
+            members = torch.cat([pending_rows, part.cpu()])
+            lines = torch.cat([lines.new_zeros(len(pending_rows)), lines])
+            # The last object of a block may continue in the next one.
+            num_complete = len(members) if num_done == len(rows) else int((lines < lines[-1]).sum())
+            pending_rows, pending_keys = members[num_complete:], keys[-1:].clone()
+            if num_complete:
+                fused = _ranks_from_order(keys[: int(lines[num_complete - 1]) + 1].argsort(dim=1, stable=True)).float()
+                for chunk in torch.split(torch.arange(num_complete), block_size):
+                    yield members[chunk].to(part.device), fused[lines[chunk.to(lines.device)]]
 
-    def first(self, k: int) -> Ranking:
-        """From the k first of each query: what is not among them for any query has k better ones before it."""
-        if not self.source.comparable:  # what it tells the first with are not the distances its blocks order by
-            return first_of(self.blocks(), k)
-        found = self.source.first(k)
-        rows = torch.empty_like(found.indices)
-        keys = _keys(torch.arange(found.indices.shape[1], device=rows.device).expand_as(rows), found.distances)
-        for number in range(int(self.numbers.max()) + 1):
-            mine = (self.numbers == number).nonzero().flatten().to(rows.device)
-            candidates, places = found.indices[mine].flatten().unique(return_inverse=True)
-            best = keys.new_full((len(candidates),), _LAST)
-            best.scatter_reduce_(0, places, keys[mine].flatten(), "amin")
-            rows[mine] = candidates[best.argsort(stable=True)[: rows.shape[1]]]
-        return Ranking(rows, torch.arange(rows.shape[1], dtype=torch.float32, device=rows.device).repeat(len(rows), 1))
+    def topk(self, k: int) -> Ranking:
+        """Return the k best drawings of each query.
+
+        The k nearest of each query are sufficient: a drawing that is among them for none of an object's queries has at
+        least k drawings before it.
+        """
+        if not self.source.is_comparable:  # then the distances of `topk` are not those that order the blocks
+            return topk_of_blocks(self.blocks(), k)
+        ranking = self.source.topk(k)
+        rows = torch.empty_like(ranking.indices)
+        ranks = torch.arange(ranking.indices.shape[1], device=rows.device)
+        keys = _encode_ranks(ranks.expand_as(rows), ranking.distances)
+        for label in range(int(self.labels.max()) + 1):
+            members = (self.labels == label).nonzero().flatten().to(rows.device)
+            candidates, columns = torch.unique(ranking.indices[members].flatten(), return_inverse=True)
+            best = keys.new_full((len(candidates),), _MAX_KEY)
+            best.scatter_reduce_(0, columns, keys[members].flatten(), "amin")
+            rows[members] = candidates[best.argsort(stable=True)[: rows.shape[1]]]
+        return Ranking(rows, ranks.float().repeat(len(rows), 1))
 
     def _best_keys(self, queries: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
-        """The best key of each drawing for each object of some queries, int64 (g, G), and each query's line in it."""
+        """Return each object's best key of every drawing, int64 (g, G), and each query's line in it, int64 (B,)."""
         columns = torch.arange(distances.shape[1], device=distances.device)
-        keys = _keys(_places(order.encode(distances, columns).argsort(dim=1)), distances)
-        numbers, lines = self.numbers[queries.cpu()].unique_consecutive(return_inverse=True)
+        keys = _encode_ranks(_ranks_from_order(encode_keys(distances, columns).argsort(dim=1)), distances)
+        labels, lines = torch.unique_consecutive(self.labels[queries.cpu()], return_inverse=True)
         lines = lines.to(distances.device)
-        best = keys.new_full((len(numbers), len(columns)), _LAST)
+        best = keys.new_full((len(labels), len(columns)), _MAX_KEY)
         return best.scatter_reduce_(0, lines[:, None].expand_as(keys), keys, "amin"), lines
 
 
-def object_numbers(objects: Sequence[str], *, num_queries: int | None = None) -> Tensor:
-    """A number for each object, int64 (Q,), from 0 in the order they come; the empty word is a new object each time."""
+def encode_objects(objects: Sequence[str], *, num_queries: int | None = None) -> Tensor:
+    """Return integer labels of the object ids, int64 (Q,), numbered from 0 in order of appearance.
+
+    Each empty id gets a new label.
+
+    Raises:
+        InputError: the number of ids is not `num_queries`.
+    """
     if num_queries is not None and len(objects) != num_queries:
-        raise InputError(f"{num_queries} queries show {len(objects)} objects; give one word a query")
-    known: dict[str | int, int] = {}
-    return torch.tensor([known.setdefault(word or row, len(known)) for row, word in enumerate(objects)])
+        raise InputError(f"{num_queries} queries need {num_queries} object ids, not {len(objects)}")
+    labels: dict[str | int, int] = {}
+    return torch.tensor([labels.setdefault(name or row, len(labels)) for row, name in enumerate(objects)])
 
 
-def _places(in_order: Tensor) -> Tensor:
-    """The place of each row of the gallery, from the rows in order: int64 (B, G), twice."""
-    columns = torch.arange(in_order.shape[1], device=in_order.device)
-    return torch.empty_like(in_order).scatter_(1, in_order, columns.expand_as(in_order))
+def _ranks_from_order(ordered: Tensor) -> Tensor:
+    """Return the rank, from 0, of each gallery row, given the rows in ranked order; both int64 (B, G)."""
+    ranks = torch.arange(ordered.shape[1], device=ordered.device)
+    return torch.empty_like(ordered).scatter_(1, ordered, ranks.expand_as(ordered))
 
 
-def _keys(places: Tensor, distances: Tensor) -> Tensor:
-    """One int64 a pair that sorts by place, then by distance."""
-    return (places << _PLACE_BITS) + (order.encode(distances, torch.zeros_like(places)) >> _PLACE_BITS)
+def _encode_ranks(ranks: Tensor, distances: Tensor) -> Tensor:
+    """Return one int64 key per pair; keys sort by rank, then by distance."""
+    return (ranks << _RANK_BITS) + (encode_keys(distances, torch.zeros_like(ranks)) >> _RANK_BITS)

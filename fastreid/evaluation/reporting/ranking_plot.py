@@ -7,18 +7,18 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fastreid.evaluation.features import check_count
-from fastreid.evaluation.scoring.ground_truth import Truth
+from fastreid.evaluation.scoring.ground_truth import GroundTruth
 from fastreid.structures import Drawing, Ranking
 from fastreid.utils.errors import InputError
 
-COLUMNS = 10
-_PAGE, _INK, _SOFT_INK, _LINE = "white", "#1f2328", "#6e7781", "#d0d7de"
-_RIGHT, _WRONG = "#1a7f37", "#cf222e"
-_DARKEN = 1.6  # power of a grey level 0..1
-_FINE = 4  # marks are drawn this much larger and shrunk, for smooth edges
+NUM_COLUMNS = 10
+_BACKGROUND, _TEXT, _MUTED_TEXT, _BORDER = "white", "#1f2328", "#6e7781", "#d0d7de"
+_CORRECT, _WRONG = "#1a7f37", "#cf222e"
+_DARKENING_GAMMA = 1.6  # power of a grey level 0..1
+_SUPERSAMPLING = 4  # marks are drawn this much larger and shrunk, for smooth edges
 
 
-def ranked_sheet(
+def plot_rankings(
     queries: Sequence[Drawing],
     gallery: Sequence[Drawing],
     ranking: Ranking,
@@ -46,28 +46,28 @@ def ranked_sheet(
         InputError: a ranking of other lists, num_queries below 1 or cell_px below 32.
     """
     check_count("num_queries", num_queries)
-    check_count("cell_px", cell_px, least=32)
+    check_count("cell_px", cell_px, minimum=32)
     rows = ranking.indices.cpu().numpy()
     if len(rows) != len(queries) or not rows.size or rows.min() < 0 or rows.max() >= len(gallery):
         raise InputError(
             f"a ranking {rows.shape} does not fit {len(queries)} queries and {len(gallery)} drawings; rank these lists"
         )
-    truth = Truth([drawing.patent for drawing in queries], [drawing.patent for drawing in gallery])
+    truth = GroundTruth([drawing.patent for drawing in queries], [drawing.patent for drawing in gallery])
     shown = np.unique(np.linspace(0, len(queries) - 1, min(num_queries, len(queries))).round().astype(int))
-    page = _Page(num_rows=len(shown), num_columns=min(COLUMNS, rows.shape[1]), cell_px=cell_px, read=read)
+    page = _RankingFigure(num_rows=len(shown), num_columns=min(NUM_COLUMNS, rows.shape[1]), cell_px=cell_px, read=read)
     for line, query in enumerate(shown):
         own_name = queries[query].name
         matches = [row for row in truth.of(query)[0] if gallery[row].name != own_name]
         known = bool(queries[query].patent)
-        found = np.isin(rows[query, :COLUMNS], matches).sum()
+        found = np.isin(rows[query, :NUM_COLUMNS], matches).sum()
         page.put_query(line, queries[query], f"{found} of {len(matches)} found" if known else "")
-        for column, row in enumerate(rows[query, :COLUMNS]):
+        for column, row in enumerate(rows[query, :NUM_COLUMNS]):
             marked = known and bool(gallery[row].patent) and gallery[row].name != own_name
             page.put_found(line, column, gallery[row], right=(row in matches) if marked else None)
     return page.image
 
 
-class _Page:
+class _RankingFigure:
     """The sheet while it is drawn: a grid of cells, the query's column set apart by a line."""
 
     def __init__(self, *, num_rows: int, num_columns: int, cell_px: int, read: Callable[[str], np.ndarray]):
@@ -82,36 +82,36 @@ class _Page:
         self.left, self.top = 2 * self.gap, self.gap + self.line_px + self.gap // 2
         self.found_left = self.left + self.step_x + 2 * self.gap
         size = (self.found_left + num_columns * self.step_x + self.gap, self.top + num_rows * self.step_y + self.gap)
-        self.image = Image.new("RGB", size, _PAGE)
+        self.image = Image.new("RGB", size, _BACKGROUND)
         self.draw = ImageDraw.Draw(self.image)
-        self._text(self.left + cell_px // 2, self.gap, "query", self.font, _SOFT_INK)
+        self._text(self.left + cell_px // 2, self.gap, "query", self.font, _MUTED_TEXT)
         for column in range(num_columns):
             middle = self.found_left + column * self.step_x + cell_px // 2
-            self._text(middle, self.gap, str(column + 1), self.font, _SOFT_INK)
+            self._text(middle, self.gap, str(column + 1), self.font, _MUTED_TEXT)
         border = self.found_left - 3 * self.gap // 2
         self.draw.line(
-            [(border, self.top), (border, size[1] - 2 * self.gap)], fill=_LINE, width=max(1, self.frame // 2)
+            [(border, self.top), (border, size[1] - 2 * self.gap)], fill=_BORDER, width=max(1, self.frame // 2)
         )
 
     def put_query(self, line: int, drawing: Drawing, note: str) -> None:
         y = self.top + line * self.step_y
-        self._picture(self.left, y, drawing, _INK)
-        self._caption(self.left, y, ": ".join(part for part in (drawing.patent, note) if part), drawing, _INK)
+        self._picture(self.left, y, drawing, _TEXT)
+        self._caption(self.left, y, ": ".join(part for part in (drawing.patent, note) if part), drawing, _TEXT)
 
     def put_found(self, line: int, column: int, drawing: Drawing, *, right: bool | None) -> None:
         x, y = self.found_left + column * self.step_x, self.top + line * self.step_y
-        colour = _LINE if right is None else _RIGHT if right else _WRONG
+        colour = _BORDER if right is None else _CORRECT if right else _WRONG
         self._picture(x, y, drawing, colour)
         if right is not None:
             self._mark(x, y, right=right)
-        self._caption(x, y, drawing.patent, drawing, _SOFT_INK if right is None else colour)
+        self._caption(x, y, drawing.patent, drawing, _MUTED_TEXT if right is None else colour)
 
     def _caption(self, x: int, y: int, text: str, drawing: Drawing, colour: str) -> None:
         middle, y = x + self.cell // 2, y + self.cell + self.gap // 3
         if text:
             self._text(middle, y, text, self.font, colour)
             y += self.line_px
-        self._text(middle, y, PurePosixPath(drawing.name).stem, self.small, _SOFT_INK)
+        self._text(middle, y, PurePosixPath(drawing.name).stem, self.small, _MUTED_TEXT)
 
     def _picture(self, x: int, y: int, drawing: Drawing, colour: str) -> None:
         picture = Image.fromarray(self.read(drawing.path)).convert("RGB")
@@ -120,7 +120,7 @@ class _Page:
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
         if scale < 0.5:
-            picture = picture.point([round(255 * (level / 255) ** _DARKEN) for level in range(256)] * 3)
+            picture = picture.point([round(255 * (level / 255) ** _DARKENING_GAMMA) for level in range(256)] * 3)
         self.image.paste(picture, (x + (self.cell - size[0]) // 2, y + (self.cell - size[1]) // 2))
         box = [x, y, x + self.cell - 1, y + self.cell - 1]
         self.draw.rounded_rectangle(box, radius=2 * self.frame, outline=colour, width=self.frame)
@@ -128,7 +128,7 @@ class _Page:
     def _mark(self, x: int, y: int, *, right: bool) -> None:
         """A white tick or cross in a disc at the upper right corner."""
         side = self.cell // 6
-        fine = side * _FINE
+        fine = side * _SUPERSAMPLING
         disc = Image.new("L", (fine, fine), 0)
         ImageDraw.Draw(disc).ellipse([0, 0, fine - 1, fine - 1], fill=255)
         sign = Image.new("L", (fine, fine), 0)
@@ -139,7 +139,7 @@ class _Page:
         for stroke in strokes:
             pen.line([(a * fine, b * fine) for a, b in stroke], fill=255, width=fine // 9, joint="curve")
         place = (x + self.cell - side - 2 * self.frame, y + 2 * self.frame)
-        for mask, colour in ((disc, _RIGHT if right else _WRONG), (sign, _PAGE)):
+        for mask, colour in ((disc, _CORRECT if right else _WRONG), (sign, _BACKGROUND)):
             small = mask.resize((side, side), Image.Resampling.LANCZOS)
             self.image.paste(Image.new("RGB", small.size, colour), place, small)
 

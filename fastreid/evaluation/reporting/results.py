@@ -19,9 +19,9 @@ from fastreid.utils.files import atomic_write
 
 RESULT_NAME = "result.npy"
 ZIP_NAME = "result.zip"
-_TABLE_HEAD = ["name", "patent", "matches", "first_place"]
+_ID_COLUMNS = ["name", "patent", "matches", "first_place"]
 _CSV_LINE_END = "\r\n"
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold; with it the same ranking gives the same bytes
+_ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold; with it the same ranking gives the same bytes
 
 
 def write_results(ranking: Ranking, folder: str | os.PathLike, *, num_gallery: int) -> None:
@@ -53,12 +53,12 @@ def write_results(ranking: Ranking, folder: str | os.PathLike, *, num_gallery: i
     with atomic_write(Path(folder) / RESULT_NAME) as file:
         file.write(memory.getvalue())
     with atomic_write(Path(folder) / ZIP_NAME) as file, zipfile.ZipFile(file, "w") as archive:
-        entry = zipfile.ZipInfo(RESULT_NAME, _ZIP_TIME)
+        entry = zipfile.ZipInfo(RESULT_NAME, _ZIP_TIMESTAMP)
         entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o644 << 16, 3
         archive.writestr(entry, memory.getvalue())
 
 
-def scores_table(
+def format_scores(
     steps: Sequence[tuple[str, Mapping[str, float]]] | Mapping[str, float], intervals: Intervals | None = None
 ) -> str:
     """Scores as a plain table: a line for each score, a column for each step where (name, scores) pairs come.
@@ -70,7 +70,7 @@ def scores_table(
     columns = [("", steps)] if isinstance(steps, Mapping) else list(steps)
     names = list(dict.fromkeys(name for _, scores in columns for name in scores))
     names.sort(key=lambda name: name.startswith("num_"))
-    lines = [[name, *(_cell(scores.get(name)) for _, scores in columns)] for name in names]
+    lines = [[name, *(_format_score(scores.get(name)) for _, scores in columns)] for name in names]
     heads = ["score", *(name for name, _ in columns)]
     if intervals:
         heads.append("95 %")
@@ -81,7 +81,7 @@ def scores_table(
     return tabulate(lines, headers=heads, disable_numparse=True, colalign=align)
 
 
-def write_query_table(
+def write_per_query_table(
     path: str | os.PathLike, scores: QueryScores, *, names: Sequence[str], patents: Sequence[str]
 ) -> None:
     """Write what every query got, a row each: name, patent, matches, place of the first, and its scores x100.
@@ -101,19 +101,19 @@ def write_query_table(
     """
     if not len(names) == len(patents) == len(scores.num_matches):
         raise InputError(f"{len(names)} names and {len(patents)} patents do not fit {len(scores.num_matches)} queries")
-    first_places = [int(place) if np.isfinite(place) else None for place in scores.first_places]
+    first_places = [int(place) if np.isfinite(place) else None for place in scores.first_ranks]
     columns: dict[str, Sequence] = dict(
-        zip(_TABLE_HEAD, (list(names), list(patents), scores.num_matches.tolist(), first_places))
+        zip(_ID_COLUMNS, (list(names), list(patents), scores.num_matches.tolist(), first_places))
     )
     columns |= {name: [None if np.isnan(x) else x for x in values.tolist()] for name, values in scores.values.items()}
-    check_table(path)
-    content = TABLES[Path(path).suffix](columns)
+    check_table_path(path)
+    content = TABLE_ENCODERS[Path(path).suffix](columns)
     with atomic_write(path) as file:
         file.write(content)
 
 
-def read_query_table(path: str | os.PathLike) -> QueryScores:
-    """What `write_query_table` wrote as .csv; a first match that was not reached stands at Inf, accept rates are lost.
+def read_per_query_table(path: str | os.PathLike) -> QueryScores:
+    """What `write_per_query_table` wrote as .csv; a first match that was not reached stands at Inf, accept rates are lost.
 
     Raises:
         InputError: no such table, one that was cut, or one that lacks a score of a query that has matches.
@@ -128,7 +128,7 @@ def read_query_table(path: str | os.PathLike) -> QueryScores:
         _, patents, num_matches, places, *values = zip(*lines, strict=True)
         counts = np.array(num_matches, np.int64)
         columns = [np.array([float(x or "nan") for x in column]) for column in values]
-        if [name, patent, matches, first_place] != _TABLE_HEAD or len(values) != len(scores):
+        if [name, patent, matches, first_place] != _ID_COLUMNS or len(values) != len(scores):
             raise ValueError(f"its columns are {', '.join(head)}")
         for one, column in zip(scores, columns):
             if not np.isfinite(column[counts > 0]).all():
@@ -137,8 +137,8 @@ def read_query_table(path: str | os.PathLike) -> QueryScores:
             values=dict(zip(scores, columns)),
             patents=np.unique(patents, return_inverse=True)[1],
             num_matches=counts,
-            first_places=np.where(counts > 0, [float(x or "inf") for x in places], np.nan),
-            accept_rates={},
+            first_ranks=np.where(counts > 0, [float(x or "inf") for x in places], np.nan),
+            tpr_at_fpr={},
         )
     except (OSError, ValueError, csv.Error, InputError) as error:
         raise InputError(
@@ -146,7 +146,7 @@ def read_query_table(path: str | os.PathLike) -> QueryScores:
         )
 
 
-def check_table(path: str | os.PathLike) -> None:
+def check_table_path(path: str | os.PathLike) -> None:
     """Refuse a table that could not be written, by its ending, before there is anything to write.
 
     Raises:
@@ -154,13 +154,13 @@ def check_table(path: str | os.PathLike) -> None:
         EnvironmentSetupError: .parquet without pyarrow.
     """
     ending = Path(path).suffix
-    if ending not in TABLES:
-        raise InputError(f"{path}: a table ends in {' or '.join(TABLES)} (TEST.SCORE.PER_QUERY_FILE)")
+    if ending not in TABLE_ENCODERS:
+        raise InputError(f"{path}: a table ends in {' or '.join(TABLE_ENCODERS)} (TEST.SCORE.PER_QUERY_FILE)")
     if ending == ".parquet":
-        _open_pyarrow()
+        _import_pyarrow()
 
 
-def _open_pyarrow() -> Any:
+def _import_pyarrow() -> Any:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -169,7 +169,7 @@ def _open_pyarrow() -> Any:
     return pyarrow
 
 
-def _csv(columns: Mapping[str, Sequence]) -> bytes:
+def _encode_csv(columns: Mapping[str, Sequence]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator=_CSV_LINE_END)
     writer.writerow(columns)
@@ -177,20 +177,20 @@ def _csv(columns: Mapping[str, Sequence]) -> bytes:
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def _parquet(columns: Mapping[str, Sequence]) -> bytes:
-    memory, pyarrow = io.BytesIO(), _open_pyarrow()
-    words = {name: [_as_text(word) for word in columns[name]] for name in ("name", "patent")}
+def _encode_parquet(columns: Mapping[str, Sequence]) -> bytes:
+    memory, pyarrow = io.BytesIO(), _import_pyarrow()
+    words = {name: [_escape_undecodable(word) for word in columns[name]] for name in ("name", "patent")}
     pyarrow.parquet.write_table(pyarrow.table(dict(columns) | words), memory)
     return memory.getvalue()
 
 
-def _as_text(word: str) -> str:
+def _escape_undecodable(word: str) -> str:
     """A file's name may hold bytes that are no text; Parquet takes text alone, so they are told as \\xff."""
     return word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-TABLES: dict[str, Callable[[Mapping[str, Sequence]], bytes]] = {".csv": _csv, ".parquet": _parquet}
+TABLE_ENCODERS: dict[str, Callable[[Mapping[str, Sequence]], bytes]] = {".csv": _encode_csv, ".parquet": _encode_parquet}
 
 
-def _cell(value: float | None) -> str:
+def _format_score(value: float | None) -> str:
     return "" if value is None else str(value) if isinstance(value, int) else f"{value:.2f}"

@@ -1,64 +1,77 @@
-"""How far means over queries would differ had other patents been drawn for the test."""
+"""Bootstrap confidence intervals of mean scores, resampling patents."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastreid.evaluation.features import check_count
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_generator
 
-_AT_ONCE = 1 << 19  # drawn patents: 4 MiB of them, 75 draws of the 6,927 patents of DeepPatent's test
+_MAX_CHUNK_SAMPLES = 1 << 19  # sampled patents per chunk: 4 MiB, 75 resamples of DeepPatent's 6,927 test patents
 
 Intervals = dict[str, tuple[float, float]]
 
 
 def percentile_intervals(
-    values: Mapping[str, np.ndarray], patents: np.ndarray, *, level: float, num_draws: int, seed: int
+    values: Mapping[str, NDArray[np.float64]],
+    patents: NDArray[np.int64],
+    *,
+    level: float,
+    num_resamples: int,
+    seed: int,
 ) -> Intervals:
-    """The middle share `level` of the means of values over queries, when patents are drawn with replacement.
+    """Return a confidence interval of the mean of each score, resampling patents with replacement.
 
-    The percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3) of whole
-    patents: as many as there are, each with all of its queries, since drawings of one patent are no independent
-    trials. The draws follow from the seed and the number of patents alone, so two runs on one test meet the same.
+    The percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3) over whole
+    patents: each resample has the original number of patents, each with all of its queries, because drawings of one
+    patent are not independent. The samples depend on the seed and the number of patents only, so two runs on one test
+    set get the same ones.
 
     Args:
-        values: float64 (Q,) under each name, no NaN.
-        patents: int64 (Q,), equal where queries show one patent; Q is at least 1.
-        level: a share between 0 and 1.
-        num_draws: at least 1; a thousand for two good digits.
+        values: name -> float64 (Q,), without NaN.
+        patents: int64 (Q,), equal for queries of the same patent; Q is at least 1.
+        level: confidence level, between 0 and 1.
+        num_resamples: at least 1; 1,000 for two reliable digits.
         seed: any integer.
 
     Returns:
         (low, high) for each name.
 
     Raises:
-        InputError: a level that is no share between 0 and 1, or no draws.
+        InputError: the level is not between 0 and 1, or there are no resamples.
     """
     check_level(level)
-    means = drawn_means(values, patents, num_draws=num_draws, seed=seed)
+    means = bootstrap_means(values, patents, num_resamples=num_resamples, seed=seed)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {name: (float(low[at]), float(high[at])) for at, name in enumerate(values)}
+    return {name: (float(low[column]), float(high[column])) for column, name in enumerate(values)}
 
 
 def check_level(level: float) -> None:
-    """Refuse a level that is no share between 0 and 1."""
+    """Raise an `InputError` if a confidence level is not between 0 and 1."""
     if not (isinstance(level, (int, float)) and 0 < level < 1):
-        raise InputError(f"level is a share between 0 and 1, not {level!r}")
+        raise InputError(f"level must be between 0 and 1, not {level!r}")
 
 
-def drawn_means(values: Mapping[str, np.ndarray], patents: np.ndarray, *, num_draws: int, seed: int) -> np.ndarray:
-    """The means that `percentile_intervals` takes its quantiles of: float64 (num_draws, len(values))."""
-    check_count("num_draws", num_draws)
-    different, patents = np.unique(patents, return_inverse=True)
-    columns = [np.ones(len(patents)), *values.values()]
+def bootstrap_means(
+    values: Mapping[str, NDArray[np.float64]], patents: NDArray[np.int64], *, num_resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Return the mean of each score in each resample: float64 (num_resamples, len(values)).
+
+    Arguments as in `percentile_intervals`.
+    """
+    check_count("num_resamples", num_resamples)
+    distinct, patents = np.unique(patents, return_inverse=True)
+    columns: list[NDArray[Any]] = [np.ones(len(patents)), *values.values()]
     sums = np.stack([np.bincount(patents, weights=column) for column in columns], axis=1)
-    num_patents, generator, means = len(different), keyed_generator("bootstrap", seed), []
-    step = max(1, _AT_ONCE // num_patents)
-    for start in range(0, num_draws, step):
-        num = min(step, num_draws - start)
-        drawn = generator.integers(0, num_patents, (num, num_patents)) + num_patents * np.arange(num)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=num * num_patents).reshape(num, num_patents)
-        totals = times @ sums
+    num_patents, generator, means = len(distinct), keyed_generator("bootstrap", seed), []
+    step = max(1, _MAX_CHUNK_SAMPLES // num_patents)
+    for start in range(0, num_resamples, step):
+        num = min(step, num_resamples - start)
+        sampled = generator.integers(0, num_patents, (num, num_patents)) + num_patents * np.arange(num)[:, None]
+        counts = np.bincount(sampled.ravel(), minlength=num * num_patents).reshape(num, num_patents)
+        totals = counts @ sums
         means.append(totals[:, 1:] / totals[:, :1])
     return np.concatenate(means)

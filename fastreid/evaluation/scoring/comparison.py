@@ -1,126 +1,144 @@
-"""Several trainings of one choice beside several of another: what they score, and what the choice changes."""
+"""Comparison of several runs of a variant with the runs of a baseline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
-from fastreid.evaluation.scoring.bootstrap import check_level, drawn_means
+from fastreid.evaluation.scoring.bootstrap import bootstrap_means, check_level
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.utils.errors import InputError
 
 
 @dataclass(frozen=True)
-class Change:
-    """One score of a choice beside the same score of the ground it is measured from.
+class Delta:
+    """One score of a variant and its difference from the baseline.
 
     Args:
-        mean: over runs and queries, x100.
-        spread: standard deviation of the runs' scores, in points; NaN for a single run.
-        change: by how much the choice scores higher than the ground, in points.
-        low, high: between which two numbers the change lies.
-        num_runs: how many runs of the choice there are.
+        mean: mean over runs and queries, x100.
+        std: standard deviation of the runs' scores, in points; NaN for a single run.
+        difference: score of the variant minus score of the baseline, in points.
+        low, high: confidence interval of the difference, in points.
+        num_runs: number of runs of the variant.
     """
 
     mean: float
-    spread: float
-    change: float
+    std: float
+    difference: float
     low: float
     high: float
     num_runs: int
 
 
-def compare(
+def compare_runs(
     runs: Sequence[QueryScores],
-    ground: Sequence[QueryScores],
+    baseline: Sequence[QueryScores],
     *,
     level: float = 0.95,
-    num_draws: int = 1000,
+    num_resamples: int = 1000,
     seed: int = 0,
-) -> dict[str, Change]:
-    """What a choice changes, for each score that all runs have.
+) -> dict[str, Delta]:
+    """Return the difference between a variant and a baseline for each score that all runs have.
 
-    Run i of the choice and run i of the ground share what chance gave them: the seed, the order of drawings, the start
-    of the weights. The interval tells of other patents and of other seeds: its variance is the sum of what patents, pairs
-    of runs and what is left add to the mean (Cornfield and Tukey, Average values of mean squares in factorials, Annals of
-    Mathematical Statistics 27, 1956), those of the patents from a bootstrap, and its width is Student's t for the degrees
-    of freedom of that sum (Satterthwaite, Biometrics Bulletin 2, 1946). So two or three runs that lie apart give a wide
-    interval. With one run it tells of patents alone; with one patent it is without bounds.
+    Run i of the variant and run i of the baseline share their random numbers: seed, order of drawings, initial weights.
+    The interval covers other patents and other seeds. Its variance is the sum of the contributions of patents, pairs of
+    runs and residual to the mean (Cornfield and Tukey, Average values of mean squares in factorials, Annals of
+    Mathematical Statistics 27, 1956), that of the patents from a bootstrap. Its width is Student's t for the degrees of
+    freedom of that sum (Satterthwaite, Biometrics Bulletin 2, 1946), so two or three runs that disagree give a wide
+    interval. With one run the interval covers other patents only; with one patent it is infinite.
 
     Args:
-        runs: the scores of each run of the choice, on one test.
-        ground: those of the runs it is compared with, as many, by the same seeds in the same order.
-        level: share of such intervals that hold the true change.
-        num_draws: of the bootstrap.
-        seed: of the draws.
+        runs: scores of each run of the variant, on one test set.
+        baseline: scores of the same number of baseline runs, with the same seeds in the same order.
+        level: confidence level, between 0 and 1.
+        num_resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
 
     Raises:
-        InputError: no runs, not as many on both sides, scores of other tests, a level that is no share.
+        InputError: no runs, different numbers of runs, scores of different test sets, or an invalid level.
     """
     check_level(level)
-    if not runs or len(runs) != len(ground):
-        raise InputError(f"{len(runs)} runs beside {len(ground)}; each run needs the one of the same seed beside it")
-    for scores in (*runs, *ground):
-        scores.check_same_test(ground[0])
-    counted, patents = ground[0].counted, ground[0].patents[ground[0].counted]
-    num_patents = len(np.unique(patents))
-    found = {}
-    for name in ground[0].values:
-        if not all(name in scores.values for scores in (*runs, *ground)):
-            continue
-        mine, theirs = (np.stack([scores.values[name][counted] for scores in side]) for side in (runs, ground))
-        columns = {str(at): column for at, column in enumerate(mine - theirs)}
-        drawn = drawn_means(columns, patents, num_draws=num_draws, seed=seed)
-        each = mine.mean(axis=1)
-        spread = each.std(ddof=1) if len(runs) > 1 else np.nan
-        change = (mine - theirs).mean()
-        half = _half_width((mine - theirs).mean(axis=1), drawn, num_patents=num_patents, level=level)
-        found[name] = Change(
-            float(each.mean()), float(spread), float(change), float(change - half), float(change + half), len(runs)
+    if not runs or len(runs) != len(baseline):
+        raise InputError(
+            f"{len(runs)} runs and {len(baseline)} baseline runs do not pair up; give one baseline run of the same seed "
+            "for each run"
         )
-    return found
+    for scores in (*runs, *baseline):
+        scores.check_same_test(baseline[0])
+    has_match, patents = baseline[0].has_match, baseline[0].patents[baseline[0].has_match]
+    num_patents = len(np.unique(patents))
+    deltas = {}
+    for name in baseline[0].values:
+        if not all(name in scores.values for scores in (*runs, *baseline)):
+            continue
+        values, baseline_values = (
+            np.stack([scores.values[name][has_match] for scores in side]) for side in (runs, baseline)
+        )
+        differences = values - baseline_values
+        columns = {str(run): column for run, column in enumerate(differences)}
+        resampled = bootstrap_means(columns, patents, num_resamples=num_resamples, seed=seed)
+        run_means = values.mean(axis=1)
+        std = run_means.std(ddof=1) if len(runs) > 1 else np.nan
+        difference = differences.mean()
+        half = _half_width(differences.mean(axis=1), resampled, num_patents=num_patents, level=level)
+        deltas[name] = Delta(
+            mean=float(run_means.mean()),
+            std=float(std),
+            difference=float(difference),
+            low=float(difference - half),
+            high=float(difference + half),
+            num_runs=len(runs),
+        )
+    return deltas
 
 
-def _half_width(changes: np.ndarray, drawn: np.ndarray, *, num_patents: int, level: float) -> float:
-    """How far the mean of changes (R,) reaches to either side.
+def _half_width(
+    differences: NDArray[np.float64], resampled: NDArray[np.float64], *, num_patents: int, level: float
+) -> float:
+    """Return half the width of the confidence interval of the mean difference.
 
     Args:
-        changes: one of each pair of runs.
-        drawn: (D, R), the same with patents drawn anew.
-        num_patents: of which were drawn.
-        level: as `compare` has it.
+        differences: (R,), one per pair of runs.
+        resampled: (num_resamples, R), the same in each bootstrap resample of patents.
+        num_patents: number of patents of the test set.
+        level: as in `compare_runs`.
     """
     if num_patents == 1:
         return np.inf
-    of_patents, freedom = drawn.mean(axis=1).var(), num_patents - 1.0
-    total = of_patents
-    if len(changes) > 1:
-        of_pairs = changes.var(ddof=1) / len(changes)
-        # what neither patents nor pairs explain is in both variances: once is enough
-        rest = (drawn.var(axis=0).mean() - of_patents) / (len(changes) - 1)
-        of_patents_alone = max(of_patents - rest, 0.0)
-        # pairs that lie closer together than chance lets them: the patents' own variance is the least
-        if (both := of_patents_alone + of_pairs) > of_patents:
-            total = both
-            freedom = both**2 / (of_patents_alone**2 / (num_patents - 1) + of_pairs**2 / (len(changes) - 1))
+    patent_variance, freedom = resampled.mean(axis=1).var(), num_patents - 1.0
+    total = patent_variance
+    if len(differences) > 1:
+        pair_variance = differences.var(ddof=1) / len(differences)
+        # both variances contain the residual of patents and pairs, so it is subtracted from one of them
+        residual = (resampled.var(axis=0).mean() - patent_variance) / (len(differences) - 1)
+        pure_patent_variance = max(patent_variance - residual, 0.0)
+        # pairs that agree better than chance: the patent variance is the lower bound
+        if (combined := pure_patent_variance + pair_variance) > patent_variance:
+            total = combined
+            freedom = combined**2 / (
+                pure_patent_variance**2 / (num_patents - 1) + pair_variance**2 / (len(differences) - 1)
+            )
     return float(special.stdtrit(freedom, (1 + level) / 2) * np.sqrt(total))
 
 
-def comparison_table(rows: Mapping[str, Mapping[str, Change]], scores: Sequence[str]) -> list[dict[str, str]]:
-    """A line for each row of an ablation, the ground first: its scores, and what it changes where it is not the ground.
+def build_comparison_table(rows: Mapping[str, Mapping[str, Delta]], scores: Sequence[str]) -> list[dict[str, str]]:
+    """Return one table row per variant of an ablation: its scores and their differences from the baseline.
 
     Args:
-        rows: name -> changes, as `compare` gives them; the first is the ground, compared with itself.
-        scores: which scores to show.
+        rows: name -> deltas by score, as `compare_runs` returns them; the first is the baseline, compared with itself.
+        scores: names of the scores to include.
     """
-    lines = []
-    for number, (name, changes) in enumerate(rows.items()):
-        line = {"row": name, "runs": str(next(iter(changes.values())).num_runs)}
-        for measure in scores:
-            one = changes[measure]
-            spread = "" if np.isnan(one.spread) else f" ± {one.spread:.1f}"
-            line[measure] = f"{one.mean:.1f}{spread}"
-            line[f"{measure}, change"] = f"{one.change:+.1f} [{one.low:+.1f}, {one.high:+.1f}]" if number else ""
-        lines.append(line)
-    return lines
+    table = []
+    for index, (name, deltas) in enumerate(rows.items()):
+        cells = {"row": name, "runs": str(next(iter(deltas.values())).num_runs)}
+        for score in scores:
+            delta = deltas[score]
+            std = "" if np.isnan(delta.std) else f" ± {delta.std:.1f}"
+            cells[score] = f"{delta.mean:.1f}{std}"
+            cells[f"{score}, change"] = (
+                f"{delta.difference:+.1f} [{delta.low:+.1f}, {delta.high:+.1f}]" if index else ""
+            )
+        table.append(cells)
+    return table

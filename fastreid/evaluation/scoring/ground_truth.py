@@ -1,51 +1,53 @@
-"""Who matches whom: which rows of the gallery are right for a query, and which do not count."""
+"""Ground truth of a retrieval test: which gallery rows are relevant to a query, and which are ignored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid.utils.errors import InputError
 
-Ids = Sequence[str] | Sequence[int] | np.ndarray | Tensor
+Ids = Sequence[str] | Sequence[int] | NDArray[Any] | Tensor
 
-_AT_ONCE = 1 << 20  # drawings of queries' patents: a patent may have thousands, and 8 MiB of them are as quick as more
+_MAX_CHUNK_ENTRIES = 1 << 20  # rows of queries' patents per chunk: 8 MiB; larger chunks are no faster
 
 
 @dataclass(frozen=True)
-class Answers:
-    """The right answers of some queries, a row each, filled up with -1 at the end.
+class Relevance:
+    """The relevant and the ignored gallery rows of a batch of queries, padded with -1 at the end.
 
     Args:
-        matches: int64 (B, M), rows of the gallery that are right, ascending; M is the most that a query has.
-        dropped: int64 (B, D), rows that do not count; no row is in both.
+        matches: int64 (B, M), relevant rows, ascending; M is the largest number of matches of a query.
+        ignored: int64 (B, D), rows that count neither as relevant nor as wrong; no row is in both.
     """
 
-    matches: np.ndarray
-    dropped: np.ndarray
+    matches: NDArray[np.int64]
+    ignored: NDArray[np.int64]
 
 
-class Truth:
-    """The right answers of a set of queries.
+class GroundTruth:
+    """Relevant and ignored gallery rows of a set of queries.
 
-    A row of the gallery with the query's id is a match. Left out, neither right nor wrong, are rows with the same id
-    AND the same camera, where cameras are known, and the query's own drawing. The empty word is an unknown id; it
+    A gallery row with the query's id is a match. Ignored (junk), neither relevant nor wrong, are rows with the same id
+    and the same camera, where cameras are known, and the query's own drawing. The empty string is an unknown id and
     matches nothing.
 
     Args:
-        query_ids: Q patents' ids, all words or all integers.
-        gallery_ids: G ids of the same kind.
-        query_cameras: Q integers, or None where cameras are unknown, as for patents.
+        query_ids: Q patent ids, all strings or all integers.
+        gallery_ids: G ids of the same type.
+        query_cameras: Q integers; None if cameras are unknown, as for patents.
         gallery_cameras: G integers, or None.
-        own_rows: for each query the gallery's row that is the very same drawing, -1 where there is none; or None.
+        self_rows: for each query the gallery row of the same drawing, -1 if there is none; or None.
 
     Attributes:
-        query_patents: int64 (Q,), equal where the ids are; -1 for an unknown one.
-        gallery_patents: int64 (G,), numbered from 0 without gaps; a drawing with an unknown id is a patent of its own.
+        query_patents: int64 (Q,), equal for equal ids; -1 for an unknown id.
+        gallery_patents: int64 (G,), from 0 without gaps; a drawing with an unknown id is a patent of its own.
 
     Raises:
-        InputError: nothing to score, ids of two kinds, only one side's cameras, a length or a row that does not fit.
+        InputError: no ids, ids of two types, cameras of one side only, a wrong length, or a row outside the gallery.
     """
 
     def __init__(
@@ -55,116 +57,118 @@ class Truth:
         *,
         query_cameras: Ids | None = None,
         gallery_cameras: Ids | None = None,
-        own_rows: Ids | None = None,
+        self_rows: Ids | None = None,
     ):
-        queries, gallery = _ids(query_ids, "query ids"), _ids(gallery_ids, "gallery ids")
+        queries, gallery = _to_id_array(query_ids, "query_ids"), _to_id_array(gallery_ids, "gallery_ids")
         if queries.dtype.kind != gallery.dtype.kind:
             raise InputError(
-                f"query ids are {queries.dtype} and gallery ids {gallery.dtype}; make both words or integers"
+                f"query_ids are {queries.dtype} and gallery_ids {gallery.dtype}; make both strings or both integers"
             )
         if (query_cameras is None) != (gallery_cameras is None):
-            raise InputError("cameras of only one side were given; give query_cameras and gallery_cameras, or neither")
+            raise InputError("only one side has cameras; give query_cameras and gallery_cameras, or neither")
         self.num_queries, self.num_gallery = len(queries), len(gallery)
-        self.gallery_patents, self.query_patents = _numbered(gallery, queries)
-        self._by_id = self.gallery_patents.argsort(kind="stable")  # rows of one id together, ascending
-        in_order = self.gallery_patents[self._by_id]
-        self._starts = in_order.searchsorted(self.query_patents, side="left")
-        self._sizes = in_order.searchsorted(self.query_patents, side="right") - self._starts
-        self._query_cameras = _numbers(query_cameras, self.num_queries, "query_cameras")
-        self._gallery_cameras = _numbers(gallery_cameras, self.num_gallery, "gallery_cameras")
-        own = _numbers(own_rows, self.num_queries, "own_rows")
-        self._own = np.full(self.num_queries, -1) if own is None else own
-        if not ((self._own >= -1) & (self._own < self.num_gallery)).all():
-            raise InputError(f"own_rows are rows 0..{self.num_gallery - 1} of the gallery, or -1 for none")
+        self.gallery_patents, self.query_patents = _encode_ids(gallery, queries)
+        self._rows_by_patent = self.gallery_patents.argsort(kind="stable")  # rows of a patent together, ascending
+        sorted_patents = self.gallery_patents[self._rows_by_patent]
+        self._starts = sorted_patents.searchsorted(self.query_patents, side="left")
+        self._sizes = sorted_patents.searchsorted(self.query_patents, side="right") - self._starts
+        self._query_cameras = _to_integers(query_cameras, self.num_queries, "query_cameras")
+        self._gallery_cameras = _to_integers(gallery_cameras, self.num_gallery, "gallery_cameras")
+        rows = _to_integers(self_rows, self.num_queries, "self_rows")
+        self._self_rows = np.full(self.num_queries, -1) if rows is None else rows
+        if not ((self._self_rows >= -1) & (self._self_rows < self.num_gallery)).all():
+            raise InputError(f"self_rows must be gallery rows 0..{self.num_gallery - 1}, or -1 for none")
 
-    def of(self, query: int) -> tuple[np.ndarray, np.ndarray]:
-        """The matches of a query and the rows that do not count for it: int64, no row in both."""
-        answers = self.answers(np.array([query]))
-        return answers.matches[0], answers.dropped[0]
-
-    def answers(self, queries: np.ndarray) -> Answers:
-        """The right answers of some queries, int64 (B,), at once."""
-        (same, dropped), own = self._same_patent(queries), self._own[queries, None]
-        own_elsewhere = np.where((same == own).any(axis=1, keepdims=True), -1, own)
-        return Answers(
-            _packed(np.where(dropped, -1, same)),
-            _packed(np.concatenate([np.where(dropped, same, -1), own_elsewhere], axis=1)),
+    def find_relevance(self, queries: NDArray[np.int64]) -> Relevance:
+        """Return the matches and the ignored rows of a batch of queries, int64 (B,)."""
+        same, ignored = self._same_patent(queries)
+        self_rows = self._self_rows[queries, None]
+        other_self_rows = np.where((same == self_rows).any(axis=1, keepdims=True), -1, self_rows)
+        return Relevance(
+            _left_align(np.where(ignored, -1, same)),
+            _left_align(np.concatenate([np.where(ignored, same, -1), other_self_rows], axis=1)),
         )
 
-    def judge(self, queries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which rows of the gallery, int64 (B, K), are matches of their queries, int64 (B,), and which do not count.
+    def classify_rows(
+        self, queries: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which gallery rows, int64 (B, K), are matches of their queries, int64 (B,), and which are ignored.
 
         Returns:
-            Two arrays of truth values (B, K); no row is true in both.
+            Two boolean arrays (B, K); no row is true in both.
         """
         same = self.gallery_patents[rows] == self.query_patents[queries, None]
-        dropped = (same & self._is_dropped(queries, rows)) | (rows == self._own[queries, None])
-        return same & ~dropped, dropped
+        ignored = (same & self._is_ignored(queries, rows)) | (rows == self._self_rows[queries, None])
+        return same & ~ignored, ignored
 
-    def num_matches(self, queries: np.ndarray) -> np.ndarray:
-        """How many matches each of some queries, int64 (B,), has: int64 (B,); memory grows with B alone."""
-        found = np.zeros(len(queries), dtype=np.int64)
-        step = max(1, _AT_ONCE // max(1, self._sizes[queries].max(initial=0)))
+    def count_matches(self, queries: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of matches of each query, int64 (B,); memory grows with B only."""
+        counts = np.zeros(len(queries), dtype=np.int64)
+        step = max(1, _MAX_CHUNK_ENTRIES // max(1, self._sizes[queries].max(initial=0)))
         for start in range(0, len(queries), step):
-            same, dropped = self._same_patent(queries[start : start + step])
-            found[start : start + step] = ((same >= 0) & ~dropped).sum(axis=1)
-        return found
+            same, ignored = self._same_patent(queries[start : start + step])
+            counts[start : start + step] = ((same >= 0) & ~ignored).sum(axis=1)
+        return counts
 
-    def num_wrong_pairs(self) -> int:
-        """How many pairs of a query and a row of the gallery are neither right nor left out."""
-        own_elsewhere = (self._own >= 0) & (self.gallery_patents[self._own] != self.query_patents)
-        return self.num_queries * self.num_gallery - int(self._sizes.sum()) - int(own_elsewhere.sum())
+    def count_negative_pairs(self) -> int:
+        """Return the number of (query, gallery row) pairs that are neither matches nor ignored."""
+        is_other_patent = (self._self_rows >= 0) & (self.gallery_patents[self._self_rows] != self.query_patents)
+        return self.num_queries * self.num_gallery - int(self._sizes.sum()) - int(is_other_patent.sum())
 
-    def _same_patent(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of the queries' own patents (B, M), filled up with -1, and which of them do not count."""
+    def _same_patent(self, queries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the gallery rows of the queries' patents (B, M), padded with -1, and which of them are ignored."""
         sizes = self._sizes[queries, None]
         steps = np.arange(sizes.max(initial=0))
-        same = np.where(steps < sizes, self._by_id.take(self._starts[queries, None] + steps, mode="clip"), -1)
-        return same, (same >= 0) & self._is_dropped(queries, same)
+        rows = self._rows_by_patent.take(self._starts[queries, None] + steps, mode="clip")
+        same = np.where(steps < sizes, rows, -1)
+        return same, (same >= 0) & self._is_ignored(queries, same)
 
-    def _is_dropped(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Whether rows (B, K) of the queries' own patents do not count."""
-        dropped = rows == self._own[queries, None]
+    def _is_ignored(self, queries: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether rows (B, K) of the queries' own patents are ignored."""
+        ignored: NDArray[np.bool_] = rows == self._self_rows[queries, None]
         if self._query_cameras is not None and self._gallery_cameras is not None:
-            dropped |= self._gallery_cameras[rows] == self._query_cameras[queries, None]
-        return dropped
+            ignored |= self._gallery_cameras[rows] == self._query_cameras[queries, None]
+        return ignored
 
 
-def _numbered(gallery: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the patents: of the gallery's rows without gaps, of the queries the same, or others, or -1."""
-    words, numbers = np.unique(np.concatenate([gallery, queries]), return_inverse=True)
-    of_gallery, of_queries = numbers[: len(gallery)], numbers[len(gallery) :]
+def _encode_ids(gallery: NDArray[Any], queries: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return patent indices of the gallery rows (from 0 without gaps) and of the queries.
+
+    A query with an id that the gallery lacks has an index beyond those of the gallery; an unknown id is -1.
+    """
+    distinct, codes = np.unique(np.concatenate([gallery, queries]), return_inverse=True)
+    gallery_codes, query_codes = codes[: len(gallery)], codes[len(gallery) :]
     if gallery.dtype.kind == "U":
-        of_gallery = np.where(gallery == "", len(words) + np.arange(len(gallery)), of_gallery)
-    there, of_rows = np.unique(of_gallery, return_inverse=True)
-    places = there.searchsorted(of_queries)
-    in_gallery = there.take(places, mode="clip") == of_queries
-    of_queries = np.where(in_gallery, places, len(there) + of_queries)
-    return of_rows, np.where(queries == "", -1, of_queries) if queries.dtype.kind == "U" else of_queries
+        gallery_codes = np.where(gallery == "", len(distinct) + np.arange(len(gallery)), gallery_codes)
+    present, gallery_patents = np.unique(gallery_codes, return_inverse=True)
+    positions = present.searchsorted(query_codes)
+    is_in_gallery = present.take(positions, mode="clip") == query_codes
+    query_patents = np.where(is_in_gallery, positions, len(present) + query_codes)
+    return gallery_patents, np.where(queries == "", -1, query_patents) if queries.dtype.kind == "U" else query_patents
 
 
-def _packed(rows: np.ndarray) -> np.ndarray:
-    """Padded rows with the -1 at the end, and no more columns than the fullest row needs."""
-    there = rows >= 0
-    order = np.argsort(~there, axis=1, kind="stable")
-    return np.take_along_axis(rows, order, axis=1)[:, : there.sum(axis=1).max(initial=0)]
+def _left_align(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return rows with their -1 padding moved to the end, cut to the longest row."""
+    is_row = rows >= 0
+    order = np.argsort(~is_row, axis=1, kind="stable")
+    return np.take_along_axis(rows, order, axis=1)[:, : is_row.sum(axis=1).max(initial=0)]
 
 
-def _ids(values: Ids, what: str) -> np.ndarray:
+def _to_id_array(values: Ids, name: str) -> NDArray[Any]:
     array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim != 1 or len(array) == 0:
-        raise InputError(f"{what} are one id a drawing, at least one, not an array of shape {array.shape}")
+        raise InputError(f"{name} must contain one value per drawing and at least one, not an array {array.shape}")
     if array.dtype.kind == "U":
         return array
     if array.dtype.kind not in "iu":
-        raise InputError(f"{what} are words or integers, not {array.dtype}")
+        raise InputError(f"{name} must be strings or integers, not {array.dtype}")
     return array.astype(np.int64)
 
 
-def _numbers(values: Ids | None, num: int, what: str) -> np.ndarray | None:
+def _to_integers(values: Ids | None, num: int, name: str) -> NDArray[np.int64] | None:
     if values is None:
         return None
-    array = _ids(values, what)
+    array = _to_id_array(values, name)
     if array.dtype.kind != "i" or len(array) != num:
-        raise InputError(f"{what} are {num} integers, not {len(array)} of {array.dtype}")
+        raise InputError(f"{name} must be {num} integers, not {len(array)} of {array.dtype}")
     return array

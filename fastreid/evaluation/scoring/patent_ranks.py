@@ -1,83 +1,92 @@
-"""At which place the right patent stands when patents are ranked instead of drawings: people search for patents.
+"""Rank of the correct patent if patents are ranked instead of drawings.
 
-A patent is as near as the nearest of its drawings ("best"), or as they are in the mean ("mean"); drawings that do not
-count are left out, and a patent of which none counts is not there. The right answer of a query is one patent.
+The distance of a patent is that of its nearest drawing ("best") or the mean of its drawings ("mean"). Ignored drawings
+are left out; a patent without any other drawing is not ranked. Each query has one correct patent.
 """
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fastreid.evaluation.scoring.ranks import entries
-from fastreid.evaluation.search import order
+from fastreid.evaluation.scoring.ranks import list_entries
+from fastreid.evaluation.search.order import encode_keys
 
 
-class BestPlaces:
-    """Ranks patents by their nearest drawing; equal ones by its row: the order in which they appear in a ranking.
+class PatentRankByMin:
+    """Ranks patents by their nearest drawing, ties by its row: the order in which they first appear in a ranking.
 
     Args:
-        patents: int64 (G,), the patent of each row of the gallery, 0 .. P - 1.
+        patents: int64 (G,), the patent of each gallery row, 0 .. P - 1.
     """
 
-    def __init__(self, patents: np.ndarray):
+    def __init__(self, patents: NDArray[np.int64]):
         self.patents, self.num_patents = torch.from_numpy(patents), int(patents.max()) + 1
 
-    def __call__(self, distances: Tensor, matches: Tensor, dropped: Tensor) -> Tensor:
-        """The place, from 1, of each query's patent; of a query without a match it means nothing.
+    def __call__(self, distances: Tensor, matches: Tensor, ignored: Tensor) -> Tensor:
+        """Return the 1-based rank of each query's patent: int64 (B,), undefined for a query without a match.
 
         Args:
-            distances: float32 (B, G), no NaN.
-            matches: int64 (B, M) with M at least 1, as `places_by_torch` takes them.
-            dropped: int64 (B, D), also.
+            distances: float32 (B, G), without NaN.
+            matches: int64 (B, M) with M at least 1, relevant rows, padded with -1.
+            ignored: int64 (B, D), ignored rows, padded with -1.
         """
-        there = matches >= 0
+        is_match = matches >= 0
         values = distances.gather(1, matches.clamp(min=0))
-        first = order.encode(values, matches.clamp(min=0)).masked_fill_(~there, torch.iinfo(torch.int64).max)
-        column = first.argmin(dim=1, keepdim=True)
+        keys = encode_keys(values, matches.clamp(min=0)).masked_fill_(~is_match, torch.iinfo(torch.int64).max)
+        column = keys.argmin(dim=1, keepdim=True)
         nearest, row = values.gather(1, column), matches.gather(1, column)
         rows = torch.arange(distances.shape[1], device=distances.device)
-        before = (distances < nearest) | ((distances == nearest) & (rows < row))
-        before[entries(dropped)] = False
-        reached = before.new_zeros(len(before), self.num_patents)
-        queries, rows = before.nonzero(as_tuple=True)
-        reached[queries, self.patents.to(rows.device)[rows]] = True
-        return reached.sum(dim=1) + 1
+        is_nearer = (distances < nearest) | ((distances == nearest) & (rows < row))
+        is_nearer[list_entries(ignored)] = False
+        has_nearer_drawing = is_nearer.new_zeros(len(is_nearer), self.num_patents)
+        queries, rows = is_nearer.nonzero(as_tuple=True)
+        has_nearer_drawing[queries, self.patents.to(rows.device)[rows]] = True
+        return has_nearer_drawing.sum(dim=1) + 1
 
 
-class MeanPlaces:
-    """Ranks patents by the mean distance of their drawings; equal ones by their first row.
+class PatentRankByMean:
+    """Ranks patents by the mean distance of their drawings, ties by their first row.
 
-    A mean is the float64 sum in the order of the rows, divided by how many there are: the same on every device.
+    A mean is the float64 sum in row order, divided by the number of drawings, so it is the same on every device.
+
+    Args:
+        patents: int64 (G,), the patent of each gallery row, 0 .. P - 1.
     """
 
-    def __init__(self, patents: np.ndarray):
+    def __init__(self, patents: NDArray[np.int64]):
         sizes = np.bincount(patents)
         by_size = np.argsort(-sizes, kind="stable")
-        place = np.empty_like(by_size)
-        place[by_size] = np.arange(len(by_size))
+        position = np.empty_like(by_size)
+        position[by_size] = np.arange(len(by_size))
         rows = patents.argsort(kind="stable")
-        turns = np.arange(len(rows)) - (sizes.cumsum() - sizes)[patents[rows]]  # 0 for a patent's first row, and so on
-        # All first rows, then all second ones: patents with so many drawings are always the first of `by_size`.
-        steps = rows[np.lexsort((place[patents[rows]], turns))]
-        self.steps = torch.from_numpy(steps).split(np.bincount(turns).tolist())
-        self.sizes, self.place = torch.from_numpy(sizes[by_size]), torch.from_numpy(place[patents])
+        index_in_patent = np.arange(len(rows)) - (sizes.cumsum() - sizes)[patents[rows]]
+        # The first rows of all patents, then all second rows, and so on: the patents that have an n-th drawing are
+        # always the first ones of `by_size`.
+        steps = rows[np.lexsort((position[patents[rows]], index_in_patent))]
+        self.steps = torch.split(torch.from_numpy(steps), np.bincount(index_in_patent).tolist())
+        self.sizes, self.position = torch.from_numpy(sizes[by_size]), torch.from_numpy(position[patents])
 
-    def __call__(self, distances: Tensor, matches: Tensor, dropped: Tensor) -> Tensor:
-        """As of `BestPlaces`."""
+    def __call__(self, distances: Tensor, matches: Tensor, ignored: Tensor) -> Tensor:
+        """Return the 1-based rank of each query's patent; arguments as in `PatentRankByMin`."""
         device = distances.device
-        (queries, gone), place, first = entries(dropped), self.place.to(device), self.steps[0].to(device)
-        columns = distances.T.clone(memory_format=torch.contiguous_format)  # (G, B): a drawing's distances lie together
-        columns[gone, queries] = 0
-        sums = torch.zeros(len(first), len(distances), dtype=torch.float64, device=device)
+        queries, rows = list_entries(ignored)
+        position, first_rows = self.position.to(device), self.steps[0].to(device)
+        columns = distances.T.clone(memory_format=torch.contiguous_format)  # (G, B), so a drawing is one memory block
+        columns[rows, queries] = 0
+        sums = torch.zeros(len(first_rows), len(distances), dtype=torch.float64, device=device)
         for step in self.steps:
             sums[: len(step)] += columns[step.to(device)]
         sizes = self.sizes.to(device)[:, None].repeat(1, len(distances))
-        sizes.index_put_((place[gone], queries), sizes.new_full((), -1), accumulate=True)
-        means = sums / sizes  # NaN where no drawing counts, and that is nearer than nothing
-        mine = place[matches[:, 0].clamp(min=0)]
-        own = means[mine, torch.arange(len(mine), device=device)]
-        before = (means < own) | ((means == own) & (first[:, None] < first[mine]))
-        return before.sum(dim=0) + 1
+        sizes.index_put_((position[rows], queries), sizes.new_full((), -1), accumulate=True)
+        means = sums / sizes  # NaN if all its drawings are ignored: never nearer, as NaN < x is false
+        correct = position[matches[:, 0].clamp(min=0)]
+        correct_means = means[correct, torch.arange(len(correct), device=device)]
+        is_nearer: Tensor = (means < correct_means) | ((means == correct_means) & (first_rows[:, None] < first_rows[correct]))
+        return is_nearer.sum(dim=0) + 1
 
 
-PATENT_DISTANCES: dict[str, type[BestPlaces] | type[MeanPlaces]] = {"best": BestPlaces, "mean": MeanPlaces}
+PATENT_DISTANCES: dict[str, type[PatentRankByMin] | type[PatentRankByMean]] = {
+    "best": PatentRankByMin,
+    "mean": PatentRankByMean,
+}

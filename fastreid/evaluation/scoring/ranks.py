@@ -1,60 +1,64 @@
-"""The inner step of scoring: at which places rows stand. In torch, or on the CPU in Cython where that was built."""
+"""Ranks of gallery rows, in torch or, for distances on the CPU, in Cython if it is compiled."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from fastreid.evaluation.search import order
+from fastreid.evaluation.search.order import encode_keys
 from fastreid.utils.logger import get_logger
 
-Ranker = Callable[[Tensor, Tensor, Tensor], Tensor]
+RankFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-_LAST = torch.iinfo(torch.int64).max  # a key that no distance and row have
+_PADDING_KEY = torch.iinfo(torch.int64).max  # larger than the key of any distance and row
 
 
-def places_by_torch(distances: Tensor, rows: Tensor, dropped: Tensor) -> Tensor:
-    """The places, from 1, of rows of each query when all rows that count are ordered by distance, equal ones by row.
+def compute_ranks(distances: Tensor, rows: Tensor, ignored: Tensor) -> Tensor:
+    """Return the 1-based ranks of some gallery rows of each query, ordered by distance, ties by row.
 
     Args:
-        distances: float32 (B, G), no NaN, on any device.
-        rows: int64 (B, M), different rows of the gallery, filled up with -1; on that device.
-        dropped: int64 (B, D), further rows, that do not count: nothing stands behind them; filled up with -1.
+        distances: float32 (B, G), without NaN, on any device.
+        rows: int64 (B, M), distinct gallery rows per query, padded with -1; on the same device.
+        ignored: int64 (B, D), other rows, which are removed from the ranking; padded with -1.
 
     Returns:
-        int64 (B, M) on that device: for each query the places in rising order, filled up with 0.
+        int64 (B, M) on that device: the ranks of each query, ascending, padded with 0.
     """
-    keys = order.encode(distances, torch.arange(distances.shape[1], device=distances.device))
-    mine = torch.where(rows >= 0, keys.gather(1, rows.clamp(min=0)), _LAST).sort(dim=1).values
-    # Every row falls just before the first of mine that is not nearer; so the sums count what stands up to each.
-    stretches = torch.searchsorted(mine, keys)
-    counts = stretches.new_zeros(len(mine), mine.shape[1] + 1)
+    keys = encode_keys(distances, torch.arange(distances.shape[1], device=distances.device))
+    row_keys = torch.where(rows >= 0, keys.gather(1, rows.clamp(min=0)), _PADDING_KEY).sort(dim=1).values
+    # Each gallery row falls into the bin of the first of `rows` that is not nearer, so the cumulative count of a bin is
+    # the number of gallery rows up to that one: its rank.
+    bins = torch.searchsorted(row_keys, keys)
+    counts = bins.new_zeros(len(row_keys), row_keys.shape[1] + 1)
     one = counts.new_ones(1, 1)
-    counts.scatter_add_(1, stretches, one.expand(stretches.shape))
-    gone = stretches.gather(1, dropped.clamp(min=0))
-    counts.scatter_add_(1, gone, -(dropped >= 0).long())
-    places = counts[:, :-1].cumsum(dim=1)
-    return places.masked_fill_(mine == _LAST, 0)
+    counts.scatter_add_(1, bins, one.expand(bins.shape))
+    ignored_bins = bins.gather(1, ignored.clamp(min=0))
+    counts.scatter_add_(1, ignored_bins, -(ignored >= 0).long())
+    ranks = counts[:, :-1].cumsum(dim=1)
+    return ranks.masked_fill_(row_keys == _PADDING_KEY, 0)
 
 
-def entries(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The query (its row in the block) and the row of the gallery of every entry that is not the -1 of the filling."""
+def list_entries(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the query index (within the batch) and the gallery row of each entry of rows (B, K) that is not padding.
+
+    Both are int64 (n,).
+    """
     queries, columns = (rows >= 0).nonzero(as_tuple=True)
     return queries, rows[queries, columns]
 
 
-def choose_ranker() -> Ranker:
-    """`places_by_torch`, or for distances on the CPU its twin in Cython if `setup.py` built it: the same places."""
+def choose_rank_function() -> RankFunction:
+    """Return a function that computes the same ranks as `compute_ranks`, faster on the CPU if Cython is compiled."""
     try:
-        from fastreid.evaluation.scoring.rank_cy import places_of_block
+        from fastreid.evaluation.scoring.rank_cy import compute_ranks_of_block
     except ImportError:
-        get_logger().debug("the Cython ranker is not built; scoring with torch, the numbers are the same")
-        return places_by_torch
+        get_logger().debug("the Cython ranker is not compiled; ranking with torch, with the same results")
+        return compute_ranks
 
-    def places(distances: Tensor, rows: Tensor, dropped: Tensor) -> Tensor:
+    def compute_ranks_on_cpu(distances: Tensor, rows: Tensor, ignored: Tensor) -> Tensor:
         if distances.device.type != "cpu":
-            return places_by_torch(distances, rows, dropped)
-        block = (distances.contiguous(), rows.contiguous(), dropped.contiguous())
-        return torch.from_numpy(places_of_block(*(part.numpy() for part in block)))
+            return compute_ranks(distances, rows, ignored)
+        block = (distances.contiguous(), rows.contiguous(), ignored.contiguous())
+        return torch.from_numpy(compute_ranks_of_block(*(part.numpy() for part in block)))
 
-    return places
+    return compute_ranks_on_cpu

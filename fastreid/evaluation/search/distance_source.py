@@ -1,48 +1,56 @@
-"""Where a ranking comes from: the features as they are, or what a re-ranking made of them."""
+"""Distance sources: what a gallery is ranked by, such as plain feature distances or re-ranked distances."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from torch import Tensor
 
-from fastreid.evaluation.search.metric_space import Space
-from fastreid.evaluation.search.nearest import Block, distance_blocks, neighbours
+from fastreid.evaluation.search.metric_space import MetricSpace
+from fastreid.evaluation.search.nearest import DistanceBlock, find_neighbors, iter_distance_blocks
 from fastreid.structures import Ranking
 
 
-class Source(ABC):
-    """Distances of queries to a whole gallery, by which it is ranked.
+class DistanceSource(ABC):
+    """Distances from queries to the whole gallery.
 
     Attributes:
-        comparable: whether a distance means the same for every query; if not, they only order each query's gallery.
+        is_comparable: whether distances of different queries can be compared. If not, they only order each query's
+            gallery.
     """
 
-    comparable = True
+    is_comparable = True
 
     @abstractmethod
-    def blocks(self, rows: Tensor | None = None) -> Iterator[Block]:
-        """The distances of all queries, or of the given rows of them in that order, some queries at a time."""
+    def blocks(self, rows: Tensor | None = None) -> Iterator[DistanceBlock]:
+        """Yield the distances of some queries at a time.
+
+        Args:
+            rows: int64 (n,), queries to compute, in this order; None: all queries.
+
+        Yields:
+            Query rows, int64 (B,), and their distances to the whole gallery, float32 (B, G).
+        """
 
     @abstractmethod
-    def first(self, k: int) -> Ranking:
-        """The k nearest of every query."""
+    def topk(self, k: int) -> Ranking:
+        """Return the k nearest gallery rows of each query."""
 
 
-class FromFeatures(Source):
-    """The distances of the features themselves.
+class FeatureDistances(DistanceSource):
+    """Distances between the features themselves.
 
     Args:
         space: queries, gallery and metric.
-        memory_mb: MiB to work in.
-        engine: who chooses candidates, as for `nearest`.
-        precision: of the product that chooses them.
+        memory_mb: working memory in MiB.
+        engine: engine that searches the candidates, as for `nearest`.
+        precision: precision of the candidate search, as for `nearest`.
     """
 
-    def __init__(self, space: Space, *, memory_mb: int, engine: str = "torch", precision: str = "auto"):
+    def __init__(self, space: MetricSpace, *, memory_mb: int, engine: str = "torch", precision: str = "auto"):
         self.space, self.memory_mb, self.engine, self.precision = space, memory_mb, engine, precision
 
-    def blocks(self, rows: Tensor | None = None) -> Iterator[Block]:
-        return distance_blocks(self.space, memory_mb=self.memory_mb, rows=rows)
+    def blocks(self, rows: Tensor | None = None) -> Iterator[DistanceBlock]:
+        return iter_distance_blocks(self.space, memory_mb=self.memory_mb, rows=rows)
 
-    def first(self, k: int) -> Ranking:
-        return neighbours(self.space, k, memory_mb=self.memory_mb, engine=self.engine, precision=self.precision)
+    def topk(self, k: int) -> Ranking:
+        return find_neighbors(self.space, k, memory_mb=self.memory_mb, engine=self.engine, precision=self.precision)

@@ -1,37 +1,47 @@
-"""The one order of a ranking: by distance, and equal distances by row."""
+"""Sort order of a ranking: by distance, ties by gallery row."""
 
 import torch
 from torch import Tensor
 
 _ROW_BITS = 32
-_LOW_BITS = (1 << _ROW_BITS) - 1
-_SIGNLESS = 0x7FFFFFFF
+_ROW_MASK = (1 << _ROW_BITS) - 1
+_ALL_BUT_SIGN = 0x7FFFFFFF
 
 
-def encode(distances: Tensor, rows: Tensor) -> Tensor:
-    """One int64 a pair that sorts as (distance, row) does, so that no two pairs of a query are equal.
+def encode_keys(distances: Tensor, rows: Tensor) -> Tensor:
+    """Return one int64 key per pair; keys sort by (distance, row), so no two keys of a query are equal.
 
-    A float's bits sort as the float does once the other bits of the negative ones are turned over.
+    The bits of a float32, read as an integer, sort like the float once the bits of negative values, except the sign, are
+    inverted.
 
     Args:
-        distances: float32, any shape, no NaN; -0 counts as 0.
-        rows: int64, 0 to 2^32 - 1, of that shape or one that broadcasts to it.
+        distances: float32, any shape, without NaN; -0 equals 0.
+        rows: int64 from 0 to 2^32 - 1, of that shape or one that broadcasts to it.
     """
     bits = (distances + 0.0).view(torch.int32)
-    bits = bits ^ ((bits >> 31) & _SIGNLESS)
+    bits = bits ^ ((bits >> 31) & _ALL_BUT_SIGN)
     return (bits.long() << _ROW_BITS) | rows
 
 
-def decode(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """The distances and rows that `encode` was given."""
+def decode_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distances (float32) and rows (int64) of keys made by `encode_keys`."""
     bits = (keys >> _ROW_BITS).int()
-    bits = bits ^ ((bits >> 31) & _SIGNLESS)
-    return bits.view(torch.float32), keys & _LOW_BITS
+    bits = bits ^ ((bits >> 31) & _ALL_BUT_SIGN)
+    return bits.view(torch.float32), keys & _ROW_MASK
 
 
-def first(distances: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest of each query in order, or all where there are fewer: distances float32 and rows int64 (B, k)."""
-    keys = encode(distances, rows)
+def topk_by_distance(distances: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k nearest pairs of each query in order, or all if there are fewer.
+
+    Args:
+        distances: float32 (B, n), without NaN.
+        rows: int64 (B, n) or (n,), gallery rows.
+        k: number of neighbors.
+
+    Returns:
+        Distances float32 and rows int64, both (B, min(k, n)).
+    """
+    keys = encode_keys(distances, rows)
     if k < keys.shape[1]:
         keys = keys.topk(k, dim=1, largest=False).values
-    return decode(keys.sort(dim=1).values)
+    return decode_keys(keys.sort(dim=1).values)

@@ -1,8 +1,9 @@
-"""Passes over all pairs: in float32, or in bfloat16 where the hardware multiplies it faster, each with a proven bound.
+"""Candidate passes over all pairs: in float32, or in bfloat16 on hardware that multiplies it faster.
 
-A row x in bfloat16 is x + r with |r| worked out for each row, so a product differs by at most |r_q| |g'| + |q| |r_g|
-(Cauchy and Schwarz) from the one in float32, whatever the rows hold. To that comes the rounding of a sum in float32 in
-any order and, where the product itself is rounded to bfloat16 (on a CPU), a share of it.
+Both have a proven error bound. A row x rounded to bfloat16 is x + r, where |r| is computed for each row, so a product
+differs from the float32 product by at most |r_q| |g'| + |q| |r_g| (Cauchy and Schwarz) for any rows. The bound adds the
+rounding error of a float32 sum in any order and, if the product itself is rounded to bfloat16 (on a CPU), a relative
+error.
 """
 
 from dataclasses import dataclass, replace
@@ -10,146 +11,176 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fastreid.evaluation.features import MIB, slices
-from fastreid.evaluation.search.candidates import Rows, Scan, largest_products
-from fastreid.evaluation.search.metric_space import HALF_UNIT, SMALLEST, Space, products
-from fastreid.layers.precision import has_bfloat16_units
+from fastreid.evaluation.features import MIB, iter_slices
+from fastreid.evaluation.search.candidates import RowLoader, Scan, topk_products
+from fastreid.evaluation.search.metric_space import FLOAT32_MIN_NORMAL, FLOAT32_ROUNDOFF, MetricSpace, multiply_float32
+from fastreid.layers.precision import has_fast_bfloat16
 from fastreid.utils.logger import get_logger
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
-_LARGEST_BLOCK = 4096  # rows: larger blocks multiply no faster, and smaller ones waste less of a symmetric product
-_ROWS_AT_A_TIME = 4096
-_BFLOAT16_ROUNDING = 2.0**-8 * (1 + 2.0**-7)  # of a product, as a share of the rounded one
-_WORTH_IT = 1 << 26  # pairs: below, float32 is done before a trial is
-_TRIED = 128  # queries of the trial
-_LOOKED_AT = 8  # products of each that are compared with the exact ones
-_MOST_CROWDED = 0.1  # share of them that may be left to float32
+_MAX_BLOCK_ROWS = 4096  # larger blocks multiply no faster, and smaller ones waste less of a symmetric product
+_CHUNK_ROWS = 4096  # rows prepared at a time
+_BFLOAT16_ROUNDOFF = 2.0**-8 * (1 + 2.0**-7)  # of a product, relative to the rounded product
+_MIN_PAIRS_FOR_BFLOAT16 = 1 << 26  # with fewer pairs, a float32 pass is faster than the trial
+_TRIAL_QUERIES = 128
+_TRIAL_PRODUCTS = 8  # products of each trial query that are compared with the exact ones
+_MAX_UNRESOLVED_RATIO = 0.1  # share of the trial queries that may need a float32 pass
+_FLOAT32_MARGIN = 24  # more pairs than this are rarely closer than the error bound; few enough to stay cheap
+_BFLOAT16_MARGIN = 96
 
 
 @dataclass(frozen=True)
-class Pass:
-    """A scan and how many products of it are kept for each query, beyond the k that are wanted."""
+class CandidatePass:
+    """A scan and the number of products kept for each query in addition to k.
+
+    Args:
+        scan: the products.
+        margin: additional products per query.
+    """
 
     scan: Scan
     margin: int
 
 
-def float32_pass(space: Space, k: int, *, memory_mb: int) -> Pass:
-    """Products of float32 rows, which are prepared once where they fit in half the memory.
+def build_float32_pass(space: MetricSpace, k: int, *, memory_mb: int) -> CandidatePass:
+    """Build a pass over products of float32 rows, which are prepared only once if they fit in half the memory.
 
     Args:
-        space: what is searched.
-        k: how many nearest are wanted.
-        memory_mb: MiB to work in.
+        space: queries, gallery and metric.
+        k: number of neighbors.
+        memory_mb: working memory in MiB.
     """
-    room = memory_mb * MIB
-    gallery = _kept(space.gallery_rows, len(space.gallery), space, room // 2)
-    same = space.symmetric and space.queries is space.gallery
+    memory = memory_mb * MIB
+    gallery = _cache_rows(space.gallery_rows, len(space.gallery), space, memory // 2)
+    is_symmetric = space.has_symmetric_products and space.queries is space.gallery
     scan = Scan(
-        queries=gallery if same else space.query_rows,
+        queries=gallery if is_symmetric else space.query_rows,
         gallery=gallery,
         num_queries=len(space.queries),
         num_gallery=len(space.gallery),
-        symmetric=same,
-        multiply=products,
+        is_symmetric=is_symmetric,
+        multiply=multiply_float32,
         dtype=torch.float32,
-        slack=space.slack(),
-        relative=HALF_UNIT,
-        block=_block_rows(space.width, k, room // 2),
+        error_bound=space.error_bound(),
+        relative_error=FLOAT32_ROUNDOFF,
+        block=_max_block_rows(space.width, k, memory // 2),
     )
-    return Pass(scan, margin=24)  # enough that crowds closer than the slack are rare, few enough to keep cheap
+    return CandidatePass(scan, margin=_FLOAT32_MARGIN)
 
 
-def bfloat16_pass(space: Space, k: int, *, memory_mb: int, insist: bool = False) -> Pass | None:
-    """Products of bfloat16 rows; None where they would not pay.
+def build_bfloat16_pass(space: MetricSpace, k: int, *, memory_mb: int, force: bool = False) -> CandidatePass | None:
+    """Build a pass over products of bfloat16 rows, or return None if a float32 pass is better.
 
-    They pay where the rows fit in half the memory, the hardware has units for them, there are many pairs, and a trial
-    with some of the queries leaves few of them in crowds that only float32 can tell apart. The trial also sees whether
-    the hardware rounds as the proof has it; where it does not, there are None either.
+    A bfloat16 pass is used if its rows fit in half the memory, the hardware multiplies bfloat16 faster, there are many
+    pairs, and a trial with some queries leaves few of them unresolved. The trial also checks that the hardware rounds as
+    the proof assumes; otherwise None is returned.
 
     Args:
-        space: what is searched.
-        k: how many nearest are wanted.
-        memory_mb: MiB to work in.
-        insist: take them wherever the rows fit.
+        space: queries, gallery and metric.
+        k: number of neighbors.
+        memory_mb: working memory in MiB.
+        force: use it whenever the rows fit and the hardware rounds as assumed.
     """
     num_queries, num_gallery = len(space.queries), len(space.gallery)
-    same = space.symmetric and space.queries is space.gallery
-    needed = 2 * (space.width + 1) * (num_gallery + (0 if same else num_queries))
-    pays = has_bfloat16_units(space.queries.device) and num_queries * num_gallery >= _WORTH_IT
-    if needed > memory_mb * MIB // 2 or not (insist or pays):
+    is_symmetric = space.has_symmetric_products and space.queries is space.gallery
+    num_bytes = 2 * (space.width + 1) * (num_gallery + (0 if is_symmetric else num_queries))
+    is_faster = has_fast_bfloat16(space.queries.device) and num_queries * num_gallery >= _MIN_PAIRS_FOR_BFLOAT16
+    if num_bytes > memory_mb * MIB // 2 or not (force or is_faster):
         return None
     device = space.query_norms.device
-    gallery, lost, lengths = _narrowed(space.gallery_rows, num_gallery, device)
-    queries, my_lost, my_lengths = gallery, lost, lengths
-    if not same:
-        queries, my_lost, my_lengths = _narrowed(space.query_rows, num_queries, device)
-    slack = space.slack() + my_lost * (lengths.max() + lost.max()) + my_lengths * lost.max()
-    slack += _summing(queries.shape[1], my_lengths * lengths.max())
+    gallery, gallery_errors, gallery_norms = _round_to_bfloat16(space.gallery_rows, num_gallery, device)
+    queries, query_errors, query_norms = gallery, gallery_errors, gallery_norms
+    if not is_symmetric:
+        queries, query_errors, query_norms = _round_to_bfloat16(space.query_rows, num_queries, device)
+    error_bound = (
+        space.error_bound()
+        + query_errors * (gallery_norms.max() + gallery_errors.max())
+        + query_norms * gallery_errors.max()
+        + _summation_error(queries.shape[1], query_norms * gallery_norms.max())
+    )
     on_gpu = queries.device.type == "cuda"
     scan = Scan(
         queries=queries.__getitem__,
         gallery=gallery.__getitem__,
         num_queries=num_queries,
         num_gallery=num_gallery,
-        symmetric=same,
+        is_symmetric=is_symmetric,
         multiply=_multiply_bfloat16_on_gpu if on_gpu else _multiply_bfloat16,
         dtype=torch.float32 if on_gpu else torch.bfloat16,
-        slack=slack,
-        relative=HALF_UNIT if on_gpu else _BFLOAT16_ROUNDING,
-        block=_block_rows(space.width, k, memory_mb * MIB // 2),
+        error_bound=error_bound,
+        relative_error=FLOAT32_ROUNDOFF if on_gpu else _BFLOAT16_ROUNDOFF,
+        block=_max_block_rows(space.width, k, memory_mb * MIB // 2),
     )
-    found = Pass(scan, margin=96)
-    return found if _serves(found, queries, gallery, k, most_crowded=1.0 if insist else _MOST_CROWDED) else None
+    bf16_pass = CandidatePass(scan, margin=_BFLOAT16_MARGIN)
+    max_unresolved = 1.0 if force else _MAX_UNRESOLVED_RATIO
+    return bf16_pass if _bf16_is_reliable(bf16_pass, queries, gallery, k, max_unresolved=max_unresolved) else None
 
 
-def _serves(trial: Pass, queries: Tensor, gallery: Tensor, k: int, *, most_crowded: float) -> bool:
-    """Whether a trial with a few queries keeps its bound, as the proof asks of the hardware, and meets few crowds."""
-    chosen = torch.linspace(0, len(queries) - 1, _TRIED, device=queries.device).long().unique()
-    left, slack = queries[chosen], trial.scan.slack[chosen]
-    scan = replace(trial.scan, queries=left.__getitem__, num_queries=len(left), symmetric=False, slack=slack)
-    values, rows = largest_products(scan, k, k + trial.margin)
-    first, mine, theirs = values[:, :_LOOKED_AT].double(), left.double(), gallery[rows[:, :_LOOKED_AT]].double()
-    exact = torch.einsum("qd,qkd->qk", mine, theirs)
-    lengths = mine.norm(dim=1, keepdim=True) * theirs.norm(dim=2)
-    if ((first - exact).abs() > _summing(left.shape[1], lengths) + scan.relative * first.abs()).any():
-        get_logger().warning("products in bfloat16 are rounded more than they should here; searching in float32")
+def _bf16_is_reliable(
+    bf16_pass: CandidatePass, queries: Tensor, gallery: Tensor, k: int, *, max_unresolved: float
+) -> bool:
+    """Return whether a trial with a few queries stays within the error bound and leaves few queries unresolved."""
+    chosen = torch.unique(torch.linspace(0, len(queries) - 1, _TRIAL_QUERIES, device=queries.device).long())
+    left, error_bound = queries[chosen], bf16_pass.scan.error_bound[chosen]
+    scan = replace(
+        bf16_pass.scan,
+        queries=left.__getitem__,
+        num_queries=len(left),
+        is_symmetric=False,
+        error_bound=error_bound,
+    )
+    values, rows = topk_products(scan, k, k + bf16_pass.margin)
+    products = values[:, :_TRIAL_PRODUCTS].double()
+    left_rows, right_rows = left.double(), gallery[rows[:, :_TRIAL_PRODUCTS]].double()
+    exact = torch.einsum("qd,qkd->qk", left_rows, right_rows)
+    norms = left_rows.norm(dim=1, keepdim=True) * right_rows.norm(dim=2)
+    max_error = _summation_error(left.shape[1], norms) + scan.relative_error * products.abs()
+    if ((products - exact).abs() > max_error).any():
+        get_logger().warning("bfloat16 products are less exact on this hardware than expected; searching in float32")
         return False
-    crowded = values[:, -1] >= scan.floors(slice(None), values[:, k - 1])
-    return float(crowded.float().mean()) <= most_crowded
+    is_unresolved = values[:, -1] >= scan.thresholds(slice(None), values[:, k - 1])
+    return float(is_unresolved.float().mean()) <= max_unresolved
 
 
-def _summing(width: int, lengths: Tensor) -> Tensor:
-    """Bound on the rounding of a float32 sum of `width` products in any order, for rows of these lengths' product.
+def _summation_error(width: int, norms: Tensor) -> Tensor:
+    """Return a bound on the error of a float32 sum of `width` products in any order.
 
-    Twice Higham's, since tensor cores cut off what they should round; narrowed rows may be longer by one part in 256.
+    It is twice Higham's bound, since tensor cores truncate instead of rounding and rows rounded to bfloat16 may be
+    longer by 1/256.
+
+    Args:
+        width: number of products.
+        norms: product of the norms of both rows.
     """
-    return 2 * 1.01 * (width + 2) * (HALF_UNIT * lengths + SMALLEST)
+    return 2 * 1.01 * (width + 2) * (FLOAT32_ROUNDOFF * norms + FLOAT32_MIN_NORMAL)
 
 
-def _narrowed(make: Rows, num: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows in bfloat16 (num, D), the length of what each lost, and each one's own length, float64 (num,)."""
-    width = make(slice(0, 1)).shape[1]
-    narrow = torch.empty(num, width, dtype=torch.bfloat16, device=device)
-    lost, lengths = torch.empty(2, num, dtype=torch.float64, device=device)
-    for rows in slices(num, _ROWS_AT_A_TIME):
-        wide = make(rows)
-        narrow[rows] = wide
-        # What is lost has 16 bits at most, so the difference is exact; the sum of its squares is not.
-        lost[rows], lengths[rows] = (wide - narrow[rows]).norm(dim=1), wide.norm(dim=1)
-    rounding, flushed = 1 + 2 * (width + 2) * HALF_UNIT, (width * SMALLEST) ** 0.5  # squares may vanish
-    return narrow, lost * rounding + flushed, lengths * rounding + flushed
+def _round_to_bfloat16(load: RowLoader, num: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rows rounded to bfloat16 (num, D), the norms of their rounding errors, and the norms of the rows.
+
+    Both norms are float64 (num,) upper bounds.
+    """
+    width = load(slice(0, 1)).shape[1]
+    rounded = torch.empty(num, width, dtype=torch.bfloat16, device=device)
+    errors, norms = torch.empty(2, num, dtype=torch.float64, device=device)
+    for rows in iter_slices(num, _CHUNK_ROWS):
+        exact = load(rows)
+        rounded[rows] = exact
+        # The rounding error has at most 16 bits, so the difference is exact; the sum of its squares is not.
+        errors[rows], norms[rows] = (exact - rounded[rows]).norm(dim=1), exact.norm(dim=1)
+    rounding, underflow = 1 + 2 * (width + 2) * FLOAT32_ROUNDOFF, (width * FLOAT32_MIN_NORMAL) ** 0.5  # of the squares
+    return rounded, errors * rounding + underflow, norms * rounding + underflow
 
 
-def _kept(make: Rows, num: int, space: Space, room: int) -> Rows:
-    """Rows made once and kept where there is room for them, else made for each block."""
-    if 4 * (space.width + 1) * num > room:
-        return make
-    kept = torch.empty(num, make(slice(0, 1)).shape[1], device=space.query_norms.device)
-    for part in slices(num, _ROWS_AT_A_TIME):  # filled as they come: `torch.cat` would hold all of them twice
-        kept[part] = make(part)
-    return kept.__getitem__
+def _cache_rows(load: RowLoader, num: int, space: MetricSpace, max_bytes: int) -> RowLoader:
+    """Prepare all rows once and return their loader; if they need more than `max_bytes`, return `load`."""
+    if 4 * (space.width + 1) * num > max_bytes:
+        return load
+    cache = torch.empty(num, load(slice(0, 1)).shape[1], device=space.query_norms.device)
+    for part in iter_slices(num, _CHUNK_ROWS):  # filled in place: `torch.cat` would need twice the memory
+        cache[part] = load(part)
+    return cache.__getitem__
 
 
 def _multiply_bfloat16(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
@@ -162,8 +193,8 @@ def _multiply_bfloat16_on_gpu(left: Tensor, right: Tensor, out: Tensor) -> Tenso
         return torch.mm(left, right.T, torch.float32, out=out)
 
 
-def _block_rows(width: int, num_candidates: int, room: int) -> int:
-    """The most rows b a block may have: two sets of rows being made ready and two b x b products fit in the room."""
-    bytes_a_row = 28 * width + 64 * num_candidates
-    rows = ((bytes_a_row**2 + 32 * room) ** 0.5 - bytes_a_row) / 16
-    return min(_LARGEST_BLOCK, max(1, int(rows)))
+def _max_block_rows(width: int, num_candidates: int, max_bytes: int) -> int:
+    """Return the largest block size b for which two blocks of prepared rows and two b x b products fit in the memory."""
+    bytes_per_row = 28 * width + 64 * num_candidates
+    rows = ((bytes_per_row**2 + 32 * max_bytes) ** 0.5 - bytes_per_row) / 16
+    return min(_MAX_BLOCK_ROWS, max(1, int(rows)))

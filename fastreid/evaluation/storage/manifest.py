@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from fastreid.utils.errors import InputError, StorageError, WeightsError
-from fastreid.utils.files import read_whole, write_text
+from fastreid.utils.files import read_file_bytes, write_text
 
 PARTS = ("queries", "gallery", "train")
-MANIFEST = "manifest.json"
+MANIFEST_NAME = "manifest.json"
 FORMAT = 1
-AGAIN = "run tools/extract.py again"  # the mend of whatever is wrong with saved features
+RERUN_HINT = "run fastreid extract again"  # the mend of whatever is wrong with saved features
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """What features were made from.
 
     Args:
@@ -37,25 +37,25 @@ class Origin:
     config: str
     versions: Mapping[str, str]
 
-    def changes(self, now: "Origin") -> list[str]:
+    def diff(self, now: "Provenance") -> list[str]:
         """In words, what could give other features now; where the weights lie is not among it, nor is their name."""
-        found = changed(self.settings, now.settings) + changed(self.versions, now.versions)
+        found = diff_values(self.settings, now.settings) + diff_values(self.versions, now.versions)
         if self.weights_sha256 != now.weights_sha256:
-            found.insert(0, f"the weights were {self.told_weights()} and are {now.told_weights()}")
+            found.insert(0, f"the weights were {self.describe_weights()} and are {now.describe_weights()}")
         return found
 
-    def told_weights(self) -> str:
+    def describe_weights(self) -> str:
         """The weights for a message."""
         return f"{self.weights} (sha256 {self.weights_sha256[:12]})" if self.weights else "random weights"
 
 
 @dataclass(frozen=True)
-class Entry:
+class PartEntry:
     """What a manifest says of one part: its size, the stamp of its list and the sha256 of its two files."""
 
     rows: int
     width: int
-    stamp: str
+    fingerprint: str
     npy: str
     csv: str
 
@@ -64,20 +64,20 @@ class Entry:
 class Manifest:
     """What a folder of features says of itself."""
 
-    origin: Origin
-    parts: Mapping[str, Entry]
+    provenance: Provenance
+    parts: Mapping[str, PartEntry]
 
 
-def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def diff_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """`NAME was 1 and is 2` for every name whose value differs, with a word where one side does not know the name."""
-    return [_told(name, before, now) for name in sorted(before.keys() | now.keys()) if _differs(name, before, now)]
+    return [_describe_change(name, before, now) for name in sorted(before.keys() | now.keys()) if _differs(name, before, now)]
 
 
 def _differs(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return name not in before or name not in now or before[name] != now[name]
 
 
-def _told(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def _describe_change(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     then, today = ("unused" if values.get(name) == "" else values.get(name) for values in (before, now))
     if name not in before:
         return f"{name}, which is {today}, is newer than the features"
@@ -92,31 +92,31 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
         WeightsError: the manifest is damaged.
         StorageError: it cannot be read.
     """
-    path = Path(folder) / MANIFEST
+    path = Path(folder) / MANIFEST_NAME
     if not path.parent.is_dir():
-        raise InputError(f"{folder}: no such folder of features; tools/extract.py makes one")
+        raise InputError(f"{folder}: no such folder of features; fastreid extract makes one")
     try:
-        content = json.loads(read_whole(path))
+        content = json.loads(read_file_bytes(path))
         version, digest = content["format"], content.pop("sha256")
         if type(version) is int and version != FORMAT:
-            raise InputError(f"{path}: features of format {version}; this fastreid reads {FORMAT}; {AGAIN}")
+            raise InputError(f"{path}: features of format {version}; this fastreid reads {FORMAT}; {RERUN_HINT}")
         if digest != _digest(content):
             raise ValueError
-        parts = {name: Entry(**content["parts"][name]) for name in PARTS if name in content["parts"]}
-        return Manifest(Origin(**content["origin"]), parts)
+        parts = {name: PartEntry(**content["parts"][name]) for name in PARTS if name in content["parts"]}
+        return Manifest(Provenance(**content["origin"]), parts)
     except FileNotFoundError:
-        raise InputError(f"{folder}: no {MANIFEST}, so the extraction into it did not finish; {AGAIN}")
+        raise InputError(f"{folder}: no {MANIFEST_NAME}, so the extraction into it did not finish; {RERUN_HINT}")
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}); mend that, or {AGAIN}")
+        raise StorageError(f"{path}: cannot be read ({error.strerror}); mend that, or {RERUN_HINT}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # whatever damaged bytes lead to
-        raise WeightsError(f"{path}: damaged; {AGAIN}")
+        raise WeightsError(f"{path}: damaged; {RERUN_HINT}")
 
 
 def write_manifest(folder: str | os.PathLike, manifest: Manifest) -> None:
     """Write `manifest.json`, with a sha256 over its own content too."""
-    content = {"format": FORMAT, "origin": asdict(manifest.origin), "parts": {}}
+    content = {"format": FORMAT, "origin": asdict(manifest.provenance), "parts": {}}
     content["parts"] = {name: asdict(entry) for name, entry in manifest.parts.items()}
-    write_text(Path(folder) / MANIFEST, json.dumps({**content, "sha256": _digest(content)}, indent=1) + "\n")
+    write_text(Path(folder) / MANIFEST_NAME, json.dumps({**content, "sha256": _digest(content)}, indent=1) + "\n")
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -21,22 +21,22 @@ from pathlib import Path
 import numpy as np
 
 from fastreid.evaluation.storage.manifest import (
-    AGAIN,
-    MANIFEST,
+    RERUN_HINT,
+    MANIFEST_NAME,
     PARTS,
-    Entry,
+    PartEntry,
     Manifest,
-    Origin,
+    Provenance,
     read_manifest,
     write_manifest,
 )
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.errors import FastreidError, InputError, StorageError, WeightsError
-from fastreid.utils.files import atomic_write, read_whole, remove_stale, sha256_of
+from fastreid.utils.files import atomic_write, read_file_bytes, remove_temporary_files, compute_sha256
 from fastreid.utils.mapped_rows import MappedRows
 
 COLUMNS = ("row", "name", "patent", "camera", "path")
-_WRITTEN = 1 << 20  # floats written together
+_FLOATS_PER_WRITE = 1 << 20  # floats written together
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class FeaturePart:
         name: one of PARTS.
         features: of the drawings.
         drawings: the list.
-        stamp: of the list, as `stamp_of` gave it before the drawings were read.
+        stamp: of the list, as `list_fingerprint` gave it before the drawings were read.
     """
 
     name: str
     features: Embeddings
     drawings: Sequence[Drawing]
-    stamp: str
+    fingerprint: str
 
     def __post_init__(self) -> None:
         if self.name not in PARTS:
@@ -62,7 +62,7 @@ class FeaturePart:
             raise InputError(f"the features of {self.name} are those of another list; give both in one order")
 
 
-def stamp_of(drawings: Iterable[Drawing]) -> str:
+def list_fingerprint(drawings: Iterable[Drawing]) -> str:
     """A sha256 that tells a list of drawings and the state of its files from any other.
 
     Over each drawing's name, patent, camera and path, and its file's size and times of change in ns. The files are not
@@ -86,7 +86,7 @@ def stamp_of(drawings: Iterable[Drawing]) -> str:
     return digest.hexdigest()
 
 
-def save_features(folder: str | os.PathLike, parts: Iterable[FeaturePart], *, origin: Origin) -> Manifest:
+def save_features(folder: str | os.PathLike, parts: Iterable[FeaturePart], *, provenance: Provenance) -> Manifest:
     """Write parts of a set, one after the other as they come, and the manifest when all are there.
 
     Parts that the folder holds already stay if they have the same origin; others are removed. Features are written in
@@ -97,21 +97,21 @@ def save_features(folder: str | os.PathLike, parts: Iterable[FeaturePart], *, or
     """
     folder = Path(folder)
     if folder.is_dir():
-        remove_stale(folder)
-    before = _of_same_origin(folder, origin)
+        remove_temporary_files(folder)
+    before = _reusable_entries(folder, provenance)
     entries = dict(before)
     for part in parts:
         if not before or part.name in before:
-            (folder / MANIFEST).unlink(missing_ok=True)  # from here on the folder is unfinished
+            (folder / MANIFEST_NAME).unlink(missing_ok=True)  # from here on the folder is unfinished
         rows, width = part.features.features.shape
-        entries[part.name] = Entry(
+        entries[part.name] = PartEntry(
             rows,
             width,
-            stamp=part.stamp,
-            npy=_write(folder / f"{part.name}.npy", _npy(part.features)),
-            csv=_write(folder / f"{part.name}.csv", _csv(part.drawings)),
+            fingerprint=part.fingerprint,
+            npy=_write_blocks(folder / f"{part.name}.npy", _iter_npy_blocks(part.features)),
+            csv=_write_blocks(folder / f"{part.name}.csv", _iter_csv_blocks(part.drawings)),
         )
-    manifest = Manifest(origin, entries)
+    manifest = Manifest(provenance, entries)
     write_manifest(folder, manifest)
     for name in set(PARTS) - entries.keys():
         for ending in ("npy", "csv"):
@@ -137,74 +137,74 @@ def load_features(folder: str | os.PathLike, part: str) -> tuple[Embeddings, tup
             f"{folder}: there are features of {', '.join(parts)}, none of {part}; see --split of extract.py"
         )
     drawings = _read_list(folder / f"{part}.csv", parts[part])
-    return Embeddings.of(_mapped(folder / f"{part}.npy", parts[part]), drawings), drawings
+    return Embeddings.from_drawings(_map_features(folder / f"{part}.npy", parts[part]), drawings), drawings
 
 
-def feature_folders(folder: str | os.PathLike) -> dict[str, Path]:
+def find_feature_folders(folder: str | os.PathLike) -> dict[str, Path]:
     """The folders of sets that can be ranked, by the sets' names: the folder itself, or those in it.
 
     Raises:
         InputError: there are none, or one is unfinished.
     """
     folder = Path(folder)
-    if not folder.is_dir() or _begun(folder):
-        return {read_manifest(folder).origin.dataset: folder}
-    below = {sub.name: sub for sub in sorted(folder.iterdir()) if sub.is_dir() and _begun(sub)}
+    if not folder.is_dir() or _has_features(folder):
+        return {read_manifest(folder).provenance.dataset: folder}
+    below = {sub.name: sub for sub in sorted(folder.iterdir()) if sub.is_dir() and _has_features(sub)}
     found = {name: sub for name, sub in below.items() if {"queries", "gallery"} <= read_manifest(sub).parts.keys()}
     if not found:
-        raise InputError(f"{folder}: no features of queries and gallery in it or in a folder of it; {AGAIN}")
+        raise InputError(f"{folder}: no features of queries and gallery in it or in a folder of it; {RERUN_HINT}")
     return found
 
 
-def why_anew(folder: str | os.PathLike, stamps: Mapping[str, str], *, origin: Origin) -> dict[str, str]:
+def stale_parts(folder: str | os.PathLike, fingerprints: Mapping[str, str], *, provenance: Provenance) -> dict[str, str]:
     """The parts that must be made, each with the reason; empty when the folder holds all of them, sound and current.
 
     Args:
         folder: of the set; it need not be there.
-        stamps: part to `stamp_of` its list now.
-        origin: what the features would be made from now.
+        fingerprints: part to `list_fingerprint` its list now.
+        provenance: what the features would be made from now.
     """
     try:
         manifest = read_manifest(folder)
     except FastreidError:
-        there = (Path(folder) / MANIFEST).exists()
+        there = (Path(folder) / MANIFEST_NAME).exists()
         return dict.fromkeys(
-            stamps, f"{MANIFEST} is damaged or of another format" if there else "there are no finished ones"
+            fingerprints, f"{MANIFEST_NAME} is damaged or of another format" if there else "there are no finished ones"
         )
-    changes = manifest.origin.changes(origin)
+    changes = manifest.provenance.diff(provenance)
     if changes:
-        return dict.fromkeys(stamps, "; ".join(changes))
-    reasons = {part: _why(Path(folder), part, stamps[part], entry=manifest.parts.get(part)) for part in stamps}
+        return dict.fromkeys(fingerprints, "; ".join(changes))
+    reasons = {part: _stale_reason(Path(folder), part, fingerprints[part], entry=manifest.parts.get(part)) for part in fingerprints}
     return {part: reason for part, reason in reasons.items() if reason}
 
 
-def _why(folder: Path, part: str, stamp: str, *, entry: Entry | None) -> str:
+def _stale_reason(folder: Path, part: str, stamp: str, *, entry: PartEntry | None) -> str:
     if entry is None:
         return "there are none yet"
-    if entry.stamp != stamp:
+    if entry.fingerprint != stamp:
         return "the list or its files changed"
     for ending, wanted in (("npy", entry.npy), ("csv", entry.csv)):
         path = folder / f"{part}.{ending}"
-        if not path.is_file() or sha256_of(path) != wanted:
+        if not path.is_file() or compute_sha256(path) != wanted:
             return f"{path.name} is lost or damaged"
     return ""
 
 
-def _of_same_origin(folder: Path, origin: Origin) -> dict[str, Entry]:
+def _reusable_entries(folder: Path, origin: Provenance) -> dict[str, PartEntry]:
     """The entries a folder's manifest has, if its features came from this origin."""
     try:
         manifest = read_manifest(folder)
     except FastreidError:
         return {}
-    return {} if manifest.origin.changes(origin) else dict(manifest.parts)
+    return {} if manifest.provenance.diff(origin) else dict(manifest.parts)
 
 
-def _begun(folder: Path) -> bool:
+def _has_features(folder: Path) -> bool:
     """Whether somebody wrote features here, or began to."""
-    return (folder / MANIFEST).exists() or any(file for part in PARTS for file in folder.glob(f"{part}.npy*"))
+    return (folder / MANIFEST_NAME).exists() or any(file for part in PARTS for file in folder.glob(f"{part}.npy*"))
 
 
-def _write(path: Path, blocks: Iterable[bytes | memoryview]) -> str:
+def _write_blocks(path: Path, blocks: Iterable[bytes | memoryview]) -> str:
     """Write blocks as one file; the sha256 of what was given, so that a disk that keeps something else is found out."""
     digest = hashlib.sha256()
     with atomic_write(path) as file:
@@ -214,17 +214,17 @@ def _write(path: Path, blocks: Iterable[bytes | memoryview]) -> str:
     return digest.hexdigest()
 
 
-def _npy(embeddings: Embeddings) -> Iterator[bytes | memoryview]:
+def _iter_npy_blocks(embeddings: Embeddings) -> Iterator[bytes | memoryview]:
     features = embeddings.features
     header = io.BytesIO()
     shape = {"descr": "<f4", "fortran_order": False, "shape": tuple(features.shape)}
     np.lib.format.write_array_header_1_0(header, shape)
     yield header.getvalue()
-    for rows in features.split(max(1, _WRITTEN // features.shape[1])):
+    for rows in features.split(max(1, _FLOATS_PER_WRITE // features.shape[1])):
         yield np.ascontiguousarray(rows.cpu().numpy(), dtype="<f4").data
 
 
-def _csv(drawings: Sequence[Drawing]) -> Iterator[bytes]:
+def _iter_csv_blocks(drawings: Sequence[Drawing]) -> Iterator[bytes]:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -232,47 +232,47 @@ def _csv(drawings: Sequence[Drawing]) -> Iterator[bytes]:
     yield text.getvalue().encode("utf-8", "surrogateescape")  # a file's name may hold bytes that are no text
 
 
-def _read_list(path: Path, entry: Entry) -> tuple[Drawing, ...]:
+def _read_list(path: Path, entry: PartEntry) -> tuple[Drawing, ...]:
     try:
-        content = read_whole(path)
+        content = read_file_bytes(path)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}")
-    _check_digest(path, hashlib.sha256(content).hexdigest(), entry.csv)
+        raise StorageError(f"{path}: cannot be read ({error.strerror}); {RERUN_HINT}")
+    _verify_digest(path, hashlib.sha256(content).hexdigest(), entry.csv)
     lines = csv.reader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline=""), strict=True)
     drawings: list[Drawing] = []
     try:
         if tuple(next(lines, ())) != COLUMNS:
-            raise InputError(f"{path}: the header is not {','.join(COLUMNS)}; {AGAIN}")
+            raise InputError(f"{path}: the header is not {','.join(COLUMNS)}; {RERUN_HINT}")
         for fields in lines:
             row, name, patent, camera, file = fields
             if row != str(len(drawings)):
                 raise ValueError
             drawings.append(Drawing(file, name, patent, int(camera), f"{path.name}:{lines.line_num}"))
     except (ValueError, csv.Error):
-        raise InputError(f"{path}:{lines.line_num}: not row {len(drawings)} as {','.join(COLUMNS)}; {AGAIN}")
+        raise InputError(f"{path}:{lines.line_num}: not row {len(drawings)} as {','.join(COLUMNS)}; {RERUN_HINT}")
     if len(drawings) != entry.rows:
-        raise InputError(f"{path}: {len(drawings)} drawings, but features of {entry.rows}; {AGAIN}")
+        raise InputError(f"{path}: {len(drawings)} drawings, but features of {entry.rows}; {RERUN_HINT}")
     return tuple(drawings)
 
 
-def _mapped(path: Path, entry: Entry) -> MappedRows:
+def _map_features(path: Path, entry: PartEntry) -> MappedRows:
     try:
-        _check_digest(path, sha256_of(path), entry.npy)
+        _verify_digest(path, compute_sha256(path), entry.npy)
         with path.open("rb") as file:
             if np.lib.format.read_magic(file) != (1, 0):  # as we write it; later versions may have a header without end
                 raise ValueError
         array = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}); {AGAIN}")
+        raise StorageError(f"{path}: cannot be read ({error.strerror}); {RERUN_HINT}")
     except (ValueError, OverflowError):
-        raise InputError(f"{path}: not an array of numpy, or cut short; {AGAIN}")
+        raise InputError(f"{path}: not an array of numpy, or cut short; {RERUN_HINT}")
     held, wanted = f"{array.dtype} {array.shape}", f"float32 {(entry.rows, entry.width)}"
     whole = array.flags.c_contiguous and array.offset + array.nbytes == path.stat().st_size
     if held != wanted or not whole:
-        raise InputError(f"{path}: {held}, not {wanted} in C order and nothing else; {AGAIN}")
+        raise InputError(f"{path}: {held}, not {wanted} in C order and nothing else; {RERUN_HINT}")
     return MappedRows(array)
 
 
-def _check_digest(path: Path, found: str, wanted: str) -> None:
+def _verify_digest(path: Path, found: str, wanted: str) -> None:
     if found != wanted:
-        raise WeightsError(f"{path}: not the file that was written (sha256 {found[:12]}, not {wanted[:12]}); {AGAIN}")
+        raise WeightsError(f"{path}: not the file that was written (sha256 {found[:12]}, not {wanted[:12]}); {RERUN_HINT}")

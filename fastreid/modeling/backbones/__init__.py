@@ -1,1 +1,6 @@
-"""Networks that turn images (B, 3, H, W) into a map (B, C, H', W'); C is their `feature_dim`."""
+"""Backbones: images (B, 3, H, W) -> feature map (B, C, H', W'), with C = `feature_dim`."""
+
+from fastreid.modeling.backbones.resnet import ResNet
+from fastreid.modeling.backbones.timm_backbone import TimmBackbone
+
+__all__ = ["ResNet", "TimmBackbone"]

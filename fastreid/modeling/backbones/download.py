@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError, WeightsError
-from fastreid.utils.files import atomic_write, sha256_of
+from fastreid.utils.files import atomic_write, compute_sha256
 
 FULL_SHA256 = re.compile(r"[0-9a-f]{64}")
 DRIVE_HOSTS = ("drive.google.com", "docs.google.com")
@@ -19,7 +19,7 @@ TIMEOUT_S = 60  # without a byte
 MAX_BYTES = 2 << 30  # a server that never ends must not fill the disk
 
 
-def fetch(url: str, path: Path, *, sha256: str, plain_http_hosts: Collection[str] = ()) -> Path:
+def download_file(url: str, path: Path, *, sha256: str, plain_http_hosts: Collection[str] = ()) -> Path:
     """Bring a file to `path`, unless the very same is there already.
 
     Args:
@@ -40,12 +40,12 @@ def fetch(url: str, path: Path, *, sha256: str, plain_http_hosts: Collection[str
     if not FULL_SHA256.fullmatch(sha256):
         raise InputError(f"{url}: no download without all 64 digits of its sha256, not '{sha256}'")
     _check_scheme(url, plain_http_hosts)
-    if path.is_file() and sha256_of(path) == sha256:
+    if path.is_file() and compute_sha256(path) == sha256:
         return path
     with atomic_write(path) as file:
-        checked = _Checked(file)
+        checked = _HashingWriter(file)
         try:
-            _copy(url, checked, plain_http_hosts)
+            _download(url, checked, plain_http_hosts)
         except (OSError, urllib.error.URLError) as error:
             raise StorageError(f"{url}: download failed ({error}); try again, or fetch it by hand") from error
         if checked.digest.hexdigest() != sha256:
@@ -56,7 +56,7 @@ def fetch(url: str, path: Path, *, sha256: str, plain_http_hosts: Collection[str
     return path
 
 
-class _Checked:
+class _HashingWriter:
     """A file that takes the digest of what is written to it, and refuses to grow without end."""
 
     def __init__(self, file: IO[Any]):
@@ -72,7 +72,7 @@ class _Checked:
         return self._file.write(block)
 
 
-class _NoDowngrade(urllib.request.HTTPRedirectHandler):
+class _HttpsOnlyRedirects(urllib.request.HTTPRedirectHandler):
     def __init__(self, plain_http_hosts: Collection[str]):
         self.plain_http_hosts = plain_http_hosts
 
@@ -81,17 +81,17 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _copy(url: str, target: _Checked, plain_http_hosts: Collection[str]) -> None:
+def _download(url: str, target: _HashingWriter, plain_http_hosts: Collection[str]) -> None:
     if urllib.parse.urlsplit(url).hostname in DRIVE_HOSTS:
-        _copy_from_drive(url, target)
+        _download_from_drive(url, target)
         return
-    opener = urllib.request.build_opener(_NoDowngrade(plain_http_hosts))
+    opener = urllib.request.build_opener(_HttpsOnlyRedirects(plain_http_hosts))
     with opener.open(url, timeout=TIMEOUT_S) as answer:
         while block := answer.read(1 << 20):
             target.write(block)
 
 
-def _copy_from_drive(url: str, target: _Checked) -> None:
+def _download_from_drive(url: str, target: _HashingWriter) -> None:
     try:
         gdown = importlib.import_module("gdown")
     except ImportError as error:

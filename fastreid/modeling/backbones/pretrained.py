@@ -15,48 +15,48 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from fastreid.modeling.backbones.download import fetch
-from fastreid.modeling.weights import LoadReport, check_finite, model_state, read_weights
+from fastreid.modeling.backbones.download import download_file
+from fastreid.modeling.weights import LoadReport, check_finite, extract_model_state, read_weights
 from fastreid.utils.errors import InputError, WeightsError
-from fastreid.utils.files import sha256_of
+from fastreid.utils.files import compute_sha256
 
 TORCHVISION = "https://download.pytorch.org/models/"
 IBN_NET = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 
 PUBLISHED_NAME = re.compile(r"(?:se_)?resnet\d+(?:_ibn_[ab])?-([0-9a-f]{8})\.pth")
 PINNED_LINK = re.compile(r"(https://[^#]+)#sha256=([0-9a-f]{64})")
-CLASSIFIERS = ("fc.", "classifier.", "head.")  # of ImageNet's 1000 classes: left out
-NEWER_THAN_FILES = re.compile(r"NL_\d|num_batches_tracked")  # what ImageNet files need not have
+CLASSIFIER_PREFIXES = ("fc.", "classifier.", "head.")  # of ImageNet's 1000 classes: left out
+OPTIONAL_TENSORS = re.compile(r"NL_\d|num_batches_tracked")  # what ImageNet files need not have
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedWeights:
     """A file on the net: its link, and its sha256 if all of it is known ("" if not)."""
 
     url: str
     sha256: str = ""
 
 
-PUBLISHED: Mapping[str, Published] = {
-    "18x": Published(
+PUBLISHED: Mapping[str, PublishedWeights] = {
+    "18x": PublishedWeights(
         f"{TORCHVISION}resnet18-f37072fd.pth", "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
     ),
-    "34x": Published(
+    "34x": PublishedWeights(
         f"{TORCHVISION}resnet34-b627a593.pth", "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f"
     ),
-    "50x": Published(
+    "50x": PublishedWeights(
         f"{TORCHVISION}resnet50-0676ba61.pth", "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a"
     ),
-    "101x": Published(
+    "101x": PublishedWeights(
         f"{TORCHVISION}resnet101-63fe2227.pth", "63fe2227b86e8f1f2063f43a75c84d195911b6a0eace650907dd3dc62dd49a0a"
     ),
-    "ibn_18x": Published(f"{IBN_NET}resnet18_ibn_a-2f571257.pth"),
-    "ibn_34x": Published(f"{IBN_NET}resnet34_ibn_a-94bc1577.pth"),
-    "ibn_50x": Published(
+    "ibn_18x": PublishedWeights(f"{IBN_NET}resnet18_ibn_a-2f571257.pth"),
+    "ibn_34x": PublishedWeights(f"{IBN_NET}resnet34_ibn_a-94bc1577.pth"),
+    "ibn_50x": PublishedWeights(
         f"{IBN_NET}resnet50_ibn_a-d9d0bb7b.pth", "d9d0bb7b2ba34d7e6e12c4616c9d233914762e49fbb9fcb49d7f4d65da6f759c"
     ),
-    "ibn_101x": Published(f"{IBN_NET}resnet101_ibn_a-59ea0ac6.pth"),
-    "se_ibn_101x": Published(f"{IBN_NET}se_resnet101_ibn_a-fabed4e2.pth"),
+    "ibn_101x": PublishedWeights(f"{IBN_NET}resnet101_ibn_a-59ea0ac6.pth"),
+    "se_ibn_101x": PublishedWeights(f"{IBN_NET}se_resnet101_ibn_a-fabed4e2.pth"),
 }
 
 
@@ -67,7 +67,7 @@ def load_pretrained(
     with_ibn: bool,
     with_se: bool,
     path: str = "",
-    published: Mapping[str, Published] = PUBLISHED,
+    published: Mapping[str, PublishedWeights] = PUBLISHED,
     plain_http_hosts: Collection[str] = (),
 ) -> LoadReport:
     """Fill a network's ResNet backbone with ImageNet weights; the head keeps its own.
@@ -90,10 +90,10 @@ def load_pretrained(
         WeightsError: the file is damaged, not the one its name says, or of another network.
     """
     if path:
-        file = _given(path, plain_http_hosts)
+        file = _resolve_path(path, plain_http_hosts)
     else:
         name = ("se_" if with_se else "") + ("ibn_" if with_ibn else "") + depth
-        file = _published(name, published, plain_http_hosts)
+        file = _resolve_published(name, published, plain_http_hosts)
     return load_backbone(model.get_submodule("backbone"), file)
 
 
@@ -105,12 +105,12 @@ def load_backbone(backbone: nn.Module, file: str | Path) -> LoadReport:
         WeightsError: the file is damaged, or a tensor is missing, unknown or of another shape; nothing is loaded.
     """
     check_published_digest(Path(file))
-    state = model_state(read_weights(file))
+    state = extract_model_state(read_weights(file))
     wanted = backbone.state_dict()
-    anew = [name for name in wanted if name not in state and NEWER_THAN_FILES.search(name)]
-    left_out = tuple(name for name in state if name not in wanted and name.startswith(CLASSIFIERS))
+    anew = [name for name in wanted if name not in state and OPTIONAL_TENSORS.search(name)]
+    left_out = tuple(name for name in state if name not in wanted and name.startswith(CLASSIFIER_PREFIXES))
     chosen = {name: tensor for name, tensor in state.items() if name not in left_out}
-    faults = _faults(wanted, chosen, anew)
+    faults = _find_mismatches(wanted, chosen, anew)
     if faults:
         raise WeightsError(
             f"{file}: not weights of this backbone, {len(faults)} tensors differ: {', '.join(faults[:20])}; "
@@ -118,14 +118,14 @@ def load_backbone(backbone: nn.Module, file: str | Path) -> LoadReport:
         )
     check_finite(chosen)
     backbone.load_state_dict(chosen, strict=False)
-    counts = Counter(_kind(name) for name in anew)
+    counts = Counter(_group_of(name) for name in anew)
     return LoadReport(len(chosen), len(wanted), {kind: f"{num} tensors" for kind, num in counts.items()}, left_out)
 
 
 def check_published_digest(file: Path) -> None:
     """Hold a file that carries a published name to the eight digits in that name; other names are free."""
     known = PUBLISHED_NAME.fullmatch(file.name)
-    if known and file.is_file() and not sha256_of(file).startswith(known[1]):
+    if known and file.is_file() and not compute_sha256(file).startswith(known[1]):
         raise WeightsError(f"{file}: its sha256 does not begin with {known[1]}, as its name says; fetch it again")
 
 
@@ -135,16 +135,16 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / "torch" / "checkpoints"
 
 
-def _given(path: str, plain_http_hosts: Collection[str]) -> Path:
+def _resolve_path(path: str, plain_http_hosts: Collection[str]) -> Path:
     if "://" not in path:
         return Path(path).expanduser()
     link = PINNED_LINK.fullmatch(path)
     if not link:
         raise InputError(f"{path}: a link must be https and end in #sha256=<64 digits>; or fetch it and give its path")
-    return fetch(link[1], cache_folder() / f"{link[2]}.pth", sha256=link[2], plain_http_hosts=plain_http_hosts)
+    return download_file(link[1], cache_folder() / f"{link[2]}.pth", sha256=link[2], plain_http_hosts=plain_http_hosts)
 
 
-def _published(name: str, published: Mapping[str, Published], plain_http_hosts: Collection[str]) -> Path:
+def _resolve_published(name: str, published: Mapping[str, PublishedWeights], plain_http_hosts: Collection[str]) -> Path:
     if name not in published:
         raise InputError(
             f"no ImageNet weights are published for '{name}'; known: {', '.join(sorted(published))}; "
@@ -153,7 +153,7 @@ def _published(name: str, published: Mapping[str, Published], plain_http_hosts: 
     entry = published[name]
     file = cache_folder() / entry.url.rsplit("/", 1)[1]
     if entry.sha256:
-        return fetch(entry.url, file, sha256=entry.sha256, plain_http_hosts=plain_http_hosts)
+        return download_file(entry.url, file, sha256=entry.sha256, plain_http_hosts=plain_http_hosts)
     if file.is_file():
         return file
     raise InputError(
@@ -162,11 +162,11 @@ def _published(name: str, published: Mapping[str, Published], plain_http_hosts: 
     )
 
 
-def _kind(name: str) -> str:
+def _group_of(name: str) -> str:
     return name.split(".")[0] if name.startswith("NL_") else "batch counters"
 
 
-def _faults(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], anew: Collection[str]) -> list[str]:
+def _find_mismatches(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], anew: Collection[str]) -> list[str]:
     missing = [f"{name} absent" for name in wanted if name not in found and name not in anew]
     unknown = [f"{name} unknown" for name in found if name not in wanted]
     shapes = [

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from fastreid.layers.attention import NonLocal, SqueezeExcitation
-from fastreid.layers.gradient_checkpointing import recomputed
-from fastreid.layers.norm import IBN, NormMaker
+from fastreid.layers.gradient_checkpointing import checkpoint_block
+from fastreid.layers.norm import IBN, NormFactory
 from fastreid.layers.weight_init import init_convs
-from fastreid.utils.errors import InputError, suggest
+from fastreid.utils.errors import InputError, suggest_from_known
 
 NUM_STEM_CHANNELS = 64
 STAGE_WIDTHS = (64, 128, 256, 512)
-IBN_STAGES = 3  # the first three: the last is left to batch norm, as IBN-Net's weights are
+NUM_IBN_STAGES = 3  # the first three: the last is left to batch norm, as IBN-Net's weights are
 
 
 class _Block(nn.Module, abc.ABC):
@@ -32,14 +32,14 @@ class _Block(nn.Module, abc.ABC):
     downsample: nn.Module | None
 
     @abc.abstractmethod
-    def branch(self, maps: Tensor) -> Tensor:
+    def residual(self, maps: Tensor) -> Tensor:
         """What the block adds to the way past."""
 
     def forward(self, maps: Tensor) -> Tensor:
         past = maps if self.downsample is None else self.downsample(maps)
-        return self.relu(self.se(self.branch(maps)) + past)
+        return self.relu(self.se(self.residual(maps)) + past)
 
-    def _finish(self, in_channels: int, out_channels: int, *, norm: NormMaker, stride: int, with_se: bool) -> None:
+    def _add_shortcut(self, in_channels: int, out_channels: int, *, norm: NormFactory, stride: int, with_se: bool) -> None:
         self.relu = nn.ReLU(inplace=True)
         self.se = SqueezeExcitation(out_channels) if with_se else nn.Identity()
         self.downsample = None
@@ -53,16 +53,16 @@ class BasicBlock(_Block):
     expansion = 1
 
     def __init__(
-        self, in_channels: int, width: int, *, norm: NormMaker, stride: int = 1, ibn: bool = False, se: bool = False
+        self, in_channels: int, width: int, *, norm: NormFactory, stride: int = 1, ibn: bool = False, se: bool = False
     ):
         super().__init__()
         self.conv1 = _conv(in_channels, width, 3, stride=stride)
         self.bn1 = IBN(width, norm) if ibn else norm(width)
         self.conv2 = _conv(width, width, 3)
         self.bn2 = norm(width)
-        self._finish(in_channels, width, norm=norm, stride=stride, with_se=se)
+        self._add_shortcut(in_channels, width, norm=norm, stride=stride, with_se=se)
 
-    def branch(self, maps: Tensor) -> Tensor:
+    def residual(self, maps: Tensor) -> Tensor:
         maps = self.relu(self.bn1(self.conv1(maps)))
         return self.bn2(self.conv2(maps))
 
@@ -73,7 +73,7 @@ class Bottleneck(_Block):
     expansion = 4
 
     def __init__(
-        self, in_channels: int, width: int, *, norm: NormMaker, stride: int = 1, ibn: bool = False, se: bool = False
+        self, in_channels: int, width: int, *, norm: NormFactory, stride: int = 1, ibn: bool = False, se: bool = False
     ):
         super().__init__()
         out_channels = width * self.expansion
@@ -83,16 +83,16 @@ class Bottleneck(_Block):
         self.bn2 = norm(width)
         self.conv3 = _conv(width, out_channels, 1)
         self.bn3 = norm(out_channels)
-        self._finish(in_channels, out_channels, norm=norm, stride=stride, with_se=se)
+        self._add_shortcut(in_channels, out_channels, norm=norm, stride=stride, with_se=se)
 
-    def branch(self, maps: Tensor) -> Tensor:
+    def residual(self, maps: Tensor) -> Tensor:
         maps = self.relu(self.bn1(self.conv1(maps)))
         maps = self.relu(self.bn2(self.conv2(maps)))
         return self.bn3(self.conv3(maps))
 
 
 @dataclass(frozen=True)
-class Depth:
+class ResNetSpec:
     """How a depth is built: its block, blocks a stage, and non-local blocks after the last ones of each stage."""
 
     block: type[BasicBlock] | type[Bottleneck]
@@ -100,11 +100,11 @@ class Depth:
     num_non_local: tuple[int, int, int, int]
 
 
-DEPTHS = {
-    "18x": Depth(BasicBlock, (2, 2, 2, 2), (0, 0, 0, 0)),
-    "34x": Depth(BasicBlock, (3, 4, 6, 3), (0, 0, 0, 0)),
-    "50x": Depth(Bottleneck, (3, 4, 6, 3), (0, 2, 3, 0)),
-    "101x": Depth(Bottleneck, (3, 4, 23, 3), (0, 2, 9, 0)),
+RESNET_SPECS = {
+    "18x": ResNetSpec(BasicBlock, (2, 2, 2, 2), (0, 0, 0, 0)),
+    "34x": ResNetSpec(BasicBlock, (3, 4, 6, 3), (0, 0, 0, 0)),
+    "50x": ResNetSpec(Bottleneck, (3, 4, 6, 3), (0, 2, 3, 0)),
+    "101x": ResNetSpec(Bottleneck, (3, 4, 23, 3), (0, 2, 9, 0)),
 }
 
 
@@ -130,19 +130,19 @@ class ResNet(nn.Module):
         depth: str,
         *,
         last_stride: int = 1,
-        norm: NormMaker = nn.BatchNorm2d,
+        norm: NormFactory = nn.BatchNorm2d,
         with_ibn: bool = False,
         with_se: bool = False,
         with_nl: bool = False,
         nl_wide: bool = False,
-        recompute: bool = False,
+        gradient_checkpointing: bool = False,
     ):
         super().__init__()
-        if depth not in DEPTHS:
-            raise InputError(f"no ResNet has the depth '{depth}'.{suggest(depth, DEPTHS)}")
+        if depth not in RESNET_SPECS:
+            raise InputError(f"no ResNet has the depth '{depth}'.{suggest_from_known(depth, RESNET_SPECS)}")
         if last_stride not in (1, 2):
             raise InputError(f"the last stride of a ResNet is 1 or 2, not {last_stride}")
-        plan = DEPTHS[depth]
+        plan = RESNET_SPECS[depth]
         if nl_wide and not (with_nl and any(plan.num_non_local)):
             raise InputError("NL_WIDE widens non-local blocks: it needs WITH_NL True and a DEPTH of 50x or 101x")
         self.conv1 = nn.Conv2d(3, NUM_STEM_CHANNELS, 7, stride=2, padding=3, bias=False)
@@ -152,13 +152,13 @@ class ResNet(nn.Module):
         self.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         channels = NUM_STEM_CHANNELS
         for stage, (width, num_blocks) in enumerate(zip(STAGE_WIDTHS, plan.num_blocks, strict=True), start=1):
-            make = partial(plan.block, width=width, norm=norm, ibn=with_ibn and stage <= IBN_STAGES, se=with_se)
+            make = partial(plan.block, width=width, norm=norm, ibn=with_ibn and stage <= NUM_IBN_STAGES, se=with_se)
             first = make(channels, stride=(1, 2, 2, last_stride)[stage - 1])
             channels = width * plan.block.expansion
             self.add_module(f"layer{stage}", nn.Sequential(first, *(make(channels) for _ in range(num_blocks - 1))))
         self.feature_dim = channels
         init_convs(self)
-        self.recompute = recompute
+        self.gradient_checkpointing = gradient_checkpointing
         self.num_blocks = plan.num_blocks
         self.num_non_local = plan.num_non_local if with_nl else (0, 0, 0, 0)
         # After the convolutions' start, since those of the non-local blocks keep torch's own.
@@ -177,12 +177,12 @@ class ResNet(nn.Module):
         return {"stem": ("conv1", "bn1"), **{name: tuple(c for c in both if c in own) for name, both in later.items()}}
 
     def forward(self, images: Tensor) -> Tensor:
-        keep_inputs_only = self.recompute and self.training and torch.is_grad_enabled()
+        keep_inputs_only = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
         maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for stage, (num_blocks, num_non_local) in enumerate(zip(self.num_blocks, self.num_non_local), start=1):
             first = num_blocks - num_non_local
             for index, block in enumerate(self.get_submodule(f"layer{stage}").children()):
-                maps = recomputed(block, maps) if keep_inputs_only else block(maps)
+                maps = checkpoint_block(block, maps) if keep_inputs_only else block(maps)
                 if index >= first:
                     maps = self.get_submodule(f"NL_{stage}.{index - first}")(maps)
         return maps

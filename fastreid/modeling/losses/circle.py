@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastreid.layers.precision import in_full_precision
-from fastreid.modeling.losses.gathered_batch import WholeBatch
+from fastreid.modeling.losses.global_batch import GlobalBatch
 from fastreid.utils.errors import InputError
 
 NO_PAIR = -99999999.0  # exponent that stands for a pair that is not one; finite, so that its gradient is 0
 
 
 @dataclass(frozen=True)
-class _PairLoss(abc.ABC):
+class PairLoss(abc.ABC):
     """What the two share: mean over the drawings of softplus(LSE(positive pairs) + LSE(negative pairs)).
 
     With a `whole` batch the drawings' pairs are those with all of that.
@@ -35,12 +35,12 @@ class _PairLoss(abc.ABC):
             raise InputError(f"a pair loss takes MARGIN from 0 and GAMMA above 0, not {self.margin} and {self.gamma}")
 
     @in_full_precision
-    def __call__(self, features: Tensor, targets: Tensor, *, whole: WholeBatch | None = None) -> Tensor:
-        whole = whole or WholeBatch(features, targets)
+    def __call__(self, features: Tensor, targets: Tensor, *, whole: GlobalBatch | None = None) -> Tensor:
+        whole = whole or GlobalBatch(features, targets)
         cosines = F.normalize(features) @ F.normalize(whole.features).T
         same = targets[:, None] == whole.targets
         positive, negative = self.exponents(cosines)
-        positive = positive.masked_fill(~same | whole.itself(len(targets)), NO_PAIR).logsumexp(dim=1)
+        positive = positive.masked_fill(~same | whole.self_mask(len(targets)), NO_PAIR).logsumexp(dim=1)
         negative = negative.masked_fill(same, NO_PAIR).logsumexp(dim=1)
         return F.softplus(positive + negative).mean()
 
@@ -50,7 +50,7 @@ class _PairLoss(abc.ABC):
 
 
 @dataclass(frozen=True)
-class PairCircle(_PairLoss):
+class CircleLoss(PairLoss):
     """Circle loss on pairs. Sun et al.: Circle loss (2020), equations 4 to 8.
 
     A drawing without a positive or without a negative adds 0. The weights [.]+ carry no gradient.
@@ -64,7 +64,7 @@ class PairCircle(_PairLoss):
 
 
 @dataclass(frozen=True)
-class PairCosface(_PairLoss):
+class CosfaceLoss(PairLoss):
     """Cosface on pairs: the negatives' cosines plus a margin below the positives' (Sun et al. 2020, equation 3)."""
 
     def exponents(self, cosines: Tensor) -> tuple[Tensor, Tensor]:

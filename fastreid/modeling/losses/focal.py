@@ -10,7 +10,7 @@ from fastreid.utils.errors import InputError
 
 
 @dataclass(frozen=True)
-class Focal:
+class FocalLoss:
     """Mean over the batch of -alpha (1 - p)^gamma log p, p the softmax probability of the own class.
 
     Lin, Goyal, Girshick, He, Dollar: Focal loss for dense object detection (2017), equation 5. With gamma 0 it is

@@ -28,10 +28,10 @@ class LossTerm:
 
     key: str
     function: Callable[..., Tensor]
-    sees: Literal["logits", "features", "pairs"]
+    inputs: Literal["logits", "features", "pairs"]
     scale: float = 1.0
-    told: Callable[..., dict[str, Tensor]] | None = None
-    collapsed: float | None = None
+    stats_fn: Callable[..., dict[str, Tensor]] | None = None
+    collapse_value: float | None = None
 
     def __post_init__(self) -> None:
         if not self.scale > 0:

@@ -9,16 +9,16 @@ from torch import Tensor
 
 from fastreid.layers.distance import cosine_distance, euclidean_distance
 from fastreid.layers.precision import in_full_precision
-from fastreid.modeling.losses.gathered_batch import WholeBatch
+from fastreid.modeling.losses.global_batch import GlobalBatch
 from fastreid.utils.errors import InputError
 
-GUARD = 1e-6  # what the softmax weights' sum is lifted by
-GUARD_PEAK = 10.0  # distance at which the guard counts most
-LEAST_PULL = 0.05  # of the loss on a drawing's distances, for its triplet to count as active; a margin's is 0 or 1
+WEIGHT_EPS = 1e-6  # what the softmax weights' sum is lifted by
+WEIGHT_EPS_PEAK = 10.0  # distance at which the guard counts most
+MIN_ACTIVE_SLOPE = 0.05  # of the loss on a drawing's distances, for its triplet to count as active; a margin's is 0 or 1
 
 
 @dataclass(frozen=True)
-class Triplet:
+class TripletLoss:
     """For each drawing, how much nearer its negative is than its positive should allow; the mean over the batch.
 
     The distance is Euclidean, or 2 - 2 cos with `norm_feat`. A drawing counts among its own positives. With
@@ -44,31 +44,31 @@ class Triplet:
             raise InputError(f"triplet loss takes a MARGIN from 0, not {self.margin}")
 
     @property
-    def collapsed(self) -> float:
+    def collapse_value(self) -> float:
         """The loss when all features are one point."""
         return self.margin or math.log(2)
 
     @in_full_precision
-    def __call__(self, features: Tensor, targets: Tensor, *, whole: WholeBatch | None = None) -> Tensor:
+    def __call__(self, features: Tensor, targets: Tensor, *, whole: GlobalBatch | None = None) -> Tensor:
         excess, alone = self._excess(features, targets, whole)
         losses = F.relu(excess + self.margin) if self.margin > 0 else F.softplus(excess)
         return torch.where(alone, torch.zeros_like(losses), losses).mean()
 
     @torch.no_grad()
     @in_full_precision
-    def told(self, features: Tensor, targets: Tensor, *, whole: WholeBatch | None = None) -> dict[str, Tensor]:
+    def stats_fn(self, features: Tensor, targets: Tensor, *, whole: GlobalBatch | None = None) -> dict[str, Tensor]:
         """`active_triplets`: the share 0..1 of drawings whose triplet still pulls on the features.
 
         The slope of the loss is 1 within the margin and 0 beyond; with margin 0 it is the logistic function of p - n,
-        and counts from `LEAST_PULL`, where the negative is 2.9 farther than the positive.
+        and counts from `MIN_ACTIVE_SLOPE`, where the negative is 2.9 farther than the positive.
         """
         excess, alone = self._excess(features, targets, whole)
         pull = (excess + self.margin > 0).float() if self.margin > 0 else excess.sigmoid()
-        return {"active_triplets": ((pull >= LEAST_PULL) & ~alone).float().mean()}
+        return {"active_triplets": ((pull >= MIN_ACTIVE_SLOPE) & ~alone).float().mean()}
 
-    def _excess(self, features: Tensor, targets: Tensor, whole: WholeBatch | None) -> tuple[Tensor, Tensor]:
+    def _excess(self, features: Tensor, targets: Tensor, whole: GlobalBatch | None) -> tuple[Tensor, Tensor]:
         """How much farther each drawing's positive is than its negative, and whether it has no negative: two (B,)."""
-        whole = whole or WholeBatch(features, targets)
+        whole = whole or GlobalBatch(features, targets)
         if self.norm_feat:
             distance = 2 * cosine_distance(features, whole.features)
         else:
@@ -86,7 +86,7 @@ def weighted_positive(distance: Tensor, same: Tensor) -> Tensor:
     """Mean distance to the positives, each weighed by exp(distance): (B, N) -> (B,)."""
     farthest = distance.masked_fill(~same, 0).max(dim=1, keepdim=True).values
     weights = (distance - farthest).masked_fill(~same, -torch.inf).exp()
-    return (weights * distance).sum(dim=1) / (weights.sum(dim=1) + GUARD)
+    return (weights * distance).sum(dim=1) / (weights.sum(dim=1) + WEIGHT_EPS)
 
 
 def weighted_negative(distance: Tensor, other: Tensor) -> Tensor:
@@ -99,5 +99,5 @@ def weighted_negative(distance: Tensor, other: Tensor) -> Tensor:
     nearest = distance.detach().masked_fill(~other, torch.inf).min(dim=1, keepdim=True).values
     nearest = nearest.masked_fill(nearest == torch.inf, 0)
     weights = (nearest - distance).masked_fill(~other, -torch.inf).exp()
-    guard = GUARD * (GUARD_PEAK - (nearest.squeeze(1) - GUARD_PEAK).abs()).exp()
+    guard = WEIGHT_EPS * (WEIGHT_EPS_PEAK - (nearest.squeeze(1) - WEIGHT_EPS_PEAK).abs()).exp()
     return (weights * distance).sum(dim=1) / (weights.sum(dim=1) + guard)

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid.synthetic.geometry.outlines import CORNER_SIDES, Points, circle, rounded_rectangle
+from fastreid.synthetic.geometry.outlines import CORNER_CHORDS, Points, circle, rounded_rectangle
 
 Faces = NDArray[np.int64]
 
 
-def _no_faces() -> Faces:
+def _empty_faces() -> Faces:
     return np.zeros((0, 3), dtype=np.int64)
 
 
-def _no_lines() -> Points:
+def _empty_lines() -> Points:
     return np.zeros((0, 2, 3))
 
 
@@ -34,20 +34,20 @@ class Mesh:
 
     vertices: Points
     faces: Faces
-    fill: Faces = field(default_factory=_no_faces)
-    marks: Points = field(default_factory=_no_lines)
-    piece: str = "body"
+    fill: Faces = field(default_factory=_empty_faces)
+    marks: Points = field(default_factory=_empty_lines)
+    component: str = "body"
 
-    def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Mesh":
+    def translate(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Mesh":
         shift = np.array([x, y, z])
         return replace(self, vertices=self.vertices + shift, marks=self.marks + shift)
 
-    def scaled(self, x: float, y: float | None = None, z: float | None = None) -> "Mesh":
+    def scale(self, x: float, y: float | None = None, z: float | None = None) -> "Mesh":
         """Stretched along the axes; one number stretches all three, a negative one mirrors."""
         factors = np.array([x, x if y is None else y, x if z is None else z])
         return replace(self, vertices=self.vertices * factors, marks=self.marks * factors)
 
-    def turned(self, axis: str, degrees: float) -> "Mesh":
+    def rotate(self, axis: str, degrees: float) -> "Mesh":
         """Turned about the x, y or z axis, counter-clockwise for a viewer the axis points at."""
         first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -59,14 +59,14 @@ class Mesh:
         return replace(self, vertices=made[0], marks=made[1])
 
 
-def named(piece: str, parts: Iterable[Mesh]) -> list[Mesh]:
+def as_component(component: str, parts: Iterable[Mesh]) -> list[Mesh]:
     """The parts as one piece of that name."""
-    return [replace(part, piece=piece) for part in parts]
+    return [replace(part, component=component) for part in parts]
 
 
-def around(part: Mesh, num: int, *, start: float = 0.0) -> list[Mesh]:
+def circular_pattern(part: Mesh, num: int, *, start: float = 0.0) -> list[Mesh]:
     """Copies of a part at even angles about the z axis, the first at `start` degrees."""
-    return [part.turned("z", start + 360.0 * i / num) for i in range(num)]
+    return [part.rotate("z", start + 360.0 * i / num) for i in range(num)]
 
 
 def loft(rings: Points, *, closed: bool = False, capped: bool = True) -> Mesh:
@@ -94,7 +94,7 @@ def loft(rings: Points, *, closed: bool = False, capped: bool = True) -> Mesh:
     return Mesh(np.concatenate(vertices), np.concatenate(faces))
 
 
-def turn(profile: object, outline: Points | None = None, *, closed: bool = False) -> Mesh:
+def revolve(profile: object, outline: Points | None = None, *, closed: bool = False) -> Mesh:
     """A part turned about z: at each (radius, height) of the profile stands the outline, stretched by the radius.
 
     Args:
@@ -112,12 +112,12 @@ def turn(profile: object, outline: Points | None = None, *, closed: bool = False
 def ring(radius: float, width: float, height: float, *, z: float = 0.0, outline: Points | None = None) -> Mesh:
     """A square-edged band: inner radius, how far it stands out, how high; its middle at height z."""
     profile = [(radius, -height / 2), (radius + width, -height / 2), (radius + width, height / 2), (radius, height / 2)]
-    return turn(profile, outline, closed=True).moved(z=z)
+    return revolve(profile, outline, closed=True).translate(z=z)
 
 
 def torus(radius: float, thickness: float, *, z: float = 0.0, outline: Points | None = None) -> Mesh:
     """A round ring: radius of its middle line, thickness of its bar."""
-    return turn(circle(thickness / 2, num_sides=16) + [radius, 0], outline, closed=True).moved(z=z)
+    return revolve(circle(thickness / 2, num_sides=16) + [radius, 0], outline, closed=True).translate(z=z)
 
 
 def slab(
@@ -130,7 +130,7 @@ def slab(
     levels = [(0.0, 0.0), (0.0, height)]
     if fillet:
         size = min(fillet, 0.49 * height, 0.3 * min(width, depth))
-        turns = np.arange(CORNER_SIDES + 1) * (np.pi / 2 / CORNER_SIDES)
+        turns = np.arange(CORNER_CHORDS + 1) * (np.pi / 2 / CORNER_CHORDS)
         rim = size * np.stack([1 - np.sin(turns), 1 - np.cos(turns)], axis=1)
         levels = [*map(tuple, rim), *((inset, height - z) for inset, z in rim[::-1])]
     elif bevel:
@@ -160,14 +160,14 @@ def extrude(outline: Points, height: float, *, holes: Sequence[Points] = ()) -> 
         faces += [np.stack([low, low_next, low_next + num], axis=1), np.stack([low, low_next + num, low + num], axis=1)]
         start += 2 * num
     loops = [outline, *holes]
-    flat = flat_pieces(np.concatenate(loops), np.concatenate([np.roll(loop, -1, axis=0) for loop in loops]))
+    flat = triangulate_loops(np.concatenate(loops), np.concatenate([np.roll(loop, -1, axis=0) for loop in loops]))
     for z in (0.0, height):
         vertices.append(np.concatenate([flat, np.full((len(flat), 1), z)], axis=1))
     fill = start + np.arange(2 * len(flat)).reshape(-1, 3)
     return Mesh(np.concatenate(vertices), np.concatenate(faces), fill)
 
 
-def flat_pieces(starts: Points, ends: Points) -> Points:
+def triangulate_loops(starts: Points, ends: Points) -> Points:
     """Triangles (3 * T, 2) that cover what closed loops, given as sides (N, 2) and (N, 2), enclose an odd number of times.
 
     The plane is cut into strips at the height of every corner; within a strip the sides do not cross, so sorted from

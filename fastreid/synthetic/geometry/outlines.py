@@ -5,19 +5,19 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
 
-SIDES = 48  # corners of a round outline: 7.5 degrees each, well below the angle that counts as a crease
-SMOOTH_TURN = 0.3  # radians, the most a wavy outline turns from one chord to the next
-CORNER_SIDES = 5  # chords of a rounded corner, 18 degrees each
-SHARP_DEGREES = 20.0  # what turns by less is no corner, such as a chord of a curve
+NUM_SIDES = 48  # corners of a round outline: 7.5 degrees each, well below the angle that counts as a crease
+MAX_TURN_RAD = 0.3  # radians, the most a wavy outline turns from one chord to the next
+CORNER_CHORDS = 5  # chords of a rounded corner, 18 degrees each
+MIN_CORNER_DEGREES = 20.0  # what turns by less is no corner, such as a chord of a curve
 
 
-def ellipse(width: float, depth: float, *, num_sides: int = SIDES) -> Points:
+def ellipse(width: float, depth: float, *, num_sides: int = NUM_SIDES) -> Points:
     """An ellipse of that full width (x) and depth (y)."""
     angles = np.arange(num_sides) * (2 * np.pi / num_sides)
     return np.stack([np.cos(angles) * width / 2, np.sin(angles) * depth / 2], axis=1)
 
 
-def circle(radius: float = 1.0, *, num_sides: int = SIDES) -> Points:
+def circle(radius: float = 1.0, *, num_sides: int = NUM_SIDES) -> Points:
     """A circle."""
     return ellipse(2 * radius, 2 * radius, num_sides=num_sides)
 
@@ -31,7 +31,7 @@ def polygon(num_sides: int, *, radius: float = 1.0) -> Points:
 def rounded_rectangle(width: float, depth: float, *, radius: float) -> Points:
     """A rectangle with quarter-circle corners; always 4 * (CORNER_SIDES + 1) points, so two of them can be lofted."""
     radius = min(max(radius, 1e-4), 0.499 * min(width, depth))
-    turns = np.arange(CORNER_SIDES + 1) * (np.pi / 2 / CORNER_SIDES)
+    turns = np.arange(CORNER_CHORDS + 1) * (np.pi / 2 / CORNER_CHORDS)
     arc = radius * np.stack([np.cos(turns), np.sin(turns)], axis=1)
     right, far = width / 2 - radius, depth / 2 - radius
     corners = [(right, far), (-right, far), (-right, -far), (right, -far)]
@@ -42,7 +42,7 @@ def rounded_rectangle(width: float, depth: float, *, radius: float) -> Points:
     return np.concatenate(pieces)
 
 
-def filleted(points: object, radius: float, *, closed: bool = False) -> Points:
+def fillet_corners(points: object, radius: float, *, closed: bool = False) -> Points:
     """A polyline (K, 2) whose corners are arcs of that radius, smaller where a side next to one is short.
 
     Args:
@@ -62,7 +62,7 @@ def filleted(points: object, radius: float, *, closed: bool = False) -> Points:
             continue
         back, ahead = back / rooms[0], ahead / rooms[1]
         turned = np.pi - np.arccos(np.clip(back @ ahead, -1.0, 1.0))
-        if not np.radians(SHARP_DEGREES) < turned < np.radians(175):
+        if not np.radians(MIN_CORNER_DEGREES) < turned < np.radians(175):
             made.append(corner[None])
             continue
         reach = min(radius * np.tan(turned / 2), 0.45 * min(rooms))
@@ -70,13 +70,13 @@ def filleted(points: object, radius: float, *, closed: bool = False) -> Points:
         arc_radius = reach / np.tan(turned / 2)
         middle = corner + inward * (arc_radius / np.cos(turned / 2))
         start, end = corner + back * reach - middle, corner + ahead * reach - middle
-        share = np.linspace(0, 1, int(np.ceil(turned / np.radians(90 / CORNER_SIDES))) + 1)[:, None]
+        share = np.linspace(0, 1, int(np.ceil(turned / np.radians(90 / CORNER_CHORDS))) + 1)[:, None]
         arc = (np.sin((1 - share) * turned) * start + np.sin(share * turned) * end) / np.sin(turned)
         made.append(middle + arc)
     return np.concatenate(made)
 
 
-def squircle(*, power: float, num_sides: int = SIDES) -> Points:
+def squircle(*, power: float, num_sides: int = NUM_SIDES) -> Points:
     """A superellipse |x|^power + |y|^power = 1: 2 is a circle, 5 nearly a square."""
     angles = np.arange(num_sides) * (2 * np.pi / num_sides)
     cos, sin = np.cos(angles), np.sin(angles)
@@ -84,15 +84,15 @@ def squircle(*, power: float, num_sides: int = SIDES) -> Points:
     return np.stack([radius * cos, radius * sin], axis=1)
 
 
-def lobed(num_lobes: int, *, depth: float) -> Points:
+def lobed_circle(num_lobes: int, *, depth: float) -> Points:
     """A circle of radius 1 with soft waves of that depth, as on a fluted bottle or a flower."""
-    num_sides = max(SIDES, int(np.ceil(2 * np.pi * (1 + depth / 2 * num_lobes**2) / SMOOTH_TURN)))
+    num_sides = max(NUM_SIDES, int(np.ceil(2 * np.pi * (1 + depth / 2 * num_lobes**2) / MAX_TURN_RAD)))
     angles = np.arange(num_sides) * (2 * np.pi / num_sides)
     radius = 1 - depth * (0.5 - 0.5 * np.cos(num_lobes * angles))
     return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1)
 
 
-def toothed(num_teeth: int, *, depth: float, share: float = 0.5, slope: float = 0.2) -> Points:
+def toothed_circle(num_teeth: int, *, depth: float, share: float = 0.5, slope: float = 0.2) -> Points:
     """A circle of radius 1 with straight teeth, as on a cog or a screw cap.
 
     Args:
@@ -114,7 +114,7 @@ def star(num_points: int, *, depth: float) -> Points:
     return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1)
 
 
-def curve(knots: object, *, per_span: int = 8) -> Points:
+def spline(knots: object, *, per_span: int = 8) -> Points:
     """A smooth open curve through knots (K, D), Catmull-Rom, with `per_span` chords between two knots."""
     through = np.asarray(knots, dtype=np.float64)
     padded = np.concatenate([2 * through[:1] - through[1:2], through, 2 * through[-1:] - through[-2:-1]])

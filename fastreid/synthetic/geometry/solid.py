@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid.synthetic.geometry.intersections import seams_between
+from fastreid.synthetic.geometry.intersections import compute_intersections
 from fastreid.synthetic.geometry.mesh import Faces, Mesh
 from fastreid.synthetic.geometry.outlines import Points
 
 CREASE_DEGREES = 33.0  # faces that meet at more than this make a line; round parts stay below it at every facet
-GRID = 1e-6  # corners nearer than this, in units of the object's half diagonal, are one corner
+WELD_TOLERANCE = 1e-6  # corners nearer than this, in units of the object's half diagonal, are one corner
 
 
 @dataclass(frozen=True)
@@ -32,47 +32,47 @@ class Solid:
     points: Points
     faces: Faces
     edges: Faces
-    sides: Faces
-    sharp: NDArray[np.bool_]
-    broken: NDArray[np.bool_]
-    on_faces: Points
+    edge_faces: Faces
+    is_sharp: NDArray[np.bool_]
+    is_dashed: NDArray[np.bool_]
+    surface_lines: Points
 
 
-def assemble(parts: Sequence[Mesh], *, unclaimed: Collection[str] = (), on_faces: Points | None = None) -> Solid:
+def assemble(parts: Sequence[Mesh], *, unclaimed: Collection[str] = (), surface_lines: Points | None = None) -> Solid:
     """Join parts into one object, centred and scaled; parts may run into each other.
 
     Args:
         parts: what it is made of.
         unclaimed: pieces whose edges are broken lines; their marks are left out.
-        on_faces: float64 (L, 2, 3), further lines that are drawn where they are seen.
+        surface_lines: float64 (L, 2, 3), further lines that are drawn where they are seen.
     """
-    vertices, faces, fill, part_of = _join(parts)
+    vertices, faces, fill, part_of = _concatenate_parts(parts)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     middle, half = (low + high) / 2, np.linalg.norm(high - low) / 2
     points = (vertices - middle) / half
-    points, number = _weld(points, part_of)
-    faces, fill = _without_slivers(points, number[faces]), _without_slivers(points, number[fill])
-    edges, sides, sharp = _edges_of(points, faces)
+    points, number = _weld_vertices(points, part_of)
+    faces, fill = _drop_slivers(points, number[faces]), _drop_slivers(points, number[fill])
+    edges, sides, sharp = _extract_edges(points, faces)
     hiding = np.concatenate([faces, fill])
     owner = np.zeros(len(points), dtype=np.int64)
     owner[number] = part_of
-    seams = seams_between([points[hiding[owner[hiding[:, 0]] == part]] for part in range(len(parts))])
-    marks = [part.marks for part in parts if part.piece not in unclaimed]
-    lines = np.concatenate([*marks, np.zeros((0, 2, 3)) if on_faces is None else on_faces])
-    is_broken = np.array([part.piece in unclaimed for part in parts])[owner[edges[:, 0]]]
+    seams = compute_intersections([points[hiding[owner[hiding[:, 0]] == part]] for part in range(len(parts))])
+    marks = [part.marks for part in parts if part.component not in unclaimed]
+    lines = np.concatenate([*marks, np.zeros((0, 2, 3)) if surface_lines is None else surface_lines])
+    is_broken = np.array([part.component in unclaimed for part in parts])[owner[edges[:, 0]]]
     seam_edges = len(points) + np.arange(2 * len(seams)).reshape(-1, 2)
     return Solid(
         points=np.concatenate([points, seams.reshape(-1, 3)]),
         faces=hiding,
         edges=np.concatenate([edges, seam_edges]),
-        sides=np.concatenate([sides, np.zeros_like(seam_edges)]),
-        sharp=np.concatenate([sharp, np.ones(len(seam_edges), dtype=bool)]),
-        broken=np.concatenate([is_broken, np.zeros(len(seam_edges), dtype=bool)]),
-        on_faces=(lines - middle) / half,
+        edge_faces=np.concatenate([sides, np.zeros_like(seam_edges)]),
+        is_sharp=np.concatenate([sharp, np.ones(len(seam_edges), dtype=bool)]),
+        is_dashed=np.concatenate([is_broken, np.zeros(len(seam_edges), dtype=bool)]),
+        surface_lines=(lines - middle) / half,
     )
 
 
-def _join(parts: Sequence[Mesh]) -> tuple[Points, Faces, Faces, NDArray[np.int64]]:
+def _concatenate_parts(parts: Sequence[Mesh]) -> tuple[Points, Faces, Faces, NDArray[np.int64]]:
     counts = [len(part.vertices) for part in parts]
     starts = np.cumsum([0, *counts[:-1]])
     return (
@@ -83,24 +83,24 @@ def _join(parts: Sequence[Mesh]) -> tuple[Points, Faces, Faces, NDArray[np.int64
     )
 
 
-def _weld(points: Points, part_of: NDArray[np.int64]) -> tuple[Points, NDArray[np.int64]]:
+def _weld_vertices(points: Points, part_of: NDArray[np.int64]) -> tuple[Points, NDArray[np.int64]]:
     """Make corners of one part that lie on the same spot one corner: the points left, and each old corner's number."""
-    spots = np.concatenate([np.round(points / GRID).astype(np.int64), part_of[:, None]], axis=1)
+    spots = np.concatenate([np.round(points / WELD_TOLERANCE).astype(np.int64), part_of[:, None]], axis=1)
     order = np.lexsort(spots.T)
     ordered = spots[order]
     new = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])
     number = np.empty(len(points), dtype=np.int64)
     number[order] = np.cumsum(new) - 1
-    return ordered[new, :3] * GRID, number
+    return ordered[new, :3] * WELD_TOLERANCE, number
 
 
-def _without_slivers(points: Points, faces: Faces) -> Faces:
+def _drop_slivers(points: Points, faces: Faces) -> Faces:
     corners = points[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    return faces[area > GRID * GRID * 10]
+    return faces[area > WELD_TOLERANCE * WELD_TOLERANCE * 10]
 
 
-def _edges_of(points: Points, faces: Faces) -> tuple[Faces, Faces, NDArray[np.bool_]]:
+def _extract_edges(points: Points, faces: Faces) -> tuple[Faces, Faces, NDArray[np.bool_]]:
     """Each edge once, the faces on its two sides, and whether it is sharp."""
     corners = points[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

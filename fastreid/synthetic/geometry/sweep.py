@@ -6,7 +6,7 @@ from fastreid.synthetic.geometry.mesh import Mesh, loft
 from fastreid.synthetic.geometry.outlines import Points
 
 THREAD_STEPS = 32  # chords of a turn of a thread, 11 degrees each
-LONGEST_MITRE = 2.5  # a sharp bend stretches the section of a bar by no more than this
+MAX_MITER = 2.5  # a sharp bend stretches the section of a bar by no more than this
 
 
 def sweep(path: object, outline: Points, *, scale: object = 1.0, closed: bool = False) -> Mesh:
@@ -22,18 +22,18 @@ def sweep(path: object, outline: Points, *, scale: object = 1.0, closed: bool = 
         closed: the path's end joins its start; only for paths in a plane.
     """
     way = np.asarray(path, dtype=np.float64)
-    ahead = _unit(np.roll(way, -1, axis=0) - way)
+    ahead = _normalize(np.roll(way, -1, axis=0) - way)
     behind = np.roll(ahead, 1, axis=0)
     if not closed:
         ahead[-1], behind[0] = behind[-1], ahead[0]
-    tangents = _unit(ahead + behind)
+    tangents = _normalize(ahead + behind)
     upright = np.array([0.0, 0.0, 1.0]) if abs(tangents[0, 2]) < 0.9 else np.array([0.0, 1.0, 0.0])
-    up = _unit(upright - tangents[0] * np.dot(upright, tangents[0]))
+    up = _normalize(upright - tangents[0] * np.dot(upright, tangents[0]))
     rings = []
     for i, factor in enumerate(np.broadcast_to(np.asarray(scale, dtype=np.float64), len(way))):
-        up = _carried(up, tangents[max(i - 1, 0)], tangents[i])
+        up = _transport(up, tangents[max(i - 1, 0)], tangents[i])
         offsets = outline[:, :1] * np.cross(up, tangents[i]) + outline[:, 1:] * up
-        rings.append(way[i] + factor * _mitred(offsets, behind[i], ahead[i]))
+        rings.append(way[i] + factor * _miter(offsets, behind[i], ahead[i]))
     return loft(np.stack(rings), closed=closed)
 
 
@@ -57,20 +57,20 @@ def thread(radius: float, depth: float, pitch: float, height: float) -> Mesh:
     return loft(np.stack([out * np.cos(angles), out * np.sin(angles), up], axis=2))
 
 
-def _carried(up: Points, old: Points, new: Points) -> Points:
+def _transport(up: Points, old: Points, new: Points) -> Points:
     """A vector square to the unit vector `old`, after the smallest turn that takes `old` to `new`."""
     return up - (old + new) * np.dot(new, up) / (1 + np.dot(old, new))
 
 
-def _mitred(offsets: Points, behind: Points, ahead: Points) -> Points:
+def _miter(offsets: Points, behind: Points, ahead: Points) -> Points:
     """Stretch a section at a bend, so that the bar on both sides keeps its thickness."""
     bend = ahead - behind
     size = np.linalg.norm(bend)
     if size < 1e-6:
         return offsets
-    stretch = min(2.0 / float(np.linalg.norm(ahead + behind)), LONGEST_MITRE)
+    stretch = min(2.0 / float(np.linalg.norm(ahead + behind)), MAX_MITER)
     return offsets + (stretch - 1) * (offsets @ (bend / size))[:, None] * (bend / size)
 
 
-def _unit(vectors: Points) -> Points:
+def _normalize(vectors: Points) -> Points:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

@@ -4,22 +4,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastreid.synthetic.geometry.outlines import Points
-from fastreid.synthetic.rendering.depth_buffer import ramp
+from fastreid.synthetic.rendering.depth_buffer import concatenated_ranges
 
-SAME = 1e-4  # ends nearer than this, in the units of the segments, are one place
+WELD_TOLERANCE = 1e-4  # ends nearer than this, in the units of the segments, are one place
 
 
-def dashed(segments: Points, *, dash: float, gap: float) -> Points:
+def dash_segments(segments: Points, *, dash: float, gap: float) -> Points:
     """The dashes (D, 2, 2) of segments (S, 2, 2); where two segments meet end to end the pattern goes on."""
     if not len(segments):
         return segments
-    segments, start = _in_order(segments)
+    segments, start = _chain_segments(segments)
     way = segments[:, 1] - segments[:, 0]
     length = np.linalg.norm(way, axis=1)
     period = dash + gap
     first, last = np.floor(start / period).astype(np.int64), np.floor((start + length) / period).astype(np.int64)
     counts = last - first + 1
-    owner, number = np.repeat(np.arange(len(segments)), counts), np.repeat(first, counts) + ramp(counts)
+    owner, number = np.repeat(np.arange(len(segments)), counts), np.repeat(first, counts) + concatenated_ranges(counts)
     low = np.maximum(number * period, start[owner]) - start[owner]
     high = np.minimum(number * period + dash, start[owner] + length[owner]) - start[owner]
     keep = high > low
@@ -27,9 +27,9 @@ def dashed(segments: Points, *, dash: float, gap: float) -> Points:
     return segments[owner, :1] + shares[:, :, None] * way[owner][:, None]
 
 
-def _in_order(segments: Points) -> tuple[Points, NDArray[np.float64]]:
+def _chain_segments(segments: Points) -> tuple[Points, NDArray[np.float64]]:
     """The segments turned so that chains of them run one way, and how far along its chain each starts."""
-    places = np.round(segments / SAME).astype(np.int64)
+    places = np.round(segments / WELD_TOLERANCE).astype(np.int64)
     at: dict[tuple[int, int], list[int]] = {}
     for number, (one, other) in enumerate(places.tolist()):
         at.setdefault(tuple(one), []).append(number)

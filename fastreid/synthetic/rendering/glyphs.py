@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastreid.synthetic.geometry.outlines import Points
-from fastreid.synthetic.part_rng import Draws
+from fastreid.synthetic.sampling import PartRng
 
 Path = list[tuple[float, float]]
 
@@ -41,7 +41,7 @@ GLYPHS: dict[str, tuple[float, list[Path]]] = {
     "8": (3.2, [_arc((1.6, 1.5), (1.4, 1.5), 0, 360), _arc((1.6, 4.5), (1.6, 1.5), 0, 360)]),
     "9": (3.2, [[(0.5, 5.8), (2.3, 3.8)], _arc((1.6, 1.8), (1.6, 1.8), 0, 360)]),
 }  # fmt: skip
-FORMS = (
+LABEL_FORMATS = (
     "FIG. {}",
     "FIG. {}",
     "FIG. {}",
@@ -54,11 +54,11 @@ FORMS = (
     "Figure {}",
     "1.{}",
 )
-SERIF = 0.5  # half the length of a serif
+SERIF_HALF_LENGTH = 0.5  # half the length of a serif
 
 
 @dataclass(frozen=True)
-class Face:
+class Font:
     """The face of a patent's labels.
 
     Args:
@@ -71,43 +71,45 @@ class Face:
         gap: between letters, sixths of the capital's height.
     """
 
-    form: str
+    label_format: str
     height: float
     weight: float
     stretch: float
     slant: float
-    serifs: bool
+    has_serifs: bool
     gap: float
 
 
-def draw_face(rng: Draws) -> Face:
+def sample_font(rng: PartRng) -> Font:
     """The face of one patent."""
     weight = float(rng.choice([0.1, 0.13, 0.16, 0.2]))
-    return Face(
-        form=FORMS[int(rng.integers(len(FORMS)))],
+    return Font(
+        label_format=LABEL_FORMATS[int(rng.integers(len(LABEL_FORMATS)))],
         height=rng.uniform(0.012, 0.026),
         weight=weight,
         stretch=rng.uniform(0.75, 1.25),
         slant=0.25 if rng.random() < 0.2 else 0.0,
-        serifs=bool(rng.random() < 0.4),
+        has_serifs=bool(rng.random() < 0.4),
         gap=6 * weight + rng.uniform(0.7, 1.8),  # letters of a thick pen do not touch
     )
 
 
-def label_strokes(number: int, face: Face) -> Points:
+def label_segments(number: int, font: Font) -> Points:
     """Segments (S, 2, 2) of the label of a figure, from (0, 0) to the right and down, in widths of the page."""
     right, segments = 0.0, []
-    for letter in face.form.format(number):
+    for letter in font.label_format.format(number):
         width, paths = GLYPHS[letter]
         for path in paths:
             points = np.array(path)
             sides = np.stack([points[:-1], points[1:]], axis=1)
             segments.append(sides + [right, 0])
             upright = sides[(sides[:, 0, 0] == sides[:, 1, 0]) & (np.abs(np.diff(sides[:, :, 1], axis=1)[:, 0]) > 2)]
-            if face.serifs and len(upright):
+            if font.has_serifs and len(upright):
                 ends = upright.reshape(-1, 2)
-                segments.append(np.stack([ends - [SERIF, 0], ends + [SERIF, 0]], axis=1) + [right, 0])
-        right += width + face.gap
+                segments.append(
+                    np.stack([ends - [SERIF_HALF_LENGTH, 0], ends + [SERIF_HALF_LENGTH, 0]], axis=1) + [right, 0]
+                )
+        right += width + font.gap
     strokes = np.concatenate(segments)
-    strokes[..., 0] = strokes[..., 0] * face.stretch + face.slant * (6 - strokes[..., 1])
-    return strokes * (face.height / 6)
+    strokes[..., 0] = strokes[..., 0] * font.stretch + font.slant * (6 - strokes[..., 1])
+    return strokes * (font.height / 6)

@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastreid.synthetic.geometry.outlines import Points
-from fastreid.synthetic.part_rng import Draws
-from fastreid.synthetic.rendering.dashes import dashed
-from fastreid.synthetic.rendering.glyphs import Face, draw_face, label_strokes
-from fastreid.synthetic.rendering.hidden_lines import BROKEN, FINE, INNER, SOLID, Lines
-from fastreid.synthetic.rendering.ink import INKED, Cover, cover_of
+from fastreid.synthetic.rendering.dashes import dash_segments
+from fastreid.synthetic.rendering.glyphs import Font, label_segments, sample_font
+from fastreid.synthetic.rendering.hidden_lines import CREASE, DASHED, FINE, OUTLINE, Lines
+from fastreid.synthetic.rendering.rasterizer import INK_THRESHOLD, Coverage, rasterize_strokes
+from fastreid.synthetic.sampling import PartRng
 from fastreid.utils.errors import InputError
 
-ROOM = np.array([0.8, 1.02])  # what the figures may take of a page of 8.5 x 11 inch, in widths of the page
-SMALLEST_PX, LARGEST_PX = 64, 2000
-FAINTEST_PX = 192  # longest side of a page on which a dotted line keeps all its ink; twice that: half of it
-LIFTED = 0.005  # where the pen was lifted, in widths of the page
-MOST_SKEW = 1.0  # degrees
-NARROWEST = 0.1  # a drawing is at least so wide or high, beside its longer side
-APART = 0.06  # room between two figures and above a label, in widths of the page
+FIGURE_AREA = np.array([0.8, 1.02])  # what the figures may take of a page of 8.5 x 11 inch, in widths of the page
+MIN_SIZE_PX, MAX_SIZE_PX = 64, 2000
+FULL_INK_PX = 192  # longest side of a page on which a dotted line keeps all its ink; twice that: half of it
+LIFT_GAP = 0.005  # where the pen was lifted, in widths of the page
+MAX_SKEW_DEGREES = 1.0  # degrees
+MIN_ASPECT = 0.1  # a drawing is at least so wide or high, beside its longer side
+FIGURE_GAP = 0.06  # room between two figures and above a label, in widths of the page
 
 
 @dataclass(frozen=True)
@@ -49,28 +49,28 @@ class Style:
         specks: dirt of the scan, pieces a drawing.
     """
 
-    stroke: float
-    fine: float
-    inner: float
+    stroke_width: float
+    fine_ratio: float
+    crease_ratio: float
     trim: float
-    lift: float
+    lift_length: float
     dash: float
     gap: float
-    face: Face
-    label_low: bool
+    font: Font
+    is_label_at_bottom: bool
     fill: float
-    one_scale: bool
-    sideways: float
-    wide_sideways: float
-    dotted: bool
-    skew: float
-    framed: bool
-    rough: float
-    specks: float
+    has_common_scale: bool
+    rotated_share: float
+    wide_rotated_share: float
+    is_dithered: bool
+    skew_degrees: float
+    has_frame: bool
+    noise: float
+    mean_specks: float
 
 
 @dataclass(frozen=True)
-class Shown:
+class SheetFigure:
     """One figure ready for a sheet.
 
     Args:
@@ -89,82 +89,86 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class _Laid:
+class _Layout:
     """Pens and tones on the page, in widths of the page."""
 
     strokes: tuple[tuple[Points, float], ...]
     tones: tuple[tuple[NDArray[np.float32], Points], ...]
 
 
-def draw_style(rng: Draws) -> Style:
+def sample_style(rng: PartRng) -> Style:
     """The style of one patent."""
     dash = float(np.exp(rng.uniform(np.log(0.004), np.log(0.02))))
     return Style(
-        stroke=float(np.exp(rng.uniform(np.log(0.0006), np.log(0.0022)))),
-        fine=rng.uniform(0.25, 0.9),
-        inner=float(rng.choice([0.5, 0.7, 1.0])),
+        stroke_width=float(np.exp(rng.uniform(np.log(0.0006), np.log(0.0022)))),
+        fine_ratio=rng.uniform(0.25, 0.9),
+        crease_ratio=float(rng.choice([0.5, 0.7, 1.0])),
         trim=float(rng.choice([0.0, 0.003, 0.008])),
-        lift=float(rng.choice([0.0, rng.uniform(0.05, 0.3)], p=[0.8, 0.2])),
+        lift_length=float(rng.choice([0.0, rng.uniform(0.05, 0.3)], p=[0.8, 0.2])),
         dash=dash,
         gap=dash * rng.uniform(0.35, 0.8),
-        face=draw_face(rng.part()),
-        label_low=bool(rng.random() < 0.5),
+        font=sample_font(rng.next_part()),
+        is_label_at_bottom=bool(rng.random() < 0.5),
         fill=rng.uniform(0.5, 1.0),
-        one_scale=bool(rng.random() < 0.75),
-        sideways=float(rng.choice([0.0, 1.0], p=[0.92, 0.08])),
-        wide_sideways=float(rng.choice([0.0, 0.6, 1.0], p=[0.2, 0.3, 0.5])),
-        dotted=bool(rng.random() < 0.9),
-        skew=float(rng.choice([0.0, 0.3], p=[0.6, 0.4])),
-        framed=bool(rng.random() < 0.03),
-        rough=float(rng.choice([0.0, 0.08, 0.2])),
-        specks=float(rng.choice([0.0, 0.5, 4.0], p=[0.6, 0.3, 0.1])),
+        has_common_scale=bool(rng.random() < 0.75),
+        rotated_share=float(rng.choice([0.0, 1.0], p=[0.92, 0.08])),
+        wide_rotated_share=float(rng.choice([0.0, 0.6, 1.0], p=[0.2, 0.3, 0.5])),
+        is_dithered=bool(rng.random() < 0.9),
+        skew_degrees=float(rng.choice([0.0, 0.3], p=[0.6, 0.4])),
+        has_frame=bool(rng.random() < 0.03),
+        noise=float(rng.choice([0.0, 0.08, 0.2])),
+        mean_specks=float(rng.choice([0.0, 0.5, 4.0], p=[0.6, 0.3, 0.1])),
     )
 
 
 def check_size(size_px: int) -> None:
     """Raises InputError where `size_px` is not a whole number from 64 to 2000."""
-    if isinstance(size_px, bool) or not isinstance(size_px, int) or not SMALLEST_PX <= size_px <= LARGEST_PX:
-        raise InputError(f"size_px is a whole number from {SMALLEST_PX} to {LARGEST_PX}, not {size_px!r}")
+    if isinstance(size_px, bool) or not isinstance(size_px, int) or not MIN_SIZE_PX <= size_px <= MAX_SIZE_PX:
+        raise InputError(f"size_px is a whole number from {MIN_SIZE_PX} to {MAX_SIZE_PX}, not {size_px!r}")
 
 
-def room_of(style: Style) -> Points:
+def available_size(style: Style) -> Points:
     """float64 (2,): width and height that a single figure may take."""
-    return (ROOM - [0, APART + style.face.height]) * style.fill
+    return (FIGURE_AREA - [0, FIGURE_GAP + style.font.height]) * style.fill
 
 
-def draw_sheet(figures: Sequence[Shown], style: Style, rng: Draws, *, size_px: int, grey: bool = False) -> Image.Image:
-    """One drawing, its longest side `size_px`: mode "1", or "L" where `grey`, as a finer scan reduced to that size.
+def render_sheet(
+    figures: Sequence[SheetFigure], style: Style, rng: PartRng, *, size_px: int, gray: bool = False
+) -> Image.Image:
+    """One drawing, its longest side `size_px`: mode "1", or "L" where `gray`, as a finer scan reduced to that size.
 
     Args:
         figures: one or two.
         style: the patent's.
         rng: what is by chance on this drawing: places on the page, margins, specks.
         size_px: 64 to 2000.
-        grey: lines thinner than a pixel are paler; otherwise they are dotted or a pixel wide.
+        gray: lines thinner than a pixel are paler; otherwise they are dotted or a pixel wide.
     """
-    laid = _askew(_lay_out(figures, style, rng), style, rng)
-    low, high = _bounds(laid)
+    laid = _frame_and_skew(_compute_layout(figures, style, rng), style, rng)
+    low, high = _bounding_box(laid)
     lying = rng.random()
-    if figures[0].number and lying < (style.sideways if high[1] - low[1] > high[0] - low[0] else style.wide_sideways):
-        laid = _turned(laid)
-        low, high = _bounds(laid)
-    border = rng.uniform(0.0, 0.012) * float((high - low).max()) + style.stroke
+    if figures[0].number and lying < (
+        style.rotated_share if high[1] - low[1] > high[0] - low[0] else style.wide_rotated_share
+    ):
+        laid = _rotate_left(laid)
+        low, high = _bounding_box(laid)
+    border = rng.uniform(0.0, 0.012) * float((high - low).max()) + style.stroke_width
     low, high = low - border, high + border
     scale = size_px / float((high - low).max())
-    wide, tall = (max(round(side), round(NARROWEST * size_px)) for side in ((high - low) * scale).tolist())
+    wide, tall = (max(round(side), round(MIN_ASPECT * size_px)) for side in ((high - low) * scale).tolist())
     cover = np.zeros((tall, wide), dtype=np.float32)
-    least_px = 0.0 if grey else min(FAINTEST_PX / size_px, 1.0) if style.dotted else 1.0
+    least_px = 0.0 if gray else min(FULL_INK_PX / size_px, 1.0) if style.is_dithered else 1.0
     for segments, pen in laid.strokes:
         if len(segments):
-            inked = cover_of((segments - low) * scale, max(pen * scale, least_px), size=(wide, tall))
+            inked = rasterize_strokes((segments - low) * scale, max(pen * scale, least_px), size=(wide, tall))
             np.maximum(cover, inked, out=cover)
     for tone, box in laid.tones:
-        _lay_tone(cover, tone, (box - low) * scale)
-    _dirty(cover, style, rng)
-    if laid.tones or style.dotted or grey:
+        _composite_tone(cover, tone, (box - low) * scale)
+    _add_scan_noise(cover, style, rng)
+    if laid.tones or style.is_dithered or gray:
         levels = Image.fromarray(np.uint8(255 * (1 - np.clip(cover, 0, 1))))
-        return levels if grey else levels.convert("1")  # Floyd and Steinberg's dots
-    return Image.fromarray(cover < INKED)
+        return levels if gray else levels.convert("1")  # Floyd and Steinberg's dots
+    return Image.fromarray(cover < INK_THRESHOLD)
 
 
 def contact_sheet(rows: Sequence[Sequence[Image.Image]], *, cell_px: int) -> Image.Image:
@@ -187,10 +191,10 @@ def png_bytes(sheet: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _lay_out(figures: Sequence[Shown], style: Style, rng: Draws) -> _Laid:
+def _compute_layout(figures: Sequence[SheetFigure], style: Style, rng: PartRng) -> _Layout:
     """Figures one below the other, each with its label under it."""
-    label_room = APART + style.face.height
-    room = np.array([ROOM[0], (ROOM[1] - APART * (len(figures) - 1)) / len(figures) - label_room])
+    label_room = FIGURE_GAP + style.font.height
+    room = np.array([FIGURE_AREA[0], (FIGURE_AREA[1] - FIGURE_GAP * (len(figures) - 1)) / len(figures) - label_room])
     strokes, tones, top = [], [], 0.0
     for figure in figures:
         points = figure.lines.segments
@@ -198,36 +202,36 @@ def _lay_out(figures: Sequence[Shown], style: Style, rng: Draws) -> _Laid:
         fits = float((room / np.maximum(high - low, 1e-6)).min())
         scale = min(figure.scale, fits) if figure.scale else style.fill * fits
         size = (high - low) * scale
-        corner = np.array([ROOM[0] - size[0], rng.uniform(0, 1) * (room[1] - size[1])]) * [0.5, 1.0] + [0, top]
-        strokes += _pens((points - low) * scale + corner, figure.lines.pens, style)
+        corner = np.array([FIGURE_AREA[0] - size[0], rng.uniform(0, 1) * (room[1] - size[1])]) * [0.5, 1.0] + [0, top]
+        strokes += _split_by_stroke_width((points - low) * scale + corner, figure.lines.line_types, style)
         if figure.tone is not None and figure.tone_box is not None:
             tones.append((figure.tone, (figure.tone_box - low) * scale + corner))
         if figure.number:
-            label = label_strokes(figure.number, style.face)
-            x = ROOM[0] / 2 - label[..., 0].max() / 2 + rng.normal(scale=0.02)
-            y = top + room[1] if style.label_low else corner[1] + size[1]
-            strokes.append((label + [x, y + APART * rng.uniform(0.5, 0.9)], style.face.weight * style.face.height))
-        top += room[1] + label_room + APART
-    return _Laid(tuple(strokes), tuple(tones))
+            label = label_segments(figure.number, style.font)
+            x = FIGURE_AREA[0] / 2 - label[..., 0].max() / 2 + rng.normal(scale=0.02)
+            y = top + room[1] if style.is_label_at_bottom else corner[1] + size[1]
+            strokes.append((label + [x, y + FIGURE_GAP * rng.uniform(0.5, 0.9)], style.font.weight * style.font.height))
+        top += room[1] + label_room + FIGURE_GAP
+    return _Layout(tuple(strokes), tuple(tones))
 
 
-def _bounds(laid: _Laid) -> tuple[Points, Points]:
+def _bounding_box(laid: _Layout) -> tuple[Points, Points]:
     points = np.concatenate([segments.reshape(-1, 2) for segments, _ in laid.strokes])
     return points.min(axis=0), points.max(axis=0)
 
 
-def _pens(segments: Points, pens: NDArray[np.int64], style: Style) -> list[tuple[Points, float]]:
-    whole, broken = segments[pens == SOLID], dashed(segments[pens == BROKEN], dash=style.dash, gap=style.gap)
-    if style.lift:
-        whole = dashed(whole, dash=style.lift, gap=LIFTED)
+def _split_by_stroke_width(segments: Points, pens: NDArray[np.int64], style: Style) -> list[tuple[Points, float]]:
+    whole, broken = segments[pens == OUTLINE], dash_segments(segments[pens == DASHED], dash=style.dash, gap=style.gap)
+    if style.lift_length:
+        whole = dash_segments(whole, dash=style.lift_length, gap=LIFT_GAP)
     return [
-        (np.concatenate([whole, broken]), style.stroke),
-        (_trimmed(segments[pens == INNER], style.trim), style.stroke * style.inner),
-        (segments[pens == FINE], style.stroke * style.fine),
+        (np.concatenate([whole, broken]), style.stroke_width),
+        (_trim(segments[pens == CREASE], style.trim), style.stroke_width * style.crease_ratio),
+        (segments[pens == FINE], style.stroke_width * style.fine_ratio),
     ]
 
 
-def _trimmed(segments: Points, trim: float) -> Points:
+def _trim(segments: Points, trim: float) -> Points:
     """Segments (S, 2, 2) without their ends; short ones, which are chords of a curve, stay whole."""
     way = segments[:, 1] - segments[:, 0]
     length = np.linalg.norm(way, axis=1)
@@ -235,22 +239,22 @@ def _trimmed(segments: Points, trim: float) -> Points:
     return np.stack([segments[:, 0] + share * way, segments[:, 1] - share * way], axis=1)
 
 
-def _askew(laid: _Laid, style: Style, rng: Draws) -> _Laid:
+def _frame_and_skew(laid: _Layout, style: Style, rng: PartRng) -> _Layout:
     """The sheet as it lay on the scanner, at times in a frame; one with tones lay straight."""
-    angle = np.radians(np.clip(style.skew * rng.normal(), -MOST_SKEW, MOST_SKEW))
+    angle = np.radians(np.clip(style.skew_degrees * rng.normal(), -MAX_SKEW_DEGREES, MAX_SKEW_DEGREES))
     strokes = laid.strokes
-    if style.framed:
-        low, high = _bounds(laid)
+    if style.has_frame:
+        low, high = _bounding_box(laid)
         corners = np.array([[low[0], low[1]], [high[0], low[1]], [high[0], high[1]], [low[0], high[1]]])
-        corners += APART / 2 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
-        strokes = (*strokes, (np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), style.stroke))
+        corners += FIGURE_GAP / 2 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+        strokes = (*strokes, (np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), style.stroke_width))
     if angle and not laid.tones:
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         strokes = tuple((segments @ turn, pen) for segments, pen in strokes)
     return replace(laid, strokes=strokes)
 
 
-def _turned(laid: _Laid) -> _Laid:
+def _rotate_left(laid: _Layout) -> _Layout:
     """A quarter turn to the left: what was the right side of the page is its top."""
     turn = np.array([[0.0, -1.0], [1.0, 0.0]])
     tones = []
@@ -260,7 +264,7 @@ def _turned(laid: _Laid) -> _Laid:
     return replace(laid, strokes=tuple((segments @ turn, pen) for segments, pen in laid.strokes), tones=tuple(tones))
 
 
-def _lay_tone(cover: Cover, tone: NDArray[np.float32], box: Points) -> None:
+def _composite_tone(cover: Coverage, tone: NDArray[np.float32], box: Points) -> None:
     left, top, right, bottom = np.round(box.ravel()).astype(int).tolist()
     size = (max(right - left, 1), max(bottom - top, 1))
     small = np.asarray(Image.fromarray(tone).resize(size, Image.Resampling.BILINEAR))
@@ -270,12 +274,12 @@ def _lay_tone(cover: Cover, tone: NDArray[np.float32], box: Points) -> None:
     np.maximum(part[: inner.shape[0], : inner.shape[1]], inner, out=part[: inner.shape[0], : inner.shape[1]])
 
 
-def _dirty(cover: Cover, style: Style, rng: Draws) -> None:
+def _add_scan_noise(cover: Coverage, style: Style, rng: PartRng) -> None:
     """Rough edges, and specks of a pixel or two."""
     height, width = cover.shape
-    if style.rough:
+    if style.noise:
         edges = (cover > 0) & (cover < 1)
-        cover[edges] += rng.normal(scale=style.rough, size=int(edges.sum())).astype(np.float32)
-    for _ in range(int(rng.poisson(style.specks))):
+        cover[edges] += rng.normal(scale=style.noise, size=int(edges.sum())).astype(np.float32)
+    for _ in range(int(rng.poisson(style.mean_specks))):
         x, y, side = int(rng.integers(width)), int(rng.integers(height)), 1 + max(width, height) // 400
         cover[y : y + side, x : x + side] = 1.0

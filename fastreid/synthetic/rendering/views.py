@@ -51,7 +51,7 @@ class View:
         shrink = self.distance / (self.distance - seen[:, 2])
         return np.stack([seen[:, 0] * shrink, seen[:, 1] * shrink, self.distance * (shrink - 1)], axis=1)
 
-    def facing(self, normals: Points, points: Points) -> Points:
+    def facing_cosine(self, normals: Points, points: Points) -> Points:
         """For faces with a normal and a point each, the cosine to the eye times a positive number: above 0 is seen."""
         eye = self.axes()[2]
         if not self.distance:

@@ -1,4 +1,4 @@
-"""One page in every mode and container: name -> what writes it into a folder and gives its path."""
+"""The same page in every mode and file format: name -> function that writes it into a folder and returns the path."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ ORIENTATION = 0x0112
 
 
 def page(*, bilevel=False):
-    """A page no symmetry maps to itself: a frame, a slope of greys (or a diagonal), white elsewhere."""
+    """Return a page without symmetries: a frame, a gray gradient (bilevel: a diagonal) and white elsewhere."""
     levels = np.full((18, 26), 255, np.uint8)
     levels[2:16, 3] = levels[2, 3:20] = 0
     if bilevel:
@@ -20,8 +20,8 @@ def page(*, bilevel=False):
     return levels
 
 
-def raw_tiff(levels, *, sample_format, photometric=1):
-    """An uncompressed little-endian TIFF of one channel, as Pillow does not write it."""
+def make_tiff(levels, *, sample_format, photometric=1):
+    """Return an uncompressed little-endian TIFF of one channel, which Pillow cannot write."""
     height, width = levels.shape
     tags = [
         *((256, 4, width), (257, 4, height), (258, 3, levels.itemsize * 8), (259, 3, 1), (262, 3, photometric)),
@@ -32,26 +32,26 @@ def raw_tiff(levels, *, sample_format, photometric=1):
     return head + levels.tobytes() + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
 
 
-def with_hole(mode):
-    """The page with its white paper made transparent, and black beneath."""
+def with_alpha(mode):
+    """Return the page with transparent paper that is black underneath."""
     levels = page()
     alpha = np.where(levels == 255, 0, 255).astype(np.uint8)
-    grey = np.where(levels == 255, 0, levels).astype(np.uint8)
-    bands = [grey, alpha] if mode == "LA" else [grey, grey, grey, alpha]
+    gray = np.where(levels == 255, 0, levels).astype(np.uint8)
+    bands = [gray, alpha] if mode == "LA" else [gray, gray, gray, alpha]
     return Image.fromarray(np.stack(bands, axis=2), mode=None)
 
 
-def grey_palette():
+def gray_palette():
     image = Image.fromarray(page()).convert("P")
-    image.putpalette([level for grey in range(256) for level in (grey, grey, grey)])
+    image.putpalette([level for gray in range(256) for level in (gray, gray, gray)])
     return image
 
 
 def transparent_palette():
-    """Index 255 is black in the palette and transparent: the paper."""
+    """Return the page with index 255, the paper, black in the palette and transparent."""
     image = Image.fromarray(page())
     image = image.convert("P")
-    image.putpalette([level for grey in range(255) for level in (grey, grey, grey)] + [0, 0, 0])
+    image.putpalette([level for gray in range(255) for level in (gray, gray, gray)] + [0, 0, 0])
     return image
 
 
@@ -63,7 +63,7 @@ def save(name, image, **options):
     return write
 
 
-def raw(name, content):
+def write_bytes(name, content):
     def write(folder):
         (folder / name).write_bytes(content())
         return folder / name
@@ -71,55 +71,57 @@ def raw(name, content):
     return write
 
 
-def several(name, **options):
-    return save(name, grey, save_all=True, append_images=[Image.new("L", (26, 18), 90)], **options)
+def save_frames(name, **options):
+    return save(name, gray, save_all=True, append_images=[Image.new("L", (26, 18), 90)], **options)
 
 
-def grey():
+def gray():
     return Image.fromarray(page())
 
 
-def inverted_with_key(mode):
-    """The page where one level stands for paper: 7, which is transparent."""
+def with_transparent_level(mode):
+    """Return the page with level 7 for paper, which the file declares transparent."""
     levels = page()
     levels[levels == 255] = 7
     return Image.fromarray(levels).convert(mode)
 
 
 SAME = {
-    "png grey": save("a.png", grey),
-    "png RGB": save("a.png", lambda: grey().convert("RGB")),
-    "png palette": save("a.png", grey_palette),
+    "png gray": save("a.png", gray),
+    "png RGB": save("a.png", lambda: gray().convert("RGB")),
+    "png palette": save("a.png", gray_palette),
     "png 16 bit": save("a.png", lambda: Image.fromarray(page().astype(np.uint16) * 257)),
-    "png grey and alpha": save("a.png", lambda: with_hole("LA")),
-    "png RGB and alpha": save("a.png", lambda: with_hole("RGBA")),
+    "png gray and alpha": save("a.png", lambda: with_alpha("LA")),
+    "png RGB and alpha": save("a.png", lambda: with_alpha("RGBA")),
     "png transparent palette": save("a.png", transparent_palette, transparency=255),
     "png transparent palette by bytes": save("a.png", transparent_palette, transparency=b"\xff" * 255 + b"\0"),
-    "png transparent grey level": save("a.png", lambda: inverted_with_key("L"), transparency=7),
-    "png transparent RGB level": save("a.png", lambda: inverted_with_key("RGB"), transparency=(7, 7, 7)),
-    "tiff LZW": save("a.tif", grey, compression="tiff_lzw"),
-    "tiff deflate RGB": save("a.tif", lambda: grey().convert("RGB"), compression="tiff_adobe_deflate"),
-    "tiff alpha": save("a.tif", lambda: with_hole("RGBA")),
+    "png transparent gray level": save("a.png", lambda: with_transparent_level("L"), transparency=7),
+    "png transparent RGB level": save("a.png", lambda: with_transparent_level("RGB"), transparency=(7, 7, 7)),
+    "tiff LZW": save("a.tif", gray, compression="tiff_lzw"),
+    "tiff deflate RGB": save("a.tif", lambda: gray().convert("RGB"), compression="tiff_adobe_deflate"),
+    "tiff alpha": save("a.tif", lambda: with_alpha("RGBA")),
     "tiff 16 bit": save("a.tif", lambda: Image.fromarray(page().astype(np.uint16) * 257)),
-    "tiff 16 bit white is zero": raw(
-        "a.tif", lambda: raw_tiff((255 - page().astype(np.uint16)) * 257, sample_format=1, photometric=0)
+    "tiff 16 bit white is zero": write_bytes(
+        "a.tif", lambda: make_tiff((255 - page().astype(np.uint16)) * 257, sample_format=1, photometric=0)
     ),
     "tiff 32 bit, 0..255": save("a.tif", lambda: Image.fromarray(page().astype(np.int32))),
     "tiff 32 bit, 0..65535": save("a.tif", lambda: Image.fromarray(page().astype(np.int32) * 257)),
-    "tiff 32 bit unsigned": raw("a.tif", lambda: raw_tiff(page().astype(np.uint32) * 0x01010101, sample_format=1)),
+    "tiff 32 bit unsigned": write_bytes(
+        "a.tif", lambda: make_tiff(page().astype(np.uint32) * 0x01010101, sample_format=1)
+    ),
     "tiff float, 0..1": save("a.tif", lambda: Image.fromarray(page().astype(np.float32) / 255)),
     "tiff float, 0..255": save("a.tif", lambda: Image.fromarray(page().astype(np.float32))),
-    "tiff float white is zero": raw(
-        "a.tif", lambda: raw_tiff(1 - page().astype(np.float32) / 255, sample_format=3, photometric=0)
+    "tiff float white is zero": write_bytes(
+        "a.tif", lambda: make_tiff(1 - page().astype(np.float32) / 255, sample_format=3, photometric=0)
     ),
-    "tiff CMYK": save("a.tif", lambda: grey().convert("CMYK")),
-    "tiff of two pages": several("a.tif"),
-    "gif": save("a.gif", grey),
-    "gif of two pictures": several("a.gif"),
+    "tiff CMYK": save("a.tif", lambda: gray().convert("CMYK")),
+    "tiff of two frames": save_frames("a.tif"),
+    "gif": save("a.gif", gray),
+    "gif of two frames": save_frames("a.gif"),
     "gif transparent": save("a.gif", transparent_palette, transparency=255),
-    "bmp grey": save("a.bmp", grey),
-    "bmp RGB": save("a.bmp", lambda: grey().convert("RGB")),
-    "a name that lies": save("a.jpg", grey, format="PNG"),
+    "bmp gray": save("a.bmp", gray),
+    "bmp RGB": save("a.bmp", lambda: gray().convert("RGB")),
+    "a name of another format": save("a.jpg", gray, format="PNG"),
 }
 BILEVEL = {
     "png 1 bit": save("a.png", lambda: Image.fromarray(page(bilevel=True)).convert("1")),
@@ -130,14 +132,14 @@ BILEVEL = {
     "tiff 32 bit, 0 and 1": save("a.tif", lambda: Image.fromarray((page(bilevel=True) // 255).astype(np.int32))),
 }
 LOSSY = {
-    "jpeg grey": save("a.jpg", grey, quality=100),
-    "jpeg RGB": save("a.jpg", lambda: grey().convert("RGB"), quality=100, subsampling=0),
-    "jpeg CMYK": save("a.jpg", lambda: grey().convert("CMYK"), quality=100),
-    "jpeg of two pictures": several("a.jpg", format="MPO", quality=100),
+    "jpeg gray": save("a.jpg", gray, quality=100),
+    "jpeg RGB": save("a.jpg", lambda: gray().convert("RGB"), quality=100, subsampling=0),
+    "jpeg CMYK": save("a.jpg", lambda: gray().convert("CMYK"), quality=100),
+    "jpeg of two frames": save_frames("a.jpg", format="MPO", quality=100),
 }
 
 
-HELD = [
+ORIENTATIONS = [
     (2, lambda levels: levels[:, ::-1]),
     (3, lambda levels: levels[::-1, ::-1]),
     (4, lambda levels: levels[::-1]),
@@ -148,11 +150,11 @@ HELD = [
 ]
 
 
-def turned(suffix, orientation, held):
-    """The page as it is held askew, with the tag that tells so."""
+def save_rotated(suffix, orientation, rotate):
+    """Return a function that writes the rotated page with its EXIF orientation."""
 
     def write(folder):
-        image = Image.fromarray(np.ascontiguousarray(held(page())))
+        image = Image.fromarray(np.ascontiguousarray(rotate(page())))
         exif = image.getexif()
         exif[ORIENTATION] = orientation
         image.save(folder / f"a.{suffix}", exif=exif, **({"quality": 100} if suffix == "jpg" else {}))
@@ -162,7 +164,7 @@ def turned(suffix, orientation, held):
 
 
 def interlaced():
-    """The page as a PNG whose rows come in the seven passes of Adam7, which Pillow does not write."""
+    """Return the page as an interlaced PNG (seven passes of Adam7), which Pillow cannot write."""
     levels, rows = page(), b""
     for top, left, down, right in (
         (0, 0, 8, 8),
@@ -187,14 +189,14 @@ def profile():
 
 
 SAME |= {
-    "png interlaced": raw("a.png", interlaced),
-    "png with a colour profile": save("a.png", lambda: grey().convert("RGB"), icc_profile=profile()),
-    "tiff with a colour profile": save("a.tif", lambda: grey().convert("RGB"), icc_profile=profile()),
-    "tiff packed bits": save("a.tif", grey, compression="packbits"),
+    "png interlaced": write_bytes("a.png", interlaced),
+    "png with a color profile": save("a.png", lambda: gray().convert("RGB"), icc_profile=profile()),
+    "tiff with a color profile": save("a.tif", lambda: gray().convert("RGB"), icc_profile=profile()),
+    "tiff packed bits": save("a.tif", gray, compression="packbits"),
 }
 LOSSY |= {
-    "jpeg progressive": save("a.jpg", grey, quality=100, progressive=True),
-    "jpeg with half the colour": save("a.jpg", lambda: grey().convert("RGB"), quality=100, subsampling=2),
-    "jpeg with a colour profile": save("a.jpg", lambda: grey().convert("RGB"), quality=100, icc_profile=profile()),
-    "tiff YCbCr": save("a.tif", lambda: grey().convert("YCbCr")),
+    "jpeg progressive": save("a.jpg", gray, quality=100, progressive=True),
+    "jpeg with half the color": save("a.jpg", lambda: gray().convert("RGB"), quality=100, subsampling=2),
+    "jpeg with a color profile": save("a.jpg", lambda: gray().convert("RGB"), quality=100, icc_profile=profile()),
+    "tiff YCbCr": save("a.tif", lambda: gray().convert("YCbCr")),
 }

@@ -1,5 +1,3 @@
-"""Where the data sets look, and what they give."""
-
 import threading
 import time
 from pathlib import Path
@@ -8,13 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastreid.data.datasets import generated
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.data.datasets.combined import joined, overlap
+from fastreid.data.datasets.combined import find_overlap, join_datasets
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
-from fastreid.data.datasets.folder import Folder, Lists
+from fastreid.data.datasets.folder import Folder, ImageLists
+from fastreid.data.datasets.generated import LOCK_NAME, Generated
 from fastreid.structures import Drawing
-from fastreid.synthetic import Collection
 from fastreid.utils.errors import InputError
 
 
@@ -23,11 +20,11 @@ def touch(path):
     path.write_bytes(b"")
 
 
-def names(drawings):
+def get_names(drawings):
     return [drawing.name for drawing in drawings]
 
 
-def patent_layout(root):
+def write_patent_layout(root):
     for name in ("p/1.png", "p/2.png", "q/1.png", "q/2.png"):
         touch(root / "train_data/patent_data" / name)
     (root / "train_data/train_patent_trn.txt").write_text("p/1.png 0\np/2.png 0\n")
@@ -35,24 +32,28 @@ def patent_layout(root):
     (root / "train_data/val_db_patent.txt").write_text("q/2.png 0\n")
 
 
-def test_patent_reads_the_three_lists_and_knows_no_cameras(tmp_path):
-    patent_layout(tmp_path)
+def test_patent_reads_three_lists_without_cameras(tmp_path):
+    write_patent_layout(tmp_path)
     train = Patent(tmp_path).train()
     queries, gallery = Patent(tmp_path).test()
-    assert (names(train), names(queries), names(gallery)) == (["p/1.png", "p/2.png"], ["q/1.png"], ["q/2.png"])
+    assert (get_names(train), get_names(queries), get_names(gallery)) == (
+        ["p/1.png", "p/2.png"],
+        ["q/1.png"],
+        ["q/2.png"],
+    )
     assert {drawing.camera for drawing in train + queries + gallery} == {-1}
     assert Path(train[0].path) == tmp_path / "train_data/patent_data/p/1.png"
 
 
-def test_patent_needs_no_training_list_for_a_test(tmp_path):
-    patent_layout(tmp_path)
+def test_patent_test_set_needs_no_training_list(tmp_path):
+    write_patent_layout(tmp_path)
     (tmp_path / "train_data/train_patent_trn.txt").unlink()
     assert len(Patent(tmp_path).test()) == 2
 
 
 @pytest.mark.parametrize("folder", ["codalab_test_set", "test_data"])
 @pytest.mark.parametrize("prefix", ["", "{part}/"])
-def test_patent_test_finds_its_drawings_in_every_layout(tmp_path, folder, prefix):
+def test_patent_test_finds_drawings_in_every_layout(tmp_path, folder, prefix):
     for part in ("queries", "database"):
         touch(tmp_path / folder / part / "I1/a b.png")
         line = prefix.format(part=part) + "I1/a b.png"
@@ -64,7 +65,7 @@ def test_patent_test_finds_its_drawings_in_every_layout(tmp_path, folder, prefix
     assert queries[0].patent == gallery[0].patent == ""
 
 
-def test_patent_test_says_what_it_looked_for_and_has_no_training_part(tmp_path):
+def test_patent_test_without_folder_or_for_training_raises(tmp_path):
     with pytest.raises(InputError, match="neither codalab_test_set/lists nor test_data/lists"):
         PatentTest(tmp_path).test()
     with pytest.raises(InputError, match=r"DATASETS\.TESTS only"):
@@ -72,7 +73,7 @@ def test_patent_test_says_what_it_looked_for_and_has_no_training_part(tmp_path):
 
 
 @pytest.fixture
-def shelf(tmp_path):
+def folder(tmp_path):
     for patent in range(10):
         for view in range(5):
             touch(tmp_path / f"patent {patent}" / f"{view}.{'PNG' if view % 2 else 'tif'}")
@@ -82,66 +83,68 @@ def shelf(tmp_path):
     return tmp_path
 
 
-def folder_set(path, *, test_fraction=0.3, num_queries=2):
+def make_folder_dataset(path, *, test_fraction=0.3, num_queries=2):
     return Folder(path, test_fraction=test_fraction, num_queries=num_queries)
 
 
-def test_a_folder_keeps_its_share_of_patents_for_the_test(shelf):
-    train = folder_set(shelf).train()
-    queries, gallery = folder_set(shelf).test()
-    kept = {drawing.patent for drawing in queries}
-    assert len(kept) == 3
-    assert kept == {drawing.patent for drawing in gallery}
-    assert not kept & {drawing.patent for drawing in train}
+def test_folder_splits_patents_by_test_fraction(folder):
+    train = make_folder_dataset(folder).train()
+    queries, gallery = make_folder_dataset(folder).test()
+    tested = {drawing.patent for drawing in queries}
+    assert len(tested) == 3
+    assert tested == {drawing.patent for drawing in gallery}
+    assert not tested & {drawing.patent for drawing in train}
     assert len(train) + len(queries) + len(gallery) == 51
-    assert all(sum(drawing.patent == word for drawing in queries) == 2 for word in kept)
+    assert all(sum(drawing.patent == patent for drawing in queries) == 2 for patent in tested)
 
 
-def test_a_folder_gives_the_same_lists_again(shelf):
-    assert folder_set(shelf).train() == folder_set(shelf).train()
-    assert folder_set(shelf).test() == folder_set(shelf).test()
+def test_folder_split_is_reproducible(folder):
+    assert make_folder_dataset(folder).train() == make_folder_dataset(folder).train()
+    assert make_folder_dataset(folder).test() == make_folder_dataset(folder).test()
 
 
-def test_a_folder_of_tests_alone_trains_on_nothing_and_one_without_tests_on_all(shelf):
-    assert folder_set(shelf, test_fraction=1).train() == ()
-    assert len(folder_set(shelf, test_fraction=0).train()) == 51
+def test_folder_may_be_all_test_or_all_training(folder):
+    assert make_folder_dataset(folder, test_fraction=1).train() == ()
+    assert len(make_folder_dataset(folder, test_fraction=0).train()) == 51
 
 
-def test_a_patent_with_few_drawings_keeps_one_in_the_database(tmp_path):
+def test_patent_with_few_drawings_keeps_one_in_the_gallery(tmp_path):
     touch(tmp_path / "a/1.png")
     touch(tmp_path / "b/1.png")
     touch(tmp_path / "b/2.png")
-    queries, gallery = folder_set(tmp_path, test_fraction=1, num_queries=5).test()
+    queries, gallery = make_folder_dataset(tmp_path, test_fraction=1, num_queries=5).test()
     assert [drawing.patent for drawing in queries] == ["b"]
     assert [drawing.patent for drawing in gallery] == ["a", "b"]
 
 
-def test_a_folder_tells_all_its_faults(shelf):
-    touch(shelf / "stray.png")
-    (shelf / "zempty").mkdir()
-    with pytest.raises(
-        InputError, match=r"2 faults: stray.png lies in no patent's sub-folder; zempty holds no drawing"
-    ):
-        folder_set(shelf).train()
+def test_folder_reports_all_faults(folder):
+    touch(folder / "stray.png")
+    (folder / "zempty").mkdir()
+    with pytest.raises(InputError) as caught:
+        make_folder_dataset(folder).train()
+    heading, *faults = str(caught.value).splitlines()
+    assert heading == f"{folder}: 2 faults"
+    assert faults[0] == "  stray.png is not in a patent's sub-folder"
+    assert faults[1].startswith("  zempty contains no drawing")
 
 
 @pytest.mark.parametrize(("fraction", "queries"), [(-0.1, 1), (1.1, 1), (0.5, 0)])
-def test_a_folder_refuses_impossible_shares(tmp_path, fraction, queries):
+def test_folder_with_invalid_fraction_or_queries_raises(tmp_path, fraction, queries):
     with pytest.raises(InputError, match="allowed are"):
-        folder_set(tmp_path, test_fraction=fraction, num_queries=queries)
+        make_folder_dataset(tmp_path, test_fraction=fraction, num_queries=queries)
 
 
-def test_a_missing_folder_and_one_without_patents_are_refused(tmp_path):
+def test_missing_or_empty_folder_raises(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
-        folder_set(tmp_path / "gone").train()
+        make_folder_dataset(tmp_path / "gone").train()
     with pytest.raises(InputError, match="no sub-folder"):
-        folder_set(tmp_path).train()
+        make_folder_dataset(tmp_path).train()
 
 
-def test_lists_of_any_name_are_read_and_a_missing_one_is_named(tmp_path):
+def test_lists_of_any_name_are_read(tmp_path):
     touch(tmp_path / "a.png")
     (tmp_path / "mine.csv").write_text("path,id\na.png,US 1\n")
-    lists = Lists(tmp_path, train=tmp_path / "mine.csv", query=None, database=None)
+    lists = ImageLists(tmp_path, train=tmp_path / "mine.csv", query=None, database=None)
     assert lists.train()[0].patent == "US 1"
     with pytest.raises(InputError, match=r"DATASETS\.LIST\.QUERY is empty"):
         lists.test()
@@ -152,8 +155,8 @@ def drawing(path, patent="1"):
     return Drawing(str(path), path.name, patent)
 
 
-class Given:
-    """A data set from drawings in memory."""
+class MemoryDataset:
+    """A dataset of drawings in memory."""
 
     def __init__(self, train, queries=(), gallery=()):
         self.parts = (tuple(train), (tuple(queries), tuple(gallery)))
@@ -165,118 +168,111 @@ class Given:
         return self.parts[1]
 
 
-def test_one_set_keeps_its_words_and_several_get_their_names_before(tmp_path):
+def test_only_joined_datasets_prefix_their_ids(tmp_path):
     one, two = drawing(tmp_path / "a.png"), drawing(tmp_path / "b.png")
-    assert joined({"A": Given([one])}) == (one,)
-    assert [each.patent for each in joined({"A": Given([one]), "B": Given([two])})] == ["A_1", "B_1"]
+    assert join_datasets({"A": MemoryDataset([one])}) == (one,)
+    assert [each.patent for each in join_datasets({"A": MemoryDataset([one]), "B": MemoryDataset([two])})] == [
+        "A_1",
+        "B_1",
+    ]
 
 
-def test_test_drawings_that_are_trained_on_are_other_patents(tmp_path):
+def test_test_drawings_in_training_get_other_ids(tmp_path):
     parts = [[drawing(tmp_path / name)] for name in ("a.png", "b.png", "c.png")]
-    words = [each.patent for each in joined({"A": Given(*parts)}, with_tests=True)]
-    assert words == ["A_1", "A_test_1", "A_test_1"]
+    patents = [each.patent for each in join_datasets({"A": MemoryDataset(*parts)}, include_tests=True)]
+    assert patents == ["A_1", "A_test_1", "A_test_1"]
 
 
-def test_nothing_to_learn_is_refused(tmp_path):
+def test_dataset_without_training_drawings_or_ids_raises(tmp_path):
     with pytest.raises(InputError, match="A: the training list is empty"):
-        joined({"A": Given([])})
+        join_datasets({"A": MemoryDataset([])})
     with pytest.raises(InputError, match="A: its drawings have no ids"):
-        joined({"A": Given([drawing(tmp_path / "a.png", patent="")])})
+        join_datasets({"A": MemoryDataset([drawing(tmp_path / "a.png", patent="")])})
 
 
-def test_a_drawing_in_training_and_test_is_found_under_any_path(tmp_path):
+def test_overlap_is_found_under_any_path(tmp_path):
     one, two, three = (drawing(tmp_path / name) for name in ("a.png", "b.png", "c.png"))
     (tmp_path / "link.png").symlink_to(tmp_path / "b.png")
-    again = Drawing(str(tmp_path / "link.png"), "link.png", "9")
-    data = RetrievalData("A", (), (three,), (again,))
-    assert overlap([one, two], data) == ["link.png"]
-    assert overlap([one], data) == []
+    linked = Drawing(str(tmp_path / "link.png"), "link.png", "9")
+    data = RetrievalData("A", (), (three,), (linked,))
+    assert find_overlap([one, two], data) == ["link.png"]
+    assert find_overlap([one], data) == []
 
 
-SETTINGS = {"seed": 0, "num_train_patents": 2, "num_test_patents": 1, "size_px": 64}
-
-
-def generated_in(root, *, num_workers=0, **other):
-    return generated.Generated(root, Collection(**{**SETTINGS, **other}), num_workers=num_workers)
-
-
-def write_tiny(folder, **_):
-    """Stands for the generator, which has its own tests."""
-    patent_layout(folder)
+def write_tiny_collection(folder):
+    write_patent_layout(folder)
     Image.fromarray(np.full((4, 4), 255, np.uint8)).save(folder / "train_data/patent_data/p/1.png")
 
 
-def made_in(root):
-    return sorted(path.name for path in root.iterdir() if path.name != generated.LOCK_NAME)
+def make_generated(root, *, identity="settings", write=write_tiny_collection):
+    return Generated(root, identity=identity, write=write)
 
 
-def test_generated_drawings_are_made_once_and_whole(tmp_path, monkeypatch):
+def list_folders(root):
+    return sorted(path.name for path in root.iterdir() if path.name != LOCK_NAME)
+
+
+def test_collection_is_generated_once_and_completely(tmp_path):
     calls = []
-    monkeypatch.setattr(
-        generated, "write_patents", lambda folder, given, **_: (calls.append(given), write_tiny(folder))
+    dataset = make_generated(
+        tmp_path / "data", write=lambda folder: (calls.append(folder), write_tiny_collection(folder))
     )
     for _ in range(2):
-        assert names(generated_in(tmp_path / "data").train()) == ["p/1.png", "p/2.png"]
-    assert calls == [Collection(**SETTINGS)]
-    assert made_in(tmp_path / "data") == [generated_in(tmp_path).folder.name]
+        assert get_names(dataset.train()) == ["p/1.png", "p/2.png"]
+    assert len(calls) == 1
+    assert list_folders(tmp_path / "data") == [dataset.folder.name]
 
 
-def test_other_settings_are_another_folder(tmp_path):
-    folders = {generated_in(tmp_path, **other).folder for other in ({}, {"seed": 1}, {"size_px": 65})}
+def test_other_identity_is_another_folder(tmp_path):
+    folders = {make_generated(tmp_path, identity=identity).folder for identity in ("a", "b", "c")}
     assert len(folders) == 3
-    assert generated_in(tmp_path, num_workers=8).folder in folders
+    assert make_generated(tmp_path, identity="a").folder in folders
 
 
-def test_of_two_runs_that_generate_at_once_one_draws_and_both_read(tmp_path, monkeypatch):
-    begun, calls = threading.Event(), []
+def test_concurrent_runs_generate_once_and_both_read(tmp_path):
+    started, calls = threading.Event(), []
 
-    def write(folder, *_, **__):
+    def write(folder):
         calls.append(folder)
-        begun.set()
+        started.set()
         time.sleep(0.2)
-        write_tiny(folder)
+        write_tiny_collection(folder)
 
-    monkeypatch.setattr(generated, "write_patents", write)
-    found = []
-    runs = [threading.Thread(target=lambda: found.append(names(generated_in(tmp_path).train()))) for _ in range(2)]
+    names = []
+    runs = [
+        threading.Thread(target=lambda: names.append(get_names(make_generated(tmp_path, write=write).train())))
+        for _ in range(2)
+    ]
     runs[0].start()
-    assert begun.wait(timeout=20)
+    assert started.wait(timeout=20)
     runs[1].start()
     for run in runs:
         run.join()
-    assert found == [["p/1.png", "p/2.png"]] * 2
-    assert len(calls) == len(made_in(tmp_path)) == 1
+    assert names == [["p/1.png", "p/2.png"]] * 2
+    assert len(calls) == len(list_folders(tmp_path)) == 1
 
 
-def test_what_a_killed_run_left_is_removed_and_only_that(tmp_path, monkeypatch):
-    monkeypatch.setattr(generated, "write_patents", lambda folder, *_, **__: write_tiny(folder))
-    data = generated_in(tmp_path)
-    for stale in (f"{data.folder.name}.unfinished-abc_1234", "generated-0123abcd.unfinished-qwertyui"):
+def test_only_leftovers_of_killed_runs_are_removed(tmp_path):
+    dataset = make_generated(tmp_path)
+    for stale in (f"{dataset.folder.name}.unfinished-abc_1234", "generated-0123abcd.unfinished-qwertyui"):
         touch(tmp_path / stale / "half.png")
     touch(tmp_path / "generated-sketches.unfinished" / "mine.png")
-    data.train()
-    assert made_in(tmp_path) == sorted([data.folder.name, "generated-sketches.unfinished"])
-    assert not (data.folder / "half.png").exists()
+    dataset.train()
+    assert list_folders(tmp_path) == sorted([dataset.folder.name, "generated-sketches.unfinished"])
+    assert not (dataset.folder / "half.png").exists()
 
 
-def test_drawings_of_older_rules_never_pass_for_new_ones(tmp_path, monkeypatch):
-    before = generated_in(tmp_path).folder
-    monkeypatch.setattr(generated, "RULES_VERSION", generated.RULES_VERSION + 1)
-    assert generated_in(tmp_path).folder != before
-
-
-def test_a_generator_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
-    def write(folder, *_, **__):
+def test_failed_generation_leaves_no_files(tmp_path):
+    def write(folder):
         touch(folder / "half.png")
-        raise InputError("no room for the drawing")
+        raise InputError("invalid drawing")
 
-    monkeypatch.setattr(generated, "write_patents", write)
-    with pytest.raises(InputError, match="no room"):
-        generated_in(tmp_path).train()
-    assert made_in(tmp_path) == []
+    with pytest.raises(InputError, match="invalid drawing"):
+        make_generated(tmp_path, write=write).train()
+    assert list_folders(tmp_path) == []
 
 
-def test_a_generated_folder_that_was_emptied_is_refused(tmp_path):
-    generated_in(tmp_path).folder.mkdir()
+def test_emptied_generated_folder_raises(tmp_path):
+    make_generated(tmp_path).folder.mkdir()
     with pytest.raises(InputError, match="remove the folder"):
-        generated_in(tmp_path).train()
+        make_generated(tmp_path).train()

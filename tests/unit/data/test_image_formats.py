@@ -1,4 +1,4 @@
-"""Every kind of image on every way that drawings take: the decoder, the cache, the loaders, the predictor, the survey."""
+"""Every image format in every consumer: decoder, cache, loaders, predictor, audit."""
 
 import contextlib
 from itertools import islice
@@ -6,10 +6,10 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from image_formats import BILEVEL, HELD, LOSSY, SAME, page, turned
+from image_formats import BILEVEL, LOSSY, ORIENTATIONS, SAME, page, save_rotated
 from PIL import Image
 
-from fastreid.data.audit.inspection import look_at_all
+from fastreid.data.audit.inspection import inspect_files
 from fastreid.data.io.cache.store import PageCache
 from fastreid.data.io.image import read_header, read_image
 from fastreid.data.loading.loader import TestLoader, TrainLoader, Workers
@@ -19,17 +19,17 @@ from fastreid.engine.predictor import Predictor
 from fastreid.evaluation import nearest
 from fastreid.structures import Drawing
 
-TURNED = {
-    f"{suffix} held as {number}": turned(suffix, number, held)
+ROTATED = {
+    f"{suffix} with orientation {number}": save_rotated(suffix, number, rotate)
     for suffix in ("png", "jpg", "tif")
-    for number, held in HELD
+    for number, rotate in ORIENTATIONS
 }
-KINDS = SAME | BILEVEL | LOSSY | TURNED
-NEAR = 4  # grey levels
+FORMATS = SAME | BILEVEL | LOSSY | ROTATED
+TOLERANCE = 4  # gray levels
 
 
-class Levels(torch.nn.Module):
-    """A network whose features are the grey levels it is given."""
+class PixelNetwork(torch.nn.Module):
+    """A network whose features are its input pixels."""
 
     def forward(self, images):
         return images[:, 0].flatten(1)
@@ -37,32 +37,32 @@ class Levels(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def drawings(tmp_path_factory):
-    found = []
-    for number, (kind, write) in enumerate(KINDS.items()):
-        folder = tmp_path_factory.mktemp("kind")
-        found.append(Drawing(str(write(folder)), kind, str(number), source=f"list.txt:{number + 1}"))
-    return tuple(found)
+    drawings = []
+    for number, (name, write) in enumerate(FORMATS.items()):
+        folder = tmp_path_factory.mktemp("format")
+        drawings.append(Drawing(str(write(folder)), name, str(number), source=f"list.txt:{number + 1}"))
+    return tuple(drawings)
 
 
-def near(kind, levels):
-    """Whether levels, as floats or bytes of any shape, are those of the page."""
-    wanted = page(bilevel=kind in BILEVEL).astype(float)
-    found = np.asarray(levels, float).reshape(-1, *wanted.shape)
-    exact = kind in SAME or kind in BILEVEL
-    return found.shape[0] > 0 and np.abs(found - wanted).max() <= (0 if exact else NEAR)
+def is_correct(name, levels):
+    """Return whether levels, floats or bytes of any shape, equal the page in that format."""
+    expected = page(bilevel=name in BILEVEL).astype(float)
+    pages = np.asarray(levels, float).reshape(-1, *expected.shape)
+    is_lossless = name in SAME or name in BILEVEL
+    return pages.shape[0] > 0 and np.abs(pages - expected).max() <= (0 if is_lossless else TOLERANCE)
 
 
-def decoded(drawings, folder):
+def read_files(drawings, folder):
     return {one.name: read_image(one.path) for one in drawings}
 
 
-def cached(drawings, folder):
+def read_cache(drawings, folder):
     cache = PageCache(folder, longest_px=0)
     assert cache.fill(drawings).faults == {}
     return {one.name: cache.read(one) for one in drawings}
 
 
-def as_images(drawings, batches):
+def collect_images(drawings, batches):
     return {drawings[int(row)].name: levels.numpy() for one in batches for row, levels in zip(one.rows, one.images)}
 
 
@@ -70,59 +70,64 @@ def transform():
     return Pipeline([Resize(page().shape, max_pixels=10**6)])
 
 
-def trained_on(drawings, folder):
+def load_for_training(drawings, folder):
     sampler = TrainingSampler(len(drawings), batch_size=1, seed=0)
     options = {"batch_size": 1, "seed": 0, "workers": Workers(0, timeout_s=60)}
     loader = TrainLoader(drawings, transform=transform(), sampler=sampler, **options)
     with contextlib.closing(loader):
-        return as_images(drawings, islice(loader, len(drawings)))
+        return collect_images(drawings, islice(loader, len(drawings)))
 
 
-def in_a_test(drawings, folder):
-    return as_images(
+def load_for_test(drawings, folder):
+    return collect_images(
         drawings, TestLoader(drawings, transform=transform(), batch_size=7, workers=Workers(0, timeout_s=60))
     )
 
 
-def predicted(drawings, folder):
-    predictor = Predictor(Levels(), transform(), read=read_image, device=torch.device("cpu"))
-    return dict(zip(KINDS, predictor([one.path for one in drawings]).numpy()))
+def load_for_prediction(drawings, folder):
+    predictor = Predictor(PixelNetwork(), transform(), read=read_image, device=torch.device("cpu"))
+    return dict(zip(FORMATS, predictor([one.path for one in drawings]).numpy()))
 
 
-def surveyed(drawings, folder):
-    """The page's darkness, spread over it, where all else that is told of it is right as well."""
-    found = look_at_all([one.path for one in drawings], decode=True, max_pixels=10**6)
+def audit_files(drawings, folder):
+    """Check what the audit reports; return the expected pages."""
+    files = inspect_files([one.path for one in drawings], decode=True, max_pixels=10**6)
     bilevel, plain = page(bilevel=True), page()
-    told = {}
+    pages = {}
     for one in drawings:
-        facts, wanted = found[one.path], bilevel if one.name in BILEVEL else plain
-        assert facts.fault == ""
+        file, expected = files[one.path], bilevel if one.name in BILEVEL else plain
+        assert file.fault == ""
         header = read_header(one.path)
         size = (header.width, header.height)
-        assert facts.header == header
-        assert sorted(size) == sorted(wanted.shape)
-        assert abs(facts.ink - (1 - wanted.mean() / 255)) < 0.01
-        told[one.name] = wanted if facts.fingerprint is not None else np.zeros_like(wanted)
-    return told
+        assert file.header == header
+        assert sorted(size) == sorted(expected.shape)
+        assert abs(file.ink - (1 - expected.mean() / 255)) < 0.01
+        pages[one.name] = expected if file.fingerprint is not None else np.zeros_like(expected)
+    return pages
 
 
-WAYS = (decoded, cached, trained_on, in_a_test, predicted, surveyed)
+CONSUMERS = (read_files, read_cache, load_for_training, load_for_test, load_for_prediction, audit_files)
 
 
-def test_every_kind_of_image_is_right_on_every_way(drawings, tmp_path):
-    found = [way(drawings, tmp_path) for way in WAYS]
-    wrong = [(kind, way.__name__) for way, levels in zip(WAYS, found) for kind in KINDS if not near(kind, levels[kind])]
-    right = len(KINDS) - len({kind for kind, _ in wrong})
-    print(f"\nR7 {right}/{len(KINDS)}, on {len(WAYS)} ways")
+def test_every_format_is_correct_in_every_consumer(drawings, tmp_path):
+    pages = [consume(drawings, tmp_path) for consume in CONSUMERS]
+    wrong = [
+        (name, consume.__name__)
+        for consume, levels in zip(CONSUMERS, pages)
+        for name in FORMATS
+        if not is_correct(name, levels[name])
+    ]
+    num_correct = len(FORMATS) - len({name for name, _ in wrong})
+    print(f"\nR7 {num_correct}/{len(FORMATS)}, in {len(CONSUMERS)} consumers")
     assert wrong == []
-    assert len(KINDS) >= 24
+    assert len(FORMATS) >= 24
 
 
-def test_a_search_finds_the_page_whatever_its_kind(drawings, tmp_path):
+def test_search_finds_the_page_in_every_format(drawings, tmp_path):
     others = np.random.default_rng(0).integers(0, 256, (5, *page().shape), dtype=np.uint8)
     for number, levels in enumerate((page(), page(bilevel=True), *others)):
         Image.fromarray(levels).save(tmp_path / f"{number}.png")
-    predictor = Predictor(Levels(), transform(), read=read_image, device=torch.device("cpu"))
+    predictor = Predictor(PixelNetwork(), transform(), read=read_image, device=torch.device("cpu"))
     gallery = predictor(sorted(tmp_path.glob("*.png")))
     ranking = nearest(predictor([one.path for one in drawings]), gallery, 1)
-    assert ranking.indices[:, 0].tolist() == [int(kind in BILEVEL) for kind in KINDS]
+    assert ranking.indices[:, 0].tolist() == [int(name in BILEVEL) for name in FORMATS]

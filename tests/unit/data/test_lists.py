@@ -1,10 +1,8 @@
-"""What the reader of lists accepts, and how patents become class numbers."""
-
 from pathlib import Path
 
 import pytest
 
-from fastreid.data.datasets.base import class_numbers, read_list
+from fastreid.data.datasets.base import encode_labels, read_list
 from fastreid.structures import Drawing
 
 
@@ -22,17 +20,17 @@ def read(folder, content, *, name="list.txt", with_ids=True):
     return read_list(folder / name, images=folder / "images", with_ids=with_ids)
 
 
-def told(drawings):
+def summarize(drawings):
     return [(drawing.name, drawing.patent, drawing.source) for drawing in drawings]
 
 
-def test_a_line_is_a_path_and_an_id(folder):
+def test_line_is_a_path_and_an_id(folder):
     (drawing,) = read(folder, "a.png 17\n")
     assert drawing == Drawing(f"{folder}/images/a.png", "a.png", "17", -1, "list.txt:1")
 
 
-def test_the_id_is_the_last_field_and_the_path_may_hold_spaces(folder):
-    assert told(read(folder, "b c.png 1\nb.png 7 2\n")) == [
+def test_id_is_the_last_field_and_path_may_contain_spaces(folder):
+    assert summarize(read(folder, "b c.png 1\nb.png 7 2\n")) == [
         ("b c.png", "1", "list.txt:1"),
         ("b.png 7", "2", "list.txt:2"),
     ]
@@ -50,47 +48,47 @@ def test_the_id_is_the_last_field_and_the_path_may_hold_spaces(folder):
     ],
     ids=["plain", "no last newline", "CRLF", "byte-order mark", "blank", "backslash"],
 )
-def test_these_spellings_are_one_list(folder, content):
+def test_equivalent_spellings_give_the_same_list(folder, content):
     assert [(drawing.name, drawing.patent) for drawing in read(folder, content)] == [
         ("a.png", "1"),
         ("deep/ünï.png", "2"),
     ]
 
 
-def test_a_list_without_ids_takes_the_whole_line_as_path(folder):
-    assert told(read(folder, "b.png 7\nb c.png\n", with_ids=False)) == [
+def test_without_ids_the_whole_line_is_the_path(folder):
+    assert summarize(read(folder, "b.png 7\nb c.png\n", with_ids=False)) == [
         ("b.png 7", "", "list.txt:1"),
         ("b c.png", "", "list.txt:2"),
     ]
 
 
-def test_a_csv_has_a_header_ids_of_any_word_and_perhaps_cameras(folder):
+def test_csv_has_header_text_ids_and_optional_cameras(folder):
     drawings = read(folder, 'ID,path,camera\nUS 1,a.png,3\n\n"US,2","b c.png",-1\n', name="list.csv")
-    assert told(drawings) == [("a.png", "US 1", "list.csv:2"), ("b c.png", "US,2", "list.csv:4")]
+    assert summarize(drawings) == [("a.png", "US 1", "list.csv:2"), ("b c.png", "US,2", "list.csv:4")]
     assert [drawing.camera for drawing in drawings] == [3, -1]
 
 
-def test_a_csv_without_ids_needs_only_paths(folder):
-    assert told(read(folder, "path\na.png\n", name="list.CSV", with_ids=False)) == [("a.png", "", "list.CSV:2")]
+def test_csv_without_ids_needs_only_paths(folder):
+    assert summarize(read(folder, "path\na.png\n", name="list.CSV", with_ids=False)) == [("a.png", "", "list.CSV:2")]
 
 
-def test_a_link_inside_the_folder_is_right(folder):
+def test_link_inside_the_folder_is_valid(folder):
     (folder / "images" / "link.png").symlink_to(folder / "images" / "a.png")
     assert read(folder, "link.png 1\n")[0].name == "link.png"
 
 
-def test_the_folder_itself_may_be_a_link(folder):
+def test_folder_may_be_a_link(folder):
     (folder / "elsewhere").symlink_to(folder / "images")
     (folder / "list.txt").write_text("a.png 1\n")
     assert len(read_list(folder / "list.txt", images=folder / "elsewhere", with_ids=True)) == 1
 
 
-def test_of_several_folders_the_first_that_holds_the_file_counts(folder):
+def test_first_folder_that_contains_the_file_is_used(folder):
     (folder / "list.txt").write_text("images/a.png\na.png\n")
     drawings = read_list(folder / "list.txt", images=(folder / "images", folder), with_ids=False)
     assert [Path(drawing.path) for drawing in drawings] == [folder / "images/a.png"] * 2
 
 
-def test_classes_are_numbered_by_their_words_sorted_as_text():
-    drawings = [Drawing("x", "x", word) for word in ("2", "10", "2", "1")]
-    assert class_numbers(drawings) == ([2, 1, 2, 0], ("1", "10", "2"))
+def test_labels_follow_the_ids_sorted_as_text():
+    drawings = [Drawing("x", "x", patent) for patent in ("2", "10", "2", "1")]
+    assert encode_labels(drawings) == ([2, 1, 2, 0], ("1", "10", "2"))

@@ -1,5 +1,3 @@
-"""Pages reduced as they are decoded, beside those of whole ones."""
-
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -10,7 +8,7 @@ from fastreid.data.io.image import read_image
 @pytest.mark.parametrize(
     ("name", "mode"), [("a.png", "1"), ("a.png", "L"), ("a.jpg", "L"), ("a.jpg", "RGB"), ("a.tif", "1")]
 )
-def test_a_reduced_page_is_near_pillows_bicubic_of_the_whole_one(tmp_path, name, mode):
+def test_reduced_page_is_close_to_bicubic_resizing(tmp_path, name, mode):
     page = Image.new("L", (850, 1100), 255)
     for seed in range(40):
         left, top, size = np.random.default_rng(seed).integers([50, 50, 50], [600, 800, 250])
@@ -25,11 +23,11 @@ def test_a_reduced_page_is_near_pillows_bicubic_of_the_whole_one(tmp_path, name,
     assert np.array_equal(read_image(tmp_path / name, longest_px=1100), np.asarray(whole))
 
 
-def test_a_jpeg_is_decoded_no_larger_than_the_reduced_page_asks_for(tmp_path, monkeypatch):
+def test_jpeg_is_decoded_at_a_reduced_scale(tmp_path, monkeypatch):
     Image.new("L", (1600, 1200), 255).save(tmp_path / "a.jpg")
-    seen, really = [], Image.Image.resize
+    sizes, resize = [], Image.Image.resize
     monkeypatch.setattr(
-        Image.Image, "resize", lambda self, *words, **options: seen.append(self.size) or really(self, *words, **options)
+        Image.Image, "resize", lambda self, *args, **options: sizes.append(self.size) or resize(self, *args, **options)
     )
     assert read_image(tmp_path / "a.jpg", longest_px=200).shape == (150, 200)
-    assert seen[0] == (400, 300)
+    assert sizes[0] == (400, 300)

@@ -6,11 +6,11 @@ import torch
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.hooks.basic import SaveCheckpoints, WriteMetrics
-from fastreid.engine.hooks.best_models import BestModels, EarlyStop, set_aside
+from fastreid.engine.hooks.best_models import SaveBestModels, EarlyStopping, set_aside
 from fastreid.engine.hooks.evaluation import Evaluate
 from fastreid.engine.setup import load_config
 from fastreid.engine.train_loop import Hook
-from fastreid.engine.trainer import _check_stop
+from fastreid.engine.trainer import _check_early_stopping
 from fastreid.utils.errors import InputError
 
 TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
@@ -31,7 +31,7 @@ class Told:
     def epoch(self, model):
         return int(model.backbone[1].num_batches_tracked) // 4
 
-    def tell(self, evaluation):
+    def log_scores(self, evaluation):
         pass
 
     def sheet(self, evaluation):
@@ -51,7 +51,7 @@ def train(toy_loop, step, folder, *, scores, patience=0, num=0, checkpoints=1, r
     """A run of six epochs, or on to them; its progress and its loop."""
     checkpointer = Checkpointer(folder, step, iters_per_epoch=4)
     progress = checkpointer.resume() if resume else Progress()
-    best = BestModels(checkpointer, progress, num=num, period=checkpoints)
+    best = SaveBestModels(checkpointer, progress, num=num, period=checkpoints)
     tester = Told(scores)
     evaluate = Evaluate(
         [tester],
@@ -62,7 +62,7 @@ def train(toy_loop, step, folder, *, scores, patience=0, num=0, checkpoints=1, r
         metrics=WriteMetrics([], progress, period=9),
         best=best if num else None,
     )
-    early = EarlyStop(progress, patience=patience, period=1, again=[evaluate] if again else [])
+    early = EarlyStopping(progress, patience=patience, period=1, again=[evaluate] if again else [])
     save = SaveCheckpoints(checkpointer, progress, period=checkpoints)
     hooks = [evaluate, *([early] if patience else []), Break(stop), save, *([best] if num else [])]
     loop = toy_loop(hooks, step=step, iteration=progress.iteration, max_epochs=6)
@@ -79,7 +79,7 @@ def best_files(folder):
 
 def test_a_run_ends_after_so_many_evaluations_that_were_not_better(toy_loop, toy_step, tmp_path):
     progress, loop = train(toy_loop, toy_step(), tmp_path, scores=[30, 40, 40, 39, 50, 60], patience=2)
-    assert (loop.epoch, progress.best, progress.num_worse, progress.ended) == (4, 40, 2, True)
+    assert (loop.epoch, progress.best, progress.num_bad_evaluations, progress.stopped_early) == (4, 40, 2, True)
     assert (tmp_path / "model_final.pth").is_file()
     assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
 
@@ -93,7 +93,7 @@ def test_a_run_that_was_stopped_ends_at_the_same_epoch(toy_loop, toy_step, tmp_p
     scores = [40, 30, 30, 30, 50, 60]
     train(toy_loop, toy_step(), tmp_path, scores=scores, patience=3, stop=3)
     progress, loop = train(toy_loop, toy_step(), tmp_path, scores=scores, patience=3, resume=True)
-    assert (loop.epoch, progress.num_worse) == (4, 3)
+    assert (loop.epoch, progress.num_bad_evaluations) == (4, 3)
 
 
 def test_what_belongs_to_the_last_epoch_is_done_where_a_run_ends_early_and_does_not_let_it_go_on(
@@ -108,14 +108,14 @@ def test_what_belongs_to_the_last_epoch_is_done_where_a_run_ends_early_and_does_
         progress, loop = train(
             toy_loop, toy_step(), tmp_path, scores=[40, 30, 30, 30, 9, 9], patience=3, num=2, again=True
         )
-    assert (loop.epoch, progress.best, progress.num_worse, progress.ended) == (4, 50, 3, True)
+    assert (loop.epoch, progress.best, progress.num_bad_evaluations, progress.stopped_early) == (4, 50, 3, True)
     assert best_files(tmp_path) == ["model_best_0000_40.00.pth", "model_best_0003_50.00.pth"]
 
 
 def test_the_best_models_are_kept_and_the_earlier_of_equals(toy_loop, toy_step, tmp_path):
     progress, _ = train(toy_loop, toy_step(), tmp_path, scores=[30, 45.678, 40, 20, 40, 10], num=2)
     assert best_files(tmp_path) == ["model_best_0001_45.68.pth", "model_best_0002_40.00.pth"]
-    assert list(progress.kept.values()) == [45.678, 40]
+    assert list(progress.best_models.values()) == [45.678, 40]
     state = torch.load(tmp_path / "model_best_0002_40.00.pth", weights_only=True)
     assert state["model"]["backbone.1.num_batches_tracked"] == 12
 
@@ -153,7 +153,7 @@ def test_a_new_run_sets_the_kept_models_of_the_one_before_aside(tmp_path):
 
 def test_an_end_by_scores_is_refused_where_there_are_none():
     with pytest.raises(InputError, match="EARLY_STOP_PATIENCE is 2 evaluations and TEST"):
-        _check_stop(load_config(TINY, ["SOLVER.EARLY_STOP_PATIENCE", "2", "TEST.EVAL_PERIOD", "0"]))
+        _check_early_stopping(load_config(TINY, ["SOLVER.EARLY_STOP_PATIENCE", "2", "TEST.EVAL_PERIOD", "0"]))
 
 
 def test_the_checkpoint_before_the_last_finds_its_models_too(toy_loop, toy_step, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.utils.checksums import check_whole, manifest_of
+from fastreid.utils.checksums import verify_checksum, checksum_path
 from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 
 CONFIG = "SOLVER:\n  BASE_LR: 0.01\n  MAX_EPOCH: 3\nSEED: 0\n"
@@ -44,7 +44,7 @@ def test_a_new_run_in_a_used_folder_is_not_taken_for_the_old_one(toy_step, tmp_p
     checkpointer.set_aside()
     assert checkpointer.resume() is None
     assert [path.name for path in tmp_path.glob("*.pth")] == ["model_best.previous.pth"]
-    check_whole(tmp_path / "model_best.previous.pth")
+    verify_checksum(tmp_path / "model_best.previous.pth")
 
 
 def test_a_file_of_weights_alone_is_no_checkpoint_to_go_on_from(toy_step, tmp_path):
@@ -84,7 +84,7 @@ def lose(path):
 
 
 def spoil_the_manifest(path):
-    manifest_of(path).write_text("no digest")
+    checksum_path(path).write_text("no digest")
 
 
 DAMAGE = [flip_a_bit, cut_in_half, lose, spoil_the_manifest]
@@ -120,7 +120,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_anew_by_itself(d
 
 def test_a_torn_checkpoint_of_before_there_were_manifests_is_noticed_too(toy_step, tmp_path):
     _, last = two_checkpoints(tmp_path, toy_step())
-    manifest_of(last).unlink()
+    checksum_path(last).unlink()
     cut_in_half(last)
     assert keeper(tmp_path, toy_step()).resume().iteration == 4
 

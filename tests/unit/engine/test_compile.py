@@ -7,9 +7,9 @@ from torch import nn
 
 from fastreid.engine.build import build_step
 from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.compile import Calls
+from fastreid.engine.compile import CompiledCaller
 from fastreid.engine.features import feature_settings
-from fastreid.engine.inference import extract
+from fastreid.engine.inference import run_inference
 from fastreid.engine.setup import load_config, to_device
 from fastreid.modeling import build_model
 from fastreid.structures import Batch, Drawing
@@ -90,7 +90,7 @@ def test_where_the_compiler_fails_the_run_is_that_of_a_plain_one_to_the_bit_and_
 def test_a_failure_after_the_forward_pass_is_undone_too(toy_step, compiler, told):
     """The statistics have moved by then, and some gradients are there."""
     compiler(traced)
-    plain, compiled = toy_step(accumulate=2), toy_step(accumulate=2, compiled=True)
+    plain, compiled = toy_step(grad_accum_steps=2), toy_step(grad_accum_steps=2, compiled=True)
     failing = [True]
 
     def fail(gradient):
@@ -108,7 +108,7 @@ def test_a_fault_of_ours_is_not_taken_for_the_compiler_s(told):
         raise InputError("a drawing is bad")
 
     with pytest.raises(InputError, match="a drawing is bad"):
-        Calls(nn.Identity, compiled=True).do(work, kind=("training",))
+        CompiledCaller(nn.Identity, compiled=True).run(work, kind=("training",))
     assert not any("cannot be compiled" in line for line in told)
 
 
@@ -127,9 +127,9 @@ def test_features_of_a_smaller_last_batch_are_made_in_the_size_of_the_others(toy
     drawings = [Drawing(str(number), str(number), "1") for number in range(8)]
     images = torch.rand(8, 3, 8, 8) * 255
     parts = [Batch(images[rows], torch.zeros(len(rows), dtype=torch.int64), rows) for rows in torch.arange(8).split(3)]
-    device, calls = torch.device("cpu"), Calls(lambda: model, compiled=True)
-    expected = extract(model, parts, drawings, device=device)
-    found = [extract(model, parts, drawings, device=device, calls=calls, fill_to=3) for _ in range(2)]
+    device, calls = torch.device("cpu"), CompiledCaller(lambda: model, compiled=True)
+    expected = run_inference(model, parts, drawings, device=device)
+    found = [run_inference(model, parts, drawings, device=device, calls=calls, pad_to=3) for _ in range(2)]
     for embeddings in found:
         torch.testing.assert_close(embeddings.features, expected.features)
     assert len(graphs) == 1

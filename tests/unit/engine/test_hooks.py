@@ -8,20 +8,20 @@ import torch
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.hooks.basic import (
-    CheckWeightsMove,
-    DrawClasses,
+    CheckWeightUpdates,
+    SampleClasses,
     FreezeLayers,
     SaveCheckpoints,
     SetLearningRate,
     StopOnSignal,
     WriteMetrics,
-    write_bad_step,
+    write_bad_step_record,
 )
 from fastreid.engine.hooks.evaluation import PreciseBatchNorm
-from fastreid.engine.inference import evaluating
+from fastreid.engine.inference import eval_mode
 from fastreid.engine.train_loop import Hook
 from fastreid.engine.train_step import StepResult
-from fastreid.layers.norm import FrozenBN
+from fastreid.layers.norm import FrozenBatchNorm
 from fastreid.monitoring.writers import JSONWriter
 from fastreid.solver.schedule import CosineSchedule, Warmup
 from fastreid.utils.cli import StoppedBySignalError
@@ -55,7 +55,7 @@ def test_every_group_has_the_rate_of_the_schedule_at_each_step(toy_loop):
 
 def test_the_freeze_counts_steps_of_the_run_and_survives_an_evaluation_inside(toy_loop):
     def evaluate(loop):
-        with evaluating(loop.step.model):
+        with eval_mode(loop.step.model):
             loop.step.model(torch.zeros(1, 3, 8, 8))
 
     states = {}
@@ -83,11 +83,11 @@ def test_a_run_whose_weights_stand_still_is_stopped(toy_loop, toy_step):
     step = toy_step()
     step.optimizer.param_groups[0]["lr"] = 0.0
     with pytest.raises(NumericalError, match="no weight moved in 3 steps"):
-        toy_loop([CheckWeightsMove(3)], step=step).run()
+        toy_loop([CheckWeightUpdates(3)], step=step).run()
 
 
 def test_a_run_whose_weights_move_goes_on(toy_loop):
-    toy_loop([CheckWeightsMove(3)]).run()
+    toy_loop([CheckWeightUpdates(3)]).run()
 
 
 def metrics_hook(folder, progress, iteration=0):
@@ -161,7 +161,7 @@ def test_precise_batch_norm_is_the_mean_over_the_batches_it_was_given(toy_loop):
 
 def test_the_record_of_a_bad_step_names_the_drawings_of_the_process_that_met_it(tmp_path):
     processes = [(["c.png"], {"loss_cls": 1.0}), (["a.png", "b.png"], {"loss_cls": float("nan")})]
-    record = write_bad_step(tmp_path, 0, processes)
+    record = write_bad_step_record(tmp_path, 0, processes)
     assert json.loads(record.read_text()) == {
         "iteration": 0,
         "values": {"loss_cls": "nan"},
@@ -176,7 +176,7 @@ def test_freezing_all_of_the_model_is_refused(toy_loop):
 
 def test_precise_batch_norm_leaves_frozen_statistics_alone(toy_loop, toy_step):
     step = toy_step()
-    step.model.backbone[1] = FrozenBN(4)
+    step.model.backbone[1] = FrozenBatchNorm(4)
     step.model.backbone[1].running_mean.fill_(7)
     loop = toy_loop([PreciseBatchNorm(lambda num: islice(toy_loop().batches, num), 3)], step=step, max_epochs=1)
     loop.run()
@@ -198,8 +198,8 @@ def test_the_classes_of_a_step_are_drawn_by_the_step_also_after_a_stop(toy_loop)
             self.append(parts)
 
     whole, resumed = Drawn(), Drawn()
-    toy_loop([DrawClasses(whole, seed=7)]).run()
-    toy_loop([DrawClasses(resumed, seed=7)], iteration=5).run()
+    toy_loop([SampleClasses(whole, seed=7)]).run()
+    toy_loop([SampleClasses(resumed, seed=7)], iteration=5).run()
     assert whole == [(7, step) for step in range(12)]
     assert resumed == whole[5:]
 
@@ -208,5 +208,5 @@ def test_weights_that_are_told_to_rest_are_no_surprise(toy_loop, toy_step, warni
     step = toy_step()
     [group] = step.optimizer.param_groups
     step.optimizer.add_param_group({"params": [group["params"].pop()], "lr": 0.0})
-    toy_loop([CheckWeightsMove(3)], step=step).run()
+    toy_loop([CheckWeightUpdates(3)], step=step).run()
     assert warnings_of == []

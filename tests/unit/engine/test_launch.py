@@ -12,10 +12,10 @@ from fastreid.utils.errors import EnvironmentSetupError
 
 
 def end_badly():
-    comm.gather(None)
-    if comm.rank() == 1:
+    comm.all_gather_object(None)
+    if comm.get_rank() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    comm.gather(None)
+    comm.all_gather_object(None)
 
 
 def test_a_killed_process_brings_the_others_down_and_is_what_is_told():

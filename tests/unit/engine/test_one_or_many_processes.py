@@ -7,13 +7,13 @@ import torch
 from processes import on_processes
 
 from fastreid.data.samplers.instance import InferenceSampler
-from fastreid.engine.inference import extract
+from fastreid.engine.inference import run_inference
 from fastreid.engine.setup import load_config
 from fastreid.engine.train_step import TrainStep
 from fastreid.modeling import build_model
 from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
-from fastreid.utils.seeding import keyed_torch
+from fastreid.utils.seeding import keyed_torch_rng
 
 TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ TARGETS = torch.arange(NUM // 2).repeat(2)  # a drawing's only positive is alway
 
 
 def images():
-    with keyed_torch("one or many"):
+    with keyed_torch_rng("one or many"):
         return torch.rand(NUM, 3, 32, 32) * 255
 
 
@@ -37,9 +37,9 @@ def network(*settings):
 def worth(*settings):
     """What one step tells and does, in float64, where rounding is far below any fault; and features in float32."""
     model = network(*settings).double()
-    model.heads.draw(0, 5)
+    model.heads.sample_classes(0, 5)
     step = TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.1), device=CPU)
-    share = slice(comm.rank() * NUM // comm.world_size(), (comm.rank() + 1) * NUM // comm.world_size())
+    share = slice(comm.get_rank() * NUM // comm.get_world_size(), (comm.get_rank() + 1) * NUM // comm.get_world_size())
     values = step(Batch(images()[share], TARGETS[share], torch.arange(NUM)[share])).values
     gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
     return values, gradients, model.state_dict(), features()
@@ -47,10 +47,10 @@ def worth(*settings):
 
 def features():
     """The features of 10 drawings in batches of 3."""
-    sampler = InferenceSampler(10, batch_size=3, rank=comm.rank(), world_size=comm.world_size())
+    sampler = InferenceSampler(10, batch_size=3, rank=comm.get_rank(), world_size=comm.get_world_size())
     batches = (Batch(images()[rows], TARGETS[rows], torch.tensor(rows)) for rows in sampler)
     drawings = [Drawing(f"/{row}.png", f"{row}.png", str(row)) for row in range(10)]
-    return extract(network(), batches, drawings, device=CPU).features
+    return run_inference(network(), batches, drawings, device=CPU).features
 
 
 @pytest.fixture

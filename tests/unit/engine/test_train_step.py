@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastreid.engine.train_step import MAX_SKIPPED_STEPS, Clip, NonFiniteLossError
+from fastreid.engine.train_step import MAX_SKIPPED_STEPS, GradientClip, NonFiniteLossError
 from fastreid.structures import Batch
 
 
@@ -79,7 +79,7 @@ def test_a_step_that_does_not_overflow_begins_the_count_of_those_in_a_row_anew(t
 
 
 def test_clipping_by_norm_bounds_all_gradients_together(toy_step):
-    step = toy_step(clip=Clip("norm", 1e-3))
+    step = toy_step(clip=GradientClip("norm", 1e-3))
     step(Batch(torch.rand(6, 3, 8, 8) * 255, torch.arange(6) % 3, torch.arange(6)))
     norm = torch.nn.utils.get_total_norm([p.grad for p in step.model.parameters()])
     assert norm <= 1e-3 * 1.001
@@ -105,7 +105,7 @@ def random_batch(seed=0):
 @pytest.mark.parametrize("num_parts", [2, 4])
 def test_a_batch_in_parts_gives_the_losses_and_gradients_of_the_whole(num_parts, toy_step):
     """While batch norm rests; 4 parts of 6 drawings are not all of one size."""
-    whole, parts = toy_step(), toy_step(accumulate=num_parts)
+    whole, parts = toy_step(), toy_step(grad_accum_steps=num_parts)
     for step in (whole, parts):
         step.freeze(("backbone",))
     told, of_parts = (step(random_batch()).values for step in (whole, parts))
@@ -176,7 +176,7 @@ def test_all_that_a_step_tells_comes_in_one_transfer(toy_step, monkeypatch):
     assert len(lists[0]) == len(values)
 
 
-@pytest.mark.parametrize("clip", [None, Clip("norm", 1e-3), Clip("norm", 1e-3, norm_type=1.0), Clip("value", 1e-3)])
+@pytest.mark.parametrize("clip", [None, GradientClip("norm", 1e-3), GradientClip("norm", 1e-3, norm_type=1.0), GradientClip("value", 1e-3)])
 def test_clipping_does_not_wait_for_the_device(clip, toy_step):
     """Nor does the rest of the step: what it tells is fetched once, by `tolist`, which this does not count."""
     step = toy_step(clip=clip)
@@ -188,7 +188,7 @@ def test_clipping_does_not_wait_for_the_device(clip, toy_step):
 
 @pytest.mark.parametrize("kind", [1.0, 2.0, float("inf")])
 def test_clipping_by_norm_gives_the_bits_of_torch_s_own(kind, toy_step):
-    plain, clipped = toy_step(), toy_step(clip=Clip("norm", 1e-3, norm_type=kind))
+    plain, clipped = toy_step(), toy_step(clip=GradientClip("norm", 1e-3, norm_type=kind))
     told = plain(random_batch()).values
     assert clipped(random_batch()).values == told
     torch.nn.utils.clip_grad_norm_(plain.model.parameters(), 1e-3, norm_type=kind)
@@ -197,7 +197,7 @@ def test_clipping_by_norm_gives_the_bits_of_torch_s_own(kind, toy_step):
 
 
 def test_clipping_by_value_bounds_each_number(toy_step):
-    step = toy_step(clip=Clip("value", 1e-3))
+    step = toy_step(clip=GradientClip("value", 1e-3))
     step(random_batch())
     assert max(p.grad.abs().max() for p in step.model.parameters()) == pytest.approx(1e-3)
 

@@ -7,7 +7,7 @@ from fastreid.data.datasets.base import RetrievalData
 from fastreid.engine.launch import launch
 from fastreid.engine.setup import default_setup, load_config
 from fastreid.engine.train_step import TrainStep
-from fastreid.engine.trainer import DefaultTrainer, _check_selection, num_classes_of
+from fastreid.engine.trainer import DefaultTrainer, _check_model_selection, resolve_num_classes
 from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import get_logger
@@ -22,25 +22,25 @@ def data(query="a", gallery="a"):
 def test_a_score_that_no_test_gives_is_refused_before_the_first_step():
     cfg = load_config(TINY, ["TEST.TOP_K", "5"])
     with pytest.raises(InputError, match=r"no score 'mAP@10' to choose by. Did you mean 'mAP@5'"):
-        _check_selection(cfg, data())
+        _check_model_selection(cfg, data())
 
 
 def test_a_count_does_not_choose_the_best_model():
     with pytest.raises(InputError, match="no score 'num_queries'"):
-        _check_selection(load_config(TINY, ["TEST.SELECT_BY", "num_queries"]), data())
+        _check_model_selection(load_config(TINY, ["TEST.SELECT_BY", "num_queries"]), data())
 
 
 @pytest.mark.parametrize(("query", "gallery"), [("", ""), ("a", "b")])
 def test_a_test_without_a_match_does_not_choose_the_best_model(query, gallery):
     with pytest.raises(InputError, match="cannot choose the best model"):
-        _check_selection(load_config(TINY), data(query, gallery))
+        _check_model_selection(load_config(TINY), data(query, gallery))
 
 
 def test_classes_are_counted_or_more_than_the_patents_but_never_fewer():
-    assert num_classes_of(load_config(TINY), 7) == 7
-    assert num_classes_of(load_config(TINY, ["MODEL.HEADS.NUM_CLASSES", "9"]), 7) == 9
+    assert resolve_num_classes(load_config(TINY), 7) == 7
+    assert resolve_num_classes(load_config(TINY, ["MODEL.HEADS.NUM_CLASSES", "9"]), 7) == 9
     with pytest.raises(InputError, match="NUM_CLASSES is 5 and the training list has 7"):
-        num_classes_of(load_config(TINY, ["MODEL.HEADS.NUM_CLASSES", "5"]), 7)
+        resolve_num_classes(load_config(TINY, ["MODEL.HEADS.NUM_CLASSES", "5"]), 7)
 
 
 def test_an_option_behind_a_setting_is_told_where_it_belongs():

@@ -15,7 +15,7 @@ def walk(average, values):
     model = nn.Linear(1, 1, bias=False)
     for value in values:
         nn.init.constant_(model.weight, value)
-        average.follow(model)
+        average.update(model)
     return average.model.weight.item()
 
 
@@ -30,13 +30,13 @@ def test_ema_is_the_recursion_of_its_formula():
 def test_swa_is_the_plain_mean_of_the_ends_of_epochs_from_its_start():
     average = average_of(nn.Linear(1, 1, bias=False), "swa", start=4, iters_per_epoch=2)
     assert walk(average, [9, 9, 9, 9, 1, 2, 3, 4, 5, 6]) == pytest.approx((2 + 4 + 6) / 3)
-    assert average.num_counted == 3
+    assert average.num_averaged == 3
 
 
 def test_nothing_counts_before_the_start():
     average = average_of(nn.Linear(1, 1, bias=False), start=3)
     walk(average, [1, 2, 3])
-    assert average.num_counted == 0
+    assert average.num_averaged == 0
     assert walk(average, [7]) == 7
 
 
@@ -46,7 +46,7 @@ def test_statistics_are_averaged_and_counts_are_the_models_own():
     for value in (1.0, 2.0):
         norm.running_mean.fill_(value)
         norm.num_batches_tracked.add_(1)
-        average.follow(norm)
+        average.update(norm)
     assert 1 < average.model.running_mean[0] < 2
     assert average.model.num_batches_tracked == 2
     assert norm.running_mean[0] == 2
@@ -72,7 +72,7 @@ def test_a_step_is_followed_and_a_run_that_goes_on_has_the_same_mean(toy_step, t
     mean, again = whole.average.model.state_dict(), second.average.model.state_dict()
     assert all(torch.equal(mean[name], again[name]) for name in mean)
     assert not torch.equal(mean["heads.weight"], whole.model.heads.weight)
-    assert second.average.num_counted == 8
+    assert second.average.num_averaged == 8
 
 
 def test_the_mean_is_written_as_weights_once_there_is_one(toy_step, toy_loop, tmp_path):

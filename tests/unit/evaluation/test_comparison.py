@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fastreid.evaluation.scoring.comparison import compare, comparison_table
+from fastreid.evaluation.scoring.comparison import compare_runs, build_comparison_table
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.utils.errors import InputError
 
@@ -13,8 +13,8 @@ def scores(values, patents=PATENTS, matches=2):
         values={"mAP": np.asarray(values, float)},
         patents=patents,
         num_matches=np.full(len(patents), matches),
-        first_places=np.ones(len(patents)),
-        accept_rates={},
+        first_ranks=np.ones(len(patents)),
+        tpr_at_fpr={},
     )
 
 
@@ -27,7 +27,7 @@ def drawn(seed, shift=0.0, noise=5.0, num=1):
 
 def test_the_change_is_the_mean_over_runs_and_queries():
     runs, ground = [scores(np.full(60, value)) for value in (50, 60)], [scores(np.full(60, 40)) for _ in range(2)]
-    change = compare(runs, ground)["mAP"]
+    change = compare_runs(runs, ground)["mAP"]
     assert (change.mean, change.change) == (55, 15)
     assert change.spread == pytest.approx(np.std([50, 60], ddof=1))
     # two pairs that lie 10 apart: Student's t for one degree of freedom, 12.706, times 5
@@ -35,7 +35,7 @@ def test_the_change_is_the_mean_over_runs_and_queries():
 
 
 def test_what_makes_a_patent_hard_for_both_falls_out():
-    change = compare(drawn(1, shift=4, num=3), drawn(2, num=3))["mAP"]
+    change = compare_runs(drawn(1, shift=4, num=3), drawn(2, num=3))["mAP"]
     assert 0 < change.low < 4 < change.high < 8  # the hardness of the patents spreads over 100 points
 
 
@@ -48,28 +48,28 @@ def test_two_sides_that_differ_by_chance_alone_are_seldom_told_apart(num, luck, 
     misses = 0
     for seed in range(400):
         sides = [[scores(generator.normal(generator.normal(0, luck), 5, 60)) for _ in range(num)] for _ in range(2)]
-        change = compare(*sides, num_draws=100, seed=seed)["mAP"]
+        change = compare_runs(*sides, num_resamples=100, seed=seed)["mAP"]
         misses += not change.low <= 0 <= change.high
     assert misses <= most * 400
 
 
 def test_patents_of_which_one_is_left_tell_nothing():
-    change = compare(*[[scores(np.arange(60), patents=np.zeros(60))]] * 2)["mAP"]
+    change = compare_runs(*[[scores(np.arange(60), patents=np.zeros(60))]] * 2)["mAP"]
     assert (change.low, change.high) == (-np.inf, np.inf)
 
 
 def test_runs_that_disagree_widen_the_interval():
     ground = [scores(np.full(60, 40.0))] * 3
-    alike = compare([scores(np.full(60, 45.0))] * 3, ground)["mAP"]
-    apart = compare([scores(np.full(60, value)) for value in (35.0, 45.0, 55.0)], ground)["mAP"]
+    alike = compare_runs([scores(np.full(60, 45.0))] * 3, ground)["mAP"]
+    apart = compare_runs([scores(np.full(60, value)) for value in (35.0, 45.0, 55.0)], ground)["mAP"]
     assert (alike.low, alike.high) == (5, 5)
     assert apart.low < 0 < apart.high
 
 
 def test_one_run_has_no_spread():
-    change = compare(drawn(1), drawn(2))["mAP"]
+    change = compare_runs(drawn(1), drawn(2))["mAP"]
     assert np.isnan(change.spread)
-    [ground, row] = comparison_table({"ground": compare(drawn(2), drawn(2)), "row": {"mAP": change}}, ["mAP"])
+    [ground, row] = build_comparison_table({"ground": compare_runs(drawn(2), drawn(2)), "row": {"mAP": change}}, ["mAP"])
     assert ground["mAP, change"] == ""
     assert row == {
         "row": "row",
@@ -90,6 +90,6 @@ def test_one_run_has_no_spread():
 )
 def test_runs_that_do_not_compare_are_refused(runs, ground, told):
     with pytest.raises(InputError, match=told):
-        compare(runs, ground)
+        compare_runs(runs, ground)
     with pytest.raises(InputError, match="level is a share"):
-        compare(drawn(1), drawn(2), level=95)
+        compare_runs(drawn(1), drawn(2), level=95)

@@ -1,6 +1,9 @@
+from dataclasses import asdict
+
 import torch
 
-from fastreid.evaluation import expand
+from fastreid.evaluation import ExpansionSettings, expand
+from fastreid.evaluation.postprocess.query_expansion import iter_expansions
 
 
 def features(*, num_queries=30, num_gallery=300, width=24, seed=0):
@@ -8,8 +11,8 @@ def features(*, num_queries=30, num_gallery=300, width=24, seed=0):
     return torch.randn(num_queries, width, generator=generator), torch.randn(num_gallery, width, generator=generator)
 
 
-def row_by_row(queries, gallery, *, k, alpha):
-    """The formula, one drawing at a time."""
+def expand_row_by_row(queries, gallery, *, k, alpha):
+    """Return the expanded features, computed one drawing at a time."""
     rows = torch.cat([queries, gallery]).double()
     unit = rows / rows.norm(dim=1, keepdim=True)
     expanded = []
@@ -20,19 +23,19 @@ def row_by_row(queries, gallery, *, k, alpha):
     return torch.stack(expanded).float().split([len(queries), len(gallery)])
 
 
-def test_expansion_is_the_formula_row_by_row():
-    found, wanted = expand(*features(), k=6, alpha=2.5), row_by_row(*features(), k=6, alpha=2.5)
-    for side, other in zip(found, wanted):
+def test_expansion_equals_row_by_row_computation():
+    expanded, expected = expand(*features(), k=6, alpha=2.5), expand_row_by_row(*features(), k=6, alpha=2.5)
+    for side, other in zip(expanded, expected):
         torch.testing.assert_close(side, other, rtol=0, atol=1e-5)
 
 
-def test_the_memory_budget_changes_no_bit():
+def test_expansion_does_not_depend_on_memory_budget():
     small, large = (expand(*features(num_gallery=900), k=5, alpha=3, times=2, memory_mb=mb) for mb in (1, 1024))
     for side, other in zip(small, large):
         assert torch.equal(side, other)
 
 
-def test_one_side_alone_takes_its_neighbours_from_all_drawings():
+def test_one_side_uses_neighbors_from_both_sides():
     queries, gallery = features()
     both = expand(queries, gallery, k=5, alpha=2)
     only_queries = expand(queries, gallery, k=5, alpha=2, gallery_too=False)
@@ -43,25 +46,32 @@ def test_one_side_alone_takes_its_neighbours_from_all_drawings():
     assert torch.equal(only_gallery[1], both[1])
 
 
-def test_the_second_time_starts_from_the_first():
+def test_several_settings_share_one_search_and_equal_single_expansions():
+    settings = [ExpansionSettings(k, alpha=2.0, queries_too=k != 3, times=2) for k in (2, 5, 3)]
+    for choice, sides in zip(settings, iter_expansions(*features(), settings)):
+        for side, expected in zip(sides, expand(*features(), **asdict(choice))):
+            assert torch.equal(side, expected)
+
+
+def test_repeated_expansion_continues_from_the_previous_one():
     twice = expand(*features(), k=4, alpha=2, times=2)
     again = expand(*expand(*features(), k=4, alpha=2), k=4, alpha=2)
     assert torch.equal(twice[0], again[0])
     assert torch.equal(twice[1], again[1])
 
 
-def test_a_negative_cosine_counts_as_none_even_with_a_broken_power():
+def test_negative_cosine_has_weight_0_for_fractional_alpha():
     queries, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.1], [0.0, 1.0]])
-    found = expand(queries, gallery, k=3, alpha=2.5)[0]
-    torch.testing.assert_close(found, torch.tensor([[1 / 3, 0.0]]))
+    expanded = expand(queries, gallery, k=3, alpha=2.5)[0]
+    torch.testing.assert_close(expanded, torch.tensor([[1 / 3, 0.0]]))
 
 
-def test_k_beyond_all_drawings_averages_all_drawings():
+def test_k_above_the_number_of_drawings_averages_all():
     queries, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     torch.testing.assert_close(expand(queries, gallery, k=9, alpha=0)[0], torch.tensor([[0.5, 0.5]]))
 
 
-def test_features_that_are_expanded_are_left_as_they_were():
+def test_expansion_does_not_modify_its_input():
     queries, gallery = features()
     expand(queries, gallery, k=5, alpha=2, times=2)
     assert torch.equal(queries, features()[0])

@@ -8,10 +8,10 @@ import pytest
 import torch
 from sklearn import metrics
 
-from fastreid.evaluation import ScoreSettings, Truth, nearest, score
+from fastreid.evaluation import ScoreSettings, GroundTruth, nearest, score
 from fastreid.evaluation.scoring import bootstrap
 from fastreid.evaluation.scoring.metrics import score_names
-from fastreid.evaluation.scoring.score_queries import judge_blocks, judge_rows
+from fastreid.evaluation.scoring.score_queries import score_distance_blocks, score_topk
 from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_generator
@@ -34,8 +34,8 @@ def random_case(num_queries=40, num_gallery=300, num_ids=25, seed=0):
 
 
 def judged(distances, query_ids, gallery_ids, **choices):
-    return judge_blocks(
-        [(torch.arange(len(distances)), distances)], Truth(query_ids, gallery_ids), ScoreSettings(**choices)
+    return score_distance_blocks(
+        [(torch.arange(len(distances)), distances)], GroundTruth(query_ids, gallery_ids), ScoreSettings(**choices)
     )
 
 
@@ -54,9 +54,9 @@ def test_scores_of_lists_worked_out_by_hand():
 
 @pytest.mark.parametrize(("normaliser", "divisor"), [("min", 2), ("relevant", 3), ("found", 1)])
 def test_mean_precision_at_k_divides_by_what_was_chosen(normaliser, divisor):
-    found = score(DISTANCES, ["a"], GALLERY, top_k=2, normaliser=normaliser)
+    found = score(DISTANCES, ["a"], GALLERY, top_k=2, normalizer=normaliser)
     assert found["mAP@2"] == percent(Fraction(1, divisor))
-    late = score(DISTANCES, ["j"], list("aaaaaaaaaaaj"), top_k=2, normaliser=normaliser)
+    late = score(DISTANCES, ["j"], list("aaaaaaaaaaaj"), top_k=2, normalizer=normaliser)
     assert late["mAP@2"] == 0
 
 
@@ -102,9 +102,9 @@ def patent_places(distances, query_ids, gallery_ids, own_rows, way):
 def test_places_of_patents_are_those_of_plain_loops(way):
     distances, query_ids, gallery_ids = random_case()
     own_rows = np.arange(40) % 7 * 40 - 1
-    found = judge_blocks(
+    found = score_distance_blocks(
         [(torch.arange(40), distances)],
-        Truth(query_ids, gallery_ids, own_rows=own_rows),
+        GroundTruth(query_ids, gallery_ids, self_rows=own_rows),
         ScoreSettings(patent_distance=way),
     )
     wanted = [100 / place for place in patent_places(distances, query_ids, gallery_ids, own_rows, way)]
@@ -114,7 +114,7 @@ def test_places_of_patents_are_those_of_plain_loops(way):
 @pytest.mark.parametrize("way", ["best", "mean"])
 def test_distances_stay_as_they_came(way):
     distances = torch.tensor([[0.5, 0.3, 0.1]])  # one query: its transpose would be the same memory
-    found = score(distances, ["a"], ["a", "b", "a"], own_rows=[2], patent_distance=way, roc=True)
+    found = score(distances, ["a"], ["a", "b", "a"], self_rows=[2], patent_distance=way, roc=True)
     assert distances.tolist() == torch.tensor([[0.5, 0.3, 0.1]]).tolist()
     assert found["patent/mAP"] == percent(Fraction(1, 2))
 
@@ -150,9 +150,9 @@ def test_gains_agree_with_another_library():
 
 def test_blocks_in_any_order_and_size_give_the_same_scores_to_the_last_bit():
     distances, query_ids, gallery_ids = random_case()
-    truth, order = Truth(query_ids, gallery_ids), torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    truth, order = GroundTruth(query_ids, gallery_ids), torch.randperm(40, generator=torch.Generator().manual_seed(1))
     whole = judged(distances, query_ids, gallery_ids, roc=True)
-    parts = judge_blocks([(rows, distances[rows]) for rows in order.split(7)], truth, ScoreSettings(roc=True))
+    parts = score_distance_blocks([(rows, distances[rows]) for rows in order.split(7)], truth, ScoreSettings(roc=True))
     assert whole.means() == parts.means()
     for name in whole.values:
         np.testing.assert_array_equal(whole.values[name], parts.values[name])
@@ -162,7 +162,7 @@ def test_a_query_that_comes_twice_or_never_is_refused():
     distances, query_ids, gallery_ids = random_case()
     for rows in (torch.arange(39), torch.arange(40) % 39):
         with pytest.raises(InputError, match=r"came [02] times; each of 40 comes once"):
-            judge_blocks([(rows, distances[rows])], Truth(query_ids, gallery_ids), ScoreSettings())
+            score_distance_blocks([(rows, distances[rows])], GroundTruth(query_ids, gallery_ids), ScoreSettings())
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_query_that_comes_twice_or_never_is_refused():
 )
 def test_blocks_that_do_not_fit_the_truth_are_refused(rows, distances, words):
     with pytest.raises(InputError, match=words):
-        judge_blocks([(torch.tensor(rows), distances)], Truth(["a", "b"], ["a", "b"]), ScoreSettings())
+        score_distance_blocks([(torch.tensor(rows), distances)], GroundTruth(["a", "b"], ["a", "b"]), ScoreSettings())
 
 
 def test_a_short_ranking_tells_the_ranks_of_patents_it_holds_enough_of():
@@ -200,14 +200,14 @@ def test_intervals_are_those_of_drawing_whole_patents_again_and_again():
         drawn = np.concatenate([found.values["mAP"][query_ids == patents[number]] for number in times])
         means.append(drawn.mean())
     wanted = np.quantile(means, [0.05, 0.95])
-    assert found.intervals(0.9, num_draws=200, seed=3)["mAP"] == pytest.approx(tuple(wanted), rel=1e-9)
+    assert found.intervals(0.9, num_resamples=200, seed=3)["mAP"] == pytest.approx(tuple(wanted), rel=1e-9)
 
 
 def test_draws_of_many_patents_come_a_few_at_a_time_and_are_the_same(monkeypatch):
     found = judged(*random_case())
-    together = found.intervals(num_draws=50)
-    monkeypatch.setattr(bootstrap, "_AT_ONCE", 1)
-    assert found.intervals(num_draws=50)["nDCG"] == pytest.approx(together["nDCG"], rel=1e-12)
+    together = found.intervals(num_resamples=50)
+    monkeypatch.setattr(bootstrap, "_MAX_CHUNK_SAMPLES", 1)
+    assert found.intervals(num_resamples=50)["nDCG"] == pytest.approx(together["nDCG"], rel=1e-12)
 
 
 def test_more_patents_give_narrower_intervals_and_one_patent_gives_none():
@@ -234,38 +234,38 @@ def test_two_runs_are_compared_on_the_same_draws():
 
 
 @pytest.mark.parametrize(
-    ("level", "num_draws", "words"), [(1.0, 10, "level is a share"), (0.5, 0, "num_draws is an integer")]
+    ("level", "num_draws", "words"), [(1.0, 10, "level is a share"), (0.5, 0, "num_draws must be an integer")]
 )
 def test_intervals_that_mean_nothing_are_refused(level, num_draws, words):
     with pytest.raises(InputError, match=words):
-        judged(*random_case()).intervals(level, num_draws=num_draws)
+        judged(*random_case()).intervals(level, num_resamples=num_draws)
 
 
 def test_a_row_that_does_not_count_is_no_patent_of_a_short_ranking():
     ranking = Ranking(torch.tensor([[2, 1, 0]]), torch.arange(3.0)[None])
-    assert score(ranking, ["a"], list("bacdefgh"), own_rows=[2])["patent/Rank-1"] == 100
+    assert score(ranking, ["a"], list("bacdefgh"), self_rows=[2])["patent/Rank-1"] == 100
 
 
 def test_wrong_pairs_are_those_neither_right_nor_left_out():
-    truth = Truth(["a", "a", "x"], ["a", "b", "c"], own_rows=[1, 0, -1])  # wrong: c; b and c; all three
+    truth = GroundTruth(["a", "a", "x"], ["a", "b", "c"], self_rows=[1, 0, -1])  # wrong: c; b and c; all three
     assert truth.num_wrong_pairs() == 6
 
 
 @pytest.mark.parametrize("cameras", [False, True])
 def test_as_many_matches_are_counted_as_a_look_at_every_row_finds(cameras, monkeypatch):
-    monkeypatch.setattr("fastreid.evaluation.scoring.ground_truth._AT_ONCE", 30)  # a few queries at a time
+    monkeypatch.setattr("fastreid.evaluation.scoring.ground_truth._MAX_CHUNK_ENTRIES", 30)  # a few queries at a time
     _, query_ids, gallery_ids = random_case()
     sides = {"query_cameras": np.arange(40) % 3, "gallery_cameras": np.arange(300) % 3} if cameras else {}
-    truth = Truth(query_ids, gallery_ids, own_rows=np.arange(40) * 7 - 1, **sides)
+    truth = GroundTruth(query_ids, gallery_ids, self_rows=np.arange(40) * 7 - 1, **sides)
     matches, _ = truth.judge(np.arange(40), np.tile(np.arange(300), (40, 1)))
     assert truth.num_matches(np.arange(40)).tolist() == matches.sum(axis=1).tolist()
     assert truth.num_matches(np.array([7, 3])).tolist() == matches.sum(axis=1)[[7, 3]].tolist()
 
 
 def test_a_short_ranking_beside_a_patent_of_thousands_of_drawings_stays_small():
-    truth = Truth(np.arange(2000) % 10, np.repeat(np.arange(10), 3000))
+    truth = GroundTruth(np.arange(2000) % 10, np.repeat(np.arange(10), 3000))
     tracemalloc.start()
-    judge_rows(np.tile(np.arange(10), (2000, 1)), truth, ScoreSettings())
+    score_topk(np.tile(np.arange(10), (2000, 1)), truth, ScoreSettings())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64 << 20  # one word for each query and each drawing of its patent is 46 MiB

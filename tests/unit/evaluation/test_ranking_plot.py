@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid.evaluation import ranked_sheet
-from fastreid.evaluation.reporting.ranking_plot import _RIGHT, _WRONG
+from fastreid.evaluation import plot_rankings
+from fastreid.evaluation.reporting.ranking_plot import _CORRECT, _WRONG
 from fastreid.structures import Drawing, Ranking
 from fastreid.utils.errors import InputError
 
@@ -24,19 +24,19 @@ def sheet(query_patents=("a", "b"), gallery_patents=("a", "c", "b"), *, read=Non
     queries, gallery = drawings(query_patents, "q"), drawings(gallery_patents, "g")
     rows = torch.arange(len(gallery)).repeat(len(queries), 1)
     ranking = Ranking(rows, rows.float())
-    return ranked_sheet(
+    return plot_rankings(
         queries, gallery, ranking, read=read or (lambda path: np.full((30, 20), 90, np.uint8)), **options
     )
 
 
 def test_right_and_wrong_drawings_are_framed_green_and_red():
-    assert {rgb(_RIGHT), rgb(_WRONG)} <= colours(sheet())
+    assert {rgb(_CORRECT), rgb(_WRONG)} <= colours(sheet())
     assert rgb(_WRONG) not in colours(sheet(("a",), ("a", "a")))
-    assert rgb(_RIGHT) not in colours(sheet(("a",), ("b", "c")))
+    assert rgb(_CORRECT) not in colours(sheet(("a",), ("b", "c")))
 
 
 def test_unknown_patents_are_not_marked():
-    assert not {rgb(_RIGHT), rgb(_WRONG)} & colours(sheet(("", ""), ("", "a")))
+    assert not {rgb(_CORRECT), rgb(_WRONG)} & colours(sheet(("", ""), ("", "a")))
 
 
 def test_the_same_lists_give_the_same_picture():
@@ -77,4 +77,4 @@ def test_a_sheet_without_rows_or_room_is_refused(options):
 def test_a_ranking_of_other_lists_is_refused():
     ranking = Ranking(torch.tensor([[5]]), torch.zeros(1, 1))
     with pytest.raises(InputError, match="does not fit 1 queries and 2 drawings"):
-        ranked_sheet(drawings("a", "q"), drawings("ab", "g"), ranking, read=lambda path: np.zeros((4, 4), np.uint8))
+        plot_rankings(drawings("a", "q"), drawings("ab", "g"), ranking, read=lambda path: np.zeros((4, 4), np.uint8))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import fastreid.evaluation
-from fastreid.evaluation.scoring.ranks import choose_ranker, places_by_torch
+from fastreid.evaluation.scoring.ranks import choose_rank_function, compute_ranks
 
 SOURCE = Path(fastreid.evaluation.__file__).parent / "scoring/rank_cy.pyx"
 NONE = torch.empty(1, 0, dtype=torch.int64)
@@ -50,16 +50,16 @@ def places_by_sorting(distances, rows, dropped):
 def test_places_count_from_one_and_rise():
     distances = torch.tensor([[0.5, 0.1, 0.5, 0.9, -0.2], [0.5, 0.1, 0.5, 0.9, -0.2]])
     rows = torch.tensor([[2, 0, 4, 3], [1, -1, -1, -1]])
-    assert places_by_torch(distances, rows, NONE.expand(2, 0)).tolist() == [[1, 3, 4, 5], [2, 0, 0, 0]]
+    assert compute_ranks(distances, rows, NONE.expand(2, 0)).tolist() == [[1, 3, 4, 5], [2, 0, 0, 0]]
 
 
 def test_nothing_stands_behind_a_row_that_does_not_count():
     distances = torch.tensor([[0.5, 0.1, 0.5, 0.9, -0.2]])
-    assert places_by_torch(distances, torch.tensor([[0, 3]]), torch.tensor([[2, 4, -1]])).tolist() == [[2, 3]]
+    assert compute_ranks(distances, torch.tensor([[0, 3]]), torch.tensor([[2, 4, -1]])).tolist() == [[2, 3]]
 
 
 def test_no_rows_have_no_places():
-    assert places_by_torch(torch.zeros(1, 3), NONE, NONE).shape == (1, 0)
+    assert compute_ranks(torch.zeros(1, 3), NONE, NONE).shape == (1, 0)
 
 
 @pytest.mark.parametrize(("num_rows", "num_dropped"), [(0, 2), (1, 0), (7, 3), (200, 40)])
@@ -70,7 +70,7 @@ def test_cython_and_torch_give_the_places_of_sorting(places_by_cython, num_rows,
     distances[:, :5] = [0.0, -0.0, np.inf, -np.inf, 0.0]
     both = some_of(generator, 6, num_rows + num_dropped, 1000)
     block = (distances, np.ascontiguousarray(both[:, :num_rows]), np.ascontiguousarray(both[:, num_rows:]))
-    wanted = places_by_torch(*map(torch.from_numpy, block)).numpy()
+    wanted = compute_ranks(*map(torch.from_numpy, block)).numpy()
     found = places_by_cython(*block)
     assert found.dtype == wanted.dtype == np.int64
     np.testing.assert_array_equal(found, wanted)
@@ -89,7 +89,7 @@ def test_without_the_built_ranker_scoring_goes_on_in_torch_and_says_so(monkeypat
     monkeypatch.setitem(sys.modules, "fastreid.evaluation.scoring.rank_cy", None)
     monkeypatch.setattr(logging.getLogger("fastreid"), "propagate", True)
     with caplog.at_level(logging.DEBUG, logger="fastreid"):
-        assert choose_ranker() is places_by_torch
+        assert choose_rank_function() is compute_ranks
     assert "the numbers are the same" in caplog.text
 
 
@@ -98,6 +98,6 @@ def test_only_distances_on_the_cpu_go_to_cython(monkeypatch):
     module.places_of_block = lambda *block: np.full((1, 1), 7)
     monkeypatch.setitem(sys.modules, "fastreid.evaluation.scoring.rank_cy", module)
     block = torch.zeros(1, 3), torch.tensor([[0]]), NONE
-    assert choose_ranker()(*block).tolist() == [[7]]
-    elsewhere = choose_ranker()(*(part.to("meta") for part in block))
+    assert choose_rank_function()(*block).tolist() == [[7]]
+    elsewhere = choose_rank_function()(*(part.to("meta") for part in block))
     assert elsewhere.device.type == "meta"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid.evaluation import ScoreSettings, Truth, scores_table, write_results
-from fastreid.evaluation.reporting.results import read_query_table, write_query_table
+from fastreid.evaluation import ScoreSettings, GroundTruth, format_scores, write_results
+from fastreid.evaluation.reporting.results import read_per_query_table, write_per_query_table
 from fastreid.evaluation.scoring.per_query import QueryScores
-from fastreid.evaluation.scoring.score_queries import judge_blocks
+from fastreid.evaluation.scoring.score_queries import score_distance_blocks
 from fastreid.structures import Ranking
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 
@@ -52,22 +52,22 @@ def test_a_ranking_that_cannot_be_is_refused_and_nothing_is_written(tmp_path, ro
 
 
 def test_scores_stand_in_a_table_with_two_places_and_counts_with_none_at_the_end():
-    lines = scores_table({"num_queries": 3, "mAP": 12.3456}).splitlines()
+    lines = format_scores({"num_queries": 3, "mAP": 12.3456}).splitlines()
     assert [line.split() for line in lines[2:]] == [["mAP", "12.35"], ["num_queries", "3"]]
 
 
 def test_steps_stand_side_by_side_and_the_interval_belongs_to_the_last():
     steps = [("search", {"mAP": 10.0, "mINP": 1.0}), ("+ AQE", {"mAP": 20.0})]
-    head, _, *lines = scores_table(steps, {"mAP": (15.04, 26.06)}).splitlines()
+    head, _, *lines = format_scores(steps, {"mAP": (15.04, 26.06)}).splitlines()
     assert head.split() == ["score", "search", "+", "AQE", "95", "%"]
     assert [line.split() for line in lines] == [["mAP", "10.00", "20.00", "[15.0,", "26.1]"], ["mINP", "1.00"]]
 
 
 def test_four_steps_and_their_intervals_fit_a_terminal():
     distances, ids = torch.zeros(2, 2), ["a", "b"]
-    scores = judge_blocks([(torch.arange(2), distances)], Truth(ids, ids), ScoreSettings(roc=True))
+    scores = score_distance_blocks([(torch.arange(2), distances)], GroundTruth(ids, ids), ScoreSettings(roc=True))
     steps = [(name, scores.means()) for name in ("search", "WHITEN", "AQE", "RERANK")]
-    assert max(map(len, scores_table(steps, scores.intervals()).splitlines())) <= 100
+    assert max(map(len, format_scores(steps, scores.intervals()).splitlines())) <= 100
 
 
 def query_scores():
@@ -79,7 +79,7 @@ NAMES, PATENTS = ["a/1.png", "b, \u00fc.png", "a/2.png"], ["D1", "D2", "D1"]
 
 
 def test_a_table_of_queries_has_a_line_for_each(tmp_path):
-    write_query_table(tmp_path / "queries.csv", query_scores(), names=NAMES, patents=PATENTS)
+    write_per_query_table(tmp_path / "queries.csv", query_scores(), names=NAMES, patents=PATENTS)
     with open(tmp_path / "queries.csv", encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["name"] for line in lines] == NAMES
@@ -88,9 +88,9 @@ def test_a_table_of_queries_has_a_line_for_each(tmp_path):
 
 
 def test_a_table_of_queries_reads_as_the_scores_it_was_made_of(tmp_path):
-    names, far = ["a\udcff.png", *NAMES[1:]], dataclasses.replace(query_scores(), first_places=[np.inf, np.nan, 1])
-    write_query_table(tmp_path / "queries.csv", far, names=names, patents=PATENTS)
-    read = read_query_table(tmp_path / "queries.csv")
+    names, far = ["a\udcff.png", *NAMES[1:]], dataclasses.replace(query_scores(), first_ranks=[np.inf, np.nan, 1])
+    write_per_query_table(tmp_path / "queries.csv", far, names=names, patents=PATENTS)
+    read = read_per_query_table(tmp_path / "queries.csv")
     for name in ("patents", "num_matches", "first_places"):
         np.testing.assert_array_equal(getattr(read, name), getattr(far, name))
     np.testing.assert_array_equal(read.values["mAP"], far.values["mAP"])
@@ -105,12 +105,12 @@ def test_a_file_that_is_no_table_of_queries_is_refused(text, tmp_path):
         InputError,
         match=r"queries\.csv: no table of queries .*remove it, and make it again with TEST.SCORE.PER_QUERY_FILE",
     ):
-        read_query_table(path)
+        read_per_query_table(path)
 
 
 def test_the_same_table_as_parquet(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    write_query_table(tmp_path / "queries.parquet", query_scores(), names=NAMES, patents=PATENTS)
+    write_per_query_table(tmp_path / "queries.parquet", query_scores(), names=NAMES, patents=PATENTS)
     table = parquet.read_table(tmp_path / "queries.parquet").to_pydict()
     assert table["name"] == NAMES
     assert table["mAP"] == [50.0, None, 100.0]
@@ -119,19 +119,19 @@ def test_the_same_table_as_parquet(tmp_path):
 
 def test_names_that_hold_bytes_which_are_no_text_are_written_too(tmp_path):
     names = ["a\udcff.png", *NAMES[1:]]
-    write_query_table(tmp_path / "queries.csv", query_scores(), names=names, patents=PATENTS)
+    write_per_query_table(tmp_path / "queries.csv", query_scores(), names=names, patents=PATENTS)
     assert b"\na\xff.png," in (tmp_path / "queries.csv").read_bytes()
     parquet = pytest.importorskip("pyarrow.parquet")
-    write_query_table(tmp_path / "queries.parquet", query_scores(), names=names, patents=PATENTS)
+    write_per_query_table(tmp_path / "queries.parquet", query_scores(), names=names, patents=PATENTS)
     assert parquet.read_table(tmp_path / "queries.parquet")["name"].to_pylist() == ["a\\xff.png", *NAMES[1:]]
 
 
 def test_a_table_that_cannot_be_is_refused_and_nothing_is_written(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"a table ends in \.csv or \.parquet"):
-        write_query_table(tmp_path / "queries.txt", query_scores(), names=NAMES, patents=PATENTS)
+        write_per_query_table(tmp_path / "queries.txt", query_scores(), names=NAMES, patents=PATENTS)
     with pytest.raises(InputError, match="2 names and 3 patents do not fit 3 queries"):
-        write_query_table(tmp_path / "queries.csv", query_scores(), names=NAMES[:2], patents=PATENTS)
+        write_per_query_table(tmp_path / "queries.csv", query_scores(), names=NAMES[:2], patents=PATENTS)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(EnvironmentSetupError, match=r'pip install "fastreid\[parquet\]", or name it \.csv'):
-        write_query_table(tmp_path / "queries.parquet", query_scores(), names=NAMES, patents=PATENTS)
+        write_per_query_table(tmp_path / "queries.parquet", query_scores(), names=NAMES, patents=PATENTS)
     assert list(tmp_path.iterdir()) == []

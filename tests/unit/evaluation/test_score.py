@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from fastreid.evaluation import Truth, nearest, score, score_features
+from fastreid.evaluation import GroundTruth, nearest, score, score_features
 from fastreid.structures import Ranking
 
 # One query; the gallery's rows stand in order. Its matches are at places 1, 3 and 12 of 12.
@@ -61,9 +61,9 @@ def test_the_same_id_under_the_same_camera_does_not_count():
 
 
 def test_the_own_drawing_does_not_count():
-    found = score(DISTANCES, ["a"], GALLERY, own_rows=[0])
+    found = score(DISTANCES, ["a"], GALLERY, self_rows=[0])
     assert found["mAP"] == percent((Fraction(1, 2) + Fraction(2, 11)) / 2)
-    assert score(DISTANCES, ["a"], GALLERY, own_rows=[-1])["mAP"] == percent(AP)
+    assert score(DISTANCES, ["a"], GALLERY, self_rows=[-1])["mAP"] == percent(AP)
 
 
 def test_words_integers_arrays_and_tensors_name_patents_alike():
@@ -88,9 +88,9 @@ def test_features_a_ranking_and_a_matrix_score_the_same(metric):
     ranking = nearest(queries, gallery, len(gallery), metric=metric)
     matrix = torch.empty_like(ranking.distances).scatter_(1, ranking.indices, ranking.distances)
     own_rows = torch.arange(40) % 7 - 1
-    wanted = score(ranking, query_ids, gallery_ids, own_rows=own_rows, roc=True)
-    assert score(matrix, query_ids, gallery_ids, own_rows=own_rows, roc=True) == wanted
-    truth = Truth(query_ids, gallery_ids, own_rows=own_rows)
+    wanted = score(ranking, query_ids, gallery_ids, self_rows=own_rows, roc=True)
+    assert score(matrix, query_ids, gallery_ids, self_rows=own_rows, roc=True) == wanted
+    truth = GroundTruth(query_ids, gallery_ids, self_rows=own_rows)
     for memory_mb in (1, 1024):
         assert score_features(queries, gallery, truth, metric=metric, roc=True, memory_mb=memory_mb) == wanted
 
@@ -110,7 +110,7 @@ def test_a_short_ranking_gives_what_it_can_tell_and_nothing_else():
 
 def test_a_row_that_does_not_count_makes_a_short_ranking_shorter():
     ranking = Ranking(torch.tensor([[2, 0, 1, 4, 3]]), torch.arange(5.0)[None])
-    found = score(ranking, ["a"], list("bacdefgh"), own_rows=[2], top_k=4)
+    found = score(ranking, ["a"], list("bacdefgh"), self_rows=[2], top_k=4)
     assert "Rank-5" not in found
     assert found["mAP@4"] == percent(Fraction(1, 2))
 

@@ -30,22 +30,24 @@ def embeddings(known=True, seed=0):
     generator = torch.Generator().manual_seed(seed)
     patents = torch.arange(20).repeat(6)
     features = torch.randn(20, 16, generator=generator)[patents] + 1.2 * torch.randn(120, 16, generator=generator)
-    words = tuple(f"D{number}" if known else "" for number in patents.tolist())
+    patent_ids = tuple(f"D{patent}" if known else "" for patent in patents.tolist())
     names = tuple(f"{row}.png" for row in range(120))
-    return Embeddings(features[:40], words[:40], names[:40]), Embeddings(features[40:], words[40:], names[40:])
+    return Embeddings(features[:40], patent_ids[:40], names[:40]), Embeddings(
+        features[40:], patent_ids[40:], names[40:]
+    )
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_every_trial_scores_as_the_steps_it_stands_for(metric):
-    told = []
+def test_trial_scores_equal_those_of_its_steps(metric):
+    calls = []
     trials = tune(
         Evaluator(metric=metric),
         *embeddings(),
         grid=GRID,
-        on_trial=lambda trial, number, most: told.append((trial, number, most)),
+        on_trial=lambda trial, index, max_trials: calls.append((trial, index, max_trials)),
     )
-    assert [number for _, number, _ in told] == list(range(1, len(trials) + 1))
-    assert len(trials) <= told[0][2] == 1 + 8 + 2 * 6  # k2 6 goes with k1 8 alone
+    assert [index for _, index, _ in calls] == list(range(1, len(trials) + 1))
+    assert len(trials) <= calls[0][2] == 1 + 8 + 2 * 6  # k2 6 is only valid with k1 8
     assert len({str(trial) for trial in trials}) == len(trials)
     for trial in trials:
         steps = [Expand(trial.expansion)] if trial.expansion else []
@@ -53,7 +55,7 @@ def test_every_trial_scores_as_the_steps_it_stands_for(metric):
         assert Evaluator(metric=metric, steps=steps)(*embeddings()).scores == trial.scores.means()
 
 
-def test_the_best_comes_first_and_its_gain_is_beside_plain_search():
+def test_best_trial_is_first_and_gain_is_over_plain_search():
     trials = tune(Evaluator(), *embeddings(), grid=GRID, select_by="mAP")
     values = [trial.scores.means()["mAP"] for trial in trials]
     assert values == [trial.value for trial in trials] == sorted(values, reverse=True)
@@ -62,22 +64,23 @@ def test_the_best_comes_first_and_its_gain_is_beside_plain_search():
     assert trials[0].gain == trials[0].scores.difference(plain.scores)["mAP"]
 
 
-def test_plain_search_wins_where_nothing_is_better():
+def test_plain_search_is_best_if_nothing_improves_it():
     rows = torch.eye(8).repeat(3, 1)
-    words, names = tuple("abcdefgh" * 3), tuple(f"{row}.png" for row in range(24))
-    sides = Embeddings(rows[:8], words[:8], names[:8]), Embeddings(rows[8:], words[8:], names[8:])
-    best = tune(Evaluator(), *sides, grid=GRID)[0]
-    assert (str(best), best.value) == ("plain search", 100)
+    patents, names = tuple("abcdefgh" * 3), tuple(f"{row}.png" for row in range(24))
+    sides = Embeddings(rows[:8], patents[:8], names[:8]), Embeddings(rows[8:], patents[8:], names[8:])
+    trials = tune(Evaluator(), *sides, grid=GRID)
+    assert (str(trials[0]), trials[0].value) == ("plain search", 100)
+    assert {trial.expansion for trial in trials if trial.reranking} == {None}
 
 
-def test_steps_of_the_evaluator_come_before_what_is_tried():
+def test_steps_of_the_evaluator_run_before_tuned_steps():
     whiten = Whiten(WhiteningSettings(), "file", Whitening(torch.zeros(16), torch.eye(16)[:, :4]))
     trials = tune(Evaluator(steps=[whiten]), *embeddings(), grid=GRID)
     plain = next(trial for trial in trials if str(trial) == "plain search")
     assert plain.scores.means() == Evaluator(steps=[whiten])(*embeddings()).scores
 
 
-def test_a_trial_tells_what_was_chosen():
+def test_trial_describes_its_settings():
     trials = tune(
         Evaluator(),
         *embeddings(),
@@ -91,45 +94,49 @@ def test_a_trial_tells_what_was_chosen():
 
 
 @pytest.mark.parametrize(
-    ("evaluator", "options", "words"),
+    ("evaluator", "options", "message"),
     [
         (Evaluator(), {"select_by": "mAP@11"}, "there is no score 'mAP@11' to choose by. Did you mean 'mAP@10'"),
         (Evaluator(), {"select_by": "TPR@FPR=1e-02"}, "there is no score 'TPR@FPR=1e-02' to choose by"),
-        (Evaluator(metric="inner_product"), {}, "re-ranking asks for a distance"),
-        (Evaluator(), {"grid": Grid(top_n=4)}, r"TOP_N\) is 4 and top_k \(TEST.TOP_K\) 10"),
-        (Evaluator(scoring=ScoreSettings(roc=True)), {"grid": Grid(top_n=12)}, "TEST.ROC compares distances of all"),
-        (Evaluator(steps=[FuseRanks()]), {}, r"'\+ ranks fused' works on rankings, so nothing can be tried after it"),
+        (Evaluator(metric="inner_product"), {}, "re-ranking needs a distance"),
+        (Evaluator(), {"grid": Grid(top_n=4)}, r"TOP_N\) must be at least top_k \(TEST.TOP_K\) 10, not 4"),
+        (
+            Evaluator(scoring=ScoreSettings(roc=True)),
+            {"grid": Grid(top_n=12)},
+            "TEST.ROC needs distances that are comparable",
+        ),
+        (Evaluator(steps=[FuseRanks()]), {}, r"'\+ ranks fused' works on rankings, so no step can be tuned after it"),
     ],
 )
-def test_tuning_refuses_what_it_cannot_do(evaluator, options, words):
-    with pytest.raises(InputError, match=words):
-        tune(evaluator, None, None, **({"grid": GRID} | options))  # before it looks at the features
+def test_tune_rejects_incompatible_settings(evaluator, options, message):
+    with pytest.raises(InputError, match=message):
+        tune(evaluator, None, None, **({"grid": GRID} | options))  # fails before it reads the features
 
 
 @pytest.mark.parametrize(
-    ("choices", "words"),
+    ("choices", "message"),
     [
-        ({"sides": ("queires",)}, "no side to expand is called 'queires'; there are both, queries, database"),
-        ({"steps": ("DBA",)}, "no step to try is called 'DBA'; there are AQE, RERANK"),
-        ({"steps": ()}, "no step would be tried; name some of AQE, RERANK"),
-        ({"expansion_k": ()}, "nothing of AQE would be tried"),
-        ({"lambda_value": ()}, "nothing of RERANK would be tried"),
-        ({"expansion_k": (0,)}, "k is an integer of at least 1, not 0"),
-        ({"k1": (0,), "k2": (0,)}, "k1 is an integer of at least 1, not 0"),
-        ({"k1": (0, 5), "k2": (1,)}, "of 0,5 and 1 not all can"),
-        ({"k1": (2,), "k2": (5,)}, "nothing of RERANK would be tried"),
-        ({"k1": (4, 8), "k2": (2, 9)}, "of 4,8 and 2,9 not all can"),
-        ({"steps": ("AQE",), "lambda_value": (2,)}, "a share 0..1, not 2"),
-        ({"form": "mine"}, "is fast-reid or paper, not 'mine'"),
-        ({"top_n": -1}, "top_n is an integer of at least 1, not -1"),
+        ({"sides": ("queires",)}, "side to expand 'queires' is unknown. Did you mean 'queries'"),
+        ({"steps": ("DBA",)}, "step to tune 'DBA' is unknown"),
+        ({"steps": ()}, "no step to tune; name at least one of AQE, RERANK"),
+        ({"expansion_k": ()}, "the grid has no choice for AQE"),
+        ({"lambda_value": ()}, "the grid has no choice for RERANK"),
+        ({"expansion_k": (0,)}, "k must be an integer of at least 1, not 0"),
+        ({"k1": (0,), "k2": (0,)}, "k1 must be an integer of at least 1, not 0"),
+        ({"k1": (0, 5), "k2": (1,)}, "some values of k1 0,5 and k2 1 are never used"),
+        ({"k1": (2,), "k2": (5,)}, "the grid has no choice for RERANK"),
+        ({"k1": (4, 8), "k2": (2, 9)}, "some values of k1 4,8 and k2 2,9 are never used"),
+        ({"steps": ("AQE",), "lambda_value": (2,)}, "must be a number from 0 to 1, not 2"),
+        ({"form": "mine"}, "must be fast-reid or paper, not 'mine'"),
+        ({"top_n": -1}, "top_n must be an integer of at least 1, not -1"),
     ],
 )
-def test_a_grid_refuses_what_would_not_be_tried(choices, words):
-    with pytest.raises(InputError, match=words):
+def test_grid_rejects_invalid_or_unused_values(choices, message):
+    with pytest.raises(InputError, match=message):
         Grid(**choices)
 
 
-def test_one_step_alone_can_be_tried():
+def test_one_step_can_be_tuned_without_the_other():
     expanded = tune(Evaluator(metric="inner_product"), *embeddings(), grid=replace(GRID, steps=("AQE",)))
     assert [trial.reranking for trial in expanded] == [None] * 9
     again = tune(Evaluator(), *embeddings(), grid=replace(GRID, steps=("RERANK",), form="paper", top_n=30))
@@ -138,25 +145,25 @@ def test_one_step_alone_can_be_tried():
     assert {trial.reranking.top_n for trial in again if trial.reranking} == {30}
 
 
-def test_steps_that_learn_get_the_training_features_and_refuse_other_weights():
+def test_whitening_step_gets_training_features_and_weights():
     sides, whiten = embeddings(), Whiten(WhiteningSettings(), "train")
     training = torch.randn(50, 16, generator=torch.Generator().manual_seed(1))
     trials = tune(Evaluator(steps=[whiten]), *sides, grid=GRID, training=lambda: training)
     plain = next(trial for trial in trials if str(trial) == "plain search")
     assert plain.scores.means() == Evaluator(steps=[whiten])(*sides, training=lambda: training).scores
-    ready = Whiten(WhiteningSettings(), "file", Whitening(torch.zeros(16), torch.eye(16), model="abc"))
-    with pytest.raises(InputError, match="learnt with other weights"):
-        tune(Evaluator(steps=[ready]), *sides, grid=GRID, model="xyz")
+    whiten = Whiten(WhiteningSettings(), "file", Whitening(torch.zeros(16), torch.eye(16), model="abc"))
+    with pytest.raises(InputError, match="learned with other weights"):
+        tune(Evaluator(steps=[whiten]), *sides, grid=GRID, model="xyz")
 
 
 @pytest.mark.parametrize(("num_draws", "num_queries"), [(0, 40), (1000, 1)])
-def test_a_gain_that_cannot_be_told_or_is_not_wanted_is_none(num_draws, num_queries):
+def test_gain_is_none_if_disabled_or_undefined(num_draws, num_queries):
     queries, gallery = embeddings()
-    trials = tune(Evaluator(), queries.select(torch.arange(num_queries)), gallery, grid=GRID, num_draws=num_draws)
+    trials = tune(Evaluator(), queries.select(torch.arange(num_queries)), gallery, grid=GRID, num_resamples=num_draws)
     assert {trial.gain for trial in trials} == {None}
-    assert trials[0].told_gain() == ""
+    assert trials[0].format_gain() == ""
 
 
-def test_features_whose_patents_are_unknown_cannot_be_tuned_on():
-    with pytest.raises(InputError, match="the patents of these features are not known"):
+def test_tune_rejects_features_with_unknown_patents():
+    with pytest.raises(InputError, match="the patents of these features are unknown"):
         tune(Evaluator(), *embeddings(known=False), grid=GRID)

@@ -11,7 +11,7 @@ from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.pipeline import Expand, Rerank
 from fastreid.evaluation.postprocess.tuning import Trial
 from fastreid.evaluation.scoring.per_query import QueryScores
-from fastreid.experiments.tuning import tuned_config, write_trials
+from fastreid.experiments.tuning import format_tuned_config, write_trials
 from fastreid.utils.files import write_text
 
 EXPANSION = ExpansionSettings(k=3, alpha=2.0, gallery_too=False)
@@ -23,13 +23,13 @@ def trial(expansion, reranking, value):
     return Trial(expansion, reranking, scores, value, (0.5, 1.5))
 
 
-def written(trials, cfg):
-    return tuned_config(
+def tuned_config(trials, cfg):
+    return format_tuned_config(
         trials,
         path="tuned.yml",
         settings=cfg.changes(),
         steps=cfg.TEST.STEPS,
-        tried_with="base.yml",
+        base_config="base.yml",
         select_by="mAP",
     )
 
@@ -42,10 +42,10 @@ def leaves(section, prefix=""):
             yield f"{prefix}{name}", value
 
 
-def test_the_best_choice_is_a_config_that_builds_it(tmp_path, monkeypatch):
+def test_tuned_config_builds_the_best_trial(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_text("base.yml", "TEST: {METRIC: euclidean}\n")
-    words = (
+    options = (
         "TEST.STEPS",
         "['RERANK', 'AQE', 'WHITEN']",
         "MODEL.BACKBONE.DEPTH",
@@ -55,44 +55,44 @@ def test_the_best_choice_is_a_config_that_builds_it(tmp_path, monkeypatch):
         "INPUT.SIZE_TEST",
         "[64, 64]",
     )
-    tried = load_config("base.yml", words)
-    write_text("elsewhere/tuned.yml", written([trial(EXPANSION, RERANKING, 40.0)], tried))
+    tried = load_config("base.yml", options)
+    write_text("elsewhere/tuned.yml", tuned_config([trial(EXPANSION, RERANKING, 40.0)], tried))
     cfg = load_config("elsewhere/tuned.yml")
     before, after = (
         dict(pair for pair in leaves(tree) if not pair[0].startswith(("TEST.AQE", "TEST.RERANK", "TEST.STEPS")))
         for tree in (tried, cfg)
     )
     assert before == after
-    assert tuple(cfg.TEST.STEPS) == ("WHITEN", "AQE", "RERANK")  # as it was tried, whatever the order was
+    assert tuple(cfg.TEST.STEPS) == ("WHITEN", "AQE", "RERANK")  # the order of the trials, independent of TEST.STEPS
     assert build_evaluator(cfg).steps == (Expand(EXPANSION), Rerank(RERANKING))
     assert cfg.TEST.METRIC == "euclidean"
     text = Path("elsewhere/tuned.yml").read_text()
     assert "mAP 40.00" in text
-    assert "+0.50 to +1.50 beside plain search (95 %)" in text
+    assert "+0.50 to +1.50 over plain search (95 % confidence interval)" in text
 
 
-def test_where_nothing_was_better_the_steps_are_off(tmp_path, monkeypatch):
+def test_tuned_config_without_gain_disables_the_steps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_text("base.yml", "TEST: {AQE: {ENABLED: True}}\n")
-    write_text("tuned.yml", written([trial(None, None, 40.0)], load_config("base.yml")))
+    write_text("tuned.yml", tuned_config([trial(None, None, 40.0)], load_config("base.yml")))
     assert build_evaluator(load_config("tuned.yml")).steps == ()
 
 
-def test_where_nothing_differs_from_the_defaults_the_config_still_loads(tmp_path):
-    write_text(tmp_path / "tuned.yml", written([trial(None, None, 40.0)], get_cfg()))
+def test_tuned_config_with_defaults_loads(tmp_path):
+    write_text(tmp_path / "tuned.yml", tuned_config([trial(None, None, 40.0)], get_cfg()))
     cfg = load_config(tmp_path / "tuned.yml")
     assert cfg.changes() == get_cfg().changes() == {}
 
 
-def test_a_gain_that_is_not_known_is_not_told(tmp_path):
+def test_unknown_gain_is_omitted(tmp_path):
     best = replace(trial(None, None, 40.0), gain=None)
-    assert "95 %" not in written([best], get_cfg())
+    assert "95 %" not in tuned_config([best], get_cfg())
     write_trials(tmp_path / "tuning.csv", [best])
     with open(tmp_path / "tuning.csv", newline="") as file:
         assert next(csv.DictReader(file))["gain_low"] == ""
 
 
-def test_the_table_of_trials_has_a_line_for_each(tmp_path):
+def test_trial_table_has_one_line_per_trial(tmp_path):
     write_trials(tmp_path / "tuning.csv", [trial(EXPANSION, RERANKING, 40.0), trial(None, None, 39.0)])
     with open(tmp_path / "tuning.csv", newline="") as file:
         first, second = csv.DictReader(file)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fastreid.layers import NonLocal, SqueezeExcitation
-from fastreid.layers.attention import gather_places
+from fastreid.layers.attention import linear_attention
 from fastreid.utils.errors import InputError
 
 
@@ -11,7 +11,7 @@ def test_the_non_local_block_equals_its_form_with_the_matrix_of_all_places(width
     theta, phi, g = torch.randn(3, 2, width, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     likeness = theta.flatten(2).transpose(1, 2) @ phi.flatten(2) / 20
     quadratic = (likeness @ g.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(2, width, 5, 4)
-    assert torch.allclose(gather_places(theta, phi, g), quadratic, atol=1e-12)
+    assert torch.allclose(linear_attention(theta, phi, g), quadratic, atol=1e-12)
 
 
 def test_the_non_local_block_starts_as_the_identity():
@@ -21,7 +21,7 @@ def test_the_non_local_block_starts_as_the_identity():
 
 def test_the_non_local_block_holds_no_array_of_all_pairs_of_places():
     maps = torch.ones(1, 1, 400, 400)  # 100 GB of pairs, were there any
-    assert torch.allclose(gather_places(maps, maps, maps), maps)
+    assert torch.allclose(linear_attention(maps, maps, maps), maps)
 
 
 def test_shapes_can_be_worked_out_without_memory():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastreid.layers import IBN, FrozenBN, GhostBN, freeze_bias
+from fastreid.layers import IBN, FrozenBatchNorm, GhostBatchNorm, freeze_bias
 from fastreid.layers.norm import NORMS
 from fastreid.utils.errors import InputError
 
@@ -19,11 +19,11 @@ def test_every_norm_is_built_by_name_and_trains_on_one_process(name):
 
 def test_all_batch_norms_have_the_same_names_in_a_checkpoint():
     plain = list(nn.BatchNorm2d(4).state_dict())
-    assert all(list(NORMS.get(name)(4).state_dict()) == plain for name in ("syncBN", "FrozenBN", "GhostBN"))
+    assert all(list(NORMS.get(name)(4).state_dict()) == plain for name in ("syncBN", "FrozenBatchNorm", "GhostBatchNorm"))
 
 
 def test_a_frozen_norm_keeps_its_statistics_and_scale_while_training():
-    norm = FrozenBN(64).train()
+    norm = FrozenBatchNorm(64).train()
     before = {name: value.clone() for name, value in norm.state_dict().items()}
     norm(maps(4))
     assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
@@ -31,7 +31,7 @@ def test_a_frozen_norm_keeps_its_statistics_and_scale_while_training():
 
 
 def test_a_ghost_norm_treats_each_group_as_a_batch_of_its_own():
-    ghost, plain, x = GhostBN(64, ghost_batch=4).train(), nn.BatchNorm2d(64).train(), maps(8)
+    ghost, plain, x = GhostBatchNorm(64, ghost_batch_size=4).train(), nn.BatchNorm2d(64).train(), maps(8)
     assert torch.allclose(ghost(x), torch.cat([plain(x[:4]), plain(x[4:])]), atol=1e-6)
     first, second = nn.BatchNorm2d(64).train(), nn.BatchNorm2d(64).train()
     first(x[:4]), second(x[4:])
@@ -41,13 +41,13 @@ def test_a_ghost_norm_treats_each_group_as_a_batch_of_its_own():
 
 
 def test_a_ghost_norm_is_batch_norm_for_small_batches_and_when_testing():
-    ghost, plain = GhostBN(64, ghost_batch=8), nn.BatchNorm2d(64)
+    ghost, plain = GhostBatchNorm(64, ghost_batch_size=8), nn.BatchNorm2d(64)
     assert torch.equal(ghost.train()(maps(4)), plain.train()(maps(4)))
     assert torch.equal(ghost.eval()(maps(20)), plain.eval()(maps(20)))
 
 
 def test_a_ghost_norm_without_momentum_takes_the_plain_mean_as_batch_norm_does():
-    ghost, plain = GhostBN(64, ghost_batch=4).train(), nn.BatchNorm2d(64, momentum=None).train()
+    ghost, plain = GhostBatchNorm(64, ghost_batch_size=4).train(), nn.BatchNorm2d(64, momentum=None).train()
     ghost.momentum = None
     for seed in range(3):
         ghost(maps(8, seed)), plain(maps(8, seed))
@@ -75,7 +75,7 @@ def test_a_frozen_bias_stays_in_the_checkpoint_and_does_not_train():
     ("make", "words"),
     [
         (lambda: NORMS.get("GN")(48), "multiple of 32 channels, not 48"),
-        (lambda: GhostBN(4, ghost_batch=1), "groups of 2"),
+        (lambda: GhostBatchNorm(4, ghost_batch_size=1), "groups of 2"),
     ],
 )
 def test_impossible_norms_are_refused(make, words):

@@ -5,13 +5,13 @@ from torch import nn
 from fastreid.layers import GlobalAvgPool
 from fastreid.modeling.baseline import Baseline
 from fastreid.modeling.heads import EmbeddingHead
-from fastreid.modeling.losses.cross_entropy import CrossEntropy
+from fastreid.modeling.losses.cross_entropy import CrossEntropyLoss
 from fastreid.modeling.losses.loss_term import LossTerm
-from fastreid.modeling.losses.triplet import Triplet
+from fastreid.modeling.losses.triplet import TripletLoss
 from fastreid.utils.errors import InputError
 
 TARGETS = torch.tensor([0, 0, 1, 1])
-TERMS = [LossTerm("loss_cls", CrossEntropy(), "logits"), LossTerm("loss_triplet", Triplet(), "features", 2.0)]
+TERMS = [LossTerm("loss_cls", CrossEntropyLoss(), "logits"), LossTerm("loss_triplet", TripletLoss(), "features", 2.0)]
 
 
 def images(num=4, seed=0):
@@ -51,7 +51,7 @@ def test_images_are_normalised_channel_by_channel():
 
 def test_losses_hold_only_losses_each_times_its_scale():
     losses = network().train()(images(), TARGETS)
-    half = [LossTerm(term.key, term.function, term.sees, term.scale / 2) for term in TERMS]
+    half = [LossTerm(term.key, term.function, term.inputs, term.scale / 2) for term in TERMS]
     halved = network(half).train()(images(), TARGETS)
     assert list(losses) == ["loss_cls", "loss_triplet"]
     assert all(torch.allclose(losses[key], 2 * halved[key]) for key in losses)
@@ -66,7 +66,7 @@ def test_stats_are_the_share_of_right_classes_and_the_length_of_the_features_wit
     assert set(losses) == {"loss_cls", "loss_triplet"}
     right = (seen["out"].plain_logits.argmax(1) == TARGETS).float().mean()
     assert stats["cls_accuracy"] == right
-    assert torch.allclose(stats["feature_norm"], seen["out"].neck.norm(dim=1).mean())
+    assert torch.allclose(stats["feature_norm"], seen["out"].neck_features.norm(dim=1).mean())
     assert not any(value.requires_grad for value in stats.values())
 
 

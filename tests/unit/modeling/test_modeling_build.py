@@ -66,7 +66,7 @@ def test_a_users_own_loss_joins_from_outside():
     try:
         assert step("MODEL.LOSSES.NAME", ("Mine",))["loss_mine"].item() == 0
     finally:
-        LOSSES._makers.pop("Mine")
+        LOSSES._builders.pop("Mine")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_without_neck_and_reduction_the_features_are_the_pooled_ones():
 @pytest.mark.parametrize(("side", "same"), [("before", False), ("after", True)])
 def test_neck_feat_says_which_side_the_metric_losses_see(side, same):
     out = head(norm=nn.BatchNorm2d, neck_feat=side).train()(MAPS, TARGETS)
-    assert torch.equal(out.features, out.neck) is same
+    assert torch.equal(out.features, out.neck_features) is same
     assert torch.equal(out.features, MAPS.mean(dim=(2, 3))) is not same
 
 
@@ -60,7 +60,7 @@ def test_a_pool_that_leaves_more_than_one_number_a_channel_is_refused(pool):
         head(pool=pool).eval()(MAPS)
 
 
-@pytest.mark.parametrize("wrong", [{"neck_feat": "both"}, {"embedding_dim": -1}, {"class_share": 0}])
+@pytest.mark.parametrize("wrong", [{"neck_feat": "both"}, {"embedding_dim": -1}, {"partial_fc_ratio": 0}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="not"):
         head(**wrong)
@@ -68,8 +68,8 @@ def test_impossible_settings_are_refused(wrong):
 
 def partial(step, num_classes=50):
     torch.manual_seed(0)
-    made = EmbeddingHead(8, num_classes, pool=GlobalAvgPool(), margin=CosSoftmax(scale=10), class_share=0.2).train()
-    made.draw(7, step)
+    made = EmbeddingHead(8, num_classes, pool=GlobalAvgPool(), margin=CosSoftmax(scale=10), partial_fc_ratio=0.2).train()
+    made.sample_classes(7, step)
     return made
 
 
@@ -81,7 +81,7 @@ def test_a_share_of_the_classes_takes_part_and_the_batchs_own_are_among_them():
     moved = made.weight.grad.any(dim=1).nonzero().flatten()
     assert out.logits.shape == (4, 10)
     assert len(moved) == 10
-    assert torch.equal(moved[out.columns], targets)
+    assert torch.equal(moved[out.target_columns], targets)
     torch.testing.assert_close(out.plain_logits, head_of_all(made)(MAPS, targets).plain_logits[:, moved])
 
 
@@ -97,7 +97,7 @@ def test_which_classes_take_part_follows_from_the_step_alone():
         return made.weight.grad.any(dim=1).nonzero().flatten().tolist()
 
     later = partial(step=1)
-    later.draw(7, 2)
+    later.sample_classes(7, 2)
     assert chosen(later) == chosen(partial(step=2)) != chosen(partial(step=1))
 
 
@@ -106,8 +106,8 @@ def test_a_batch_of_more_classes_than_the_share_takes_them_all():
 
 
 def test_the_classes_that_take_part_are_as_many_as_are_told_beforehand():
-    head = EmbeddingHead(4, 40, pool=GlobalAvgPool(), class_share=0.2)
-    head.draw(0, 1)
+    head = EmbeddingHead(4, 40, pool=GlobalAvgPool(), partial_fc_ratio=0.2)
+    head.sample_classes(0, 1)
     output = head(torch.rand(3, 4, 2, 2), torch.tensor([1, 5, 9]))
-    assert output.logits.shape[1] == head.num_taking_part(3) == 8
-    assert (head.num_taking_part(11), head.num_taking_part(99)) == (11, 40)
+    assert output.logits.shape[1] == head.num_sampled_classes(3) == 8
+    assert (head.num_sampled_classes(11), head.num_sampled_classes(99)) == (11, 40)

@@ -2,11 +2,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastreid.modeling.losses.circle import PairCircle, PairCosface
-from fastreid.modeling.losses.cross_entropy import CrossEntropy
-from fastreid.modeling.losses.focal import Focal
+from fastreid.modeling.losses.circle import CircleLoss, CosfaceLoss
+from fastreid.modeling.losses.cross_entropy import CrossEntropyLoss
+from fastreid.modeling.losses.focal import FocalLoss
 from fastreid.modeling.losses.loss_term import LossTerm
-from fastreid.modeling.losses.triplet import Triplet, weighted_negative
+from fastreid.modeling.losses.triplet import TripletLoss, weighted_negative
 from fastreid.utils.errors import InputError
 
 TARGETS = torch.tensor([0, 0, 1, 1])
@@ -14,25 +14,25 @@ TARGETS = torch.tensor([0, 0, 1, 1])
 
 def test_cross_entropy_is_the_mean_over_all_drawings_also_the_easy_ones():  # T-20
     logits = torch.tensor([[200.0, 0.0], [0.0, 200.0], [0.0, 200.0], [0.0, 200.0]])
-    assert CrossEntropy()(logits, torch.tensor([1, 1, 1, 1])).item() == pytest.approx(50.0)
+    assert CrossEntropyLoss()(logits, torch.tensor([1, 1, 1, 1])).item() == pytest.approx(50.0)
 
 
 def test_cross_entropy_of_a_single_class_is_zero():  # T-20
-    assert CrossEntropy(0.1)(torch.randn(3, 1), torch.zeros(3, dtype=torch.int64)).item() == 0.0
+    assert CrossEntropyLoss(0.1)(torch.randn(3, 1), torch.zeros(3, dtype=torch.int64)).item() == 0.0
 
 
 def test_cross_entropy_shares_the_smoothing_among_the_other_classes():
     logits = torch.tensor([[2.0, 1.0, 0.0]])
     logs = logits.log_softmax(1)[0]
     expected = -(0.8 * logs[0] + 0.1 * logs[1] + 0.1 * logs[2])
-    assert CrossEntropy(0.2)(logits, torch.tensor([0])).item() == pytest.approx(expected.item())
+    assert CrossEntropyLoss(0.2)(logits, torch.tensor([0])).item() == pytest.approx(expected.item())
 
 
 @pytest.mark.parametrize("hard", [True, False])
 @pytest.mark.parametrize("margin", [0.0, 0.3])
 def test_triplet_loss_of_one_patent_is_zero_without_gradient(hard, margin):
     x = torch.randn(4, 8, requires_grad=True)
-    loss = Triplet(margin, hard_mining=hard)(x, torch.zeros(4, dtype=torch.int64))
+    loss = TripletLoss(margin, hard_mining=hard)(x, torch.zeros(4, dtype=torch.int64))
     loss.backward()
     assert loss.item() == 0.0
     assert torch.equal(x.grad, torch.zeros(4, 8))
@@ -47,7 +47,7 @@ def test_weighted_mining_keeps_the_distance_of_far_negatives(distance):  # T-12
 
 def test_the_soft_margin_of_a_very_wrong_pair_is_its_excess_not_infinity():
     x = torch.tensor([[0.0], [1e4], [0.0], [1e4]], requires_grad=True)
-    loss = Triplet(0.0, hard_mining=True)(x, TARGETS)
+    loss = TripletLoss(0.0, hard_mining=True)(x, TARGETS)
     loss.backward()
     assert loss.item() == pytest.approx(1e4, rel=1e-6)
     assert torch.isfinite(x.grad).all()
@@ -61,10 +61,10 @@ def test_hard_triplets_are_those_that_plain_loops_find():
         positive = max(d for d, target in zip(distances, targets, strict=True) if target == targets[row])
         negative = min(d for d, target in zip(distances, targets, strict=True) if target != targets[row])
         losses.append(max(0.0, (positive - negative + 0.3).item()))
-    assert Triplet(0.3, hard_mining=True)(x, targets).item() == pytest.approx(sum(losses) / 12)
+    assert TripletLoss(0.3, hard_mining=True)(x, targets).item() == pytest.approx(sum(losses) / 12)
 
 
-@pytest.mark.parametrize("loss", [Triplet(0.0), Triplet(0.3, hard_mining=True), PairCircle(), PairCosface()])
+@pytest.mark.parametrize("loss", [TripletLoss(0.0), TripletLoss(0.3, hard_mining=True), CircleLoss(), CosfaceLoss()])
 def test_metric_losses_are_the_same_under_autocast(loss):  # T-10
     x = torch.randn(4, 2048, generator=torch.Generator().manual_seed(0)) * 0.02 + 1
     exact = loss(x, TARGETS)
@@ -75,28 +75,28 @@ def test_metric_losses_are_the_same_under_autocast(loss):  # T-10
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_focal_loss_of_a_sure_drawing_has_a_gradient_that_is_a_number(gamma):
     x = torch.tensor([[300.0, 0.0], [0.0, 0.0]], requires_grad=True)
-    Focal(gamma=gamma)(x, torch.tensor([0, 1])).backward()
+    FocalLoss(gamma=gamma)(x, torch.tensor([0, 1])).backward()
     assert torch.isfinite(x.grad).all()
 
 
 def test_pair_cosface_with_one_pair_each_is_the_softplus_of_their_difference():
     x, y = torch.tensor([1.0, 0.0]), F.normalize(torch.tensor([3.0, 4.0]), dim=0)
-    loss = PairCosface(0.25, 2.0)(torch.stack([x, x, y]), torch.tensor([0, 0, 1]))
+    loss = CosfaceLoss(0.25, 2.0)(torch.stack([x, x, y]), torch.tensor([0, 0, 1]))
     assert loss.item() == pytest.approx(2 / 3 * F.softplus(2 * (0.6 + 0.25) - torch.tensor(2.0)).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: CrossEntropy(1.0),
-        lambda: CrossEntropy(-0.5),
-        lambda: CrossEntropy(-1.0, 2.0),
-        lambda: Triplet(-0.1),
-        lambda: Triplet(float("nan")),
-        lambda: PairCircle(gamma=0),
-        lambda: PairCosface(-1),
-        lambda: Focal(gamma=-1),
-        lambda: LossTerm("loss_cls", CrossEntropy(), "logits", 0.0),
+        lambda: CrossEntropyLoss(1.0),
+        lambda: CrossEntropyLoss(-0.5),
+        lambda: CrossEntropyLoss(-1.0, 2.0),
+        lambda: TripletLoss(-0.1),
+        lambda: TripletLoss(float("nan")),
+        lambda: CircleLoss(gamma=0),
+        lambda: CosfaceLoss(-1),
+        lambda: FocalLoss(gamma=-1),
+        lambda: LossTerm("loss_cls", CrossEntropyLoss(), "logits", 0.0),
     ],
 )
 def test_values_out_of_range_are_refused(make):
@@ -109,4 +109,4 @@ def test_a_triplet_is_active_while_its_loss_still_pulls(margin, active):
     """Excesses -1.2, -0.2, -1.2 and -9: a margin of 0.3 reaches one of them, a soft one lets go between 1.2 and 9."""
     x = torch.tensor([[0.0], [1.0], [2.2], [11.2]])
     targets = torch.tensor([0, 0, 1, 2])
-    assert Triplet(margin, hard_mining=True).told(x, targets)["active_triplets"].item() == pytest.approx(active)
+    assert TripletLoss(margin, hard_mining=True).stats_fn(x, targets)["active_triplets"].item() == pytest.approx(active)

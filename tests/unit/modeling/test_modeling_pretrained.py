@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from fastreid.modeling.backbones import download
-from fastreid.modeling.backbones.download import fetch
+from fastreid.modeling.backbones.download import download_file
 from fastreid.modeling.backbones.pretrained import (
     PUBLISHED,
     PUBLISHED_NAME,
-    Published,
+    PublishedWeights,
     cache_folder,
     load_backbone,
     load_pretrained,
@@ -81,14 +81,14 @@ def test_imagenet_weights_from_a_path_fill_the_backbone(tmp_path, options):
     report = load_pretrained(
         model, depth="18x", with_ibn=bool(options), with_se=False, path=str(tmp_path / "start.pth")
     )
-    assert (report.num_loaded, report.left_out) == (len(tensors), ("fc.weight", "fc.bias"))
+    assert (report.num_loaded, report.ignored) == (len(tensors), ("fc.weight", "fc.bias"))
     assert all(torch.equal(model.backbone.state_dict()[name], value) for name, value in tensors.items())
 
 
 def test_non_local_blocks_keep_their_fresh_values_and_are_reported(tmp_path):
     imagenet_file(tmp_path / "start.pth", "50x")
     report = load_backbone(ResNet("50x", with_nl=True), tmp_path / "start.pth")
-    assert report.anew == {"batch counters": "53 tensors", "NL_2": "26 tensors", "NL_3": "39 tensors"}
+    assert report.reinitialized == {"batch counters": "53 tensors", "NL_2": "26 tensors", "NL_3": "39 tensors"}
     assert str(report).endswith("; NL_3 made anew (39 tensors); left out 2: fc.weight, fc.bias")
 
 
@@ -129,7 +129,7 @@ def test_a_published_name_is_held_to_the_digits_in_it(tmp_path):
 def test_the_published_file_is_downloaded_once_and_kept(server, cache):
     folder, address = server
     imagenet_file(folder / "resnet18.pth")
-    table = {"18x": Published(f"{address}/resnet18.pth", sha256(folder / "resnet18.pth"))}
+    table = {"18x": PublishedWeights(f"{address}/resnet18.pth", sha256(folder / "resnet18.pth"))}
     options = {"depth": "18x", "with_ibn": False, "with_se": False, "published": table, "plain_http_hosts": HERE}
     load_pretrained(network(), **options)
     (folder / "resnet18.pth").unlink()
@@ -142,7 +142,7 @@ def test_a_kept_file_that_was_damaged_is_fetched_again(server, cache):
     (folder / "w.pth").write_bytes(b"right")
     cache.mkdir(parents=True)
     (cache / "w.pth").write_bytes(b"wrong")
-    fetch(f"{address}/w.pth", cache / "w.pth", sha256=sha256(folder / "w.pth"), plain_http_hosts=HERE)
+    download_file(f"{address}/w.pth", cache / "w.pth", sha256=sha256(folder / "w.pth"), plain_http_hosts=HERE)
     assert (cache / "w.pth").read_bytes() == b"right"
 
 
@@ -150,7 +150,7 @@ def test_a_tampered_download_is_refused_and_leaves_nothing(server, cache):
     folder, address = server
     (folder / "w.pth").write_bytes(b"tampered")
     with pytest.raises(WeightsError, match="expected 0000"):
-        fetch(f"{address}/w.pth", cache / "w.pth", sha256="0" * 64, plain_http_hosts=HERE)
+        download_file(f"{address}/w.pth", cache / "w.pth", sha256="0" * 64, plain_http_hosts=HERE)
     assert list(cache.iterdir()) == []
 
 
@@ -159,27 +159,27 @@ def test_a_download_that_grows_without_end_is_stopped(server, cache, monkeypatch
     (folder / "w.pth").write_bytes(b"x" * 1000)
     monkeypatch.setattr(download, "MAX_BYTES", 999)
     with pytest.raises(StorageError, match="more than 999 bytes"):
-        fetch(f"{address}/w.pth", cache / "w.pth", sha256=sha256(folder / "w.pth"), plain_http_hosts=HERE)
+        download_file(f"{address}/w.pth", cache / "w.pth", sha256=sha256(folder / "w.pth"), plain_http_hosts=HERE)
     assert list(cache.iterdir()) == []
 
 
 def test_a_missing_file_and_a_dead_server_are_storage_faults(server, tmp_path):
     for url in (f"{server[1]}/none.pth", "http://127.0.0.1:9/w.pth"):
         with pytest.raises(StorageError, match="download failed"):
-            fetch(url, tmp_path / "w.pth", sha256="0" * 64, plain_http_hosts=HERE)
+            download_file(url, tmp_path / "w.pth", sha256="0" * 64, plain_http_hosts=HERE)
 
 
 def test_links_that_are_not_https_are_refused_also_behind_a_redirect(server, tmp_path):
     with pytest.raises(InputError, match="only https"):
-        fetch(f"{server[1]}/w.pth", tmp_path / "w.pth", sha256="0" * 64)
+        download_file(f"{server[1]}/w.pth", tmp_path / "w.pth", sha256="0" * 64)
     with pytest.raises(InputError, match=r"example\.invalid/weights\.pth: only https"):
-        fetch(f"{server[1]}/moved", tmp_path / "w.pth", sha256="0" * 64, plain_http_hosts=HERE)
+        download_file(f"{server[1]}/moved", tmp_path / "w.pth", sha256="0" * 64, plain_http_hosts=HERE)
 
 
 @pytest.mark.parametrize("digest", ["", "5c106cde", "Z" * 64])
 def test_without_a_full_digest_nothing_is_downloaded(tmp_path, digest):
     with pytest.raises(InputError, match="without all 64 digits"):
-        fetch("https://example.invalid/w.pth", tmp_path / "w.pth", sha256=digest)
+        download_file("https://example.invalid/w.pth", tmp_path / "w.pth", sha256=digest)
 
 
 def test_a_drive_link_goes_through_gdown_without_cookies(tmp_path, monkeypatch):
@@ -191,14 +191,14 @@ def test_a_drive_link_goes_through_gdown_without_cookies(tmp_path, monkeypatch):
     fake.download = pretend
     monkeypatch.setitem(download.importlib.sys.modules, "gdown", fake)
     digest = hashlib.sha256(b"from drive").hexdigest()
-    path = fetch("https://drive.google.com/uc?id=1", tmp_path / "w.pth", sha256=digest)
+    path = download_file("https://drive.google.com/uc?id=1", tmp_path / "w.pth", sha256=digest)
     assert path.read_bytes() == b"from drive"
 
 
 def test_a_drive_link_without_gdown_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(download.importlib.sys.modules, "gdown", None)
     with pytest.raises(EnvironmentSetupError, match="pip install gdown"):
-        fetch("https://drive.google.com/uc?id=1", tmp_path / "w.pth", sha256="0" * 64)
+        download_file("https://drive.google.com/uc?id=1", tmp_path / "w.pth", sha256="0" * 64)
 
 
 def test_an_entry_without_a_full_digest_is_not_downloaded_and_says_how_to_go_on(cache):
@@ -211,7 +211,7 @@ def test_such_a_file_put_in_the_cache_by_hand_is_used_if_its_digits_agree(cache)
     imagenet_file(cache / "made.pth", with_ibn=True)
     name = f"resnet18_ibn_a-{sha256(cache / 'made.pth')[:8]}.pth"
     (cache / "made.pth").rename(cache / name)
-    table = {"ibn_18x": Published(f"https://example.invalid/{name}")}
+    table = {"ibn_18x": PublishedWeights(f"https://example.invalid/{name}")}
     options = {"depth": "18x", "with_ibn": True, "with_se": False, "published": table}
     assert load_pretrained(network(with_ibn=True), **options).num_loaded > 80
     (cache / name).write_bytes(b"other")

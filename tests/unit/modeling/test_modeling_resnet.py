@@ -3,7 +3,7 @@ import torch
 
 from fastreid.layers import IBN, NonLocal
 from fastreid.layers.norm import NORMS
-from fastreid.modeling.backbones.resnet import DEPTHS, ResNet
+from fastreid.modeling.backbones.resnet import RESNET_SPECS, ResNet
 from fastreid.utils.errors import InputError
 
 
@@ -12,7 +12,7 @@ def meta(depth, **options):
         return ResNet(depth, **options)
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", RESNET_SPECS)
 @pytest.mark.parametrize(("last_stride", "side"), [(1, 16), (2, 8)])
 @pytest.mark.parametrize("parts", [{}, {"with_ibn": True, "with_se": True, "with_nl": True}])
 def test_every_depth_and_option_gives_a_map_of_its_width(depth, last_stride, side, parts):
@@ -72,7 +72,7 @@ def test_blocks_that_are_worked_out_again_give_the_same_gradients_and_statistics
 
     def trained(recompute):
         torch.manual_seed(0)
-        network, kept = ResNet("50x", with_ibn=True, with_nl=True, recompute=recompute), []
+        network, kept = ResNet("50x", with_ibn=True, with_nl=True, gradient_checkpointing=recompute), []
 
         def keep(tensor):
             kept.append(tensor.numel() * tensor.element_size())
@@ -94,8 +94,8 @@ def test_blocks_that_are_worked_out_again_give_the_same_gradients_and_statistics
 
 
 def test_a_network_that_is_tested_keeps_its_blocks_plain(monkeypatch):
-    monkeypatch.setattr("fastreid.modeling.backbones.resnet.recomputed", None)
-    network = ResNet("18x", recompute=True)
+    monkeypatch.setattr("fastreid.modeling.backbones.resnet.checkpoint_block", None)
+    network = ResNet("18x", gradient_checkpointing=True)
     network.eval()(torch.rand(1, 3, 32, 32))
     with torch.no_grad():
         network.train()(torch.rand(2, 3, 32, 32))

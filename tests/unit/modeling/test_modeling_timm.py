@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fastreid.config import get_cfg
-from fastreid.modeling import build_model, load_start_weights
+from fastreid.modeling import build_model, load_pretrained_backbone
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 
 
@@ -79,7 +79,7 @@ def test_start_weights_come_from_a_file_and_only_from_one(asked, tmp_path):
     )
     cfg = config(path=str(file))
     model = build_model(cfg, num_classes=2)
-    assert str(load_start_weights(cfg, model)) == "loaded 2/2 tensors; left out 1: head.fc.weight"
+    assert str(load_pretrained_backbone(cfg, model)) == "loaded 2/2 tensors; left out 1: head.fc.weight"
     assert torch.equal(model.backbone.body.conv.weight, torch.ones(12, 3, 3, 3))
     with pytest.raises(InputError, match=r"set MODEL\.BACKBONE\.PRETRAIN_PATH"):
-        load_start_weights(config(), model)
+        load_pretrained_backbone(config(), model)

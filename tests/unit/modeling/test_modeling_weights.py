@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from fastreid.modeling.weights import load_state, model_state, read_weights
+from fastreid.modeling.weights import load_state, extract_model_state, read_weights
 from fastreid.utils.errors import InputError, WeightsError
 
 
@@ -33,7 +33,7 @@ class Hostile:
 def test_weights_written_are_the_weights_read(tmp_path, suffix):
     path, tensors = tmp_path / f"weights{suffix}", state()
     save_file(tensors, path) if suffix == ".safetensors" else torch.save({"model": tensors}, path)
-    found = model_state(read_weights(path))
+    found = extract_model_state(read_weights(path))
     assert all(torch.equal(found[name], value) for name, value in tensors.items())
 
 
@@ -91,22 +91,22 @@ def test_a_file_that_holds_a_lone_tensor_is_refused(tmp_path):
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"model": x, "epoch": 3}, lambda x: {"state_dict": x}])
 def test_wrapped_and_bare_dicts_and_a_module_prefix_are_the_same(wrap):
     tensors = state()
-    found = model_state(wrap({f"module.{name}": value for name, value in tensors.items()}))
+    found = extract_model_state(wrap({f"module.{name}": value for name, value in tensors.items()}))
     assert list(found) == list(tensors)
 
 
 def test_old_names_become_the_present_ones_and_pixel_statistics_are_left_out():
     bias = torch.zeros(4)
     old = {"pixel_mean": bias, "pixel_std": bias, "heads.classifier.weight": bias, "heads.bnneck.bias": bias}
-    assert list(model_state(old)) == ["heads.weight", "heads.bottleneck.0.bias"]
+    assert list(extract_model_state(old)) == ["heads.weight", "heads.bottleneck.0.bias"]
     reduced = old | {"heads.bottleneck.0.weight": torch.zeros(4, 8, 1, 1)}
-    assert "heads.bottleneck.1.bias" in model_state(reduced)
+    assert "heads.bottleneck.1.bias" in extract_model_state(reduced)
 
 
 @pytest.mark.parametrize("content", [{}, {"model": {}}, {"model": {"a": 1}}, {"a": torch.ones(1), "b": "text"}])
 def test_a_dict_with_other_things_than_tensors_is_refused(content):
     with pytest.raises(WeightsError, match="weights are tensors by name"):
-        model_state(content)
+        extract_model_state(content)
 
 
 def test_all_tensors_go_in_and_the_report_counts_them():

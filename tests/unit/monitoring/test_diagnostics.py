@@ -1,4 +1,4 @@
-"""Each trouble is made to happen with a network of a few weights, and told; a run without trouble is left in peace."""
+"""Train tiny networks with each kind of problem and check the warnings."""
 
 import itertools
 
@@ -6,24 +6,27 @@ import pytest
 import torch
 from torch import nn
 
+from fastreid.engine.hooks.diagnostics import RunDiagnostics
 from fastreid.engine.train_loop import TrainLoop
 from fastreid.engine.train_step import TrainStep
 from fastreid.layers.pooling import GlobalAvgPool
 from fastreid.modeling.baseline import Baseline
 from fastreid.modeling.heads import EmbeddingHead
-from fastreid.modeling.losses.cross_entropy import CrossEntropy
+from fastreid.modeling.losses.cross_entropy import CrossEntropyLoss
 from fastreid.modeling.losses.loss_term import LossTerm
-from fastreid.modeling.losses.triplet import Triplet
-from fastreid.monitoring.diagnostics import WatchForTrouble
+from fastreid.modeling.losses.triplet import TripletLoss
+from fastreid.monitoring.diagnostics import TrainingDiagnostics
 from fastreid.structures import Batch
 
 PERIOD, NUM_CLASSES = 10, 4
-CLASSES = LossTerm("loss_cls", CrossEntropy(), "logits")
+CLASSIFICATION_LOSS = LossTerm("loss_cls", CrossEntropyLoss(), "logits")
 
 
-def triplets(margin=0.0):
-    function = Triplet(margin, hard_mining=True)
-    return LossTerm("loss_triplet", function, "features", 2.0, told=function.told, collapsed=function.collapsed)
+def triplet_loss(margin=0.0):
+    function = TripletLoss(margin, hard_mining=True)
+    return LossTerm(
+        "loss_triplet", function, "features", 2.0, stats_fn=function.stats_fn, collapse_value=function.collapse_value
+    )
 
 
 def network(*terms):
@@ -34,80 +37,85 @@ def network(*terms):
 
 
 def batches(pattern, noise):
-    """16 drawings of 4 patents, each patent with a pattern of its own under noise."""
+    """Yield batches of 16 drawings of 4 patents: a pattern per patent with noise."""
     generator = torch.Generator().manual_seed(1)
-    of_class = torch.rand(NUM_CLASSES, 3, 8, 8, generator=generator) * 255
+    patterns = torch.rand(NUM_CLASSES, 3, 8, 8, generator=generator) * 255
     for _ in itertools.count():
         targets = torch.arange(16) % NUM_CLASSES
-        images = pattern * of_class[targets] + noise * torch.rand(16, 3, 8, 8, generator=generator) * 255
+        images = pattern * patterns[targets] + noise * torch.rand(16, 3, 8, 8, generator=generator) * 255
         yield Batch(images, targets, torch.arange(16))
 
 
 @pytest.fixture
-def told(warnings_of):
-    """Trains for so many steps under watch; the warnings, and the last step's values."""
+def train(warnings_of):
+    """Train with diagnostics and return the warnings and the values of the last step."""
 
-    def train(model, of_batches, lr, *, num_steps=60, period=PERIOD):
+    def train_with_diagnostics(model, data, lr, *, num_steps=60, period=PERIOD):
         optimizer = torch.optim.SGD([{"params": list(model.parameters()), "lr": lr}])
-        collapsed = {term.key: term.scale * term.collapsed for term in model.losses if term.collapsed is not None}
-        watch = WatchForTrouble(period=period, collapsed=collapsed, num_classes=NUM_CLASSES)
-        reaches_all = any(term.sees == "logits" for term in model.losses)
-        step = TrainStep(model, optimizer, device=torch.device("cpu"), all_learn=reaches_all)
-        loop = TrainLoop(step, of_batches, hooks=[watch], iters_per_epoch=5, max_epochs=num_steps // 5)
+        collapse_values = {
+            term.key: term.scale * term.collapse_value for term in model.losses if term.collapse_value is not None
+        }
+        diagnostics = TrainingDiagnostics(
+            period=period, collapse_values=collapse_values, num_classes=NUM_CLASSES, iters_per_epoch=5
+        )
+        reaches_all = any(term.inputs == "logits" for term in model.losses)
+        step = TrainStep(model, optimizer, device=torch.device("cpu"), no_unused_parameters=reaches_all)
+        hooks = [RunDiagnostics(diagnostics)]
+        loop = TrainLoop(step, data, hooks=hooks, iters_per_epoch=5, max_epochs=num_steps // 5)
         loop.run()
         return warnings_of, loop.result.values
 
-    return train
+    return train_with_diagnostics
 
 
-def test_a_run_that_learns_is_told_nothing(told):
-    lines, values = told(network(CLASSES, triplets()), batches(0.5, 0.5), 0.1, num_steps=150)
+def test_no_warning_for_a_run_that_learns(train):
+    lines, values = train(network(CLASSIFICATION_LOSS, triplet_loss()), batches(0.5, 0.5), 0.1, num_steps=150)
     assert values["cls_accuracy"] > 0.9
     assert lines == []
 
 
 @pytest.mark.parametrize(("margin", "at"), [(0.0, "1.39"), (0.3, "0.6")])
-def test_triplets_that_collapse_all_features_are_told_by_their_loss_and_their_spread(margin, at, told):
-    """On labels that say nothing, the hardest triplets pull everything together."""
-    lines, values = told(network(triplets(margin)), batches(0, 1), 0.5)
-    assert values["total_loss"] == pytest.approx(2 * Triplet(margin).collapsed, rel=0.01)
-    assert [line for line in lines if f"loss_triplet has stood at {at}" in line and "SOLVER.BASE_LR" in line]
+def test_warns_about_collapsed_features(margin, at, train):
+    """With random labels, the hardest triplets collapse all features."""
+    lines, values = train(network(triplet_loss(margin)), batches(0, 1), 0.5)
+    assert values["total_loss"] == pytest.approx(2 * TripletLoss(margin).collapse_value, rel=0.01)
+    assert [line for line in lines if f"loss_triplet has stayed at {at}" in line and "SOLVER.BASE_LR" in line]
     assert [line for line in lines if "all features have been one point" in line]
     assert all("\n" not in line for line in lines)
 
 
-def test_a_layer_whose_outputs_are_all_zero_is_named_as_dead(told):
-    model = network(CLASSES)
+def test_warns_about_dead_layer(train):
+    model = network(CLASSIFICATION_LOSS)
     nn.init.constant_(model.backbone[0].bias, -1e4)
-    lines, values = told(model, batches(0.5, 0.5), 0.05)
+    lines, values = train(model, batches(0.5, 0.5), 0.05)
     assert values["dead_gradients"] == 3
     assert [line for line in lines if "backbone.0.weight" in line and "gradient of zero or none" in line]
 
 
-def test_a_weight_that_no_loss_reaches_is_named(told):
-    model = network(CLASSES)
-    model.backbone.forgotten = nn.Identity()
-    model.backbone.forgotten.weight = nn.Parameter(torch.ones(2))
-    lines, values = told(model, batches(0.5, 0.5), 0.05)
+def test_warns_about_weight_without_gradient(train):
+    model = network(CLASSIFICATION_LOSS)
+    model.backbone.unused = nn.Identity()
+    model.backbone.unused.weight = nn.Parameter(torch.ones(2))
+    lines, values = train(model, batches(0.5, 0.5), 0.05)
     assert values["dead_gradients"] == 1
-    assert "1 weights had a gradient of zero or none (backbone.forgotten.weight)" in lines[0]
+    assert "1 weights had a gradient of zero or none (backbone.unused.weight)" in lines[0]
 
 
-def test_triplets_that_are_all_far_enough_are_told_to_teach_nothing(told):
-    lines, values = told(network(CLASSES, triplets(0.01)), batches(1, 0.01), 0.1)
+def test_warns_about_inactive_triplets(train):
+    lines, values = train(network(CLASSIFICATION_LOSS, triplet_loss(0.01)), batches(1, 0.01), 0.1)
     assert values["active_triplets"] == 0
     assert [line for line in lines if "no triplet was active" in line]
 
 
-def test_a_classifier_that_stays_at_chance_is_told_after_its_first_epochs(told):
-    lines, _ = told(network(CLASSES), batches(0, 1), 0.01)
+def test_warns_about_chance_accuracy_after_grace_epochs(train):
+    lines, _ = train(network(CLASSIFICATION_LOSS), batches(0, 1), 0.01)
     assert next(line for line in lines if "the classifier was at chance" in line).startswith("step 30:")
 
 
-def test_a_warning_does_not_come_again_for_twenty_periods(told):
-    lines, _ = told(network(CLASSES), batches(0, 1), 0.01, num_steps=300)
+def test_warning_is_repeated_after_twenty_periods(train):
+    lines, _ = train(network(CLASSIFICATION_LOSS), batches(0, 1), 0.01, num_steps=300)
     assert [line.partition(":")[0] for line in lines] == ["step 30", "step 230"]
 
 
-def test_what_lasts_less_than_a_period_is_not_told(told):
-    assert told(network(triplets()), batches(0, 1), 0.5, period=100)[0] == []
+def test_no_warning_within_an_incomplete_period(train):
+    assert train(network(triplet_loss()), batches(0, 1), 0.5, period=100)[0] == []

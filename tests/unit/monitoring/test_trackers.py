@@ -1,4 +1,4 @@
-"""The wiring with a stand-in of each library; the libraries themselves where they are installed."""
+"""Test the trackers with a fake of each library, and with the real libraries if they are installed."""
 
 import json
 import sys
@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from fastreid.engine.monitors import TRACKERS, build_writers
 from fastreid.engine.setup import load_config
+from fastreid.monitoring.build import TRACKERS, build_writers
 from fastreid.monitoring.trackers import MLflowWriter, WandbWriter
 from fastreid.monitoring.writers import Writer
 from fastreid.utils.errors import EnvironmentSetupError, InputError
@@ -18,7 +18,7 @@ MAKERS = {"wandb": WandbWriter, "mlflow": MLflowWriter}
 
 
 class Library:
-    """Notes what it is asked, and plays the run that it starts."""
+    """Fake of a library and its run that records all calls."""
 
     id = "run-7"
 
@@ -49,7 +49,7 @@ def start(name, folder, **more):
     return MAKERS[name](folder / "run", project="drawings", settings={"SOLVER.BASE_LR": 0.1}, **more)
 
 
-def test_a_run_that_goes_on_is_the_same_run_there_and_a_new_one_is_not(tracker, tmp_path):
+def test_resume_continues_the_run_of_the_tracker(tracker, tmp_path):
     name, library = tracker
     word, begin = {"wandb": ("id", "init"), "mlflow": ("run_id", "start_run")}[name]
     begun = []
@@ -60,11 +60,11 @@ def test_a_run_that_goes_on_is_the_same_run_there_and_a_new_one_is_not(tracker, 
     assert json.loads((tmp_path / "run/tracker.json").read_text()) == {name: "run-7"}
 
 
-def test_numbers_pictures_and_settings_arrive(tracker, tmp_path):
+def test_metrics_images_and_settings_are_sent(tracker, tmp_path):
     name, library = tracker
     writer = start(name, tmp_path)
     writer.write(3, {"mAP@10": 40.0})
-    writer.picture(3, "ranks", Image.new("RGB", (5, 4)))
+    writer.add_image(3, "ranks", Image.new("RGB", (5, 4)))
     writer.close(finished=False)
     if name == "wandb":
         assert library.last("init")[1]["config"] == {"SOLVER.BASE_LR": 0.1}
@@ -80,7 +80,7 @@ def test_numbers_pictures_and_settings_arrive(tracker, tmp_path):
         assert library.last("end_run") == (("KILLED",), {})
 
 
-def test_a_service_that_fails_is_told_once_and_the_run_goes_on(tracker, tmp_path, warnings_of):
+def test_failing_service_is_logged_once(tracker, tmp_path, warnings_of):
     name, library = tracker
     writer = start(name, tmp_path)
 
@@ -91,10 +91,10 @@ def test_a_service_that_fails_is_told_once_and_the_run_goes_on(tracker, tmp_path
     for step in (1, 2):
         writer.write(step, {"loss": 1.0})
     writer.close(finished=True)
-    assert warnings_of == [f"{name}: cannot be written (no answer from the server); training goes on without it"]
+    assert warnings_of == [f"{name}: cannot be written (no answer from the server); training continues without it"]
 
 
-def test_a_service_that_cannot_start_is_refused_in_one_line(tracker, tmp_path):
+def test_failed_start_is_a_one_line_error(tracker, tmp_path):
     name, library = tracker
 
     def fail(*args, **kwargs):
@@ -102,13 +102,13 @@ def test_a_service_that_cannot_start_is_refused_in_one_line(tracker, tmp_path):
 
     library.init = library.start_run = fail
     with pytest.raises(
-        EnvironmentSetupError, match=rf"^TRACKER.NAME {name}: no run could be started \(no key\); .*(MODE|URI)"
+        EnvironmentSetupError, match=rf"^TRACKER.NAME {name}: cannot start a run \(no key\); .*(MODE|URI)"
     ):
         start(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_missing_library_names_its_extra(name, tmp_path, monkeypatch):
+def test_missing_library_error_names_the_extra(name, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(EnvironmentSetupError, match=rf'pip install "fastreid\[{name}\]"') as fault:
         start(name, tmp_path)
@@ -121,8 +121,8 @@ def config(tmp_path, name):
     return load_config(path)
 
 
-def test_a_tracker_of_one_s_own_joins_by_name_and_is_told_of_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(TRACKERS, "_makers", dict(TRACKERS._makers))
+def test_registered_tracker_receives_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(TRACKERS, "_makers", dict(TRACKERS._builders))
     told = []
 
     @TRACKERS.register("notebook")
@@ -137,19 +137,19 @@ def test_a_tracker_of_one_s_own_joins_by_name_and_is_told_of_the_run(tmp_path, m
         writer.close(finished=False)
 
 
-def test_an_unknown_tracker_is_refused_by_the_nearest_name(tmp_path):
+def test_unknown_tracker_suggests_nearest_name(tmp_path):
     with pytest.raises(InputError, match=r"no tracker is called 'wand'. Did you mean 'wandb'"):
         build_writers(config(tmp_path, "wand"), iteration=0, iters_per_epoch=2)
 
 
-def test_the_real_wandb_takes_a_run_offline(tmp_path, monkeypatch):
+def test_real_wandb_offline_run(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     (tmp_path / "run").mkdir()
     writer = start("wandb", tmp_path)
     use(writer)
-    assert not writer.failed
+    assert not writer.has_failed
     (kept,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
     deadline = time.monotonic() + 30  # its own process writes
     while kept.stat().st_size < 100 and time.monotonic() < deadline:
@@ -157,14 +157,14 @@ def test_the_real_wandb_takes_a_run_offline(tmp_path, monkeypatch):
     assert kept.stat().st_size >= 100
 
 
-def test_the_real_mlflow_takes_a_run_and_goes_on_with_it(tmp_path, monkeypatch):
+def test_real_mlflow_run_is_resumed(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
     for iteration in (0, 3):
         writer = start("mlflow", tmp_path, iteration=iteration)
         use(writer)
-        assert not writer.failed
+        assert not writer.has_failed
     run_id = json.loads((tmp_path / "run/tracker.json").read_text())["mlflow"]
     run = mlflow.get_run(run_id)
     assert run.data.metrics == {"mAP_at_10": 40.0, "grad_norm/heads": 1.0}
@@ -175,11 +175,11 @@ def test_the_real_mlflow_takes_a_run_and_goes_on_with_it(tmp_path, monkeypatch):
 
 def use(writer):
     writer.write(3, {"mAP@10": 40.0, "grad_norm/heads": 1.0})
-    writer.picture(3, "ranks", Image.new("RGB", (5, 4)))
+    writer.add_image(3, "ranks", Image.new("RGB", (5, 4)))
     writer.close(finished=True)
 
 
-def test_each_service_keeps_its_run_and_a_damaged_file_is_told(tmp_path, monkeypatch):
+def test_run_ids_of_all_services_are_saved(tmp_path, monkeypatch):
     for name in MAKERS:
         monkeypatch.setitem(sys.modules, name, Library())
         start(name, tmp_path)

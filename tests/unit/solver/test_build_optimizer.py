@@ -4,9 +4,9 @@ from torch import nn
 
 from fastreid.config import get_cfg
 from fastreid.modeling import build_model
-from fastreid.solver.build import build_optimizer, make_optimizer
-from fastreid.solver.layerwise_lr import stage_factors
-from fastreid.solver.parameter_groups import ParameterRates, parameter_groups
+from fastreid.solver.build import build_optimizer, create_optimizer
+from fastreid.solver.layerwise_lr import layerwise_lr_factors
+from fastreid.solver.parameter_groups import ParameterRates, build_parameter_groups
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
 
@@ -23,7 +23,7 @@ RATES = ParameterRates(base_lr=1.0, heads_factor=10, bias_factor=2, weight_decay
 
 
 def rates_by_name(model):
-    groups = parameter_groups(model, RATES)
+    groups = build_parameter_groups(model, RATES)
     return {name: (group["lr"], group["weight_decay"]) for group in groups for name in group["names"]}
 
 
@@ -39,24 +39,24 @@ def test_each_parameter_gets_the_rate_of_its_kind_and_what_is_fixed_gets_none():
 
 
 def test_any_class_of_torch_takes_its_own_arguments():
-    optimizer = make_optimizer("AdamW", parameter_groups(Small(), RATES), {"betas": (0.5, 0.6)})
+    optimizer = create_optimizer("AdamW", build_parameter_groups(Small(), RATES), {"betas": (0.5, 0.6)})
     assert type(optimizer) is torch.optim.AdamW
     assert optimizer.param_groups[0]["betas"] == (0.5, 0.6)
 
 
 def test_an_optimizer_torch_does_not_have_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="Did you mean 'Adam'"):
-        make_optimizer("Adm", parameter_groups(Small(), RATES), {})
+        create_optimizer("Adm", build_parameter_groups(Small(), RATES), {})
 
 
 def test_an_argument_the_optimizer_does_not_take_is_refused():
     with pytest.raises(InputError, match=r"OPT_ARGS.*beta"):
-        make_optimizer("Adam", parameter_groups(Small(), RATES), {"beta": 1})
+        create_optimizer("Adam", build_parameter_groups(Small(), RATES), {"beta": 1})
 
 
 def test_an_optimizer_that_an_ordinary_step_cannot_drive_is_refused():
     with pytest.raises(InputError, match="LBFGS asks for the loss several times a step"):
-        make_optimizer("LBFGS", parameter_groups(Small(), RATES), {})
+        create_optimizer("LBFGS", build_parameter_groups(Small(), RATES), {})
 
 
 def settings(*words):
@@ -112,4 +112,4 @@ def test_factors_that_mean_nothing_are_refused(words, fault):
 
 def test_a_backbone_that_does_not_tell_its_stages_has_no_rates_by_depth():
     with pytest.raises(InputError, match="a backbone that tells its stages"):
-        stage_factors(Small(), decay=0.5)
+        layerwise_lr_factors(Small(), decay=0.5)

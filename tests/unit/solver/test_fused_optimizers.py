@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from fastreid.solver.build import make_optimizer
-from fastreid.solver.fused_optimizers import fusing, with_own_fusing
+from fastreid.solver.build import create_optimizer
+from fastreid.solver.fused_optimizers import add_fused_flag, keep_fused_flags
 from fastreid.utils.errors import InputError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -17,7 +17,7 @@ def parameters():
 def made(name, fused, **arguments):
     weights = parameters()
     group = {"params": weights, "lr": 0.01, "base_lr": 0.01, "weight_decay": 5e-4}
-    return weights, make_optimizer(name, [group], arguments, fused=fused)
+    return weights, create_optimizer(name, [group], arguments, fused=fused)
 
 
 def move(weights, optimizer, steps):
@@ -52,7 +52,7 @@ def test_a_run_goes_on_fused_or_not_as_it_is_asked_whatever_was_saved(before, af
     with torch.no_grad():
         for weight, value in zip(second, first):
             weight.copy_(value)
-    other.load_state_dict(with_own_fusing(saved.state_dict(), other))
+    other.load_state_dict(keep_fused_flags(saved.state_dict(), other))
     assert other.param_groups[0]["fused"] is (True if after == "always" else None)
     move(second, other, range(3, 6))
     if before == after:
@@ -63,11 +63,11 @@ def test_a_run_goes_on_fused_or_not_as_it_is_asked_whatever_was_saved(before, af
 
 def test_auto_fuses_on_cuda_where_torch_can_and_leaves_the_bits_of_a_cpu_run_alone():
     adam, plain = torch.optim.Adam, {"betas": (0.8, 0.9)}
-    assert fusing(adam, plain, when="auto", device=CPU) == plain
-    assert fusing(adam, plain, when="auto", device=CUDA) == {**plain, "fused": True}
-    assert fusing(torch.optim.RMSprop, plain, when="auto", device=CUDA) == plain
-    assert fusing(adam, plain, when="never", device=CUDA) == plain
-    assert fusing(adam, {"foreach": True}, when="auto", device=CUDA) == {"foreach": True}
+    assert add_fused_flag(adam, plain, when="auto", device=CPU) == plain
+    assert add_fused_flag(adam, plain, when="auto", device=CUDA) == {**plain, "fused": True}
+    assert add_fused_flag(torch.optim.RMSprop, plain, when="auto", device=CUDA) == plain
+    assert add_fused_flag(adam, plain, when="never", device=CUDA) == plain
+    assert add_fused_flag(adam, {"foreach": True}, when="auto", device=CUDA) == {"foreach": True}
 
 
 def test_an_optimizer_that_cannot_be_fused_is_refused_where_it_must_be():
@@ -77,12 +77,12 @@ def test_an_optimizer_that_cannot_be_fused_is_refused_where_it_must_be():
 
 def test_what_torch_refuses_together_is_told_in_a_line():
     with pytest.raises(InputError, match=r"OPT_ARGS: Adam refuses.*foreach"):
-        make_optimizer("Adam", [{"params": parameters()}], {"fused": True, "foreach": True})
+        create_optimizer("Adam", [{"params": parameters()}], {"fused": True, "foreach": True})
 
 
 @pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
 def test_momenta_saved_in_another_order_of_memory_move_their_own_weights(first):
-    from fastreid.solver.fused_optimizers import keep_layouts
+    from fastreid.solver.fused_optimizers import match_memory_layout
 
     second = torch.channels_last if first is torch.contiguous_format else torch.contiguous_format
     generator = torch.Generator().manual_seed(0)
@@ -96,7 +96,7 @@ def test_momenta_saved_in_another_order_of_memory_move_their_own_weights(first):
         other = torch.nn.Parameter(weight.detach().clone(memory_format=order))
         later = torch.optim.Adam([other], lr=0.1, fused=True)
         later.load_state_dict(saved.state_dict())
-        keep_layouts(later)
+        match_memory_layout(later)
         other.grad = gradients[1].clone(memory_format=order)
         later.step()
         ends.append(other.detach())

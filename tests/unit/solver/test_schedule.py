@@ -6,20 +6,20 @@ from fastreid.utils.errors import InputError
 
 def test_linear_warm_up_starts_at_its_factor_and_ends_at_one():
     warmup = Warmup(100, factor=0.1)
-    assert warmup.share(0) == pytest.approx(0.1)
-    assert warmup.share(50) == pytest.approx(0.55)
-    assert warmup.share(100) == 1.0
+    assert warmup.factor_at(0) == pytest.approx(0.1)
+    assert warmup.factor_at(50) == pytest.approx(0.55)
+    assert warmup.factor_at(100) == 1.0
 
 
 def test_a_cosine_shorter_than_its_warm_up_keeps_the_full_rate():
     schedule = CosineSchedule(10, 2, warmup=Warmup(100), eta_min=0.0)
-    assert schedule.decayed(1.0, schedule.decay_epochs(19)) == 1.0
+    assert schedule.decayed_lr(1.0, schedule.num_decay_epochs(19)) == 1.0
 
 
 def test_every_group_of_a_cosine_ends_at_the_same_rate():
     schedule = CosineSchedule(1, 10, eta_min=1e-3)
-    assert schedule.decayed(1.0, 10) == pytest.approx(1e-3)
-    assert schedule.decayed(5.0, 10) == pytest.approx(1e-3)
+    assert schedule.decayed_lr(1.0, 10) == pytest.approx(1e-3)
+    assert schedule.decayed_lr(5.0, 10) == pytest.approx(1e-3)
 
 
 def test_a_milestone_counts_from_the_end_of_the_delay():

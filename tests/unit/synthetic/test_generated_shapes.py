@@ -6,14 +6,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fastreid.synthetic.families import fittings, goods, vessels
+from fastreid.synthetic.families import fittings, packaging, vessels
 from fastreid.synthetic.families.registry import FAMILIES
-from fastreid.synthetic.families.states import can_open, pieces_of
 from fastreid.synthetic.geometry import outlines
-from fastreid.synthetic.geometry.mesh import around, box, extrude, ring, slab, torus, turn
+from fastreid.synthetic.geometry.mesh import box, circular_pattern, extrude, revolve, ring, slab, torus
 from fastreid.synthetic.geometry.solid import assemble
 from fastreid.synthetic.geometry.sweep import sweep, thread
-from fastreid.synthetic.part_rng import Draws
+from fastreid.synthetic.sampling import PartRng
+from fastreid.synthetic.states import can_open, group_by_component
 
 
 def volume(mesh):
@@ -27,7 +27,7 @@ def area(triangles):
 
 
 def test_a_cylinder_has_its_volume():
-    assert volume(turn([(2, 0), (2, 3)])) == pytest.approx(np.pi * 4 * 3, rel=0.01)
+    assert volume(revolve([(2, 0), (2, 3)])) == pytest.approx(np.pi * 4 * 3, rel=0.01)
 
 
 def test_a_ring_and_a_torus_have_theirs():
@@ -49,8 +49,8 @@ def test_a_fillet_takes_an_arc_off_each_rim_and_leaves_no_crease_there():
     solid = assemble([soft])
     ends = solid.points[solid.edges]
     level = np.abs(ends[:, 0, 2] - ends[:, 1, 2]) < 1e-6
-    assert not (solid.sharp & level).any()
-    assert assemble([slab(1, 1, 1, bevel=0.1)]).sharp.sum() >= 16
+    assert not (solid.is_sharp & level).any()
+    assert assemble([slab(1, 1, 1, bevel=0.1)]).is_sharp.sum() >= 16
 
 
 def test_a_fillet_is_no_larger_than_a_slab_has_room_for():
@@ -78,25 +78,25 @@ def test_a_thread_climbs_right_handed_by_its_pitch_a_turn_and_stays_within_its_d
 
 
 @pytest.mark.parametrize(
-    ("module", "family", "axis"), [(vessels, "bottle", 2), (goods, "package", 2), (fittings, "fitting", 1)]
+    ("module", "family", "axis"), [(vessels, "bottle", 2), (packaging, "package", 2), (fittings, "fitting", 1)]
 )
 def test_a_thread_lies_on_what_it_is_cut_into_and_under_its_cap(module, family, axis, monkeypatch):
-    monkeypatch.setattr(module, "thread", lambda *sizes: replace(thread(*sizes), piece="ridge"))
+    monkeypatch.setattr(module, "thread", lambda *sizes: replace(thread(*sizes), component="ridge"))
 
     def span(part):
         return part.vertices[:, axis].min(), part.vertices[:, axis].max()
 
     found = 0
     for number in range(120):
-        parts = FAMILIES.get(family)(Draws("threads", number))
+        parts = FAMILIES.get(family)(PartRng("threads", number))
         for neck, ridge in pairwise(parts):
-            if ridge.piece != "ridge":
+            if ridge.component != "ridge":
                 continue
             found += 1
             low, high = span(ridge)
             assert span(neck)[0] < low
             assert high < span(neck)[1] + 1e-9
-            for cap in [part for part in parts if part.piece == "cap"][:1]:
+            for cap in [part for part in parts if part.component == "cap"][:1]:
                 assert span(cap)[0] < low + 1e-9
                 assert high < span(cap)[1]
                 assert width(ridge) < width(cap)
@@ -109,10 +109,14 @@ def width(part):
 
 
 def test_a_nut_is_on_the_far_half_of_its_rod_so_that_it_is_exploded_off_its_end():
-    studs = [parts for parts in (fittings.fitting(Draws("nuts", n)) for n in range(120)) if pieces_of(parts).get("nut")]
+    studs = [
+        parts
+        for parts in (fittings.fitting(PartRng("nuts", n)) for n in range(120))
+        if group_by_component(parts).get("nut")
+    ]
     assert len(studs) > 3
     for parts in studs:
-        pieces = pieces_of(parts)
+        pieces = group_by_component(parts)
         middles = {
             name: np.concatenate([one.vertices for one in pieces[name]])[:, 1] for name in ("plate", "body", "nut")
         }
@@ -149,14 +153,14 @@ def test_four_quarter_turns_bring_a_part_back(axis):
     part = box(1, 2, 3)
     back = part
     for _ in range(4):
-        back = back.turned(axis, 90)
+        back = back.rotate(axis, 90)
     assert np.allclose(back.vertices, part.vertices)
 
 
 def test_a_part_is_not_changed_by_moving_scaling_or_turning_it():
     part = box(1, 2, 3)
     before = part.vertices.copy()
-    part.moved(1), part.scaled(2), part.turned("z", 30), around(part, 3)
+    part.translate(1), part.scale(2), part.rotate("z", 30), circular_pattern(part, 3)
     assert np.array_equal(part.vertices, before)
 
 
@@ -165,8 +169,8 @@ def test_a_part_is_not_changed_by_moving_scaling_or_turning_it():
     [
         outlines.circle(),
         outlines.squircle(power=4),
-        outlines.lobed(6, depth=0.1),
-        outlines.toothed(9, depth=0.1),
+        outlines.lobed_circle(6, depth=0.1),
+        outlines.toothed_circle(9, depth=0.1),
         outlines.star(5, depth=0.4),
         outlines.polygon(6),
         outlines.rounded_rectangle(2, 1, radius=0.2),
@@ -180,30 +184,30 @@ def test_outlines_run_counter_clockwise_and_stay_within_reach(outline):
 
 def test_a_square_with_fillets_is_a_rounded_square_and_keeps_its_sides():
     square = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
-    soft = outlines.filleted(square, 0.3, closed=True)
+    soft = outlines.fillet_corners(square, 0.3, closed=True)
     assert area_of(soft) == pytest.approx(4 - (4 - np.pi) * 0.3**2, rel=0.002)
     assert np.abs(soft).max() == pytest.approx(1.0)
-    assert np.array_equal(outlines.filleted(square, 0.0, closed=True), square)
+    assert np.array_equal(outlines.fillet_corners(square, 0.0, closed=True), square)
 
 
 def test_fillets_leave_ends_curves_and_repeated_points_and_fit_short_sides():
     line = [(0, 0), (1, 0), (1, 0), (1, 1), (0, 1)]
-    soft = outlines.filleted(line, 5.0)
+    soft = outlines.fillet_corners(line, 5.0)
     assert soft[0].tolist() == [0, 0]
     assert soft[-1].tolist() == [0, 1]
     assert np.abs(soft - 0.5).max() <= 0.5 + 1e-9
     round_one = outlines.circle(1.0)
-    assert np.array_equal(outlines.filleted(round_one, 0.2, closed=True), round_one)
+    assert np.array_equal(outlines.fillet_corners(round_one, 0.2, closed=True), round_one)
 
 
 def test_a_curve_passes_through_its_knots():
     knots = np.array([(0.0, 0.0), (1.0, 2.0), (3.0, 1.0)])
-    assert np.allclose(outlines.curve(knots, per_span=4)[::4], knots)
+    assert np.allclose(outlines.spline(knots, per_span=4)[::4], knots)
 
 
 @pytest.mark.parametrize("family", FAMILIES.names())
 def test_objects_of_every_family_fit_their_sphere_and_differ(family):
-    solids = [assemble(FAMILIES.get(family)(Draws(family, number))) for number in range(4)]
+    solids = [assemble(FAMILIES.get(family)(PartRng(family, number))) for number in range(4)]
     for solid in solids:
         assert np.isfinite(solid.points).all()
         assert np.linalg.norm(solid.points, axis=1).max() < 1 + 1e-5
@@ -212,6 +216,6 @@ def test_objects_of_every_family_fit_their_sphere_and_differ(family):
 
 
 def test_a_tube_without_ends_has_borders_and_a_closed_one_only_creases():
-    closed = assemble([turn([(1, 0), (1, 1)])])
-    assert closed.sharp.sum() == 2 * outlines.SIDES
-    assert (closed.sides[:, 0] != closed.sides[:, 1]).all()
+    closed = assemble([revolve([(1, 0), (1, 1)])])
+    assert closed.is_sharp.sum() == 2 * outlines.NUM_SIDES
+    assert (closed.edge_faces[:, 0] != closed.edge_faces[:, 1]).all()

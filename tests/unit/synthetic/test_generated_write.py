@@ -16,7 +16,7 @@ SMALL = {"seed": 3, "num_train_patents": 3, "num_test_patents": 2, "size_px": 64
 
 
 def make_drawings(*words):
-    command = [sys.executable, str(REPOSITORY / "tools" / "make_drawings.py"), *map(str, words)]
+    command = [sys.executable, "-m", "fastreid", "data", "synth", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
 
 
@@ -140,7 +140,7 @@ def test_the_command_writes_a_collection_and_a_picture_of_it(tmp_path):
     words = ("--output", tmp_path / "made", "--patents", 1, "--test-patents", 1, "--size-px", 64)
     made = make_drawings(*words, "--sheet", tmp_path / "sheet.png")
     assert made.returncode == 0, made.stderr
-    assert "1 patents to train on and 1 to test on" in made.stdout
+    assert "of 1 training and 1 test patents" in made.stdout
     assert made.stderr == ""
     assert mode_of(tmp_path / "sheet.png") == "L"
 

@@ -4,17 +4,17 @@ import pytest
 
 from fastreid.config import get_cfg
 from fastreid.config.ranges import RULES
-from fastreid.data.build import build_datasets
 from fastreid.data.datasets.generated_stream import DrawingReader, GeneratedStream
-from fastreid.synthetic import VARIETY, Collection, draw_patent, make_patent, png_bytes
-from fastreid.synthetic.families.registry import FEW, FIRST_TEST_PATENT, family_of
+from fastreid.engine.data import build_datasets
+from fastreid.synthetic import VARIETY, Collection, make_patent, png_bytes, render_patent
+from fastreid.synthetic.families.registry import FEW_FAMILIES, FIRST_TEST_PATENT, sample_family
 from fastreid.utils.errors import InputError
 
 NUMBERS = range(40)
 
 
 def made(*without, first=0):
-    return [make_patent(0, first + number, without=without) for number in NUMBERS]
+    return [make_patent(0, first + number, exclude=without) for number in NUMBERS]
 
 
 def shape_of(patent):
@@ -46,7 +46,7 @@ def test_without_siblings_no_patent_shares_the_hand_of_the_one_before():
 
 
 def test_without_families_training_patents_are_of_a_few_kinds():
-    assert {family_of(0, number, disjoint=True, few=True) for number in NUMBERS} == set(FEW)
+    assert {sample_family(0, number, disjoint=True, few_families=True) for number in NUMBERS} == set(FEW_FAMILIES)
     assert [shape_of(one) for one in made("families")] != [shape_of(one) for one in made()]
 
 
@@ -75,7 +75,7 @@ def test_patents_to_test_on_keep_all_variety():
 
 def test_all_variety_is_left_where_nothing_is_named():
     plain, named, less = (
-        draw_patent(0, 7, size_px=96, **other) for other in ({}, {"without": ()}, {"without": VARIETY})
+        render_patent(0, 7, size_px=96, **other) for other in ({}, {"without": ()}, {"without": VARIETY})
     )
     assert list(map(png_bytes, plain)) == list(map(png_bytes, named))
     assert list(map(png_bytes, plain)) != list(map(png_bytes, less))
@@ -84,9 +84,9 @@ def test_all_variety_is_left_where_nothing_is_named():
 def test_a_drawn_page_is_without_what_its_collection_leaves_out():
     drawing = GeneratedStream(Collection(0, 8, 1, size_px=96, without=("shading", "styles"))).train()[-1]
     page = DrawingReader(None)(drawing)
-    patent = make_patent(0, 7, without=("shading", "styles"))
+    patent = make_patent(0, 7, exclude=("shading", "styles"))
     index = int(drawing.name[-9:-4])
-    assert (page == patent.draw(index, size_px=96, grey=True)).all()
+    assert (page == patent.render(index, size_px=96, gray=True)).all()
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,6 @@ def test_the_config_takes_the_words_in_any_order(tmp_path):
 def test_a_test_that_is_not_there_is_told_before_anything_is_drawn(tmp_path):
     cfg = get_cfg()
     cfg.merge_from_list(["DATASETS.NAMES", "Generated", "DATASETS.TESTS", "Patent", "DATASETS.ROOT", str(tmp_path)])
-    with pytest.raises(InputError, match="no list can be read here"):
+    with pytest.raises(InputError, match="cannot read the list"):
         build_datasets(cfg)
     assert not list(tmp_path.iterdir())

@@ -5,14 +5,14 @@ import pytest
 from hidden_lines import visible_lines
 
 from fastreid.synthetic import make_patent
-from fastreid.synthetic.families.details import Rng
-from fastreid.synthetic.families.states import solid_in
-from fastreid.synthetic.geometry.mesh import box, named, turn
+from fastreid.synthetic.geometry.mesh import as_component, box, revolve
 from fastreid.synthetic.geometry.outlines import circle
 from fastreid.synthetic.geometry.solid import assemble
 from fastreid.synthetic.rendering.views import View
+from fastreid.synthetic.sampling import PartRng
+from fastreid.synthetic.states import build_solid
 from fastreid.synthetic.surface import motifs
-from fastreid.synthetic.surface.marks import marked
+from fastreid.synthetic.surface.marks import add_marks
 
 MOTIFS = [
     "screw", "button", "vents", "scale", "writing", "emblem", "glint", "seam",
@@ -26,13 +26,13 @@ def marks_of(parts):
 
 def some_marks(part):
     """Marks of a dozen draws on one part."""
-    return np.concatenate([marks_of(marked([part], Rng("marks", number))) for number in range(12)])
+    return np.concatenate([marks_of(add_marks([part], PartRng("marks", number))) for number in range(12)])
 
 
 @pytest.mark.parametrize("name", MOTIFS)
 def test_a_motif_is_strokes_about_the_middle(name):
     for number in range(6):
-        strokes = getattr(motifs, name)(Rng(name, number))
+        strokes = getattr(motifs, name)(PartRng(name, number))
         assert strokes.shape[1:] == (2, 2)
         assert len(strokes) > 1
         assert np.abs(strokes).max() < 2.1
@@ -47,7 +47,7 @@ def test_marks_lie_a_little_above_the_faces_of_a_box():
 
 
 def test_marks_bend_with_a_round_surface():
-    marks = some_marks(turn([(1.0, -2), (1.0, 2)], circle(1.0, num_sides=96)))
+    marks = some_marks(revolve([(1.0, -2), (1.0, 2)], circle(1.0, num_sides=96)))
     radius = np.linalg.norm(marks[..., :2], axis=2)
     side = np.abs(marks[..., 2]).max(axis=1) < 1.99
     assert radius[side].min() > 0.98
@@ -55,9 +55,9 @@ def test_marks_bend_with_a_round_surface():
 
 
 def test_marks_go_where_their_part_goes():
-    part = marked([box(2, 2, 2)], Rng("marks", 3))[0]
-    moved = part.moved(x=1).turned("z", 30).scaled(2.0, -1.0, 1.0)
-    again = box(2, 2, 2).moved(x=1).turned("z", 30).scaled(2.0, -1.0, 1.0).vertices
+    part = add_marks([box(2, 2, 2)], PartRng("marks", 3))[0]
+    moved = part.translate(x=1).rotate("z", 30).scale(2.0, -1.0, 1.0)
+    again = box(2, 2, 2).translate(x=1).rotate("z", 30).scale(2.0, -1.0, 1.0).vertices
     assert len(moved.marks)
     assert (moved.marks.max(axis=(0, 1)) < again.max(axis=0) + 0.02).all()
     assert (moved.marks.min(axis=(0, 1)) > again.min(axis=0) - 0.02).all()
@@ -65,7 +65,7 @@ def test_marks_go_where_their_part_goes():
 
 def test_a_mark_is_seen_from_its_side_only_and_not_on_what_is_not_claimed():
     line = np.array([[[-0.5, -0.501, 0.5], [0.5, -0.501, 0.5]]])
-    lid = named("lid", [box(1, 1, 1)])[0]
+    lid = as_component("lid", [box(1, 1, 1)])[0]
     lid = type(lid)(**{**lid.__dict__, "marks": line})
     num = [
         len(visible_lines(assemble([lid], unclaimed=names), View(turn, 0)).segments)
@@ -75,12 +75,12 @@ def test_a_mark_is_seen_from_its_side_only_and_not_on_what_is_not_claimed():
 
 
 def test_marks_stand_apart_with_their_piece_and_are_cut_with_it():
-    parts = [box(2, 2, 1), *named("lid", [box(2, 2, 0.5).moved(z=1.0)])]
+    parts = [box(2, 2, 1), *as_component("lid", [box(2, 2, 0.5).translate(z=1.0)])]
     parts[1] = type(parts[1])(**{**parts[1].__dict__, "marks": np.array([[[0, -1.01, 1.2], [0.5, -1.01, 1.2]]])})
-    closed, apart = (solid_in(state, parts, unclaimed=(), rng=Rng("around")) for state in ("closed", "exploded"))
-    assert apart.on_faces[0, 0, 2] > closed.on_faces[0, 0, 2]
-    cut = solid_in("section", parts, unclaimed=(), rng=Rng("around"))
-    assert (cut.on_faces[:, :, 1] >= cut.points[:, 1].min() - 1e-9).all()
+    closed, apart = (build_solid(state, parts, unclaimed=(), rng=PartRng("around")) for state in ("closed", "exploded"))
+    assert apart.surface_lines[0, 0, 2] > closed.surface_lines[0, 0, 2]
+    cut = build_solid("section", parts, unclaimed=(), rng=PartRng("around"))
+    assert (cut.surface_lines[:, :, 1] >= cut.points[:, 1].min() - 1e-9).all()
 
 
 def test_a_sibling_wears_the_marks_of_its_model_on_the_parts_they_share():

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fastreid.utils.errors import StorageError
-from fastreid.utils.files import TEMPORARY_MARK, atomic_write, remove_stale, sha256_of, write_text
+from fastreid.utils.files import TEMPORARY_MARK, atomic_write, remove_temporary_files, compute_sha256, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -36,14 +36,14 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
     writer = atomic_write(tmp_path / "model.pth")
     writer.__enter__().write(b"half")
     [left] = [file.name for file in tmp_path.iterdir() if file.name != "model.pth"]
-    assert remove_stale(tmp_path) == [left]
+    assert remove_temporary_files(tmp_path) == [left]
     assert [file.read_text() for file in tmp_path.iterdir()] == ["whole"]
 
 
 @pytest.mark.parametrize("name", ["report.tmp-march.txt", "a.tmp-abcdefgh", "notes.fastreid-tmp-of-mine.txt"])
 def test_a_users_file_is_never_taken_for_a_temporary(tmp_path, name):
     (tmp_path / name).write_text("mine")
-    assert remove_stale(tmp_path) == []
+    assert remove_temporary_files(tmp_path) == []
     assert (tmp_path / name).read_text() == "mine"
 
 
@@ -54,4 +54,4 @@ def test_git_ignores_temporaries():
 
 def test_the_digest_is_that_of_the_bytes(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
-    assert sha256_of(tmp_path / "empty").startswith("e3b0c44298fc1c14")
+    assert compute_sha256(tmp_path / "empty").startswith("e3b0c44298fc1c14")

@@ -4,7 +4,7 @@ import torch
 
 from fastreid.utils.errors import InputError
 from fastreid.utils.registry import Registry
-from fastreid.utils.seeding import keyed_generator, keyed_torch
+from fastreid.utils.seeding import keyed_generator, keyed_torch_rng
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_known_one():
@@ -33,8 +33,8 @@ def test_a_keyed_block_leaves_torch_s_own_generator_as_it_was():
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    with keyed_torch(1, 2):
+    with keyed_torch_rng(1, 2):
         inside = torch.rand(2)
     assert torch.equal(torch.rand(2), expected)
-    with keyed_torch(1, 2):
+    with keyed_torch_rng(1, 2):
         assert torch.equal(torch.rand(2), inside)

@@ -1,44 +1,45 @@
-"""The entries of a cache: what a file holds, packed, marked against damage, and unpacked again."""
+"""Entries of the page cache: decode files, pack and unpack pages, detect damaged rows."""
 
 import functools
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import zstandard
 
-from fastreid.data.io.image import open_image, page_of
-from fastreid.data.io.messages import one_line
+from fastreid.data.io.image import Array, decode_page, open_image
 from fastreid.utils.errors import InputError
-from fastreid.utils.processes import work_through
+from fastreid.utils.processes import map_in_processes
+from fastreid.utils.text import escape_unprintable
 
-_LARGEST_SIDE = 1 << 24
-_TASK = 16  # files a process is given at a time
+_MAX_SIDE_PX = 1 << 24
+_FILES_PER_TASK = 16
 
-State = tuple[int, int, int]  # size in bytes, time of change of the content and of anything, in ns
+FileState = tuple[int, int, int]  # size in bytes, mtime and ctime in ns
 
 
-class Made(NamedTuple):
-    """What became of one file: its state when it was read, its sha256, and its page unless that is there already."""
+class CachedPage(NamedTuple):
+    """A file that was read: its state before reading, its SHA-256, and its packed page unless that is stored already."""
 
     path: str
-    state: State
+    state: FileState
     digest: bytes
     page: tuple[int, int, bytes] | None
 
 
-class Bad(NamedTuple):
-    """A file that cannot be read, and why, without its name; its state where the reason lies in what it holds."""
+class UnreadableFile(NamedTuple):
+    """A file that cannot be read, the reason without its name, and its state if the reason is in its content."""
 
     path: str
-    state: State | None
+    state: FileState | None
     fault: str
 
 
-def state_of(path: str) -> State | None:
+def get_file_state(path: str) -> FileState | None:
+    """Return size and times of a file; None if it does not exist."""
     try:
         status = os.stat(path)
     except OSError:
@@ -46,23 +47,23 @@ def state_of(path: str) -> State | None:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def mark(row: tuple) -> bytes:
-    """Tells a file's row from one that was damaged, even into that of another file."""
+def compute_mark(row: tuple[Any, ...]) -> bytes:
+    """Return the checksum of a file's row; it detects damage, even damage that yields another file's row."""
     return hashlib.blake2b(repr(row).encode(), digest_size=8).digest()
 
 
-def holds(row: tuple) -> bool:
-    """Whether a file's row has the mark it was written with."""
-    return mark(row[:-1]) == row[-1]
+def mark_is_valid(row: tuple[Any, ...]) -> bool:
+    """Return whether a file's row, whose last element is its mark, is undamaged."""
+    return bool(compute_mark(row[:-1]) == row[-1])
 
 
-def decoded(
+def decode_files(
     files: Mapping[str, bytes | None], num_workers: int, longest_px: int, max_pixels: int
-) -> Iterator[Made | Bad]:
-    """What each file holds or why that cannot be told, in order.
+) -> Iterator[CachedPage | UnreadableFile]:
+    """Decode files in order.
 
     Args:
-        files: path to the sha256 of a page that need not be made again.
+        files: path to the SHA-256 of a page that is stored already, or None.
         num_workers: processes that decode; 0 decodes in this one.
         longest_px, max_pixels: as for `read_image`.
 
@@ -70,48 +71,50 @@ def decoded(
         EnvironmentSetupError: a process died.
     """
     items = iter(files.items())
-    tasks = iter(lambda: list(islice(items, _TASK)), [])
-    work = functools.partial(_make_all, longest_px=longest_px, max_pixels=max_pixels)
-    for made in work_through(work, tasks, num_workers=num_workers, preload=__name__, doing="decoding"):
-        yield from made
+    tasks = iter(lambda: list(islice(items, _FILES_PER_TASK)), [])
+    work = functools.partial(_decode_task, longest_px=longest_px, max_pixels=max_pixels)
+    for entries in map_in_processes(work, tasks, num_workers=num_workers, preload=__name__, activity="decoding"):
+        yield from entries
 
 
-def _make_all(task: Sequence[tuple[str, bytes | None]], *, longest_px: int, max_pixels: int) -> list[Made | Bad]:
-    return [_make_one(path, known, longest_px=longest_px, max_pixels=max_pixels) for path, known in task]
+def _decode_task(
+    task: Sequence[tuple[str, bytes | None]], *, longest_px: int, max_pixels: int
+) -> list[CachedPage | UnreadableFile]:
+    return [_decode_file(path, known, longest_px=longest_px, max_pixels=max_pixels) for path, known in task]
 
 
-def _make_one(path: str, known: bytes | None, *, longest_px: int, max_pixels: int) -> Made | Bad:
-    """What a file holds, or why that cannot be told."""
-    state: State | None = None
+def _decode_file(path: str, known: bytes | None, *, longest_px: int, max_pixels: int) -> CachedPage | UnreadableFile:
+    state: FileState | None = None
     try:
         with open_image(path) as file:
-            status = os.fstat(file.fileno())  # before the reading: what changes during it is noticed next time
+            status = os.fstat(file.fileno())  # before reading, so that a change during it is noticed next time
             digest = hashlib.sha256(file.read()).digest()
             state = status.st_size, status.st_mtime_ns, status.st_ctime_ns
             file.seek(0)
-            page = None if digest == known else page_of(file, path, max_pixels=max_pixels, longest_px=longest_px)
+            page = None if digest == known else decode_page(file, path, max_pixels=max_pixels, longest_px=longest_px)
     except InputError as error:
-        # Memory that was short says nothing of the file.
-        lies_in_it = not isinstance(error.__context__, MemoryError)
-        return Bad(path, state if lies_in_it else None, str(error).removeprefix(f"{one_line(path)}: "))
-    return Made(path, state, digest, None if page is None else _packed(digest, page))
+        # A lack of memory says nothing about the file.
+        is_content_error = not isinstance(error.__context__, MemoryError)
+        fault = str(error).removeprefix(f"{escape_unprintable(path)}: ")
+        return UnreadableFile(path, state if is_content_error else None, fault)
+    return CachedPage(path, state, digest, None if page is None else _pack_page(digest, page))
 
 
-def _packed(digest: bytes, page: np.ndarray) -> tuple[int, int, bytes]:
+def _pack_page(digest: bytes, page: Array) -> tuple[int, int, bytes]:
     height, width = page.shape
-    squeezed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(digest + page.tobytes())
-    return height, width, squeezed
+    packed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(digest + page.tobytes())
+    return height, width, packed
 
 
-def unpacked(digest: bytes, height: int, width: int, squeezed: bytes, *, max_pixels: int) -> np.ndarray | None:
-    """The page, uint8 (height, width); None where anything of it is damaged, or it has more than `max_pixels`."""
+def unpack_page(digest: bytes, height: int, width: int, packed: bytes, *, max_pixels: int) -> Array | None:
+    """Return the page, uint8 (height, width); None if any part is damaged or it has more than `max_pixels`."""
     try:
-        if not (0 < height < _LARGEST_SIDE and 0 < width < _LARGEST_SIDE) or height * width > max_pixels:
+        if not (0 < height < _MAX_SIDE_PX and 0 < width < _MAX_SIDE_PX) or height * width > max_pixels:
             return None
-        if zstandard.frame_content_size(squeezed) != len(digest) + height * width:
+        if zstandard.frame_content_size(packed) != len(digest) + height * width:
             return None
-        content = zstandard.ZstdDecompressor().decompress(squeezed)
-    except (zstandard.ZstdError, TypeError, MemoryError):  # whatever damaged bytes lead to
+        content = zstandard.ZstdDecompressor().decompress(packed)
+    except (zstandard.ZstdError, TypeError, MemoryError):  # damaged bytes raise any of these
         return None
     if not content.startswith(digest):
         return None

@@ -1,0 +1,93 @@
+"""fastreid data synth: render synthetic patents in the DeepPatent layout."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from fastreid.cli.command import Command
+
+SHEET_PATENTS, SHEET_DRAWINGS, CELL_PX = 12, 8, 160
+VARIETY = ("siblings", "families", "styles", "shading", "marks", "states")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `fastreid data synth`."""
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for train_data/")
+    parser.add_argument("--patents", type=int, required=True, metavar="N", help="number of training patents")
+    parser.add_argument(
+        "--test-patents", type=int, metavar="N", help="number of test patents (default: a quarter of --patents)"
+    )
+    parser.add_argument(
+        "--size-px", type=int, default=320, metavar="PX", help="longest side of a drawing, 64 to 2000 px"
+    )
+    parser.add_argument(
+        "--all-families",
+        action="store_true",
+        help="take test patents from the object families of the training patents, not from separate ones",
+    )
+    parser.add_argument(
+        "--exclude", nargs="*", choices=VARIETY, default=[], help="sources of variety left out of training patents"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed; it determines every byte")
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="rendering processes; 0: render in this process"
+    )
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="also write a PNG with the first training patents")
+    parser.add_argument("--progress", action="store_true", help="print the number of finished patents on stderr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render the patents and, if asked, a contact sheet."""
+    from fastreid.synthetic import Collection, write_patents
+
+    num_test = args.test_patents if args.test_patents is not None else max(1, args.patents // 4)
+    collection = Collection(
+        args.seed,
+        args.patents,
+        num_test,
+        size_px=args.size_px,
+        disjoint=not args.all_families,
+        exclude=tuple(sorted(set(args.exclude))),
+    )
+    is_new = write_patents(
+        args.output, collection, num_workers=args.workers, on_patent=_show_progress if args.progress else None
+    )
+    action = "wrote" if is_new else "already contains"
+    num_drawings = sum(1 for _ in (args.output / "train_data" / "patent_data").glob("*/*.png"))
+    print(f"{args.output}: {action} {num_drawings} drawings of {args.patents} training and {num_test} test patents")
+    if args.sheet is not None:
+        _write_sheet(args)
+    settings = ["DATASETS.NAMES", "Patent", "DATASETS.TESTS", "Patent", "DATASETS.ROOT", str(args.output)]
+    print(f"to train on it: {shlex.join(['fastreid', 'train', '--config-file', 'demo/stage1.yml', *settings])}")
+    return 0
+
+
+def _write_sheet(args: argparse.Namespace) -> None:
+    from fastreid.synthetic import contact_sheet, render_patent, png_bytes
+    from fastreid.utils.files import atomic_write
+
+    num_rows = min(args.patents, SHEET_PATENTS)
+    options = {
+        "size_px": args.size_px,
+        "disjoint": not args.all_families,
+        "without": tuple(sorted(set(args.exclude))),
+    }
+    rows = [render_patent(args.seed, index, **options) for index in range(num_rows)]
+    with atomic_write(args.sheet) as file:
+        file.write(png_bytes(contact_sheet([row[:SHEET_DRAWINGS] for row in rows], cell_px=CELL_PX)))
+    print(f"{args.sheet}: the first {num_rows} patents, one per row")
+
+
+def _show_progress(num_done: int, num_patents: int) -> None:
+    end = "\n" if num_done == num_patents else ""
+    print(f"\r{num_done} of {num_patents} patents", end=end, file=sys.stderr, flush=True)
+
+
+COMMAND = Command(
+    "data synth",
+    "Render synthetic patents in the DeepPatent layout.",
+    "fastreid data synth --output datasets/synthetic --patents 200 --size-px 128",
+    add_options,
+    run,
+)

@@ -1,0 +1,114 @@
+"""The `fastreid` command: find the sub-command, parse its options, run it."""
+
+from collections.abc import Sequence
+
+from fastreid import __version__
+from fastreid.cli import (
+    ablate,
+    batch_size,
+    compare,
+    completion,
+    configs_copy,
+    configs_list,
+    data_cache,
+    data_check,
+    data_measure,
+    data_show,
+    data_synth,
+    doctor,
+    extract,
+    predict,
+    test,
+    train,
+    tune,
+)
+from fastreid.cli.command import Command
+from fastreid.utils.arguments import CommandParser, add_output_options
+from fastreid.utils.cli import run_tool
+
+COMMANDS: tuple[Command, ...] = (
+    train.COMMAND,
+    test.COMMAND,
+    extract.COMMAND,
+    predict.COMMAND,
+    data_check.COMMAND,
+    data_cache.COMMAND,
+    data_synth.COMMAND,
+    data_show.COMMAND,
+    data_measure.COMMAND,
+    tune.COMMAND,
+    ablate.COMMAND,
+    compare.COMMAND,
+    batch_size.COMMAND,
+    configs_list.COMMAND,
+    configs_copy.COMMAND,
+    doctor.COMMAND,
+    completion.COMMAND,
+)
+GROUPS = {"data": "Check, cache, render, show and measure drawings.", "configs": "List and copy the shipped configs."}
+
+
+class RootParser(CommandParser):
+    """The parser of `fastreid` itself; its help lists all sub-commands, also those of groups."""
+
+    def format_help(self) -> str:
+        """Return the usage, one line per sub-command, and an example."""
+        width = max(len(command.name) for command in COMMANDS) + 2
+        lines = [f"  {command.name:{width}}{command.help}" for command in COMMANDS]
+        return "\n".join(
+            [
+                "usage: fastreid COMMAND [OPTIONS]\n",
+                f"{self.description}\n",
+                "commands:",
+                *lines,
+                "\noptions:",
+                f"  {'--help':{width}}print this help, or that of a command: fastreid train --help",
+                f"  {'--version':{width}}print the version\n",
+                "Every command accepts --quiet (only warnings and results) and --debug (all messages, tracebacks).\n",
+            ]
+        )
+
+
+def build_parser() -> CommandParser:
+    """Return the parser of `fastreid` with all sub-commands."""
+    parser = RootParser("fastreid", description="Find the drawings of the same patent: train, test and search.")
+    parser.add_argument("--version", action="version", version=f"fastreid {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", prog="fastreid", parser_class=CommandParser)
+    groups = {}
+    for command in COMMANDS:
+        group, _, name = command.name.rpartition(" ")
+        if group and group not in groups:
+            child = subparsers.add_parser(group, help=GROUPS[group], description=GROUPS[group])
+            groups[group] = child.add_subparsers(
+                metavar="COMMAND", prog=f"fastreid {group}", required=True, parser_class=CommandParser
+            )
+        parent = groups[group] if group else subparsers
+        child = parent.add_parser(name, help=command.help, description=command.help, example=command.example)
+        command.add_options(child)
+        add_output_options(child)
+        child.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return the exit code.
+
+    Args:
+        argv: the words after `fastreid`; None: those of the shell.
+
+    Raises:
+        InputError: the command, an option or a value is invalid.
+    """
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    run = vars(args).pop("run", None)
+    if run is None:
+        parser.print_help()
+        return 0
+    exit_code: int = run(args)
+    return exit_code
+
+
+def main_entry() -> int:
+    """Run the command line of the shell; errors are one line on stderr."""
+    return run_tool(main)

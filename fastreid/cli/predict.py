@@ -1,0 +1,138 @@
+"""fastreid predict: compute features of any drawings, and find the nearest drawings of a gallery."""
+
+import argparse
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastreid.cli.command import Command
+from fastreid.config import get_cfg
+from fastreid.utils.arguments import add_config_options
+from fastreid.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DEFAULT_K = 5
+CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.\w+)*")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `fastreid predict`."""
+    add_config_options(
+        parser,
+        metavar="IMAGE",
+        meaning="image files and folders, searched with their subfolders; KEY VALUE settings can follow them",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="checkpoint (default: MODEL.WEIGHTS of the config)")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="features: .npy, float32 (N, D), or .csv with the paths"
+    )
+    parser.add_argument("--gallery", metavar="DIR", help="print the nearest drawings of this folder for each image")
+    parser.add_argument("-k", type=int, metavar="N", help=f"number of nearest drawings to print (default: {DEFAULT_K})")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute the features, write them, and print the nearest drawings."""
+    words, opts = split_settings(args.opts)
+    _check_options(args, words)
+    images = list_images(words)
+    gallery = list_images([args.gallery]) if args.gallery is not None else []
+    from fastreid.engine.predictor import Predictor
+    from fastreid.engine.setup import load_config
+    from fastreid.evaluation import nearest
+    from fastreid.utils.files import check_writable
+    from fastreid.utils.text import escape_unprintable
+
+    if args.output is not None:
+        check_writable(args.output)
+    metric = load_config(args.config_file, opts).TEST.METRIC
+    predictor = Predictor.from_config(args.config_file, args.weights, opts)
+    features = predictor(images)
+    if args.output is not None:
+        write_features(args.output, images, features)
+        print(f"{args.output}: features of {len(images)} drawings, {features.shape[1]} values each")
+    if gallery:
+        ranking = nearest(features, predictor(gallery), DEFAULT_K if args.k is None else args.k, metric=metric)
+        for image, rows, distances in zip(images, ranking.indices.tolist(), ranking.distances.tolist()):
+            print(escape_unprintable(image))
+            for rank, (row, distance) in enumerate(zip(rows, distances), start=1):
+                print(f"  {rank:<4}{distance:<10.4g}{escape_unprintable(gallery[row])}")
+        print(f"columns: rank, distance ({metric}), drawing")
+    return 0
+
+
+def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split paths from the KEY VALUE pairs behind them; the first name of a setting or section starts the pairs."""
+    names = get_cfg()
+    for index, word in enumerate(words):
+        if CONFIG_KEY.fullmatch(word) and word.partition(".")[0] in names:
+            return list(words[:index]), list(words[index:])
+    return list(words), []
+
+
+def _check_options(args: argparse.Namespace, words: Sequence[str]) -> None:
+    late = next((word for word in words if word.startswith("-")), None)
+    if late is not None:
+        raise InputError(f"fastreid predict: {late} follows an image; options come before the images")
+    if not words:
+        raise InputError("fastreid predict: no image given; add image files or folders after the options")
+    if args.output is None and args.gallery is None:
+        raise InputError("fastreid predict: nothing to do; add --output FILE.npy, --gallery DIR or both")
+    if args.output is not None and args.output.suffix not in (".npy", ".csv"):
+        raise InputError(f"--output is {args.output}; the name must end in .npy or .csv")
+    if args.k is not None and args.gallery is None:
+        raise InputError("-k is the number of nearest drawings of --gallery, which is missing; add --gallery DIR")
+    if args.k is not None and args.k < 1:
+        raise InputError(f"-k is {args.k}; allowed are 1 and more")
+
+
+def list_images(paths: Sequence[str]) -> list[str]:
+    """Return the given files, and all drawings of the given folders and their subfolders by name.
+
+    Raises:
+        InputError: a path does not exist, or a folder contains no drawing.
+    """
+    from fastreid.data.datasets.folder import SUFFIXES
+
+    images: list[str] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            if not files:
+                raise InputError(f"{path}: contains no drawing ({', '.join(SUFFIXES)})")
+            images += map(str, files)
+        elif path.exists():
+            images.append(str(path))
+        else:
+            raise InputError(f"{path}: no such file or folder; check the path")
+    return images
+
+
+def write_features(path: Path, images: Sequence[str], features: "Tensor") -> None:
+    """Write features (N, D) as .npy, float32 in the order of the images, or as .csv with the path first."""
+    import numpy as np
+
+    from fastreid.utils.files import atomic_write, write_text
+
+    if path.suffix == ".npy":
+        with atomic_write(path) as file:
+            np.save(file, features.numpy())
+        return
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["image", *range(features.shape[1])])
+    writer.writerows([image, *(f"{value:.9g}" for value in row)] for image, row in zip(images, features.tolist()))
+    write_text(path, text.getvalue())
+
+
+COMMAND = Command(
+    "predict",
+    "Compute features of image files, and find the nearest drawings of a folder.",
+    "fastreid predict --config-file demo/test.yml --gallery drawings -k 10 query.png",
+    add_options,
+    run,
+)

@@ -1,0 +1,126 @@
+"""fastreid tune: find the best query expansion and re-ranking on saved features."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastreid.cli.command import Command
+from fastreid.cli.launcher import launch_command
+from fastreid.cli.values import list_of
+from fastreid.utils.arguments import add_config_options, add_process_options
+from fastreid.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from fastreid.evaluation.postprocess.tuning import Trial
+
+UNTUNED = ("TEST.AQE.ENABLED", "False", "TEST.RERANK.ENABLED", "False")  # the steps that are tuned
+# (option, field of Grid, type, default, help); the defaults are those of Grid, which imports torch.
+GRID_OPTIONS: tuple[tuple[str, str, type, tuple[Any, ...], str], ...] = (
+    ("--steps", "steps", str, ("AQE", "RERANK"), "steps to tune, of AQE and RERANK"),
+    ("--expansion-k", "expansion_k", int, (2, 3, 5, 8), "values of TEST.AQE.QE_K"),
+    ("--expansion-alpha", "expansion_alpha", float, (0.0, 1.0, 3.0), "values of TEST.AQE.ALPHA"),
+    ("--sides", "sides", str, ("both", "queries"), "what is expanded, of both, queries and database"),
+    ("--k1", "k1", int, (8, 12, 20), "values of TEST.RERANK.K1"),
+    ("--k2", "k2", int, (1, 3, 6), "values of TEST.RERANK.K2"),
+    ("--lambda", "lambda_value", float, (0.1, 0.3, 0.5), "values of TEST.RERANK.LAMBDA"),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `fastreid tune`."""
+    add_config_options(parser)
+    parser.add_argument(
+        "--features", required=True, metavar="DIR", help="features of one dataset, saved by `fastreid extract`"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="YAML config of the best choice (default: OUTPUT_DIR/tuned.yml)"
+    )
+    parser.add_argument("--queries", type=int, default=0, metavar="N", help="number of queries to use; 0: all")
+    parser.add_argument("--top-n", type=int, metavar="N", help="TEST.RERANK.TOP_N; 0: all (default: as in the config)")
+    for option, name, kind, default, text in GRID_OPTIONS:
+        parser.add_argument(option, dest=name, type=list_of(kind), default=default, metavar="A,B", help=text)
+    add_process_options(parser)
+
+
+def tune(args: argparse.Namespace) -> None:
+    """Try all choices in this process of the run; the main process writes the results."""
+    if args.queries < 0:
+        raise InputError(f"--queries is {args.queries}; allowed are a number of queries, or 0 for all")
+    from fastreid.config.locate import find_config
+    from fastreid.engine.setup import default_setup, load_config
+    from fastreid.evaluation.postprocess.tuning import Grid
+    from fastreid.experiments.tuning import format_tuned_config, tune_saved_features, write_trials
+    from fastreid.utils import comm
+    from fastreid.utils.files import write_text
+
+    cfg = load_config(args.config_file, [*args.opts, *UNTUNED])
+    grid = Grid(
+        **{name: getattr(args, name) for _, name, *_ in GRID_OPTIONS},
+        times=cfg.TEST.AQE.QE_TIME,
+        form=cfg.TEST.RERANK.FORM,
+        top_n=(cfg.TEST.RERANK.TOP_N if args.top_n is None else args.top_n) or None,
+    )
+    default_setup(cfg, args)
+    select_by, folder = cfg.TEST.SELECT_BY, Path(cfg.OUTPUT_DIR)
+    path = Path(args.output) if args.output else folder / "tuned.yml"
+    table = folder / "tuning.csv"
+    if comm.is_main_process():
+        _check_output(path, table, Path(find_config(args.config_file)))
+    trials = tune_saved_features(
+        cfg,
+        args.features,
+        grid=grid,
+        num_queries=args.queries,
+        require_same_weights="MODEL.WEIGHTS" in args.opts[::2],
+        on_trial=_log_trials(select_by) if comm.is_main_process() else None,
+    )
+    if comm.is_main_process():
+        write_trials(table, trials)
+        text = format_tuned_config(
+            trials,
+            path=path,
+            settings=cfg.changes(),
+            steps=cfg.TEST.STEPS,
+            base_config=args.config_file,
+            select_by=select_by,
+        )
+        write_text(path, text)
+        best = trials[0]
+        print(f"{path}: {select_by} {best.value:.2f}{best.format_gain()}, the best of {len(trials)}; all: {table}")
+
+
+def _check_output(path: Path, table: Path, config: Path) -> None:
+    """Check, before any work, that the files can be written and replace neither the config nor each other."""
+    from fastreid.config.values import is_text
+    from fastreid.utils.files import check_writable
+
+    for output in (table, path):
+        check_writable(output)
+    if path.resolve() in (table.resolve(), config.resolve()):
+        raise InputError(f"--output {path} is the given config or the table of all trials; choose another name")
+    if not is_text(str(path)):
+        raise InputError(f"--output {str(path)!r} contains characters that are not text; choose another name")
+
+
+def _log_trials(select_by: str) -> Callable[["Trial", int, int], None]:
+    from fastreid.utils.logger import get_logger
+
+    def log(trial: "Trial", number: int, max_trials: int) -> None:
+        get_logger().info(f"trial {number} of up to {max_trials}: {trial}: {select_by} {trial.value:.2f}")
+
+    return log
+
+
+def run(args: argparse.Namespace) -> int:
+    """Tune in every process of the run."""
+    return launch_command(tune, args)
+
+
+COMMAND = Command(
+    "tune",
+    "Find the best query expansion and re-ranking on saved features.",
+    "fastreid tune --config-file demo/test.yml --features logs/demo/test/features/Generated",
+    add_options,
+    run,
+)

@@ -1,0 +1,29 @@
+"""The page reader: pages of drawings from files or from a renderer."""
+
+from collections.abc import Callable
+
+from fastreid.data.io.image import Array
+from fastreid.structures import SYNTHETIC_PREFIX, Drawing
+
+ReadPage = Callable[[Drawing], Array]  # drawing -> page, uint8 (H, W)
+RenderPage = Callable[[str, int], Array]  # (address of a synthetic drawing, longest side in px or 0) -> page
+
+
+class DrawingReader:
+    """Read the page of any drawing, uint8 (H, W): render synthetic drawings, read files for the others.
+
+    Args:
+        read_file: reads drawings that have a file.
+        render: renders synthetic drawings.
+        longest_px: longest side of a rendered page at most; 0: the size in its list.
+    """
+
+    def __init__(self, read_file: ReadPage, *, render: RenderPage, longest_px: int = 0):
+        self.read_file = read_file
+        self.render = render
+        self.longest_px = longest_px
+
+    def __call__(self, drawing: Drawing) -> Array:
+        if drawing.is_synthetic:
+            return self.render(drawing.path.removeprefix(SYNTHETIC_PREFIX), self.longest_px)
+        return self.read_file(drawing)

@@ -1,0 +1,215 @@
+"""Build datasets, page readers and loaders from a config, with the synthetic drawings included."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+import torch
+
+from fastreid.config import CfgNode
+from fastreid.data.build import (
+    DATASETS,
+    build_cache,
+    build_sampler,
+    build_unreadable_drawings,
+    get_data_root,
+    get_dataset_names,
+)
+from fastreid.data.datasets.base import Dataset, RetrievalData, encode_labels
+from fastreid.data.datasets.combined import find_overlap, join_datasets
+from fastreid.data.datasets.generated import Generated
+from fastreid.data.datasets.generated_stream import GeneratedStream
+from fastreid.data.io.image import Array, read_drawing
+from fastreid.data.io.reader import DrawingReader, ReadPage
+from fastreid.data.loading.loader import CPU, TestLoader, TrainLoader, Workers
+from fastreid.data.loading.unreadable import NEEDS_ALL, UnreadableDrawings
+from fastreid.data.samplers.coverage import measure_coverage
+from fastreid.data.samplers.identity import IdentitySampler
+from fastreid.data.transforms.build import build_test_transforms, build_train_transforms
+from fastreid.structures import Drawing
+from fastreid.synthetic import RULES_VERSION, Collection, write_patents
+from fastreid.synthetic.stream import StreamRenderer, list_drawings
+from fastreid.utils.errors import InputError
+from fastreid.utils.logger import get_logger
+
+MAX_NAMES_SHOWN = 20
+
+
+def build_dataset(cfg: CfgNode, name: str) -> Dataset:
+    """Return a dataset by its name in the registry; nothing is read yet.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    return DATASETS.get(name)(cfg, get_data_root(cfg))
+
+
+def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, RetrievalData]]:
+    """Return the joined training drawings of DATASETS.NAMES, and the test sets of DATASETS.TESTS by name.
+
+    Raises:
+        InputError: a name is unknown or repeated, a list is invalid, or a drawing is in training and test without
+            DATASETS.ALLOW_OVERLAP.
+    """
+    datasets = {name: build_dataset(cfg, name) for name in get_dataset_names(cfg, "NAMES")}
+    tests = build_test_datasets(cfg)  # before training sets, whose generation may take minutes
+    train = join_datasets(datasets, include_tests=cfg.DATASETS.COMBINEALL)
+    for name, data in tests.items():
+        shared = find_overlap(train, data)
+        if not shared:
+            continue
+        more = f" and {len(shared) - MAX_NAMES_SHOWN} more" if len(shared) > MAX_NAMES_SHOWN else ""
+        names = f"{', '.join(shared[:MAX_NAMES_SHOWN])}{more}"
+        message = f"{len(shared)} drawings are in both training and the test set {name}: {names}"
+        if not cfg.DATASETS.ALLOW_OVERLAP:
+            raise InputError(f"{message}; remove them from one list, or set DATASETS.ALLOW_OVERLAP True")
+        get_logger().warning(f"{message}; allowed by DATASETS.ALLOW_OVERLAP, but its scores are too optimistic")
+    return train, tests
+
+
+def build_test_datasets(cfg: CfgNode) -> dict[str, RetrievalData]:
+    """Return the test sets of DATASETS.TESTS by name, in their order; no training list is read."""
+    tests = {}
+    for name in get_dataset_names(cfg, "TESTS"):
+        queries, gallery = build_dataset(cfg, name).test()
+        tests[name] = RetrievalData(name, (), queries, gallery)
+    return tests
+
+
+def build_reader(cfg: CfgNode) -> ReadPage:
+    """Return the page reader of a run: pages reduced to INPUT.LONGEST_PX, from the cache if it is enabled.
+
+    Pages that are not in the cache are read from their files; see `fill_cache_if_enabled`. Synthetic drawings without a
+    file are rendered.
+    """
+    read_file: ReadPage
+    if cfg.DATASETS.CACHE.ENABLED:
+        read_file = build_cache(cfg).read
+    else:
+        read_file = functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
+    return DrawingReader(read_file, render=StreamRenderer(), longest_px=cfg.INPUT.LONGEST_PX)
+
+
+def build_train_loader(
+    cfg: CfgNode,
+    drawings: Sequence[Drawing],
+    *,
+    start_iteration: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    neighbors: Mapping[int, Array] | None = None,
+    device: torch.device = CPU,
+    unreadable: UnreadableDrawings | None = None,
+) -> TrainLoader:
+    """Return the endless iterator over training batches, from an iteration on; see `TrainLoader`.
+
+    Args:
+        cfg: settings.
+        drawings: the training list.
+        start_iteration: iterations that are already done; at 0 the coverage of the list by the sampler is logged.
+        rank: process rank.
+        world_size: number of processes that share a batch.
+        neighbors: tables of hard identities, as for `CompleteIdentitySampler`.
+        device: device of the batches.
+        unreadable: from `build_unreadable_drawings`; None: a new one.
+
+    Raises:
+        InputError: as `build_sampler` and `TrainLoader`.
+    """
+    targets, patents = encode_labels(drawings)
+    num_instance = cfg.DATALOADER.NUM_INSTANCE
+    sampler = build_sampler(cfg, drawings, neighbors=neighbors)
+    if isinstance(sampler, IdentitySampler) and sampler.num_short_ids and start_iteration == 0:
+        get_logger().info(
+            f"{sampler.num_short_ids} of {len(patents)} patents have fewer than {num_instance} drawings "
+            "(DATALOADER.NUM_INSTANCE), so batches repeat some of their drawings"
+        )
+    read = build_reader(cfg)
+    loader = TrainLoader(
+        drawings,
+        transform=build_train_transforms(cfg, donors=drawings, read=read),
+        sampler=sampler,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        seed=cfg.SEED,
+        start_iteration=start_iteration,
+        rank=rank,
+        world_size=world_size,
+        workers=_build_workers(cfg),
+        read=read,
+        device=device,
+        unreadable=unreadable or build_unreadable_drawings(cfg),
+    )
+    if start_iteration == 0 and rank == 0:
+        coverage = measure_coverage(sampler, targets, batch_size=cfg.SOLVER.IMS_PER_BATCH, num_instance=num_instance)
+        get_logger().info(f"{cfg.DATALOADER.SAMPLER_TRAIN}: {coverage}")
+    return loader
+
+
+def build_test_loader(
+    cfg: CfgNode,
+    drawings: Sequence[Drawing],
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    device: torch.device = CPU,
+    done: AbstractSet[int] = frozenset(),
+    unreadable: UnreadableDrawings | None = None,
+) -> TestLoader:
+    """Return batches of TEST.IMS_PER_BATCH drawings in the order of the list; see `TestLoader`."""
+    return TestLoader(
+        drawings,
+        transform=build_test_transforms(cfg),
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        rank=rank,
+        world_size=world_size,
+        workers=_build_workers(cfg),
+        read=build_reader(cfg),
+        device=device,
+        done=done,
+        unreadable=unreadable,
+        hint=NEEDS_ALL if cfg.INPUT.ON_BAD_IMAGE == "skip" and unreadable is None else "",
+    )
+
+
+def _build_workers(cfg: CfgNode) -> Workers:
+    uses_gpu = cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available()
+    return Workers(cfg.DATALOADER.NUM_WORKERS, timeout_s=cfg.DATALOADER.TIMEOUT_S, pin_memory=uses_gpu)
+
+
+def _build_generated(cfg: CfgNode, root: Path) -> Generated:
+    collection = _build_collection(cfg)
+    write = functools.partial(write_patents, collection=collection, num_workers=cfg.DATALOADER.NUM_WORKERS)
+    return Generated(root, identity=_collection_identity(collection), write=write)
+
+
+def _build_generated_stream(cfg: CfgNode, root: Path) -> GeneratedStream:
+    return GeneratedStream(functools.partial(list_drawings, _build_collection(cfg)))
+
+
+def _build_collection(cfg: CfgNode) -> Collection:
+    options = cfg.DATASETS.GENERATED
+    return Collection(
+        options.SEED,
+        options.NUM_TRAIN_PATENTS,
+        options.NUM_TEST_PATENTS,
+        size_px=options.SIZE_PX,
+        disjoint=options.DISJOINT,
+        exclude=tuple(sorted(set(options.EXCLUDE))),
+    )
+
+
+def _collection_identity(collection: Collection) -> str:
+    """Return the text whose digest names the folder of a collection.
+
+    Written out rather than taken from `repr`: renaming a field must not move the folders that users have.
+    """
+    return (
+        f"({RULES_VERSION}, Collection(seed={collection.seed!r}, num_train_patents={collection.num_train_patents!r}, "
+        f"num_test_patents={collection.num_test_patents!r}, size_px={collection.size_px!r}, "
+        f"disjoint={collection.disjoint!r}, without={collection.exclude!r}))"
+    )
+
+
+DATASETS.register("Generated")(_build_generated)
+DATASETS.register("GeneratedStream")(_build_generated_stream)

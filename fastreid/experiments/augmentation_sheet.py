@@ -1,0 +1,87 @@
+"""Show what each augmentation does to a drawing, on one sheet."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fastreid.config import CfgNode
+from fastreid.data.io.image import read_image
+from fastreid.data.transforms.build import BATCH_STEPS, PAGE_STEPS, build_train_transforms
+from fastreid.engine.setup import load_config
+from fastreid.structures import Drawing
+from fastreid.synthetic import render_patent
+from fastreid.utils.seeding import keyed_torch_rng
+
+AUGMENTATIONS = [switch for switch, _ in (*PAGE_STEPS, *BATCH_STEPS) if switch] + ["RPT"]
+DEFAULT_SIZE = ["INPUT.SIZE_TRAIN", [168, 128], "INPUT.CROP.SIZE", [168, 128]]  # without a config
+SYNTHETIC_PX = 640  # longest side of the synthetic drawing
+MARGIN_PX, TEXT_PX, NUM_COLORS = 100, 13, 12
+
+Row = tuple[str, list[Image.Image]]
+
+
+def show_augmentations(config_file: str | Path | None, images: Sequence[str | Path], *, num_samples: int) -> list[Row]:
+    """Return one row per augmentation and drawing: the drawing without augmentation, then samples with only this one.
+
+    With a config, last rows show all its augmentations together.
+
+    Args:
+        config_file: config of strengths, image size and SEED; None: the defaults.
+        images: paths of the drawings; none: one synthetic drawing.
+        num_samples: number of samples per row.
+
+    Raises:
+        InputError: the config is invalid or an image cannot be read.
+    """
+    pages = [read_image(path) for path in images] or [_render_page(0)]
+    all_off = [word for name in AUGMENTATIONS for word in (f"INPUT.{name}.ENABLED", False)]
+    rows: list[Row] = []
+    for name in AUGMENTATIONS:
+        for page in pages:
+            plain = _load_config(config_file, all_off)
+            augmented = _load_config(config_file, [*all_off, *_always(plain, name)])
+            samples = [_augment(augmented, page, index) for index in range(num_samples)]
+            rows.append((name, [_augment(plain, page, "plain"), *samples]))
+    if config_file is not None:
+        cfg = _load_config(config_file, [])
+        rows += [("as configured", [_augment(cfg, page, index) for index in range(num_samples + 1)]) for page in pages]
+    return rows
+
+
+def plot_augmentations(rows: Sequence[Row]) -> Image.Image:
+    """Return a sheet with one line per row and the names at the left, in few colors, because noise compresses badly."""
+    images = [image for _, row in rows for image in row]
+    width, height = (max(image.size[axis] for image in images) + 4 for axis in (0, 1))
+    sheet = Image.new("RGB", (MARGIN_PX + width * max(len(row) for _, row in rows), height * len(rows)), "silver")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT_PX)
+    for index, (name, row) in enumerate(rows):
+        pen.text((6, index * height + height // 2 - TEXT_PX), name, fill="black", font=font)
+        for column, image in enumerate(row):
+            sheet.paste(image, (MARGIN_PX + column * width + 2, index * height + 2))
+    return sheet.quantize(NUM_COLORS, dither=Image.Dither.NONE)
+
+
+def _load_config(path: str | Path | None, opts: Sequence[Any]) -> CfgNode:
+    return load_config(path, [*([] if path is not None else DEFAULT_SIZE), *opts])
+
+
+def _always(cfg: CfgNode, name: str) -> list[Any]:
+    """Return the settings that apply one augmentation to every drawing."""
+    prob = [f"INPUT.{name}.PROB", 1.0] if "PROB" in cfg.INPUT[name] else []
+    return [f"INPUT.{name}.ENABLED", True, *prob]
+
+
+def _augment(cfg: CfgNode, page: np.ndarray, sample: int | str) -> Image.Image:
+    """Return one sample of the training transforms; `sample` selects the random numbers."""
+    donor = Drawing("", "another synthetic drawing", "1")
+    pipeline = build_train_transforms(cfg, donors=[donor], read=lambda _: _render_page(1))
+    with keyed_torch_rng(cfg.SEED, "show", sample):
+        image = pipeline(page)
+    return Image.fromarray(image.permute(1, 2, 0).round().byte().numpy())
+
+
+def _render_page(index: int) -> np.ndarray:
+    return np.asarray(render_patent(0, index, size_px=SYNTHETIC_PX)[0].convert("L"))

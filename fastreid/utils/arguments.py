@@ -1,0 +1,139 @@
+"""Command-line parsers: one-line errors, help with defaults and an example, options that several commands share."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from fastreid.utils.errors import InputError, suggest_nearest
+from fastreid.utils.logger import DEBUG, QUIET
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keep the line breaks of the example and append the default to the help of each option that has one."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=28)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default = action.default
+        if not action.option_strings or default in (None, argparse.SUPPRESS, [], ()) or isinstance(default, bool):
+            return action.help
+        text = ",".join(map(str, default)) if isinstance(default, (list, tuple)) else default
+        return f"{action.help} (default: {text})"
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        if action.nargs == argparse.REMAINDER:
+            return f"[{action.metavar} ...]"
+        return super()._format_args(action, default_metavar)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser that raises a one-line `InputError` for anything it does not know.
+
+    Options cannot be abbreviated, so a typing error never selects another option.
+
+    Args:
+        prog: name of the command in help and errors; None: the name of the script.
+        description: one line on what the command does.
+        example: a complete command line for the help.
+        formatter_class, parents, prefix_chars, add_help: as in `argparse`.
+    """
+
+    def __init__(
+        self,
+        prog: str | None = None,
+        *,
+        description: str = "",
+        example: str = "",
+        **options: Any,
+    ):
+        options = {"formatter_class": HelpFormatter, "allow_abbrev": False} | options
+        epilog = f"example:\n  {example}" if example else None
+        super().__init__(prog=prog, description=description, epilog=epilog, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message with the name of the command.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{self.prog}: {message}; see `{self.prog} --help`")
+
+    def parse_known_args(  # type: ignore[override]  # argparse declares overloads; sub-parsers call this form
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse like argparse, but fail on unknown arguments, so that a sub-command reports them under its own name."""
+        words = sys.argv[1:] if args is None else list(args)
+        if self._subparsers is None:  # before argparse complains about missing arguments
+            self._reject_unknown([word for word in words if word.startswith("--") and word != "--"])
+        namespace, unknown = super().parse_known_args(words, namespace)
+        self._reject_unknown(unknown)
+        return namespace, unknown
+
+    def _reject_unknown(self, words: Iterable[str]) -> None:
+        for word in words:
+            name = word.partition("=")[0]
+            if not word.startswith("-"):
+                self.error(f"unexpected argument {word!r}; options come before other arguments")
+            if name not in self._option_string_actions:
+                self.error(f"unknown option {name}.{suggest_nearest(name, self._option_string_actions)}".removesuffix("."))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        choices: Iterable[Any] | None = action.choices
+        if choices is None or value in choices:
+            return
+        known = [str(choice) for choice in choices]
+        hint = f"{suggest_nearest(str(value), known)} Available: {', '.join(known)}"
+        if isinstance(action, argparse._SubParsersAction):
+            self.error(f"unknown command {value!r}.{hint}")
+        raise argparse.ArgumentError(action, f"{value!r} is not allowed.{hint}")
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add --quiet and --debug, which `run_tool` handles before the arguments are parsed."""
+    group = parser.add_argument_group("messages")
+    group.add_argument(
+        QUIET, action="store_true", default=argparse.SUPPRESS, help="print only warnings and results on the console"
+    )
+    group.add_argument(
+        DEBUG, action="store_true", default=argparse.SUPPRESS, help="print all messages, and the traceback of an error"
+    )
+
+
+def add_config_options(
+    parser: argparse.ArgumentParser,
+    *,
+    required: bool = True,
+    metavar: str = "KEY VALUE",
+    meaning: str = "settings that override the config",
+) -> None:
+    """Add --config-file and the arguments after all options, which are the KEY VALUE pairs that override the config.
+
+    Args:
+        parser: parser of the command.
+        required: whether --config-file must be given.
+        metavar: name of the last arguments in the help.
+        meaning: meaning of the last arguments in the help.
+    """
+    parser.add_argument(
+        "--config-file",
+        required=required,
+        metavar="FILE",
+        help="YAML config: a path, or a name from `fastreid configs list` such as demo/stage1.yml",
+    )
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar=metavar, help=f"after all options: {meaning}")
+
+
+def add_process_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that distribute a run over several processes and machines."""
+    group = parser.add_argument_group("several processes")
+    group.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine, one per GPU")
+    group.add_argument("--num-machines", type=int, default=1, metavar="N", help="number of machines")
+    group.add_argument("--machine-rank", type=int, default=0, metavar="N", help="index of this machine, from 0")
+    group.add_argument(
+        "--dist-url",
+        default="auto",
+        metavar="URL",
+        help="address of machine 0, such as tcp://10.0.0.1:29500; auto: a free port of this machine",
+    )

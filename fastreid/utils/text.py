@@ -1,0 +1,43 @@
+"""Text of messages: escaped names, shortened errors, lists of faults."""
+
+from collections.abc import Sequence
+
+MAX_CHARACTERS = 400
+MAX_ERROR_CHARACTERS = 300
+MAX_FAULTS_SHOWN = 20
+
+
+def escape_unprintable(text: str) -> str:
+    """Return the text on one line, with line breaks and control characters escaped.
+
+    Names from files and lists may contain sequences that break a line or control a terminal. Text longer than
+    MAX_CHARACTERS loses its middle.
+    """
+    escaped = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    if len(escaped) <= MAX_CHARACTERS:
+        return escaped
+    return f"{escaped[: MAX_CHARACTERS // 2]}...{escaped[-MAX_CHARACTERS // 2 :]}"
+
+
+def summarize_error(error: Exception) -> str:
+    """Return an error's message on one line, cut to MAX_ERROR_CHARACTERS."""
+    return " ".join(str(error).split())[:MAX_ERROR_CHARACTERS]
+
+
+def format_faults(faults: Sequence[str], where: str) -> str:
+    """Return all faults found in one place as text; "" if there are none.
+
+    A single fault takes one line. Several have a heading with their number, then one line each for the first
+    MAX_FAULTS_SHOWN, then the number of the others.
+
+    Args:
+        faults: one line each; unprintable characters are escaped.
+        where: the list or folder that contains the faults, escaped too.
+    """
+    where = escape_unprintable(where)
+    if len(faults) < 2:
+        return "".join(f"{where}: {escape_unprintable(fault)}" for fault in faults)
+    lines = [f"{where}: {len(faults)} faults", *map(escape_unprintable, faults[:MAX_FAULTS_SHOWN])]
+    if len(faults) > MAX_FAULTS_SHOWN:
+        lines.append(f"... and {len(faults) - MAX_FAULTS_SHOWN} more")
+    return "\n  ".join(lines)

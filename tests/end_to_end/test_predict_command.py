@@ -1,0 +1,37 @@
+"""`fastreid predict` with trained weights."""
+
+import numpy as np
+from commands import TINY, run, run_here
+
+from fastreid.engine.predictor import Predictor
+from fastreid.evaluation import nearest
+
+
+def test_features_and_neighbors_are_those_of_the_predictor(drawings, trained, tmp_path):
+    weights = trained / "model_best.pth"
+    pages = sorted(map(str, drawings.rglob("*.png")))[:6]
+    options = ("--config-file", TINY, "--weights", weights, "--output", "features.npy")
+    code, output, errors = run_here("predict", *options, "--gallery", drawings, "-k", 3, *pages, folder=tmp_path)
+    assert code == 0, errors
+    predictor = Predictor.from_config(TINY, weights)
+    features = predictor(pages)
+    np.testing.assert_allclose(np.load(tmp_path / "features.npy"), features.numpy(), atol=1e-6)
+    gallery = sorted(map(str, drawings.rglob("*.png")))
+    expected = nearest(features, predictor(gallery), 3).indices.tolist()
+    lines = output.splitlines()
+    for row, page in enumerate(pages):
+        first = lines.index(page)
+        printed = [line.split(maxsplit=2)[2] for line in lines[first + 1 : first + 4]]
+        assert printed == [gallery[index] for index in expected[row]]
+        assert printed[0] == page
+    assert lines[-1] == "columns: rank, distance (cosine), drawing"
+
+
+def test_csv_in_its_own_process(drawings, trained, tmp_path):
+    page = min(map(str, drawings.rglob("*.png")))
+    settings = ("MODEL.WEIGHTS", trained / "model_best.pth")
+    options = ("--quiet", "--config-file", TINY, "--output", "features.csv")
+    code, output, errors = run("predict", *options, page, *settings, folder=tmp_path)
+    assert (code, errors) == (0, "")
+    assert output == "features.csv: features of 1 drawings, 512 values each\n"
+    assert len((tmp_path / "features.csv").read_text().splitlines()) == 2

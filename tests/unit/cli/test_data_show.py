@@ -1,0 +1,73 @@
+"""`fastreid data show`: the sheet of what each augmentation does."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastreid.cli.main import main
+from fastreid.experiments.augmentation_sheet import AUGMENTATIONS, MARGIN_PX
+from fastreid.utils.errors import InputError
+
+CONFIG = """
+INPUT:
+  SIZE_TRAIN: [40, 30]
+  CROP: {SIZE: [40, 30]}
+  PADDING: {ENABLED: true, SIZE: 9}
+  WARP: {PROB: 0.0, ROTATE: 0, SHEAR: 0, SCALE: [0.5, 0.5]}
+"""
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """A folder with a config and a drawing."""
+    page = np.full((80, 60), 255, np.uint8)
+    page[10:70, 10:50] = 0
+    Image.fromarray(page).save(tmp_path / "a.png")
+    (tmp_path / "a.yml").write_text(CONFIG)
+    return tmp_path
+
+
+def show(*options):
+    return main(["data", "show", *map(str, options)])
+
+
+def read_cells(path, *, row):
+    """Return the images of one row, the original first, as gray arrays (40, 30)."""
+    sheet = np.asarray(Image.open(path).convert("L"))
+    top, lefts = row * 44 + 2, range(MARGIN_PX + 2, sheet.shape[1], 34)
+    return [sheet[top : top + 40, left : left + 30] for left in lefts]
+
+
+def test_row_has_the_original_and_samples_of_configured_strength(inputs):
+    files = ["--output", inputs / "out.png", "--config-file", inputs / "a.yml", "--image", inputs / "a.png"]
+    assert show(*files, "--samples", 3) == 0
+    plain, *warped = read_cells(inputs / "out.png", row=AUGMENTATIONS.index("WARP"))
+    assert len(warped) == 3
+    share = [(cell < 128).mean() for cell in (plain, *warped)]
+    assert share[0] == pytest.approx(0.5, abs=0.05)
+    assert share[1:] == pytest.approx([0.125] * 3, abs=0.03)
+    assert all((read_cells(inputs / "out.png", row=row)[0] == plain).all() for row in range(len(AUGMENTATIONS)))
+    together = read_cells(inputs / "out.png", row=len(AUGMENTATIONS))
+    assert any((cell != plain).any() for cell in together)
+
+
+def test_sheet_is_reproducible_with_one_row_per_drawing(inputs):
+    options = ["--config-file", inputs / "a.yml", "--samples", 1, "--image", inputs / "a.png", inputs / "a.png"]
+    for name in ("one.png", "two.png"):
+        show("--output", inputs / name, *options)
+    assert (inputs / "one.png").read_bytes() == (inputs / "two.png").read_bytes()
+    with Image.open(inputs / "one.png") as image:
+        assert image.height == 44 * 2 * (len(AUGMENTATIONS) + 1)
+
+
+@pytest.mark.parametrize("name", ["out", "out.jpg", "png"])
+def test_output_must_be_png(name, inputs):
+    with pytest.raises(InputError, match=r"the image is a PNG, so its name must end in \.png"):
+        show("--output", inputs / name)
+    assert not (inputs / name).exists()
+
+
+def test_image_must_be_a_drawing(inputs):
+    with pytest.raises(InputError, match=r"a\.yml"):
+        show("--output", inputs / "out.png", "--image", inputs / "a.yml")
+    assert not (inputs / "out.png").exists()

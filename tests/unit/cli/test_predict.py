@@ -1,0 +1,53 @@
+"""`fastreid predict`: images, settings and the files that it writes."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from fastreid.cli.predict import list_images, split_settings, write_features
+from fastreid.utils.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("words", "images", "opts"),
+    [
+        (["a.png", "b"], ["a.png", "b"], []),
+        (["a.png", "MODEL.WEIGHTS", "w.pth"], ["a.png"], ["MODEL.WEIGHTS", "w.pth"]),
+        (["A.PNG", "SEED", "1"], ["A.PNG"], ["SEED", "1"]),
+        (["a.png", "TEST.METRC", "x"], ["a.png"], ["TEST.METRC", "x"]),
+        (["./SEED"], ["./SEED"], []),
+        ([], [], []),
+    ],
+)
+def test_settings_are_split_from_images(words, images, opts):
+    assert split_settings(words) == (images, opts)
+
+
+def test_folders_are_searched_with_subfolders(tmp_path):
+    for name in ("b.png", "a/c.TIF", "a/notes.txt", "z.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    images = list_images([str(tmp_path), str(tmp_path / "a/notes.txt")])
+    assert images == [str(tmp_path / name) for name in ("a/c.TIF", "b.png", "z.jpg", "a/notes.txt")]
+
+
+def test_missing_paths_and_empty_folders_are_errors(tmp_path):
+    with pytest.raises(InputError, match="gone: no such file or folder"):
+        list_images([str(tmp_path / "gone")])
+    with pytest.raises(InputError, match=r"contains no drawing \(\.png, "):
+        list_images([str(tmp_path)])
+
+
+def test_npy_and_csv_have_the_same_features(tmp_path):
+    features = torch.tensor([[0.1, -2.0], [1 / 3, 1e-8]])
+    for name in ("a.npy", "a.csv"):
+        write_features(tmp_path / name, ["x.png", 'y "1".png'], features)
+    assert np.load(tmp_path / "a.npy").dtype == np.float32
+    assert np.load(tmp_path / "a.npy").tolist() == features.tolist()
+    with open(tmp_path / "a.csv", newline="", encoding="utf-8") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["image", "0", "1"]
+    assert [row[0] for row in rows] == ["x.png", 'y "1".png']
+    assert np.array([row[1:] for row in rows], np.float32).tolist() == features.tolist()

@@ -1,1 +1,0 @@
-"""The commands; installed as `fastreid_tools`, and run as `python tools/NAME.py` from a clone."""
