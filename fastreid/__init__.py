@@ -5,5 +5,5 @@ import os
 __version__ = "0.2.0"
 
 # Threads of torch spin while they wait, which slows steps down many times if other processes use the machine
-# (measured in docs/decisions/0004-passive-threads.md). OpenMP reads the variable when torch is imported.
+# (measured in docs/decisions/0004-passive-openmp-threads.md). OpenMP reads the variable when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Training on one page, without hooks: tools/plain_train_net.py --config-file FILE KEY VALUE ...
 
-Trains like tools/train_net.py on one process in float32, to read and to modify; a test compares the losses of both.
-What a long run needs is left out: resuming, freezing, clipping, mixed precision, plots.
+Trains like tools/train_net.py in one process in float32, to read and to modify; a test compares the losses of both.
 """
 
 import argparse
@@ -11,18 +10,16 @@ import sys
 from collections.abc import Sequence
 from itertools import islice
 from operator import attrgetter
-from pathlib import Path
 
 import torch
 
 from fastreid.cli.launcher import launch_command
-from fastreid.config import CfgNode
 from fastreid.data.build import build_unreadable_drawings, fill_cache_if_enabled
 from fastreid.engine import default_argument_parser, default_setup
 from fastreid.engine.data import build_datasets, build_train_loader
 from fastreid.engine.evaluate import build_testers
-from fastreid.engine.setup import load_config, resolve_device, to_device, write_config
-from fastreid.engine.trainer import resolve_num_classes, load_initial_weights
+from fastreid.engine.model import load_initial_weights, resolve_num_classes, to_device
+from fastreid.engine.setup import load_config, resolve_device, write_config
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.utils import comm
@@ -47,24 +44,18 @@ SUPPORTED = {
 }
 
 
-def check_supported(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Raise an error for everything that this script would ignore."""
-    faults = [f"{key} must be {value}" for key, value in SUPPORTED.items() if attrgetter(key)(cfg) != value]
-    if cfg.SOLVER.AMP.ENABLED and (resolve_device(cfg).type == "cuda" or cfg.SOLVER.AMP.DTYPE == "bfloat16"):
-        faults.append("SOLVER.AMP.ENABLED must be False")
-    if args.resume or args.eval_only or args.num_gpus * args.num_machines > 1 or comm.get_world_size() > 1:
-        faults.append("--resume, --eval-only and several processes are not available")
-    if faults:
-        raise InputError(f"plain_train_net.py: {'; '.join(faults)}; for all features use tools/train_net.py")
-
-
 def train(args: argparse.Namespace) -> None:
     """Train, save model_final.pth, and evaluate."""
     cfg = load_config(args.config_file, args.opts)
-    check_supported(cfg, args)
+    faults = [f"{key} must be {value}" for key, value in SUPPORTED.items() if attrgetter(key)(cfg) != value]
+    has_amp = cfg.SOLVER.AMP.ENABLED and (resolve_device(cfg).type == "cuda" or cfg.SOLVER.AMP.DTYPE == "bfloat16")
+    num_processes = max(comm.get_world_size(), args.num_gpus * args.num_machines)
+    if has_amp or args.resume or args.eval_only or num_processes > 1:
+        faults.append("SOLVER.AMP.ENABLED True, --resume, --eval-only and several processes are not supported")
+    if faults:
+        raise InputError(f"plain_train_net.py: {'; '.join(faults)}; for all features use tools/train_net.py")
     default_setup(cfg, args)
     device = resolve_device(cfg)
-
     drawings, tests = build_datasets(cfg)
     unreadable = build_unreadable_drawings(cfg)
     loader = build_train_loader(cfg, drawings, device=device, unreadable=unreadable)
@@ -72,7 +63,6 @@ def train(args: argparse.Namespace) -> None:
     load_initial_weights(cfg, model)
     optimizer = build_optimizer(cfg, model)
     schedule = build_schedule(cfg, loader.iters_per_epoch)
-
     fill_cache_if_enabled(cfg, training=drawings, unreadable=unreadable)
     write_config(cfg)
     lines = []
@@ -86,16 +76,13 @@ def train(args: argparse.Namespace) -> None:
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        lines.append(
-            {"iteration": iteration + 1, "total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
-        )
+        values = {name: loss.item() for name, loss in losses.items()}
+        lines.append({"iteration": iteration + 1, "total_loss": total.item(), **values})
         if (iteration + 1) % cfg.SOLVER.LOG_PERIOD == 0:
             get_logger().info(f"iteration {iteration + 1}/{max_iterations}  total_loss {total.item():.4g}")
     loader.close()
-
-    folder = Path(cfg.OUTPUT_DIR)
-    write_text(folder / "plain_metrics.json", "".join(json.dumps(line) + "\n" for line in lines))
-    with write_with_checksum(folder / "model_final.pth") as file:
+    write_text(f"{cfg.OUTPUT_DIR}/plain_metrics.json", "".join(json.dumps(line) + "\n" for line in lines))
+    with write_with_checksum(f"{cfg.OUTPUT_DIR}/model_final.pth") as file:
         torch.save({"model": model.state_dict()}, file)
     for tester in build_testers(cfg, tests):
         tester.log_scores(tester.test(model))

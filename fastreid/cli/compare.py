@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastreid.cli.command import Command
 from fastreid.cli.values import split_commas
-from fastreid.utils.errors import InputError, suggest_from_known
+from fastreid.utils.errors import InputError, suggest_and_list
 
 if TYPE_CHECKING:
     from fastreid.experiments.comparison import RunRecord
@@ -56,7 +56,7 @@ def _select_metrics(runs: Sequence["RunRecord"], names: Sequence[str]) -> list[s
     known = {name for run in runs for line in run.lines for name in line}
     for name in names:
         if name not in known:
-            raise InputError(f"--metrics: no run has the metric '{name}'.{suggest_from_known(name, known)}")
+            raise InputError(f"--metrics: no run has the metric '{name}'.{suggest_and_list(name, known)}")
     return list(names) or logged_metrics(runs)
 
 

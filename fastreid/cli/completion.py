@@ -1,6 +1,9 @@
 """fastreid completion: print a script for the shell that completes commands and options."""
 
 import argparse
+import importlib
+from collections.abc import Iterator
+from typing import Any
 
 from fastreid.cli.command import Command
 
@@ -12,13 +15,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the script, generated from the parsers of all commands."""
-    import importlib
-
     import shtab
 
-    parser = importlib.import_module("fastreid.cli.main").build_parser()  # main imports this module
+    parser = importlib.import_module(
+        "fastreid.cli.main"
+    ).build_parser()  # imported here, since main imports this module
+    for action in _actions_of(parser):
+        if action.metavar in ("FILE", "DIR", "IMAGE"):
+            action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
     print(shtab.complete(parser, shell=args.shell))
     return 0
+
+
+def _actions_of(parser: argparse.ArgumentParser) -> Iterator[Any]:
+    """Yield the actions of a parser and of all its sub-parsers."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from _actions_of(child)
 
 
 COMMAND = Command(

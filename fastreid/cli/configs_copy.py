@@ -6,7 +6,7 @@ from pathlib import Path
 from fastreid.cli.command import Command
 from fastreid.config.locate import find_shipped_config, get_config_folder, list_configs
 from fastreid.config.reader import list_base_files
-from fastreid.utils.errors import InputError, suggest_from_known
+from fastreid.utils.errors import InputError, suggest_and_list
 from fastreid.utils.files import write_text
 
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 def _find(name: str) -> Path:
     path = find_shipped_config(name)
     if path is None:
-        raise InputError(f"there is no shipped config '{name}'.{suggest_from_known(name, list_configs())}")
+        raise InputError(f"there is no shipped config '{name}'.{suggest_and_list(name, list_configs())}")
     return path
 
 

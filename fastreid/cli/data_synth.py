@@ -4,8 +4,12 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastreid.cli.command import Command
+
+if TYPE_CHECKING:
+    from fastreid.synthetic import Collection
 
 SHEET_PATENTS, SHEET_DRAWINGS, CELL_PX = 12, 8, 160
 VARIETY = ("siblings", "families", "styles", "shading", "marks", "states")
@@ -57,26 +61,30 @@ def run(args: argparse.Namespace) -> int:
     num_drawings = sum(1 for _ in (args.output / "train_data" / "patent_data").glob("*/*.png"))
     print(f"{args.output}: {action} {num_drawings} drawings of {args.patents} training and {num_test} test patents")
     if args.sheet is not None:
-        _write_sheet(args)
+        _write_sheet(args.sheet, collection)
     settings = ["DATASETS.NAMES", "Patent", "DATASETS.TESTS", "Patent", "DATASETS.ROOT", str(args.output)]
     print(f"to train on it: {shlex.join(['fastreid', 'train', '--config-file', 'demo/stage1.yml', *settings])}")
     return 0
 
 
-def _write_sheet(args: argparse.Namespace) -> None:
-    from fastreid.synthetic import contact_sheet, render_patent, png_bytes
+def _write_sheet(path: Path, collection: "Collection") -> None:
+    from fastreid.synthetic import contact_sheet, png_bytes, render_patent
     from fastreid.utils.files import atomic_write
 
-    num_rows = min(args.patents, SHEET_PATENTS)
-    options = {
-        "size_px": args.size_px,
-        "disjoint": not args.all_families,
-        "without": tuple(sorted(set(args.exclude))),
-    }
-    rows = [render_patent(args.seed, index, **options) for index in range(num_rows)]
-    with atomic_write(args.sheet) as file:
+    num_rows = min(collection.num_train_patents, SHEET_PATENTS)
+    rows = [
+        render_patent(
+            collection.seed,
+            index,
+            size_px=collection.size_px,
+            disjoint=collection.disjoint,
+            exclude=collection.exclude,
+        )
+        for index in range(num_rows)
+    ]
+    with atomic_write(path) as file:
         file.write(png_bytes(contact_sheet([row[:SHEET_DRAWINGS] for row in rows], cell_px=CELL_PX)))
-    print(f"{args.sheet}: the first {num_rows} patents, one per row")
+    print(f"{path}: the first {num_rows} patents, one per row")
 
 
 def _show_progress(num_done: int, num_patents: int) -> None:

@@ -45,7 +45,7 @@ def _format_summary(saved: "SavedDataset", config_file: str) -> str:
     """Return one line: the folder, what was written, what it contains, and how to evaluate it."""
     parts = saved.manifest.parts
     action = f"wrote {' and '.join(saved.extracted_parts)}" if saved.extracted_parts else "already up to date"
-    contents = ", ".join(f"{entry.rows} x {entry.width} {name}" for name, entry in parts.items())
+    contents = ", ".join(f"{entry.num_rows} x {entry.dim} {name}" for name, entry in parts.items())
     command = shlex.join(["fastreid", "test", "--config-file", config_file, "--features", str(saved.folder)])
     test = f"; to evaluate: {command}" if {"queries", "gallery"} <= parts.keys() else ""
     return f"{saved.folder}: {action}; contains {contents}{test}"

@@ -20,7 +20,7 @@ _HEAD = """\
 A config is a YAML file of sections and settings; whatever it leaves out keeps its default. `KEY VALUE` pairs on the command line win over the file:
 
 ```bash
-python tools/train_net.py --config-file configs/demo/stage1.yml SOLVER.MAX_EPOCH 3 INPUT.SIZE_TRAIN "(96, 96)"
+fastreid train --config-file demo/stage1.yml SOLVER.MAX_EPOCH 3 INPUT.SIZE_TRAIN "(96, 96)"
 ```
 
 - **A file may build on another**: `_BASE_: ../Base-SBS.yml` on top, relative to the file itself or from `~`. The base is read first; sections merge, values replace, lists included. A base lies in the working folder, in the folder `configs` the file is in, in the folder above the file's own, or below the home folder when written with `~`; it is never fetched.

@@ -1,8 +1,24 @@
-"""Runs: train, resume, test, predict."""
+"""Train, resume, evaluate and predict: everything that belongs to one run."""
 
+from fastreid.engine import hooks
+from fastreid.engine.checkpoint import Checkpointer
 from fastreid.engine.launch import launch
 from fastreid.engine.predictor import Predictor
-from fastreid.engine.setup import default_argument_parser, default_setup
+from fastreid.engine.setup import default_argument_parser, default_setup, load_config
+from fastreid.engine.train_loop import Hook, TrainLoop
+from fastreid.engine.train_step import TrainStep
 from fastreid.engine.trainer import DefaultTrainer
 
-__all__ = ["DefaultTrainer", "Predictor", "default_argument_parser", "default_setup", "launch"]
+__all__ = [
+    "Checkpointer",
+    "DefaultTrainer",
+    "Hook",
+    "Predictor",
+    "TrainLoop",
+    "TrainStep",
+    "default_argument_parser",
+    "default_setup",
+    "hooks",
+    "launch",
+    "load_config",
+]

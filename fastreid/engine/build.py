@@ -1,4 +1,4 @@
-"""From a config to the step of a run: how it accumulates, clips, averages and calls the network."""
+"""Build the training step and the diagnostics of a config."""
 
 from torch import nn
 
@@ -17,13 +17,20 @@ from fastreid.utils.errors import InputError
 
 
 def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> TrainStep:
-    """The step that trains a network, which is on its device already, by SOLVER's settings.
+    """Build the training step with the SOLVER settings.
+
+    Args:
+        cfg: settings.
+        model: the network, on its device.
+        iters_per_epoch: iterations per epoch.
 
     Raises:
-        InputError: settings that do not go together.
+        InputError: settings contradict each other.
     """
     if cfg.MODEL.COMPILE and cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING:
-        raise InputError("MODEL.COMPILE cannot take in MODEL.BACKBONE.GRADIENT_CHECKPOINTING; set one of them to False")
+        raise InputError(
+            "MODEL.COMPILE and MODEL.BACKBONE.GRADIENT_CHECKPOINTING cannot be combined; set one of them to False"
+        )
     device = resolve_device(cfg)
     return TrainStep(
         model,
@@ -43,7 +50,7 @@ def build_diagnostics(cfg: CfgNode, *, num_classes: int, iters_per_epoch: int) -
 
     Args:
         cfg: settings.
-        num_classes: classes that a drawing is classified into in one step.
+        num_classes: classes of the classifier in one iteration.
         iters_per_epoch: iterations per epoch.
     """
     if not cfg.SOLVER.DIAGNOSTICS_PERIOD:
@@ -61,29 +68,32 @@ def build_diagnostics(cfg: CfgNode, *, num_classes: int, iters_per_epoch: int) -
 
 
 def check_micro_batch_size(cfg: CfgNode) -> None:
-    """Refuse a batch of which SOLVER.GRAD_ACCUM_STEPS makes parts too small for batch norm and pairs.
+    """Check that a micro-batch has at least two drawings, the minimum for batch norm and pairs.
 
     Raises:
-        InputError: a part has fewer than two drawings.
+        InputError: a micro-batch has fewer than two drawings.
     """
-    num = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
-    if num < 2 * cfg.SOLVER.GRAD_ACCUM_STEPS:
+    num_drawings = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+    if num_drawings < 2 * cfg.SOLVER.GRAD_ACCUM_STEPS:
         raise InputError(
-            f"SOLVER.GRAD_ACCUM_STEPS is {cfg.SOLVER.GRAD_ACCUM_STEPS} and a device has {num} drawings a step; a part needs 2 at least"
+            f"SOLVER.GRAD_ACCUM_STEPS is {cfg.SOLVER.GRAD_ACCUM_STEPS} and a device has {num_drawings} drawings per "
+            "iteration, but a micro-batch needs at least 2; lower GRAD_ACCUM_STEPS or raise SOLVER.IMS_PER_BATCH"
         )
 
 
 def _build_weight_average(cfg: CfgNode, model: nn.Module, iters_per_epoch: int) -> WeightAverage | None:
-    given = cfg.SOLVER.AVERAGE
-    if given.METHOD == "none":
+    options = cfg.SOLVER.AVERAGE
+    if options.METHOD == "none":
         return None
-    if given.START_EPOCH >= cfg.SOLVER.MAX_EPOCH:
+    if options.START_EPOCH >= cfg.SOLVER.MAX_EPOCH:
         raise InputError(
-            f"SOLVER.AVERAGE.START_EPOCH is {given.START_EPOCH} and MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}, so nothing would be "
-            "averaged; lower it"
+            f"SOLVER.AVERAGE.START_EPOCH is {options.START_EPOCH} and MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}, so nothing "
+            "would be averaged; lower START_EPOCH"
         )
-    start = given.START_EPOCH * iters_per_epoch
-    return WeightAverage(model, method=given.METHOD, decay=given.DECAY, start=start, iters_per_epoch=iters_per_epoch)
+    start = options.START_EPOCH * iters_per_epoch
+    return WeightAverage(
+        model, method=options.METHOD, decay=options.DECAY, start=start, iters_per_epoch=iters_per_epoch
+    )
 
 
 def _build_gradient_clip(cfg: CfgNode) -> GradientClip | None:

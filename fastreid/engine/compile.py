@@ -1,4 +1,4 @@
-"""Calls of a network through torch.compile, which give way to plain ones where they fail."""
+"""Call a network through torch.compile, with a fallback to plain calls."""
 
 import time
 from collections.abc import Callable, Hashable
@@ -16,14 +16,14 @@ Network = Callable[..., Any]
 
 
 class CompiledCaller:
-    """Calls a network, compiled or plain. The network stays what it is: its tensors keep their names.
+    """Call a network, compiled or plain. The network itself does not change: its tensors keep their names.
 
-    What is asked for the first time, of another size or in another mode, is compiled then. If that fails, whatever the
-    reason, the buffers are put back as they were, the log says why, and this and all further calls are plain.
+    The network is compiled on the first call of each signature. If that fails, for any reason, the buffers are
+    restored, the log contains the cause, and this and all further calls are plain.
 
     Args:
-        wrap: gives what is called: the network, or what several processes wrap it in.
-        compiled: go through torch.compile.
+        wrap: returns the module to call: the network, or the network wrapped for several processes.
+        compiled: use torch.compile.
     """
 
     def __init__(self, wrap: Callable[[], nn.Module], *, compiled: bool = False):
@@ -32,41 +32,43 @@ class CompiledCaller:
         self.rewrap()
 
     def rewrap(self) -> None:
-        """Wrap the network anew, for one whose parameters train otherwise than before."""
+        """Wrap the network again, for example after the set of trainable parameters has changed."""
         self._plain = self.wrap()
         self._network: Network = torch.compile(self._plain) if self.compiled else self._plain
-        self._known: set[Hashable] = set()
+        self._compiled_signatures: set[Hashable] = set()
 
-    def run(self, work: Callable[[Network], Result], *, kind: tuple[Hashable, ...] = ()) -> Result:
-        """What `work` makes of the network.
+    def run(self, function: Callable[[Network], Result], *, signature: tuple[Hashable, ...] = ()) -> Result:
+        """Return `function(network)`.
 
         Args:
-            work: calls the network it is given; if it fails it must be able to start again, but for the buffers.
-            kind: what a compiled call depends on, such as mode and size; told in the log.
+            function: calls the network; if the compiler fails, it is called again, so its only side effects may be on
+                the buffers of the network.
+            signature: what a compiled call depends on, such as mode and shape; part of the log line.
         """
-        if not self.compiled or kind in self._known:
-            return work(self._network)
-        kept = [(buffer, buffer.clone()) for buffer in self._plain.buffers()]
-        get_logger().info(f"compiling the network for {', '.join(map(str, kind))}; this may take minutes")
+        if not self.compiled or signature in self._compiled_signatures:
+            return function(self._network)
+        saved_buffers = [(buffer, buffer.clone()) for buffer in self._plain.buffers()]
+        get_logger().info(f"compiling the network for {', '.join(map(str, signature))}; this may take minutes")
         start = time.perf_counter()
         try:
-            answer = work(self._network)
+            result = function(self._network)
         except (FastreidError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # compilers fail in many ways; where the fault is ours, the plain call shows it
-            self._give_up(error)
+        except Exception as error:  # compilers fail in many ways; if the error is in our code, the plain call raises it
+            self._disable(error)
             with torch.no_grad():
-                for buffer, before in kept:
-                    buffer.copy_(before)
-            return work(self._network)
-        self._known.add(kind)
-        get_logger().info(f"compiled and done in {time.perf_counter() - start:.1f} s")
-        return answer
+                for buffer, value in saved_buffers:
+                    buffer.copy_(value)
+            return function(self._network)
+        self._compiled_signatures.add(signature)
+        get_logger().info(f"compiled and called in {time.perf_counter() - start:.1f} s")
+        return result
 
-    def _give_up(self, error: Exception) -> None:
-        why = summarize_error(error).partition(" Set TORCH")[0]  # what torch says then is for those who mend it
+    def _disable(self, error: Exception) -> None:
+        cause = summarize_error(error).partition(" Set TORCH")[0]  # the rest is for developers of the compiler
         get_logger().warning(
-            f"MODEL.COMPILE: the network cannot be compiled here ({type(error).__name__}: {why}); going on without"
+            f"MODEL.COMPILE: the network cannot be compiled on this system ({type(error).__name__}: {cause}); "
+            "continuing without compilation"
         )
         self.compiled = False
         self.rewrap()

@@ -16,7 +16,8 @@ from fastreid.data.loading.unreadable import UnreadableDrawings
 from fastreid.engine.compile import CompiledCaller
 from fastreid.engine.data import build_datasets, build_test_datasets
 from fastreid.engine.feature_journal import JournalFolder
-from fastreid.engine.features import build_journals, build_provenance, build_model_with_weights, extract_features
+from fastreid.engine.features import build_journals, build_provenance, extract_features
+from fastreid.engine.model import build_model_with_weights
 from fastreid.engine.precision import warn_if_dtype_is_slow
 from fastreid.engine.setup import resolve_device
 from fastreid.engine.tester import ResultWriter, Tester

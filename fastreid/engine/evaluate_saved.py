@@ -147,5 +147,7 @@ def _check_provenance(cfg: CfgNode, folder: Path, provenance: Provenance, *, req
         f"{folder}: the features were extracted with {provenance.describe_weights()}, not with MODEL.WEIGHTS {weights}"
     )
     if require_same_weights:
-        raise InputError(f"{message}; leave MODEL.WEIGHTS out to rank them, or run fastreid extract with these weights")
+        raise InputError(
+            f"{message}; leave MODEL.WEIGHTS out to rank them, or run `fastreid extract` with these weights"
+        )
     get_logger().warning(f"{message} of the config file; using the saved features")

@@ -21,19 +21,17 @@ from fastreid.engine.compile import CompiledCaller
 from fastreid.engine.data import build_datasets, build_test_datasets, build_test_loader
 from fastreid.engine.feature_journal import JournalFolder
 from fastreid.engine.inference import run_inference
-from fastreid.engine.precision import inference_dtype, explain_float16_overflow, warn_if_dtype_is_slow
-from fastreid.engine.setup import resolve_device, to_device
+from fastreid.engine.model import build_model_with_weights, require_weights_file
+from fastreid.engine.precision import explain_float16_overflow, inference_dtype, warn_if_dtype_is_slow
+from fastreid.engine.setup import resolve_device
 from fastreid.evaluation.storage.manifest import Manifest, Provenance, read_manifest
 from fastreid.evaluation.storage.saved_features import FeaturePart, list_fingerprint, save_features, stale_parts
-from fastreid.modeling import build_model
-from fastreid.modeling.weights import extract_model_state, load_state, read_weights
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.files import compute_sha256
 from fastreid.utils.logger import get_logger
 
-CLASSIFIER_WEIGHT = "heads.weight"  # the one tensor that belongs to the training patents and not to the network
 SPLITS = ("test", "train", "all")
 
 # Settings that do not affect the features of a test, by the start of their names. MODEL.DEVICE, MODEL.CHANNELS_LAST
@@ -68,23 +66,6 @@ class SavedDataset:
     folder: Path
     manifest: Manifest
     extracted_parts: tuple[str, ...]
-
-
-def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> nn.Module:
-    """The network of a config with MODEL.WEIGHTS in it, on its device.
-
-    Raises:
-        InputError: no weights are named; `random_weights` insists on an untrained network.
-        WeightsError: the weights do not fit.
-    """
-    if random_weights:
-        return to_device(cfg, build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1))
-    state = extract_model_state(read_weights(require_weights_file(cfg)))
-    num_classes = len(state[CLASSIFIER_WEIGHT]) if CLASSIFIER_WEIGHT in state else cfg.MODEL.HEADS.NUM_CLASSES or 1
-    model = build_model(cfg, num_classes=num_classes)
-    report = load_state(model, state, may_differ=() if CLASSIFIER_WEIGHT in state else (CLASSIFIER_WEIGHT,), source=cfg.MODEL.WEIGHTS)
-    get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
-    return to_device(cfg, model)
 
 
 def extract_features(
@@ -129,7 +110,7 @@ def extract_features(
         flip=cfg.TEST.FLIP.ENABLED,
         dtype=dtype,
         skip_missing=unreadable is not None,
-        calls=_compiled_caller(model, {} if compiled is None else compiled) if cfg.MODEL.COMPILE else None,
+        caller=_compiled_caller(model, {} if compiled is None else compiled) if cfg.MODEL.COMPILE else None,
         pad_to=cfg.TEST.IMS_PER_BATCH,
     )
     if journals is None:
@@ -145,7 +126,9 @@ def extract_features(
         first, size = int(rows[0]), cfg.TEST.IMS_PER_BATCH
         if first % size or rows.tolist() != list(range(first, min(first + size, len(drawings)))):
             return  # another drawing replaces an unreadable one, but a record stores only its first row
-        Embeddings.from_drawings(features, [drawings[row] for row in rows.tolist()])  # raises before invalid features are saved
+        Embeddings.from_drawings(
+            features, [drawings[row] for row in rows.tolist()]
+        )  # raises before invalid features are saved
         journal.add(first, features)
 
     try:
@@ -202,7 +185,9 @@ def extract_datasets(
     for name, lists in _drawing_lists(cfg, split).items():
         folder, dataset_provenance = root / name, replace(provenance, dataset=name)
         fingerprints = {part: list_fingerprint(drawings) for part, drawings in lists.items()}
-        [reasons, *_] = comm.all_gather_object(_parts_to_extract(folder, fingerprints, dataset_provenance) if comm.is_main_process() else {})
+        [reasons, *_] = comm.all_gather_object(
+            _parts_to_extract(folder, fingerprints, dataset_provenance) if comm.is_main_process() else {}
+        )
         if reasons:
             reason = "; ".join(dict.fromkeys(reasons.values()))
             get_logger().info(f"{folder}: extracting features of {' and '.join(reasons)}: {reason}")
@@ -261,18 +246,6 @@ def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str,
 def training_set_name(cfg: CfgNode) -> str:
     """Return the name for the features of the training drawings: the joined names of DATASETS.NAMES."""
     return "+".join(cfg.DATASETS.NAMES)
-
-
-def require_weights_file(cfg: CfgNode) -> str:
-    path = str(cfg.MODEL.WEIGHTS)
-    if not path:
-        raise InputError(
-            "MODEL.WEIGHTS is empty; add MODEL.WEIGHTS path/to/model_best.pth, "
-            "or --random-weights for an untrained network"
-        )
-    if not os.path.isfile(path):
-        raise InputError(f"{path}: no such weights file; check the path")
-    return path
 
 
 def _drawing_lists(cfg: CfgNode, split: str) -> dict[str, dict[str, tuple[Drawing, ...]]]:

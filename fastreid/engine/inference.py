@@ -38,7 +38,7 @@ def run_inference(
     done: Mapping[int, Tensor] | None = None,
     on_batch: Callable[[Tensor, Tensor], None] | None = None,
     skip_missing: bool = False,
-    calls: CompiledCaller | None = None,
+    caller: CompiledCaller | None = None,
     pad_to: int = 0,
 ) -> Embeddings:
     """Return the features of a list of drawings in every process.
@@ -53,7 +53,7 @@ def run_inference(
         done: first row -> features (B, D) of batches from an earlier run, which one process has; `batches` omits them.
         on_batch: called with the rows (B,) and features (B, D) of each batch.
         skip_missing: omit the rows of drawings that are in no batch; if False, every drawing must be in a batch.
-        calls: calls the model through torch.compile; None: direct calls.
+        caller: calls the model through torch.compile; None: direct calls.
         pad_to: size to which smaller batches are padded, so that compiled code runs with one batch size.
 
     Raises:
@@ -68,11 +68,11 @@ def run_inference(
     with eval_mode(model):
         for batch in batches:
             images = batch.to(device).images
-            if calls is None:
+            if caller is None:
                 part = compute_features(model, images, flip=flip, dtype=dtype)
             else:
                 padded = _pad_batch(images, pad_to)
-                part = _compute_features_compiled(calls, padded, flip=flip, dtype=dtype)[: len(images)]
+                part = _compute_features_compiled(caller, padded, flip=flip, dtype=dtype)[: len(images)]
             features = features if rows else _empty_features(len(drawings), part.shape[1])
             features[batch.rows] = part
             rows.append(batch.rows)
@@ -104,9 +104,11 @@ def _gather_features(features: Tensor, rows: Sequence[Tensor]) -> tuple[Tensor, 
     return complete, [share_rows for share_rows, _ in shares]
 
 
-def _compute_features_compiled(calls: CompiledCaller, images: Tensor, *, flip: bool, dtype: torch.dtype | None) -> Tensor:
-    kind = ("features", *images.shape)
-    return calls.run(lambda network: compute_features(network, images, flip=flip, dtype=dtype), kind=kind)
+def _compute_features_compiled(
+    caller: CompiledCaller, images: Tensor, *, flip: bool, dtype: torch.dtype | None
+) -> Tensor:
+    signature = ("features", *images.shape)
+    return caller.run(lambda network: compute_features(network, images, flip=flip, dtype=dtype), signature=signature)
 
 
 def _pad_batch(images: Tensor, num: int) -> Tensor:

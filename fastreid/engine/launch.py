@@ -1,4 +1,4 @@
-"""One process or many: started here, or by torchrun."""
+"""Run a function in one or several processes, started here or by torchrun."""
 
 import contextlib
 import ctypes
@@ -13,18 +13,21 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from fastreid.utils.cli import UserFacingError, explain_error
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import setup_logger
 from fastreid.utils.text import summarize_error
 
-TIMEOUT = timedelta(minutes=30)  # the longest one process may wait for another, an evaluation included
-PR_SET_PDEATHSIG = 1  # PR_SET_PDEATHSIG of Linux's prctl
+TIMEOUT = timedelta(minutes=30)  # maximum wait of a process for another one, for example during an evaluation
+PR_SET_PDEATHSIG = 1  # option of prctl(2)
 
 
 class PeerDiedError(EnvironmentSetupError):
-    """Another process of the run is gone; why, is for that one to tell."""
+    """Another process of the run has died; the cause is the error of that process."""
 
 
 def launch(
@@ -35,24 +38,28 @@ def launch(
     machine_rank: int = 0,
     dist_url: str = "auto",
     device: str = "cuda",
-    args: tuple = (),
+    args: tuple[Any, ...] = (),
 ) -> Any:
-    """Call `main(*args)` in one process per GPU (or per CPU process, when `device` is cpu) and wait for all.
+    """Call `main(*args)` in one process per GPU, or per CPU process if `device` is cpu, and wait for all.
 
-    Under torchrun (RANK and WORLD_SIZE set) the processes exist already and this one joins them.
+    Under torchrun (RANK and WORLD_SIZE are set) the processes already exist, and this one joins the process group.
 
     Args:
-        main: what to run; returns what a single process should give back.
+        main: function to run.
         num_gpus: processes on this machine.
-        num_machines: machines in all.
-        machine_rank: this machine's number.
-        dist_url: where process 0 listens, such as tcp://10.0.0.1:29500; "auto" finds a port on this machine.
+        num_machines: number of machines.
+        machine_rank: index of this machine.
+        dist_url: address of process 0, such as tcp://10.0.0.1:29500; "auto" finds a port on this machine.
         device: cuda or cpu.
-        args: handed to `main`.
+        args: arguments of `main`.
+
+    Returns:
+        The result of `main` with a single process or under torchrun; otherwise 0.
 
     Raises:
-        EnvironmentSetupError: there are not as many GPUs.
-        InputError: several machines without a common `dist_url`.
+        EnvironmentSetupError: this machine has fewer GPUs, or a process has died.
+        InputError: an argument is invalid, or several machines have no common `dist_url`.
+        UserFacingError: `main` has failed in one of several processes.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         return _run_under_torchrun(main, args, device)
@@ -61,112 +68,119 @@ def launch(
     if world_size == 1:
         return main(*args)
     url = f"tcp://127.0.0.1:{_find_free_port()}" if dist_url == "auto" else dist_url
-    faults = mp.get_context("spawn").SimpleQueue()
-    where = (num_gpus, world_size, machine_rank, url, device)
+    errors = mp.get_context("spawn").SimpleQueue()
+    group = (num_gpus, world_size, machine_rank, url, device)
     try:
-        processes = mp.spawn(
-            _run_worker, args=(main, args, faults, *where), nprocs=num_gpus, join=False, start_method="spawn"
+        processes = spawn(  # type: ignore[no-untyped-call]  # torch has no annotation
+            _run_worker, args=(main, args, errors, *group), nprocs=num_gpus, join=False, start_method="spawn"
         )
         with _forward_sigterm(processes):
             while not processes.join():
                 continue
-    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
-        raise _root_cause(faults, processes.processes, error)
+    except (ProcessRaisedException, ProcessExitedException) as error:
+        raise _root_cause(errors, processes.processes, error)
     return 0
 
 
-def _root_cause(faults: Any, processes: Sequence[Any], error: Exception) -> Exception:
-    """What ended a run of several processes: what one of them told, else that one was killed, else what there is."""
-    told = []
-    while not faults.empty():
-        told.append(faults.get())
-    for is_lost, line, exit_code in told:
-        if not is_lost:
+def _root_cause(errors: Any, processes: Sequence[Any], spawn_error: Exception) -> Exception:
+    """Return the error that ended a run of several processes.
+
+    This is the first error of a process that did not fail because of another one; otherwise the processes that were
+    killed; otherwise the error of `mp.spawn`.
+    """
+    reported = []
+    while not errors.empty():
+        reported.append(errors.get())
+    for is_peer_error, line, exit_code in reported:
+        if not is_peer_error:
             return UserFacingError(line, exit_code)
-    ends = [process.exitcode or 0 for process in processes]
+    exit_codes = [process.exitcode or 0 for process in processes]
     killed = [
-        f"process {rank} by signal {-code}" for rank, code in enumerate(ends) if code < 0 and -code != signal.SIGTERM
+        f"process {rank} by signal {-code}"
+        for rank, code in enumerate(exit_codes)
+        if code < 0 and -code != signal.SIGTERM
     ]
-    what = f"killed: {', '.join(killed)}" if killed else summarize_error(error)
-    return EnvironmentSetupError(f"a process of the run died ({what}); the others were stopped; go on with --resume")
+    cause = f"killed: {', '.join(killed)}" if killed else summarize_error(spawn_error)
+    return EnvironmentSetupError(f"a process of the run died ({cause}); the others were stopped; resume with --resume")
 
 
 def _check_arguments(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str, device: str) -> None:
     if num_gpus < 1 or num_machines < 1:
-        raise InputError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both are at least 1")
+        raise InputError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both must be 1 or more")
     if not 0 <= machine_rank < num_machines:
-        raise InputError(f"--machine-rank {machine_rank}: machines are counted from 0 to {num_machines - 1}")
+        raise InputError(f"--machine-rank is {machine_rank}; it must be from 0 to {num_machines - 1}")
     if num_gpus > 1 and device not in ("cuda", "cpu"):
-        raise InputError(f"MODEL.DEVICE is {device}, one GPU, and --num-gpus {num_gpus}; set MODEL.DEVICE cuda")
+        raise InputError(f"MODEL.DEVICE is {device}, one device, and --num-gpus {num_gpus}; set MODEL.DEVICE cuda")
     if num_machines > 1 and dist_url == "auto":
         raise InputError("--num-machines needs --dist-url tcp://FIRST_MACHINE:PORT, the same on every machine")
     if device.startswith("cuda") and num_gpus > 1 and torch.cuda.device_count() < num_gpus:
         raise EnvironmentSetupError(
-            f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()}; ask for fewer"
+            f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()} GPUs; use a lower number"
         )
 
 
 def _run_worker(
     local_rank: int,
-    main: Callable,
-    args: tuple,
-    faults: Any,
+    main: Callable[..., Any],
+    args: tuple[Any, ...],
+    errors: Any,
     num_local: int,
     world_size: int,
-    machine: int,
+    machine_rank: int,
     url: str,
     device: str,
 ) -> None:
-    rank = machine * num_local + local_rank
-    setup_logger(rank=rank)  # a new process has none; a run that takes an OUTPUT_DIR sets up its own
+    rank = machine_rank * num_local + local_rank
+    setup_logger(rank=rank)  # a new process has no logger; a run with an OUTPUT_DIR configures its own later
     try:
         with _process_group(device, local_rank, init_method=url, rank=rank, world_size=world_size):
             main(*args)
     except Exception as error:
-        faults.put((isinstance(error, PeerDiedError), *explain_error(error)))
+        errors.put((isinstance(error, PeerDiedError), *explain_error(error)))
         raise
 
 
 @contextlib.contextmanager
 def _forward_sigterm(processes: Any) -> Iterator[None]:
-    """Inside, SIGTERM goes on to the processes, which save and leave; Ctrl-C reaches them by itself."""
+    """Forward SIGTERM to the processes, which save a checkpoint and exit; a terminal sends Ctrl-C to them directly."""
 
-    def tell(number: int, frame: Any) -> None:
+    def forward(number: int, frame: Any) -> None:
         for process in processes.processes:
             if process.is_alive():
                 os.kill(process.pid, number)
 
-    before = signal.signal(signal.SIGTERM, tell), signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGTERM, forward), signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        for number, handler in zip((signal.SIGTERM, signal.SIGINT), before):
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT), previous):
             signal.signal(number, handler)
 
 
-def _run_under_torchrun(main: Callable, args: tuple, device: str) -> Any:
+def _run_under_torchrun(main: Callable[..., Any], args: tuple[Any, ...], device: str) -> Any:
     _stop_with_parent()
-    store, rank, world_size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
-        # torchrun keeps one store for all its restarts, where a new process would find a dead one's address (torch
-        # 2.14). Several machines do not count their restarts alike; docs/training.md tells what they set instead.
-        store = dist.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        # torchrun keeps one store across restarts, in which a new process would find the address of a dead one (torch
+        # 2.14). The restart counts of several machines differ; docs/training.md describes what to set there.
+        store = PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     with _process_group(device, int(os.environ["LOCAL_RANK"]), store=store, rank=rank, world_size=world_size):
         return main(*args)
 
 
 @contextlib.contextmanager
-def _process_group(device: str, local_rank: int, **where: Any) -> Iterator[None]:
-    """Inside, this process is one of the run's; the loss of another one is told as such."""
+def _process_group(device: str, local_rank: int, **init_options: Any) -> Iterator[None]:
+    """Join the process group of the run in this context; if another process dies, raise PeerDiedError."""
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(local_rank)
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT, **where)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT, **init_options)
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
-            raise PeerDiedError(f"another process of the run was lost ({summarize_error(error)[:120]}); go on with --resume")
+            cause = summarize_error(error)[:120]
+            raise PeerDiedError(f"another process of the run died ({cause}); resume with --resume")
         raise
     finally:
         if dist.is_initialized():
@@ -174,7 +188,7 @@ def _process_group(device: str, local_rank: int, **where: Any) -> Iterator[None]
 
 
 def _stop_with_parent() -> None:
-    """Ask for SIGTERM, at which a run saves and leaves, when the process that started this one is killed."""
+    """Request SIGTERM, on which a run saves a checkpoint and exits, for when the parent process is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -182,4 +196,5 @@ def _stop_with_parent() -> None:
 def _find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port

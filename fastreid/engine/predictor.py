@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from fastreid.data.loading.batches import Transform
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.evaluate import build_page_reader
-from fastreid.engine.features import build_model_with_weights
 from fastreid.engine.inference import compute_features, eval_mode
+from fastreid.engine.model import build_model_with_weights
 from fastreid.engine.precision import inference_dtype, warn_if_dtype_is_slow
 from fastreid.engine.setup import load_config, resolve_device
 from fastreid.utils.errors import InputError

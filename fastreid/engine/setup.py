@@ -1,16 +1,15 @@
-"""What every command does first: arguments, config, output folder, log, seeds."""
+"""Set up a command: arguments, config, output folder, log and seeds."""
 
 import argparse
-import fcntl
 import functools
 import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
-from torch import nn
 
 from fastreid import __version__
 from fastreid.config import CfgNode, get_cfg
@@ -34,7 +33,7 @@ def default_argument_parser(description: str = "") -> CommandParser:
     return parser
 
 
-def load_config(config_file: str | Path | None, opts: Sequence[str] = ()) -> CfgNode:
+def load_config(config_file: str | Path | None, opts: Sequence[Any] = ()) -> CfgNode:
     """Return the frozen settings of a config file with `KEY VALUE` pairs that override it.
 
     MODEL.DEVICE `auto` is replaced by the device it stands for.
@@ -95,29 +94,27 @@ def resolve_device(cfg: CfgNode) -> torch.device:
     return torch.device(name)
 
 
-def to_device(cfg: CfgNode, model: nn.Module) -> nn.Module:
-    """The network on its device, its kernels in the order of memory of MODEL.CHANNELS_LAST, which maps then follow."""
-    layout = torch.channels_last if cfg.MODEL.CHANNELS_LAST else torch.preserve_format
-    return model.to(resolve_device(cfg), memory_format=layout)  # type: ignore[call-overload]  # torch declares it for tensors
-
-
 def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Check the device, take the output folder, open the log, seed torch.
+    """Check the device, lock the output folder, open the log and seed torch.
 
-    `config.yaml` is left to what trains, once nothing can be refused any more: it belongs to the metrics beside it.
+    `config.yaml` is not written here but by `DefaultTrainer.train`, because it must match the metrics in the folder.
+
+    Args:
+        cfg: frozen settings.
+        args: parsed arguments, for the log.
 
     Raises:
-        EnvironmentSetupError: no such device, the folder cannot be written, or another run holds it.
+        EnvironmentSetupError: the device does not exist, the folder cannot be written, or another run uses it.
     """
     device = resolve_device(cfg)
     folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
         _lock_folder(folder.resolve())
         stale = remove_temporary_files(folder)
-    comm.all_gather_object(None)  # the others wait until the folder is there
+    comm.all_gather_object(None)  # wait until the folder exists
     logger = setup_logger(folder, rank=comm.get_rank())
     if comm.is_main_process() and stale:
-        logger.info(f"removed what a killed run left: {', '.join(stale)}")
+        logger.info(f"removed temporary files of a killed run: {', '.join(stale)}")
     logger.debug(f"arguments: {args}")
     logger.info(_describe_environment(device))
     logger.debug(f"settings:\n{cfg.dump()}")
@@ -131,21 +128,24 @@ def _configure_kernels(cfg: CfgNode) -> None:
     if cfg.DETERMINISTIC:
         if cfg.CUDNN_BENCHMARK:
             get_logger().info(
-                "DETERMINISTIC is True, so CUDNN_BENCHMARK, whose choice may differ from run to run, is off"
+                "CUDNN_BENCHMARK is ignored because DETERMINISTIC is True: its choices can differ between runs"
             )
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS asks for, before its first product
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS before its first use
 
 
 def write_config(cfg: CfgNode) -> None:
-    """Leave all settings of a run in its folder, as `config.yaml`."""
+    """Write all settings of a run to `config.yaml` in OUTPUT_DIR."""
     write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
 
 
 @functools.cache
 def _lock_folder(folder: Path) -> int:
-    """Make the folder ours until this process ends: the lock is held by the open file, which the system closes.
+    """Create a folder and lock it until this process ends; the system then closes the file and releases the lock.
 
-    A process that asks again for the same folder, as a notebook does, gets the handle it has.
+    A process that locks the same folder again, as in a notebook, keeps its lock.
+
+    Returns:
+        The handle of the open lock file.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,9 +154,7 @@ def _lock_folder(folder: Path) -> int:
         raise EnvironmentSetupError(
             f"OUTPUT_DIR {folder} cannot be written ({error.strerror}); choose another with OUTPUT_DIR"
         )
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _try_lock(handle):
         owner = os.read(handle, 100).decode(errors="replace").strip()
         os.close(handle)
         raise EnvironmentSetupError(
@@ -164,14 +162,28 @@ def _lock_folder(folder: Path) -> int:
         )
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
-    os.register_at_fork(after_in_child=functools.partial(_release_lock_in_worker, handle, os.getpid()))
+    if hasattr(os, "register_at_fork"):  # missing on systems that do not fork
+        os.register_at_fork(after_in_child=functools.partial(_release_lock_in_worker, handle, os.getpid()))
     return handle
 
 
-def _release_lock_in_worker(handle: int, owner: int) -> None:
-    """In a loading process: leave the lock to the main one.
+def _try_lock(handle: int) -> bool:
+    """Lock an open file; return False if another process has locked it. Without `fcntl` (Windows) nothing is locked."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
-    The workers of a run that was killed live on for seconds, and `--resume` would be refused while they hold it.
+
+def _release_lock_in_worker(handle: int, owner: int) -> None:
+    """Close the inherited lock file in a worker process of the loader.
+
+    The workers of a killed run stay alive for seconds; with an open lock file, `--resume` would fail until they exit.
     """
     if os.getppid() == owner:
         os.close(handle)

@@ -54,7 +54,11 @@ class ResultWriter:
             return None
         try:
             return plot_rankings(
-                self.queries, self.gallery, evaluation.ranking, read=self.read, num_queries=self.num_visualized_queries
+                self.queries,
+                self.gallery,
+                evaluation.ranking,
+                read_image=self.read,
+                num_queries=self.num_visualized_queries,
             )
         except InputError as error:
             if self.require_files:

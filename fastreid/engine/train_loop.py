@@ -1,4 +1,4 @@
-"""The bare loop of training; everything beside the step itself is a hook."""
+"""Training loop; everything except the step itself is a hook."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -8,37 +8,42 @@ from fastreid.structures import Batch
 
 
 class Hook:
-    """Something done around the steps. The loop is handed to every method; each does nothing unless overridden."""
+    """Action at certain points of the training loop. Each method does nothing unless overridden."""
 
     def before_train(self, loop: "TrainLoop") -> None:
-        """Once, before the first step of this process."""
+        """Run once before the first iteration of this process."""
 
     def before_step(self, loop: "TrainLoop") -> None:
-        """Before each step; `loop.iteration` steps are done."""
+        """Run before each iteration; `loop.iteration` iterations are completed."""
 
     def after_step(self, loop: "TrainLoop") -> None:
-        """After each step; `loop.iteration` steps are done and `loop.result` is the last one's."""
+        """Run after each iteration; it is included in `loop.iteration`, and `loop.result` is its result."""
 
     def after_epoch(self, loop: "TrainLoop") -> None:
-        """After the last step of each epoch; `loop.epoch` epochs are done."""
+        """Run after the last iteration of each epoch; `loop.epoch` epochs are completed."""
 
     def after_train(self, loop: "TrainLoop") -> None:
-        """Once, when all steps are done; not after a fault, so that the fault is what is told."""
+        """Run once after the last iteration; not after an error, so that the error is reported."""
 
     def at_exit(self, loop: "TrainLoop") -> None:
-        """Once, whatever ended the run; must not raise, so that a fault is what is told."""
+        """Run once however the run ended; must not raise, so that the original error is reported."""
 
 
 class TrainLoop:
-    """Steps over batches, from `iteration` to the end of the last epoch.
+    """Train from `iteration` to the end of the last epoch.
 
     Args:
-        step: what one step does with a batch.
-        batches: batches without end, starting at `iteration`.
+        step: does one iteration with a batch.
+        batches: endless batches, starting at `iteration`.
         hooks: called in this order at every point.
-        iters_per_epoch: steps of an epoch.
+        iters_per_epoch: iterations per epoch.
         max_epochs: epochs of the run.
-        iteration: steps done before, for a run that goes on.
+        iteration: iterations completed before, for a resumed run.
+
+    Attributes:
+        result: result of the last iteration; None before the first one.
+        data_s: seconds that the last iteration waited for its batch.
+        step_s: seconds of the last iteration, including `data_s`.
     """
 
     def __init__(
@@ -58,24 +63,25 @@ class TrainLoop:
         self.max_epochs = max_epochs
         self.iteration = iteration
         self.result: StepResult | None = None
-        self.data_s = 0.0  # seconds the last step waited for its batch
-        self.step_s = 0.0  # seconds the last step took, the wait included
+        self.data_s = 0.0
+        self.step_s = 0.0
 
     @property
     def epoch(self) -> int:
-        """Whole epochs done."""
+        """Number of completed epochs."""
         return self.iteration // self.iters_per_epoch
 
     @property
     def max_iterations(self) -> int:
+        """Number of iterations of the whole run."""
         return self.max_epochs * self.iters_per_epoch
 
     def request_stop(self) -> None:
-        """Make the epoch that is done the last one."""
+        """Make the epoch that has just been completed the last one."""
         self.max_epochs = self.epoch
 
     def run(self) -> None:
-        """Train to the end."""
+        """Train until the last epoch is completed."""
         try:
             self._run()
         finally:

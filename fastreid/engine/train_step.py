@@ -1,4 +1,4 @@
-"""One training step: losses, gradients, a check that they are numbers, the optimizer."""
+"""Do one training step: forward and backward pass, checks of the values, optimizer step."""
 
 import contextlib
 import math
@@ -20,12 +20,18 @@ from fastreid.utils.errors import NumericalError
 
 Scalars = dict[str, Tensor]
 
-MAX_SKIPPED_STEPS = 20  # float16 overflows in a row after which the loss scale will not recover
+MAX_SKIPPED_STEPS = 20  # float16 overflows in a row; after so many the loss scale does not recover
 
 
 @dataclass(frozen=True)
 class GradientClip:
-    """How gradients are held back: `kind` norm (of all together) or value (of each number)."""
+    """Limit on the gradients.
+
+    Args:
+        kind: "norm" limits the norm of all gradients together, "value" limits each element.
+        limit: the largest norm or absolute value.
+        norm_type: p of the p-norm.
+    """
 
     kind: str
     limit: float
@@ -34,8 +40,13 @@ class GradientClip:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step tells: `values` are floats by name, the means over all processes; `batch` is what this process saw and
-    `skipped` a float16 overflow."""
+    """Result of one training step.
+
+    Args:
+        values: losses, gradient norms and statistics by name, averaged over all processes.
+        batch: the batch of this process.
+        skipped: whether the update was skipped because float16 overflowed.
+    """
 
     values: dict[str, float]
     batch: Batch
@@ -43,12 +54,12 @@ class StepResult:
 
 
 class NonFiniteLossError(NumericalError):
-    """A loss or gradient is not a number; weights and batch-norm statistics are those of the step before.
+    """A loss or gradient is NaN or Inf; weights and batch-norm statistics are those of the previous step.
 
     Args:
         message: one line.
-        batch: the drawings of the step.
-        values: losses and norms by name; losses that came to NaN or Inf are those of this process alone.
+        batch: the batch of this process.
+        values: losses and norms by name; non-finite losses are those of this process.
     """
 
     def __init__(self, message: str, batch: Batch, values: dict[str, float]):
@@ -58,18 +69,18 @@ class NonFiniteLossError(NumericalError):
 
 
 class TrainStep:
-    """Forward, backward, check, clip, move.
+    """Training step: forward and backward pass, checks, gradient clipping and optimizer step.
 
     Args:
-        model: gives losses for (images, targets); already on its device.
-        optimizer: moves its parameters.
-        device: where batches go.
-        dtype: of the network's products; None: float32. float16 comes with loss scaling and is for CUDA devices.
-        accumulate: parts that a batch is worked through in, one after the other; gradients and losses are the means
-            over its drawings. Pairs are sought within a part, and batch norm measures each part by itself.
-        clip: limit on the gradients.
-        average: follows the weights.
-        all_learn: whether every parameter gets a gradient in every step; several processes must know.
+        model: returns losses for (images, targets); already on its device.
+        optimizer: updates its parameters.
+        device: device for the batches.
+        dtype: dtype of the network's matrix products; None: float32. float16 uses loss scaling and needs CUDA.
+        grad_accum_steps: number of micro-batches. Gradients and losses are means over the whole batch; pairs are formed
+            within a micro-batch, and batch norm computes its statistics per micro-batch.
+        clip: limit on the gradients; None: no limit.
+        average: average of the weights, updated after every step; None: no average.
+        no_unused_parameters: whether every parameter receives a gradient in every step; several processes need to know.
         compiled: call the network through torch.compile.
     """
 
@@ -97,83 +108,99 @@ class TrainStep:
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.frozen: tuple[str, ...] = ()
         self._parameters = _parameters_by_child(model, optimizer)
-        self._skipped = 0
-        self._skipped_in_a_row = 0
-        # The buffers as they were before the step, by kind of number; a forward pass moves them.
+        self._num_skipped = 0
+        self._num_skipped_in_a_row = 0
+        # The buffers before the step, by dtype, because the forward pass changes them.
         self._saved_buffers: dict[torch.dtype, list[Tensor]] = {}
         self._caller = CompiledCaller(self._wrap, compiled=compiled)
 
     def freeze(self, children: tuple[str, ...]) -> None:
-        """Keep these top-level children of the model fixed (weights and batch-norm statistics); () frees all."""
+        """Freeze the weights and batch-norm statistics of top-level children of the model, and unfreeze all others.
+
+        Args:
+            children: names of the children; () unfreezes all.
+        """
         if children == self.frozen:
             return
         for name in set(children) ^ set(self.frozen):
             for parameter in self._parameters.get(name, ()):
                 parameter.requires_grad_(name not in children)
         self.frozen = children
-        self._caller.rewrap()  # DistributedDataParallel fixes at birth which gradients it waits for
+        self._caller.rewrap()  # DistributedDataParallel determines at creation which gradients it waits for
 
     def __call__(self, batch: Batch) -> StepResult:
-        """Do one step. The host waits for the device once, when all of the step but the move is under way.
+        """Do one step. The host waits for the device only once, before the optimizer step.
+
+        Args:
+            batch: the batch of this process, on any device.
 
         Raises:
-            NonFiniteLossError: a loss or gradient is NaN or Inf; the model is as it was.
+            NonFiniteLossError: a loss or gradient is NaN or Inf; the model is unchanged.
         """
-        self._copy_buffers()
+        self._save_buffers()
         try:
             return self._step(batch)
         except NonFiniteLossError:
-            self._copy_buffers(back=True)
+            self._restore_buffers()
             raise
 
     def _step(self, batch: Batch) -> StepResult:
-        self._train_mode()
+        self._set_train_mode()
         batch = batch.to(self.device)
-        kind = ("training", *batch.images.shape, *(f"{name} frozen" for name in self.frozen))
-        told = self._caller.run(lambda network: self._compute_gradients(network, batch), kind=kind)
+        signature = ("training", *batch.images.shape, *(f"{name} frozen" for name in self.frozen))
+        parts = self._caller.run(lambda network: self._compute_gradients(network, batch), signature=signature)
         self.scaler.unscale_(self.optimizer)
-        losses, stats = (_sum_values(numbers) for numbers in zip(*told))
-        own = _to_floats({**losses, **stats, **self._clip_gradients()})
-        values = comm.all_reduce_mean(own)
+        losses, stats = (_sum_values(scalars) for scalars in zip(*parts))
+        own_values = _to_floats({**losses, **stats, **self._clip_gradients()})
+        values = comm.all_reduce_mean(own_values)
         if not all(math.isfinite(values[name]) for name in losses):
-            raise NonFiniteLossError(_nonfinite_message(values, losses), batch, {name: own[name] for name in losses})
+            own_losses = {name: own_values[name] for name in losses}
+            raise NonFiniteLossError(_nonfinite_message(values, losses), batch, own_losses)
         skipped = self._optimizer_step(batch, values, losses)
         if self.scaler.is_enabled():
-            values["skipped_steps"] = float(self._skipped)
+            values["skipped_steps"] = float(self._num_skipped)
         if self.average is not None:
             self.average.update(self.model)
         return StepResult(values, batch, skipped=skipped)
 
     def _compute_gradients(self, network: Network, batch: Batch) -> list[tuple[Scalars, Scalars]]:
-        """Work out the gradients of a batch, part by part; what each part tells, times its share."""
+        """Compute the gradients of a batch; return the losses and statistics of each micro-batch times its share."""
         self.optimizer.zero_grad(set_to_none=True)
         *first, last = _split_into_micro_batches(batch, self.grad_accum_steps)
-        wait = network.no_sync() if hasattr(network, "no_sync") else contextlib.nullcontext()
-        with wait:  # several processes exchange gradients once, with those of the last part
-            told = [self._backward(network, part, len(part.rows) / len(batch.rows)) for part in first]
-        return [*told, self._backward(network, last, len(last.rows) / len(batch.rows))]
+        no_sync = network.no_sync() if hasattr(network, "no_sync") else contextlib.nullcontext()
+        with no_sync:  # several processes exchange gradients only once, in the last micro-batch
+            scalars = [self._backward(network, part, len(part.rows) / len(batch.rows)) for part in first]
+        return [*scalars, self._backward(network, last, len(last.rows) / len(batch.rows))]
 
     def _backward(self, network: Network, part: Batch, share: float) -> tuple[Scalars, Scalars]:
-        """Add the gradients of a part that is this share of the batch; losses and stats, times the share, on the device."""
+        """Add the gradients of a micro-batch; return its losses and statistics, times `share`, on the device.
+
+        Args:
+            network: the network to call.
+            part: the micro-batch.
+            share: its share of the drawings of the batch.
+        """
         with autocast(self.device, self.dtype):
             losses, stats = network(part.images, part.targets, with_stats=True)
         total = torch.stack(list(losses.values())).sum()
-        self.scaler.scale(total * share).backward()
+        self.scaler.scale(total * share).backward()  # type: ignore[no-untyped-call]  # torch has no annotation
         return _scale_values({"total_loss": total, **losses}, share), _scale_values(stats, share)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state for a checkpoint, without the model."""
         state = {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "skipped": [self._skipped, self._skipped_in_a_row],
+            "skipped": [self._num_skipped, self._num_skipped_in_a_row],
         }
         return state if self.average is None else {**state, "average": self.average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load the state of a checkpoint."""
         self.optimizer.load_state_dict(keep_fused_flags(state["optimizer"], self.optimizer))
         match_memory_layout(self.optimizer)
         self.scaler.load_state_dict(state["scaler"])
-        self._skipped, self._skipped_in_a_row = state.get("skipped", [0, 0])  # older checkpoints do not count them
+        self._num_skipped, self._num_skipped_in_a_row = state.get("skipped", [0, 0])  # missing in older checkpoints
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 
@@ -186,93 +213,99 @@ class TrainStep:
             find_unused_parameters=not self.no_unused_parameters,
         )
 
-    @torch.no_grad()
-    def _copy_buffers(self, *, back: bool = False) -> None:
-        """Keep the network's buffers, or bring back what was kept. One call a kind of number: mixed, each is copied alone,
-        and a GPU waits for the launches."""
+    def _buffers_by_dtype(self) -> dict[torch.dtype, list[Tensor]]:
         buffers: dict[torch.dtype, list[Tensor]] = {}
         for buffer in self.model.buffers():
             buffers.setdefault(buffer.dtype, []).append(buffer)
-        for dtype, of_kind in buffers.items():
-            if dtype not in self._saved_buffers:
-                self._saved_buffers[dtype] = [buffer.clone() for buffer in of_kind]
-            if back:
-                torch._foreach_copy_(of_kind, self._saved_buffers[dtype])
-            else:
-                torch._foreach_copy_(self._saved_buffers[dtype], of_kind)
+        return buffers
 
-    def _train_mode(self) -> None:
+    @torch.no_grad()
+    def _save_buffers(self) -> None:
+        """Save the buffers with one call per dtype; mixed dtypes would be copied one by one, which a GPU waits for."""
+        for dtype, buffers in self._buffers_by_dtype().items():
+            if dtype not in self._saved_buffers:
+                self._saved_buffers[dtype] = [buffer.clone() for buffer in buffers]
+            torch._foreach_copy_(self._saved_buffers[dtype], buffers)
+
+    @torch.no_grad()
+    def _restore_buffers(self) -> None:
+        for dtype, buffers in self._buffers_by_dtype().items():
+            torch._foreach_copy_(buffers, self._saved_buffers[dtype])
+
+    def _set_train_mode(self) -> None:
         self.model.train()
         for name in self.frozen:
             self.model.get_submodule(name).eval()
 
-    def _clip_gradients(self) -> dict[str, Tensor]:
-        """Hold the gradients back; their norms as they were, of all and of each part, and how many are dead."""
-        told = {}
-        norms, dead = [], torch.zeros((), device=self.device)
+    def _clip_gradients(self) -> Scalars:
+        """Clip the gradients; return their norms before clipping, in total and per part, and the number of zero ones."""
+        part_norms: Scalars = {}
+        num_dead = torch.zeros((), device=self.device)
         for part, parameters in self._parameters.items():
-            trained = [p for p in parameters if p.requires_grad]
-            gradients = [p.grad for p in trained if p.grad is not None]
+            trainable = [p for p in parameters if p.requires_grad]
+            gradients = [p.grad for p in trainable if p.grad is not None]
             if self.no_unused_parameters:
-                dead = dead + (len(trained) - len(gradients))
+                num_dead = num_dead + (len(trainable) - len(gradients))
             if gradients:
-                of_part = torch.stack(torch._foreach_norm(gradients))
-                dead = dead + (of_part == 0).sum()
-                norms.append(torch.linalg.vector_norm(of_part))
-                told[f"grad_norm/{part}"] = norms[-1]
-        moved = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+                norms = torch.stack(torch._foreach_norm(gradients))
+                num_dead = num_dead + (norms == 0).sum()
+                part_norms[f"grad_norm/{part}"] = torch.linalg.vector_norm(norms)
+        updated = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.clip is not None and self.clip.kind == "norm":
-            nn.utils.clip_grad_norm_(moved, self.clip.limit, norm_type=self.clip.norm_type)
+            nn.utils.clip_grad_norm_(updated, self.clip.limit, norm_type=self.clip.norm_type)
         elif self.clip is not None:
-            nn.utils.clip_grad_value_(moved, self.clip.limit)
-        return {"grad_norm": torch.linalg.vector_norm(torch.stack(norms)), **told, "dead_gradients": dead}
+            nn.utils.clip_grad_value_(updated, self.clip.limit)
+        norm = torch.linalg.vector_norm(torch.stack(list(part_norms.values())))
+        return {"grad_norm": norm, **part_norms, "dead_gradients": num_dead}
 
     def _optimizer_step(self, batch: Batch, values: dict[str, float], losses: Iterable[str]) -> bool:
-        finite = math.isfinite(values["grad_norm"])
-        if not finite and not self.scaler.is_enabled():
+        """Update the weights; return True if the update was skipped because float16 overflowed."""
+        is_finite = math.isfinite(values["grad_norm"])
+        if not is_finite and not self.scaler.is_enabled():
             raise NonFiniteLossError(_nonfinite_message(values, losses), batch, values)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self._skipped += not finite
-        self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
-        if self._skipped_in_a_row >= MAX_SKIPPED_STEPS:
-            raise NonFiniteLossError(
-                f"{MAX_SKIPPED_STEPS} steps in a row overflowed float16; " + _nonfinite_message(values, losses), batch, values
+        self._num_skipped += not is_finite
+        self._num_skipped_in_a_row = 0 if is_finite else self._num_skipped_in_a_row + 1
+        if self._num_skipped_in_a_row >= MAX_SKIPPED_STEPS:
+            message = (
+                f"float16 overflowed in {MAX_SKIPPED_STEPS} iterations in a row; {_nonfinite_message(values, losses)}"
             )
-        return not finite
+            raise NonFiniteLossError(message, batch, values)
+        return not is_finite
 
 
 def _split_into_micro_batches(batch: Batch, num: int) -> list[Batch]:
-    """A batch in so many parts, as equal as can be."""
+    """Split a batch into `num` micro-batches whose sizes differ by at most one."""
     columns = (column.tensor_split(num) for column in (batch.images, batch.targets, batch.rows))
     return [Batch(*part) for part in zip(*columns)]
 
 
-def _to_floats(tensors: dict[str, Tensor]) -> dict[str, float]:
-    return dict(zip(tensors, torch.stack(list(tensors.values())).tolist()))
+def _to_floats(scalars: Scalars) -> dict[str, float]:
+    return dict(zip(scalars, torch.stack(list(scalars.values())).tolist()))
 
 
-def _scale_values(tensors: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    return {name: value.detach().float() * share for name, value in tensors.items()}
+def _scale_values(scalars: Scalars, factor: float) -> Scalars:
+    return {name: value.detach().float() * factor for name, value in scalars.items()}
 
 
-def _sum_values(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _sum_values(parts: Sequence[Scalars]) -> Scalars:
     return {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
 
 
 def _parameters_by_child(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, list[nn.Parameter]]:
-    """What the optimizer moves, by the top-level child of the model that holds it."""
-    moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    found: dict[str, list[nn.Parameter]] = {}
+    """Return the parameters of the optimizer by the top-level child of the model that contains them."""
+    optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    parameters: dict[str, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        if id(parameter) in moved:
-            found.setdefault(name.partition(".")[0], []).append(parameter)
-    return found
+        if id(parameter) in optimized:
+            parameters.setdefault(name.partition(".")[0], []).append(parameter)
+    return parameters
 
 
 def _nonfinite_message(values: dict[str, float], losses: Iterable[str]) -> str:
-    parts = ", ".join(f"{name} {values[name]:.4g}" for name in (*losses, "grad_norm"))
+    shown = ", ".join(f"{name} {values[name]:.4g}" for name in (*losses, "grad_norm"))
     return (
-        f"the step is not a number ({parts}); the weights are those of the step before. "
+        f"loss or gradient is NaN or Inf ({shown}); the weights are those of the previous iteration. "
         "Try a lower SOLVER.BASE_LR, a longer SOLVER.WARMUP_ITERS or SOLVER.CLIP_GRADIENTS.ENABLED True"
     )

@@ -1,11 +1,10 @@
-"""The room where the siblings meet: from a config to a run that trains and resumes."""
+"""Train a model as a config describes: build the parts of a run, resume it, train."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from fastreid.config import CfgNode, get_cfg
 from fastreid.data.build import build_unreadable_drawings, fill_cache_if_enabled
@@ -15,33 +14,34 @@ from fastreid.data.loading.workers import translate_worker_errors
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.build import build_diagnostics, build_step, check_micro_batch_size
 from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.checkpoint_index import BEST_FILE, archive_previous_run
 from fastreid.engine.data import build_datasets, build_train_loader
 from fastreid.engine.evaluate import build_testers, collect_drawing_lists
-from fastreid.engine.features import CLASSIFIER_WEIGHT
-from fastreid.engine.hooks.basic import (
+from fastreid.engine.hooks import (
     CheckWeightUpdates,
-    SampleClasses,
+    EarlyStopping,
+    Evaluate,
     FreezeLayers,
+    HardClassMiningHook,
+    LogInputImages,
+    PreciseBatchNorm,
+    SampleClasses,
+    SaveBestModels,
     SaveCheckpoints,
     SetLearningRate,
-    LogInputImages,
     StopOnSignal,
     WriteMetrics,
-    write_bad_step_record,
 )
-from fastreid.engine.hooks.best_models import SaveBestModels, EarlyStopping, set_aside
-from fastreid.engine.hooks.evaluation import Evaluate, PreciseBatchNorm
-from fastreid.engine.hooks.hard_classes import HardClassMiningHook
+from fastreid.engine.hooks.metrics import write_bad_step_record
+from fastreid.engine.model import load_initial_weights, resolve_num_classes, to_device
 from fastreid.engine.precision import inference_dtype
-from fastreid.engine.setup import resolve_device, to_device, write_config
+from fastreid.engine.setup import resolve_device, write_config
 from fastreid.engine.tester import make_input_grid
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.train_step import NonFiniteLossError
 from fastreid.evaluation.scoring.metrics import check_score_name
 from fastreid.modeling import build_model
-from fastreid.modeling.build import load_pretrained_backbone
 from fastreid.modeling.heads import EmbeddingHead
-from fastreid.modeling.weights import extract_model_state, load_state, read_weights
 from fastreid.monitoring.build import build_writers, check_tracker
 from fastreid.solver.build import build_schedule
 from fastreid.structures import Batch, Drawing
@@ -52,14 +52,14 @@ from fastreid.utils.text import summarize_error
 
 
 class DefaultTrainer:
-    """A training run as a config describes it.
+    """A training run of a config.
 
     Args:
         cfg: frozen settings.
-        data: what `build_datasets` gives for them, where it was built before; None builds it.
+        data: result of `build_datasets(cfg)`, if it has been built before; None builds it.
 
     Raises:
-        FastreidError: anything that can be known to be wrong before the first step.
+        FastreidError: any error that can be detected before the first iteration.
     """
 
     def __init__(self, cfg: CfgNode, *, data: tuple[Sequence[Drawing], Mapping[str, RetrievalData]] | None = None):
@@ -78,8 +78,8 @@ class DefaultTrainer:
         self.testers = build_testers(cfg, tests, training=self.drawings, unreadable=self.unreadable)
         self.model = to_device(cfg, build_model(cfg, num_classes=resolve_num_classes(cfg, self.loader.num_classes)))
         self.schedule = build_schedule(cfg, self.loader.iters_per_epoch)
-        self.frozen = FreezeLayers(cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
-        self.frozen.check(self.model)
+        self.freeze_layers = FreezeLayers(cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
+        self.freeze_layers.check(self.model)
         self.step = build_step(cfg, self.model, iters_per_epoch=self.loader.iters_per_epoch)
         self.checkpointer = Checkpointer(
             cfg.OUTPUT_DIR,
@@ -90,43 +90,59 @@ class DefaultTrainer:
         )
         get_logger().info(
             f"{len(self.drawings)} drawings of {self.loader.num_classes} patents, "
-            f"{self.loader.iters_per_epoch} steps an epoch, {cfg.SOLVER.MAX_EPOCH} epochs; "
-            f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M weights"
+            f"{self.loader.iters_per_epoch} iterations per epoch, {cfg.SOLVER.MAX_EPOCH} epochs; "
+            f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M parameters"
         )
 
     def resume_or_load(self, resume: bool = False) -> None:
-        """Go on from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS, or from ImageNet weights."""
-        reached = self.checkpointer.resume() if resume else None
-        if reached is not None:
-            self.progress = reached
+        """Resume from the last checkpoint in OUTPUT_DIR, or load the initial weights (see `load_initial_weights`).
+
+        Args:
+            resume: resume if there is a checkpoint; otherwise an earlier run in OUTPUT_DIR is archived.
+
+        Raises:
+            FastreidError: no checkpoint can be loaded, or it or the weights do not fit the config.
+        """
+        progress = self.checkpointer.resume() if resume else None
+        if progress is not None:
+            self.progress = progress
             return
         if resume:
-            get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR} yet; training from the beginning")
+            get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR}; starting from the beginning")
         load_initial_weights(self.cfg, self.model)
         if comm.is_main_process():
-            self.checkpointer.set_aside()
-            set_aside(self.cfg.OUTPUT_DIR)
+            archive_previous_run(self.cfg.OUTPUT_DIR)
 
     def train(self) -> dict[str, float]:
-        """Train to the end; returns the best score by the name of TEST.SELECT_BY."""
-        finished = self._finished_reason()
-        if finished:
-            get_logger().log(RESULT, f"the run is finished: {finished}")
+        """Train until the end of the run.
+
+        Returns:
+            The best score, with the name of TEST.SELECT_BY as its key.
+
+        Raises:
+            NonFiniteLossError: a loss or gradient is NaN or Inf; `bad_step.json` lists the drawings.
+            EnvironmentSetupError: DETERMINISTIC is True and an operation has no deterministic implementation.
+        """
+        finished_reason = self._finished_reason()
+        if finished_reason:
+            get_logger().log(RESULT, f"the run is finished: {finished_reason}")
             return {self.cfg.TEST.SELECT_BY: self.progress.best}
         self.progress.stopped_early = False
-        fill_cache_if_enabled(self.cfg, *collect_drawing_lists(self.testers), training=self.drawings, unreadable=self.unreadable)
+        fill_cache_if_enabled(
+            self.cfg, *collect_drawing_lists(self.testers), training=self.drawings, unreadable=self.unreadable
+        )
         loop = self._build_loop()
-        if comm.is_main_process():  # now that nothing can be refused any more
+        if comm.is_main_process():  # all settings have been checked now
             write_config(self.cfg)
         try:
             with translate_worker_errors(self.loader.worker_error):
                 loop.run()
-        except NonFiniteLossError as bad:
-            names = [self.drawings[row].name for row in bad.batch.rows.tolist()]
-            everyone = comm.all_gather_object((names, bad.values))  # all come here at the same step, one for the fault of another
-            record = write_bad_step_record(self.cfg.OUTPUT_DIR, loop.iteration, everyone)
+        except NonFiniteLossError as error:
+            names = [self.drawings[row].name for row in error.batch.rows.tolist()]
+            processes = comm.all_gather_object((names, error.values))  # the error is raised on every process
+            record = write_bad_step_record(self.cfg.OUTPUT_DIR, loop.iteration, processes)
             raise NonFiniteLossError(
-                f"step {loop.iteration + 1}: {bad}; its drawings are in {record}", bad.batch, bad.values
+                f"iteration {loop.iteration + 1}: {error}; {record} lists its drawings", error.batch, error.values
             )
         except RuntimeError as error:
             if self.cfg.DETERMINISTIC and "deterministic" in str(error):
@@ -137,17 +153,17 @@ class DefaultTrainer:
         get_logger().log(
             RESULT,
             f"done: best {self.cfg.TEST.SELECT_BY} {self.progress.best:.2f} after epoch {self.progress.best_epoch + 1}, "
-            f"in {Path(self.cfg.OUTPUT_DIR) / 'model_best.pth'}",
+            f"in {Path(self.cfg.OUTPUT_DIR) / BEST_FILE}",
         )
         return {self.cfg.TEST.SELECT_BY: self.progress.best}
 
     def _finished_reason(self) -> str:
-        """Why there is nothing left to do; "" where there is. Asked before a log is opened, or it would stay open."""
+        """Return why the run is finished, or "" if it is not; called before the writers open their files."""
         epochs, max_epochs = self.progress.iteration // self.loader.iters_per_epoch, self.cfg.SOLVER.MAX_EPOCH
         if epochs >= max_epochs:
             return f"all {max_epochs} epochs are done"
         if self.progress.stopped_early and self.progress.num_bad_evaluations >= self.cfg.SOLVER.EARLY_STOP_PATIENCE > 0:
-            return f"SOLVER.EARLY_STOP_PATIENCE ended it after {epochs} epochs"
+            return f"SOLVER.EARLY_STOP_PATIENCE stopped it after {epochs} epochs"
         return ""
 
     def _build_loop(self) -> TrainLoop:
@@ -163,10 +179,13 @@ class DefaultTrainer:
         )
 
     def _build_hooks(self) -> list[Hook]:
-        cfg, progress, checkpoints = self.cfg, self.progress, self.cfg.SOLVER.CHECKPOINT_PERIOD
-        best = SaveBestModels(self.checkpointer, progress, num=cfg.SOLVER.SAVE_TOP_K, period=checkpoints)
-        where = {"iteration": progress.iteration, "iters_per_epoch": self.loader.iters_per_epoch}
-        writers = build_writers(cfg, **where) if comm.is_main_process() else []
+        """Build the hooks in their order: later hooks use the results of earlier ones."""
+        cfg, progress, checkpoint_period = self.cfg, self.progress, self.cfg.SOLVER.CHECKPOINT_PERIOD
+        best_models = SaveBestModels(
+            self.checkpointer, progress, num_models=cfg.SOLVER.SAVE_TOP_K, period=checkpoint_period
+        )
+        position = {"iteration": progress.iteration, "iters_per_epoch": self.loader.iters_per_epoch}
+        writers = build_writers(cfg, **position) if comm.is_main_process() else []
         metrics = WriteMetrics(writers, progress, period=cfg.SOLVER.LOG_PERIOD)
         evaluate = Evaluate(
             self.testers,
@@ -176,18 +195,22 @@ class DefaultTrainer:
             checkpointer=self.checkpointer,
             metrics=metrics,
             num_points=cfg.TEST.PROJECTOR,
-            best=best if cfg.SOLVER.SAVE_TOP_K else None,
+            best_models=best_models if cfg.SOLVER.SAVE_TOP_K else None,
         )
         heads = self.model.get_submodule("heads")
-        draw, told_from = [], resolve_num_classes(cfg, self.loader.num_classes)
+        sample_classes, num_classes = [], resolve_num_classes(cfg, self.loader.num_classes)
         if isinstance(heads, EmbeddingHead):
-            draw = [SampleClasses(heads, cfg.SEED)]
-            told_from = heads.num_sampled_classes(cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.GRAD_ACCUM_STEPS)
-        precise = [PreciseBatchNorm(self._precise_bn_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
-        precise = precise if cfg.TEST.PRECISE_BN.ENABLED else []
-        again = [*precise, evaluate] if precise else []
-        stop = EarlyStopping(progress, patience=cfg.SOLVER.EARLY_STOP_PATIENCE, period=cfg.TEST.EVAL_PERIOD, again=again)
-        renew = HardClassMiningHook(
+            sample_classes = [SampleClasses(heads, cfg.SEED)]
+            num_classes = heads.num_sampled_classes(cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.GRAD_ACCUM_STEPS)
+        precise_bn = [PreciseBatchNorm(self._precise_bn_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
+        precise_bn = precise_bn if cfg.TEST.PRECISE_BN.ENABLED else []
+        early_stopping = EarlyStopping(
+            progress,
+            patience=cfg.SOLVER.EARLY_STOP_PATIENCE,
+            period=cfg.TEST.EVAL_PERIOD,
+            rerun_hooks=[*precise_bn, evaluate] if precise_bn else [],
+        )
+        hard_class_mining = HardClassMiningHook(
             progress,
             period=cfg.TEST.EVAL_PERIOD,
             num_patents=self.loader.num_classes,
@@ -198,18 +221,18 @@ class DefaultTrainer:
         )
         return [
             SetLearningRate(self.schedule),
-            self.frozen,
-            *draw,
+            self.freeze_layers,
+            *sample_classes,
             CheckWeightUpdates(),
-            *build_diagnostics(cfg, num_classes=told_from, iters_per_epoch=self.loader.iters_per_epoch),
+            *build_diagnostics(cfg, num_classes=num_classes, iters_per_epoch=self.loader.iters_per_epoch),
             LogInputImages(metrics, make_input_grid),
-            *precise,
+            *precise_bn,
             evaluate,
-            *([stop] if cfg.SOLVER.EARLY_STOP_PATIENCE else []),
-            *([renew] if cfg.DATALOADER.HARD_IDENTITIES else []),
+            *([early_stopping] if cfg.SOLVER.EARLY_STOP_PATIENCE else []),
+            *([hard_class_mining] if cfg.DATALOADER.HARD_IDENTITIES else []),
             metrics,
-            SaveCheckpoints(self.checkpointer, progress, period=checkpoints),
-            *([best] if cfg.SOLVER.SAVE_TOP_K else []),
+            SaveCheckpoints(self.checkpointer, progress, period=checkpoint_period),
+            *([best_models] if cfg.SOLVER.SAVE_TOP_K else []),
             StopOnSignal(self.checkpointer, progress),
         ]
 
@@ -221,7 +244,7 @@ class DefaultTrainer:
             loader.close()
 
     def _iterate_batches(self) -> Iterator[Batch]:
-        """From the loader that there is at each step."""
+        """Yield batches without end, always from the current loader, which may be restarted."""
         while True:
             yield next(self.loader)
 
@@ -236,59 +259,32 @@ class DefaultTrainer:
             start_iteration=iteration,
             rank=comm.get_rank(),
             world_size=comm.get_world_size(),
-            neighbors={made: table.numpy() for made, table in self.progress.hard_identities.items()},
+            neighbors={start: table.numpy() for start, table in self.progress.hard_identities.items()},
             device=self.device,
             unreadable=self.unreadable,
         )
 
 
-def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
-    """Fill a fresh network: MODEL.WEIGHTS, else ImageNet weights if MODEL.BACKBONE.PRETRAIN, else as it was drawn.
-
-    Only the classifier of MODEL.WEIGHTS may differ, since it belongs to the patents it was trained on.
-    """
-    if cfg.MODEL.WEIGHTS:
-        report = load_state(
-            model, extract_model_state(read_weights(cfg.MODEL.WEIGHTS)), may_differ=(CLASSIFIER_WEIGHT,), source=cfg.MODEL.WEIGHTS
-        )
-        get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
-    elif cfg.MODEL.BACKBONE.PRETRAIN:
-        for turn in range(comm.get_world_size()):  # process 0 downloads, the others then find the file
-            if turn == comm.get_rank():
-                get_logger().info(f"ImageNet weights: {load_pretrained_backbone(cfg, model)}")
-            comm.all_gather_object(None)
-
-
-def resolve_num_classes(cfg: CfgNode, num_patents: int) -> int:
-    """Classes of the head: one a training patent, or MODEL.HEADS.NUM_CLASSES where that is more."""
-    wanted = cfg.MODEL.HEADS.NUM_CLASSES
-    if 0 < wanted < num_patents:
-        raise InputError(
-            f"MODEL.HEADS.NUM_CLASSES is {wanted} and the training list has {num_patents} patents; set it to 0"
-        )
-    return wanted or num_patents
-
-
 def _check_model_selection(cfg: CfgNode, data: RetrievalData) -> None:
-    """Refuse, before the first step, a choice of the best model that no evaluation could make."""
+    """Check before the first iteration that the first test dataset has the score of TEST.SELECT_BY."""
     check_score_name(cfg.TEST.SELECT_BY, top_k=cfg.TEST.TOP_K, roc=cfg.TEST.ROC.ENABLED)
     if not {drawing.patent for drawing in data.queries} & {drawing.patent for drawing in data.gallery} - {""}:
         raise InputError(
-            f"{data.name}, the first of DATASETS.TESTS, has no query whose patent is in its database, so it cannot choose "
-            "the best model; put a set with known patents first"
+            f"{data.name}, the first of DATASETS.TESTS, has no query with a patent in its gallery, so it cannot choose the "
+            "best model; put a dataset with known patents first"
         )
 
 
 def _check_hard_identities(cfg: CfgNode) -> None:
     if cfg.DATALOADER.HARD_IDENTITIES and not cfg.TEST.EVAL_PERIOD:
         raise InputError(
-            f"DATALOADER.HARD_IDENTITIES is {cfg.DATALOADER.HARD_IDENTITIES} and TEST.EVAL_PERIOD 0: look-alikes are found after "
-            "evaluations; set EVAL_PERIOD to 1 or more, or HARD_IDENTITIES to 0"
+            f"DATALOADER.HARD_IDENTITIES is {cfg.DATALOADER.HARD_IDENTITIES} and TEST.EVAL_PERIOD is 0: hard identities are "
+            "mined after evaluations; set EVAL_PERIOD to 1 or more, or HARD_IDENTITIES to 0"
         )
 
 
 def _check_feature_settings(cfg: CfgNode, device: torch.device) -> None:
-    """Refuse what the first evaluation could not make features with."""
+    """Check the settings of feature extraction, which is first used by the first evaluation."""
     build_test_transforms(cfg)
     inference_dtype(cfg.TEST.NETWORK_PRECISION, device)
 
@@ -296,6 +292,6 @@ def _check_feature_settings(cfg: CfgNode, device: torch.device) -> None:
 def _check_early_stopping(cfg: CfgNode) -> None:
     if cfg.SOLVER.EARLY_STOP_PATIENCE and not cfg.TEST.EVAL_PERIOD:
         raise InputError(
-            f"SOLVER.EARLY_STOP_PATIENCE is {cfg.SOLVER.EARLY_STOP_PATIENCE} evaluations and TEST.EVAL_PERIOD 0: there is one, at the end; "
-            "set EVAL_PERIOD to 1 or more, or EARLY_STOP_PATIENCE to 0"
+            f"SOLVER.EARLY_STOP_PATIENCE is {cfg.SOLVER.EARLY_STOP_PATIENCE} evaluations and TEST.EVAL_PERIOD is 0, so there "
+            "is one evaluation, at the end; set EVAL_PERIOD to 1 or more, or EARLY_STOP_PATIENCE to 0"
         )

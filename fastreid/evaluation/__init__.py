@@ -1,11 +1,27 @@
 """Retrieval evaluation: nearest-neighbor search, post-processing, metrics and reports."""
 
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
-from fastreid.evaluation.pipeline import SearchSettings
+from fastreid.evaluation.pipeline import (
+    Expand,
+    FuseFeatures,
+    FuseRanks,
+    Rerank,
+    RetrievalState,
+    SearchSettings,
+    Step,
+    StepInputs,
+    Whiten,
+)
 from fastreid.evaluation.postprocess.fusion import average_queries_by_object
 from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings, expand
 from fastreid.evaluation.postprocess.rerank import RerankSettings, k_reciprocal
-from fastreid.evaluation.postprocess.whitening import Whitening, WhiteningSettings, learn_whitening
+from fastreid.evaluation.postprocess.whitening import (
+    Whitening,
+    WhiteningSettings,
+    learn_whitening,
+    load_whitening,
+    save_whitening,
+)
 from fastreid.evaluation.reporting.ranking_plot import plot_rankings
 from fastreid.evaluation.reporting.results import format_scores, write_results
 from fastreid.evaluation.scoring.ground_truth import GroundTruth
@@ -16,21 +32,31 @@ from fastreid.evaluation.search.nearest import nearest
 __all__ = [
     "Evaluation",
     "Evaluator",
+    "Expand",
     "ExpansionSettings",
+    "FuseFeatures",
+    "FuseRanks",
+    "GroundTruth",
+    "Rerank",
     "RerankSettings",
+    "RetrievalState",
     "ScoreSettings",
     "SearchSettings",
-    "GroundTruth",
+    "Step",
+    "StepInputs",
+    "Whiten",
     "Whitening",
     "WhiteningSettings",
     "average_queries_by_object",
     "expand",
+    "format_scores",
     "k_reciprocal",
     "learn_whitening",
+    "load_whitening",
     "nearest",
     "plot_rankings",
+    "save_whitening",
     "score",
     "score_features",
-    "format_scores",
     "write_results",
 ]

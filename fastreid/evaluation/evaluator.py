@@ -120,8 +120,8 @@ class Evaluator:
     ) -> tuple[RetrievalState, GroundTruth | None]:
         """Return the retrieval state before the first step, and the ground truth.
 
-        The ground truth is None if the patents of the queries or of the gallery are unknown. Arguments and errors as for
-        a call.
+        The ground truth is None if the patents of the queries or of the gallery are unknown. Arguments and errors as
+        for a call.
         """
         width, num_gallery = gallery.features.shape[1], len(gallery.names)
         num_training = None if training is None else 0
@@ -164,7 +164,7 @@ class Evaluator:
                 yield rows, distances
 
         per_query = score_distance_blocks(accumulate(), truth, self.scoring)
-        # Block distances that are not comparable are surrogates for scoring; the ranking gets the source's own distances.
+        # If block distances only order each gallery, the ranking gets the distances of the source's `topk` instead.
         return (top_k.ranking() if source.is_comparable else source.topk(self.scoring.top_k)), per_query
 
 
@@ -176,14 +176,14 @@ def _build_ground_truth(queries: Embeddings, gallery: Embeddings) -> GroundTruth
     if not (any(queries.patents) and any(gallery.patents)):
         return None
     row_of = {name: row for row, name in enumerate(gallery.names)}
-    own_rows = [row_of.get(name, -1) for name in queries.names]
+    self_rows = [row_of.get(name, -1) for name in queries.names]
     has_cameras = all(side.cameras and min(side.cameras) >= 0 for side in (queries, gallery))
     return GroundTruth(
         queries.patents,
         gallery.patents,
         query_cameras=queries.cameras if has_cameras else None,
         gallery_cameras=gallery.cameras if has_cameras else None,
-        self_rows=own_rows,
+        self_rows=self_rows,
     )
 
 

@@ -1,7 +1,7 @@
 """Post-processing steps: each takes the current retrieval state and returns an improved one.
 
-Steps on features come first, then at most one step that computes new distances (re-ranking), then at most one that fuses
-rankings.
+Steps on features come first, then at most one step that computes new distances (re-ranking), then at most one that
+fuses rankings.
 """
 
 from abc import ABC, abstractmethod
@@ -22,8 +22,8 @@ from fastreid.utils.errors import InputError
 
 FEATURES, DISTANCES, RANKINGS = "features", "distances", "rankings"  # values of `Step.works_on`, in pipeline order
 NOT_COMPARABLE = (
-    "TEST.ROC needs distances that are comparable between queries, but after TEST.RERANK.TOP_N or TEST.FUSE.BY rank they "
-    "only order each query's gallery; disable one of them"
+    "TEST.ROC needs distances that are comparable between queries, but after TEST.RERANK.TOP_N or TEST.FUSE.BY rank "
+    "they only order each query's gallery; disable one of them"
 )
 LEARN_FROM = ("database", "train")
 _PIPELINE_ORDER = (FEATURES, DISTANCES, RANKINGS)

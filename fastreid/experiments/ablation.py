@@ -8,13 +8,15 @@ from pathlib import Path
 
 from fastreid.config import CfgNode, get_cfg
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.engine.checkpoint import FINAL_FILE, diff_settings
+from fastreid.engine.checkpoint_index import FINAL_FILE
 from fastreid.engine.data import build_datasets
 from fastreid.engine.evaluate import run_test
-from fastreid.engine.hooks.basic import restore_default_signals
+from fastreid.engine.hooks.signals import restore_default_signals
+from fastreid.engine.model import load_initial_weights
+from fastreid.engine.resume_settings import diff_settings
 from fastreid.engine.setup import default_setup, load_config
 from fastreid.engine.train_step import NonFiniteLossError
-from fastreid.engine.trainer import DefaultTrainer, load_initial_weights
+from fastreid.engine.trainer import DefaultTrainer
 from fastreid.evaluation.scoring.comparison import Delta, compare_runs
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.experiments.run_folder import (
@@ -257,7 +259,7 @@ def _check_parts_build(runs: Sequence[Run], baseline: Run) -> None:
                 raise InputError(f"the test set differs from the baseline's, so scores are not comparable ({keys})")
             trainer = DefaultTrainer(run.cfg, data=data)
             trainer.loader.close()
-            if not trainer.checkpointer.order.names():
+            if not trainer.checkpointer.index.names():
                 load_initial_weights(run.cfg, trainer.model)
         except FastreidError as error:
             kind = InputError if isinstance(error, InputError) else type(error)  # subclasses of it take other arguments

@@ -15,7 +15,8 @@ from fastreid.config import CfgNode
 from fastreid.data.transforms.build import build_train_transforms
 from fastreid.engine.build import build_step
 from fastreid.engine.data import build_datasets
-from fastreid.engine.setup import resolve_device, to_device
+from fastreid.engine.model import to_device
+from fastreid.engine.setup import resolve_device
 from fastreid.engine.train_step import TrainStep
 from fastreid.modeling import build_model
 from fastreid.modeling.heads import EmbeddingHead

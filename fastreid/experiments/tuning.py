@@ -88,8 +88,8 @@ def format_tuned_config(
     """
     best = trials[0]
     header = [
-        f"# The best of {len(trials)} post-processing choices of fastreid tune, {date.today()}.",
-        f"# python tools/test.py --config-file {path} --eval-only",
+        f"# The best of {len(trials)} post-processing choices by `fastreid tune`, {date.today()}.",
+        f"# fastreid test --config-file {path}",
         f"# Cost: as {base_config}, whose settings are below.",
         f"# Score: {select_by} {best.value:.2f} on the features it was tuned on{best.format_gain()}.",
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastreid.config.reader import read_settings
-from fastreid.utils.errors import InputError, suggest_from_known
+from fastreid.utils.errors import InputError, suggest_and_list
 
 BASELINE = "baseline"
 RESERVED_SETTINGS = {
@@ -70,5 +70,5 @@ def select_variants(variants: Sequence[Variant], names: Sequence[str]) -> list[V
     known = [variant.name for variant in variants]
     for name in names:
         if name not in known:
-            raise InputError(f"--only: no variant is named '{name}'.{suggest_from_known(name, known)}")
+            raise InputError(f"--only: no variant is named '{name}'.{suggest_and_list(name, known)}")
     return [variant for variant in variants if not names or variant.name in (BASELINE, *names)]

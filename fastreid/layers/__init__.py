@@ -6,7 +6,14 @@ from fastreid.layers.gem_pooling import GeneralizedMeanPooling, GeneralizedMeanP
 from fastreid.layers.gradient_checkpointing import checkpoint_block
 from fastreid.layers.margin_softmax import ArcSoftmax, CircleSoftmax, CosSoftmax, Linear, Margin
 from fastreid.layers.norm import IBN, NORMS, FrozenBatchNorm, GhostBatchNorm, SyncBatchNorm, freeze_bias
-from fastreid.layers.pooling import AdaptiveAvgMaxPool, ClipGlobalAvgPool, Flatten, GlobalAvgPool, GlobalMaxPool, Identity
+from fastreid.layers.pooling import (
+    AdaptiveAvgMaxPool,
+    ClipGlobalAvgPool,
+    Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    Identity,
+)
 from fastreid.layers.precision import in_full_precision
 
 __all__ = [

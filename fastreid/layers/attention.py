@@ -24,7 +24,9 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, num_channels: int, ratio: int = 16):
         super().__init__()
         if num_channels < ratio:
-            raise InputError(f"squeeze-and-excitation with ratio {ratio} needs at least {ratio} channels, not {num_channels}")
+            raise InputError(
+                f"squeeze-and-excitation with ratio {ratio} needs at least {ratio} channels, not {num_channels}"
+            )
         self.fc = nn.Sequential(
             nn.Linear(num_channels, num_channels // ratio, bias=False),
             nn.ReLU(inplace=True),
@@ -33,7 +35,7 @@ class SqueezeExcitation(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        weights = self.fc(maps.mean(dim=(2, 3)))
+        weights: Tensor = self.fc(maps.mean(dim=(2, 3)))
         return maps * weights[..., None, None]
 
 
@@ -56,7 +58,9 @@ class NonLocal(nn.Module):
     def __init__(self, num_channels: int, width: int = 1, *, norm: NormFactory = nn.BatchNorm2d):
         super().__init__()
         if not 1 <= width <= num_channels:
-            raise InputError(f"a non-local block of {num_channels} channels needs a width of 1 to {num_channels}, not {width}")
+            raise InputError(
+                f"a non-local block of {num_channels} channels needs a width of 1 to {num_channels}, not {width}"
+            )
         self.g = nn.Conv2d(num_channels, width, 1)
         last = norm(num_channels)
         for parameter in last.parameters():
@@ -67,7 +71,8 @@ class NonLocal(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         attended = linear_attention(self.theta(maps), self.phi(maps), self.g(maps))
-        return self.W(attended) + maps
+        output: Tensor = self.W(attended) + maps
+        return output
 
 
 @in_full_precision
@@ -84,4 +89,5 @@ def linear_attention(theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
     """
     height, width = theta.shape[2:]
     summary = torch.einsum("bin,bjn->bij", phi.flatten(2), g.flatten(2)) / (height * width)
-    return torch.einsum("bin,bij->bjn", theta.flatten(2), summary).unflatten(2, (height, width))
+    attended = torch.einsum("bin,bij->bjn", theta.flatten(2), summary)
+    return attended.view(*attended.shape[:2], height, width)

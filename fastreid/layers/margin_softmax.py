@@ -29,7 +29,9 @@ class Margin(nn.Module):
     def __init__(self, *, scale: float = 1.0, margin: float = 0.0):
         super().__init__()
         if not scale > 0 or not 0 <= margin < math.pi:
-            raise InputError(f"MODEL.HEADS.SCALE must be above 0 and MARGIN at least 0 and below pi, not {scale} and {margin}")
+            raise InputError(
+                f"MODEL.HEADS.SCALE must be above 0 and MARGIN at least 0 and below pi, not {scale} and {margin}"
+            )
         self.scale = float(scale)
         self.margin = float(margin)
 

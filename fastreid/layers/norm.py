@@ -96,10 +96,11 @@ class SyncBatchNorm(nn.BatchNorm2d):
         variance = comm.all_reduce_sum(centered.square().sum((0, 2, 3))) / count
         _update_running_stats(self, mean, variance * count / (count - 1))
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (centered * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+        output: Tensor = (centered * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+        return output
 
     def _on_gpu(self, input: Tensor) -> Tensor:
-        return TorchSyncBatchNorm.apply(
+        output: Tensor = TorchSyncBatchNorm.apply(
             input,
             self.weight,
             self.bias,
@@ -110,6 +111,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
             dist.group.WORLD,
             comm.get_world_size(),
         )
+        return output
 
 
 @torch.no_grad()
@@ -143,8 +145,8 @@ class IBN(nn.Module):
         self.BN = norm(num_channels - self.num_instance)
 
     def forward(self, maps: Tensor) -> Tensor:
-        # split has one gradient tensor; two slices would have two zero-padded ones and a sum.
-        first, rest = maps.split([self.num_instance, maps.shape[1] - self.num_instance], dim=1)
+        # split_with_sizes has one gradient tensor; two slices would have two zero-padded ones and a sum.
+        first, rest = maps.split_with_sizes([self.num_instance, maps.shape[1] - self.num_instance], dim=1)
         return torch.cat([self.IN(first), self.BN(rest)], dim=1)
 
 
@@ -155,7 +157,9 @@ def group_norm(num_channels: int) -> nn.GroupNorm:
         InputError: the number of channels is not a multiple of 32.
     """
     if num_channels % NUM_GROUPS:
-        raise InputError(f"group normalization needs a multiple of {NUM_GROUPS} channels, not {num_channels}; use norm BN")
+        raise InputError(
+            f"group normalization needs a multiple of {NUM_GROUPS} channels, not {num_channels}; use norm BN"
+        )
     return nn.GroupNorm(NUM_GROUPS, num_channels)
 
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+
 class GlobalAvgPool(nn.Module):
     """Compute the mean of each channel."""
 
@@ -25,7 +26,8 @@ class AdaptiveAvgMaxPool(nn.Module):
         self.maximum = GlobalMaxPool()
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.average(maps) + self.maximum(maps)
+        pooled: Tensor = self.average(maps) + self.maximum(maps)
+        return pooled
 
 
 class ClipGlobalAvgPool(nn.Module):

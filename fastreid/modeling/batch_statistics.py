@@ -1,4 +1,4 @@
-"""What a training step tells beside its losses: how well patents come apart, without gradient and left on the device."""
+"""Statistics of a training batch for the log: accuracy and how well the patents are separated."""
 
 import torch
 import torch.nn.functional as F
@@ -8,16 +8,21 @@ from fastreid.layers.precision import in_full_precision
 from fastreid.modeling.heads import HeadOutput
 from fastreid.utils import comm
 
-Stats = dict[str, Tensor]
+Stats = dict[str, Tensor]  # scalars without gradient, on the device
 
 
 @torch.no_grad()
 def compute_batch_stats(output: HeadOutput, targets: Tensor) -> Stats:
-    """Scalars of a batch.
+    """Compute the statistics of a batch, without gradient and on the device.
+
+    Args:
+        output: output of the head for this process's batch.
+        targets: int64 (B,), classes.
 
     Returns:
-        `cls_accuracy`: share 0..1 of drawings whose best class, of those that take part in the step, is right. `feature_norm`: the features' mean length.
-        And of the directions of all processes' features, brought to length 1, what `compute_spread` tells.
+        `cls_accuracy`: ratio 0..1 of drawings whose highest class score is that of their class, among the classes
+        sampled in this step. `feature_norm`: mean L2 norm of the features. And the values of `compute_spread`, over the
+        features of all processes.
     """
     return {
         "cls_accuracy": (output.plain_logits.argmax(dim=1) == output.target_columns).float().mean(),
@@ -29,29 +34,33 @@ def compute_batch_stats(output: HeadOutput, targets: Tensor) -> Stats:
 @torch.no_grad()
 @in_full_precision
 def compute_spread(features: Tensor, targets: Tensor) -> Stats:
-    """How directions lie: (B, D) features and (B,) classes.
+    """Compute how the directions of features are distributed.
+
+    Args:
+        features: (B, D).
+        targets: int64 (B,), classes.
 
     Returns:
-        `positive_distance`, `negative_distance`: mean of one minus the cosine over pairs of one patent, a drawing with
-        itself left out, and over pairs of two; NaN in a batch without such pairs. `feature_spread`: root mean square
-        distance of the directions from their mean, 0 when all are one, 1 when they cancel out. `feature_rank`: along how
-        many directions they differ, (sum of variances)^2 / sum of squared variances over the principal directions, from
-        1 to B - 1; 0 when nothing differs.
+        `positive_distance`, `negative_distance`: mean cosine distance over pairs of the same patent (excluding a drawing
+        with itself) and of different patents; NaN if there are no such pairs. `feature_spread`: root mean square
+        distance of the directions from their mean, 0 if all are equal, 1 if they cancel out. `feature_rank`: effective
+        number of dimensions, (sum of variances)^2 / sum of squared variances over the principal directions, 1 to B - 1;
+        0 if all directions are equal.
     """
     directions = F.normalize(features)
     cosines = directions @ directions.T
-    same = targets[:, None] == targets
-    itself = torch.eye(len(targets), dtype=torch.bool, device=targets.device)
-    centred = directions - directions.mean(dim=0)
-    products = centred @ centred.T  # has the variances of the principal directions, times B, as its eigenvalues
+    is_same = targets[:, None] == targets
+    self_mask = torch.eye(len(targets), dtype=torch.bool, device=targets.device)
+    centered = directions - directions.mean(dim=0)
+    products = centered @ centered.T  # its eigenvalues are B times the variances of the principal directions
     total, squares = products.diagonal().sum(), products.square().sum()
     return {
-        "positive_distance": 1 - _mean(cosines, same & ~itself),
-        "negative_distance": 1 - _mean(cosines, ~same),
+        "positive_distance": 1 - _masked_mean(cosines, is_same & ~self_mask),
+        "negative_distance": 1 - _masked_mean(cosines, ~is_same),
         "feature_spread": (total / len(targets)).clamp(min=0).sqrt(),
         "feature_rank": torch.where(squares > 0, total.square() / squares, torch.zeros_like(squares)),
     }
 
 
-def _mean(values: Tensor, chosen: Tensor) -> Tensor:
-    return (values * chosen).sum() / chosen.sum()
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    return (values * mask).sum() / mask.sum()

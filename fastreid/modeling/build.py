@@ -1,4 +1,4 @@
-"""Every name a config may use for the network, and the door at which the config stops."""
+"""Builds networks from a config; registries of backbones, heads, pooling layers, classifiers and losses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 from torch import nn
 from yacs.config import CfgNode
 
-from fastreid.layers import pooling
-from fastreid.layers import margin_softmax as margin
+from fastreid.layers import gem_pooling, margin_softmax, pooling
 from fastreid.layers.norm import NORMS
 from fastreid.modeling.backbones.pretrained import load_backbone, load_pretrained
 from fastreid.modeling.backbones.resnet import ResNet
 from fastreid.modeling.backbones.timm_backbone import TimmBackbone
 from fastreid.modeling.baseline import Baseline
 from fastreid.modeling.heads import EmbeddingHead
-from fastreid.modeling.losses.circle import CircleLoss, CosfaceLoss
+from fastreid.modeling.losses.circle import CircleLoss
+from fastreid.modeling.losses.cosface import CosfaceLoss
 from fastreid.modeling.losses.cross_entropy import CrossEntropyLoss
 from fastreid.modeling.losses.focal import FocalLoss
 from fastreid.modeling.losses.loss_term import LossTerm
@@ -25,31 +25,30 @@ from fastreid.utils.registry import Registry
 
 
 def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
-    """The network a config describes, on the CPU, with fresh weights drawn from torch's generator.
+    """Build the network of a config on the CPU, with weights initialized from torch's default generator.
 
     Nothing is downloaded or loaded: see `load_pretrained_backbone` and `fastreid.modeling.weights`.
 
     Args:
-        cfg: all settings; those under MODEL are read.
-        num_classes: patents the head tells apart.
+        cfg: settings; only MODEL is used.
+        num_classes: number of classes (training patents).
 
     Raises:
-        InputError: fewer than one class, an unknown name, or settings that do not go together.
+        InputError: `num_classes` is less than 1, a name is unknown, or settings are incompatible.
     """
     if num_classes < 1:
-        raise InputError(
-            f"a network needs one class to tell apart at least, not {num_classes}; check the training list"
-        )
+        raise InputError(f"a network needs at least one class, not {num_classes}; check the training list")
     return META_ARCHITECTURES.get(cfg.MODEL.META_ARCHITECTURE)(cfg, num_classes)
 
 
 def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> LoadReport:
-    """Fill the backbone with the ImageNet weights of MODEL.BACKBONE.PRETRAIN_PATH or the published ones.
+    """Load ImageNet weights into the backbone, from MODEL.BACKBONE.PRETRAIN_PATH or the published file.
 
     Raises:
-        InputError: no such file, no published file with a full digest, or a timm backbone without a path.
+        InputError: the file does not exist, there is no published file with a full digest, or a timm backbone has no
+            path.
         StorageError: the download failed.
-        WeightsError: the weights are damaged or of another network.
+        WeightsError: the weights are damaged or do not match the network.
     """
     backbone = cfg.MODEL.BACKBONE
     if backbone.NAME == "build_resnet_backbone":
@@ -61,7 +60,9 @@ def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> LoadReport:
             path=backbone.PRETRAIN_PATH,
         )
     if not backbone.PRETRAIN_PATH:
-        raise InputError(f"{backbone.NAME} has no published weights here; set MODEL.BACKBONE.PRETRAIN_PATH to a file")
+        raise InputError(
+            f"there are no published weights for {backbone.NAME}; set MODEL.BACKBONE.PRETRAIN_PATH to a file"
+        )
     part = model.get_submodule("backbone")
     return load_backbone(part.body if isinstance(part, TimmBackbone) else part, backbone.PRETRAIN_PATH)
 
@@ -70,8 +71,8 @@ def _baseline(cfg: CfgNode, num_classes: int) -> Baseline:
     backbone = BACKBONES.get(cfg.MODEL.BACKBONE.NAME)(cfg)
     if backbone.feature_dim != cfg.MODEL.BACKBONE.FEAT_DIM:
         raise InputError(
-            f"MODEL.BACKBONE.FEAT_DIM is {cfg.MODEL.BACKBONE.FEAT_DIM} and the backbone gives {backbone.feature_dim} "
-            f"channels; set FEAT_DIM {backbone.feature_dim}"
+            f"MODEL.BACKBONE.FEAT_DIM is {cfg.MODEL.BACKBONE.FEAT_DIM}, but the backbone has {backbone.feature_dim} "
+            f"output channels; set FEAT_DIM {backbone.feature_dim}"
         )
     return Baseline(
         backbone,
@@ -83,7 +84,7 @@ def _baseline(cfg: CfgNode, num_classes: int) -> Baseline:
 
 
 def build_losses(cfg: CfgNode) -> list[LossTerm]:
-    """The summands of the training loss, in the order of MODEL.LOSSES.NAME; unknown names are refused."""
+    """Build the terms of the training loss, in the order of MODEL.LOSSES.NAME."""
     names = cfg.MODEL.LOSSES.NAME
     return [LOSSES.get(name)(cfg) for name in ((names,) if isinstance(names, str) else names)]
 
@@ -104,7 +105,9 @@ def _resnet(cfg: CfgNode) -> ResNet:
 
 def _timm(cfg: CfgNode) -> TimmBackbone:
     if cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING:
-        raise InputError("MODEL.BACKBONE.GRADIENT_CHECKPOINTING is for build_resnet_backbone; set it to False")
+        raise InputError(
+            "MODEL.BACKBONE.GRADIENT_CHECKPOINTING is only supported by build_resnet_backbone; set it to False"
+        )
     return TimmBackbone(cfg.MODEL.BACKBONE.TIMM_NAME)
 
 
@@ -135,7 +138,14 @@ def _focal(cfg: CfgNode) -> LossTerm:
 def _triplet(cfg: CfgNode) -> LossTerm:
     loss = cfg.MODEL.LOSSES.TRI
     function = TripletLoss(loss.MARGIN, norm_feat=loss.NORM_FEAT, hard_mining=loss.HARD_MINING)
-    return LossTerm("loss_triplet", function, "pairs", loss.SCALE, stats_fn=function.stats_fn, collapse_value=function.collapse_value)
+    return LossTerm(
+        "loss_triplet",
+        function,
+        "pairs",
+        loss.SCALE,
+        stats_fn=function.compute_stats,
+        collapse_value=function.collapse_value,
+    )
 
 
 def _circle(cfg: CfgNode) -> LossTerm:
@@ -168,20 +178,20 @@ POOLING: Registry[Callable[[], nn.Module]] = Registry(
         "GlobalMaxPool": pooling.GlobalMaxPool,
         "AdaptiveAvgMaxPool": pooling.AdaptiveAvgMaxPool,
         "ClipGlobalAvgPool": pooling.ClipGlobalAvgPool,
-        "GeneralizedMeanPooling": pooling.GeneralizedMeanPooling,
-        "GeneralizedMeanPoolingP": pooling.GeneralizedMeanPoolingP,
+        "GeneralizedMeanPooling": gem_pooling.GeneralizedMeanPooling,
+        "GeneralizedMeanPoolingP": gem_pooling.GeneralizedMeanPoolingP,
         "Identity": pooling.Identity,
         "Flatten": pooling.Flatten,
     },
 )
 
-MARGINS: Registry[Callable[..., margin.Margin]] = Registry(
+MARGINS: Registry[Callable[..., margin_softmax.Margin]] = Registry(
     "classifier",
     {
-        "Linear": margin.Linear,
-        "CosSoftmax": margin.CosSoftmax,
-        "ArcSoftmax": margin.ArcSoftmax,
-        "CircleSoftmax": margin.CircleSoftmax,
+        "Linear": margin_softmax.Linear,
+        "CosSoftmax": margin_softmax.CosSoftmax,
+        "ArcSoftmax": margin_softmax.ArcSoftmax,
+        "CircleSoftmax": margin_softmax.CircleSoftmax,
     },
 )
 

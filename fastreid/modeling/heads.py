@@ -1,4 +1,4 @@
-"""From the backbone's map to a drawing's features, and in training to its class scores."""
+"""Heads: feature map of the backbone -> features and, in training, class scores."""
 
 import math
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from fastreid.utils.seeding import keyed_generator
 
 @dataclass(frozen=True)
 class HeadOutput:
-    """What a head gives in training.
+    """Output of a head in training.
 
     Args:
-        logits: class scores with margin, for the losses (B, C), or (B, K) where only K classes take part in a step.
-        plain_logits: class scores without margin, for the accuracy, of the same classes.
-        columns: where each drawing's own class stands in them (B,).
-        features: what the metric losses see (B, D).
-        neck: what a test would get (B, D).
+        logits: class scores with margin, for the losses: (B, C), or (B, K) if only K classes are sampled per step.
+        plain_logits: class scores without margin, for the accuracy, of the same shape.
+        target_columns: int64 (B,), column of each drawing's class in the logits.
+        features: (B, D), for the metric losses.
+        neck_features: (B, D), features that inference returns.
     """
 
     logits: Tensor
@@ -37,25 +37,24 @@ class HeadOutput:
 
 
 class EmbeddingHead(nn.Module):
-    """Pool, optional reducing layer, optional batch-norm neck, and class weights.
+    """Pooling, optional reduction layer, optional batch-norm neck, and classifier.
 
-    Luo et al.: Bag of tricks and a strong baseline for deep person re-identification (2019). All of it works in
-    float32 at least: it is a thousandth of the network's cost and where float16 does harm.
+    Luo et al.: Bag of tricks and a strong baseline for deep person re-identification (2019). The head computes in at
+    least float32: it takes a thousandth of the network's cost, and float16 would reduce the accuracy.
 
     Args:
-        in_channels: channels of the map.
-        num_classes: C, patents to tell apart.
+        in_channels: channels of the feature map.
+        num_classes: C, number of training patents.
         pool: (B, in_channels, H, W) -> (B, in_channels, 1, 1).
-        margin: what the class scores go through before the losses.
-        embedding_dim: width of the reducing layer; 0: none.
-        norm: maker of the neck's norm, whose bias stays 0; None: no neck.
-        neck_feat: which side of the neck the metric losses see, "before" or "after".
-        class_share: share of the classes, above 0, that take part in a step: those of the batch of all processes, and
-            others by chance as far as they are fewer (An et al.: Partial FC, 2021). Which, `draw` says; before it was
-            called all do.
+        margin: margin softmax applied to the class scores.
+        embedding_dim: width of the reduction layer; 0: none.
+        norm: factory of the norm of the neck, whose bias is fixed at 0; None: no neck.
+        neck_feat: features for the metric losses: "before" or "after" the neck.
+        partial_fc_ratio: ratio of the classes, above 0, in a step: those of the global batch and randomly sampled others
+            (An et al.: Partial FC, 2021). Before the first call of `sample_classes`, all classes are used.
 
     Raises:
-        InputError: a share out of range, an unknown side, or a pool that does not give one number a channel.
+        InputError: an argument is out of range; when called: the pooling layer does not return one value per channel.
     """
 
     def __init__(
@@ -72,11 +71,11 @@ class EmbeddingHead(nn.Module):
     ):
         super().__init__()
         if neck_feat not in ("before", "after"):
-            raise InputError(f"MODEL.HEADS.NECK_FEAT is before or after, not '{neck_feat}'")
+            raise InputError(f"MODEL.HEADS.NECK_FEAT must be before or after, not '{neck_feat}'")
         if embedding_dim < 0:
-            raise InputError(f"MODEL.HEADS.EMBEDDING_DIM is 0 (no reducing layer) or more, not {embedding_dim}")
+            raise InputError(f"MODEL.HEADS.EMBEDDING_DIM must be at least 0 (no reduction layer), not {embedding_dim}")
         if not 0 < partial_fc_ratio <= 1:
-            raise InputError(f"MODEL.HEADS.PARTIAL_FC_RATIO is above 0 to 1, not {partial_fc_ratio}")
+            raise InputError(f"MODEL.HEADS.PARTIAL_FC_RATIO must be above 0 and at most 1, not {partial_fc_ratio}")
         self.in_channels = in_channels
         self.feature_dim = embedding_dim or in_channels
         self.neck_feat = neck_feat
@@ -84,21 +83,24 @@ class EmbeddingHead(nn.Module):
         self._class_priorities: Tensor | None = None
         self.weight = nn.Parameter(torch.empty(num_classes, self.feature_dim))
         self.pool_layer = pool
-        neck: list[nn.Module] = []
+        bottleneck: list[nn.Module] = []
         if embedding_dim:
-            neck.append(nn.Conv2d(in_channels, embedding_dim, 1, bias=False))
+            bottleneck.append(nn.Conv2d(in_channels, embedding_dim, 1, bias=False))
         if norm is not None:
-            neck.append(freeze_bias(norm(self.feature_dim)))
-        self.bottleneck = nn.Sequential(*neck)
+            bottleneck.append(freeze_bias(norm(self.feature_dim)))
+        self.bottleneck = nn.Sequential(*bottleneck)
         self.margin = Linear() if margin is None else margin
         init_convs(self.bottleneck)
         init_classifier(self.weight)
 
     def sample_classes(self, *parts: int | str) -> None:
-        """Choose anew by which chance other classes than a batch's own take part; the same parts, the same chance."""
+        """Sample the classes that complete those of a batch (Partial FC) from a generator with the key `parts`.
+
+        Call it before each step if `partial_fc_ratio` is below 1.
+        """
         if self.partial_fc_ratio < 1:
-            chances = keyed_generator("classes", *parts).random(len(self.weight))
-            self._class_priorities = torch.from_numpy(chances).to(self.weight.device, non_blocking=True)
+            priorities = keyed_generator("classes", *parts).random(len(self.weight))
+            self._class_priorities = torch.from_numpy(priorities).to(self.weight.device, non_blocking=True)
 
     @overload
     def forward(self, maps: Tensor) -> Tensor: ...
@@ -108,40 +110,52 @@ class EmbeddingHead(nn.Module):
 
     @in_full_precision
     def forward(self, maps: Tensor, targets: Tensor | None = None) -> Tensor | HeadOutput:
-        """Features (B, D) of a map; with the drawings' classes (B,), all that the losses need."""
+        """Compute features or, with targets, the inputs of the losses.
+
+        Args:
+            maps: (B, in_channels, H, W).
+            targets: int64 (B,), classes; None for inference.
+
+        Returns:
+            Features (B, D), float32 or float64; with targets, a `HeadOutput`.
+
+        Raises:
+            InputError: the pooling layer does not return one value per channel.
+        """
         pooled = self.pool_layer(maps)
         if pooled.shape[1:] != (self.in_channels, 1, 1):
             raise InputError(
-                f"{type(self.pool_layer).__name__} gave {tuple(pooled.shape)} where the head needs "
+                f"{type(self.pool_layer).__name__} returned {tuple(pooled.shape)}, but the head needs "
                 f"(B, {self.in_channels}, 1, 1); choose another MODEL.HEADS.POOL_LAYER"
             )
-        neck = self.bottleneck(pooled).flatten(1)
+        neck_features: Tensor = self.bottleneck(pooled).flatten(1)
         if targets is None:
-            return neck
+            return neck_features
         weight, columns = self._sampled_classes(targets)
-        scores = self._scores(neck, weight)
+        scores = self._scores(neck_features, weight)
         return HeadOutput(
             logits=self.margin(scores, columns),
             plain_logits=scores * self.margin.scale,
             target_columns=columns,
-            features=pooled.flatten(1) if self.neck_feat == "before" else neck,
-            neck_features=neck,
+            features=pooled.flatten(1) if self.neck_feat == "before" else neck_features,
+            neck_features=neck_features,
         )
 
     def num_sampled_classes(self, num_drawings: int) -> int:
-        """How many classes take part in a step of so many drawings, over all processes, once `draw` was called."""
+        """Return the number of classes in a step of `num_drawings` drawings over all processes, with Partial FC."""
         return min(max(math.ceil(self.partial_fc_ratio * len(self.weight)), num_drawings), len(self.weight))
 
     def _sampled_classes(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights (K, D) of the classes that take part, in their order, and where the drawings' own are among them."""
+        """Return the weights (K, D) of the sampled classes, in order, and the column (B,) of each target."""
         if self._class_priorities is None:
             return self.weight, targets
-        own = comm.all_gather_rows(targets)
-        num = self.num_sampled_classes(len(own))
-        kept = self._class_priorities.index_fill(0, own, 1.0).topk(num).indices.sort().values  # a chance is below 1
-        return self.weight[kept], torch.searchsorted(kept, targets)
+        target_classes = comm.all_gather_rows(targets)
+        num = self.num_sampled_classes(len(target_classes))
+        # Priorities are below 1, so the classes of the batch are always selected.
+        selected = self._class_priorities.index_fill(0, target_classes, 1.0).topk(num).indices.sort().values
+        return self.weight[selected], torch.searchsorted(selected, targets)
 
-    def _scores(self, neck: Tensor, weight: Tensor) -> Tensor:
+    def _scores(self, features: Tensor, weight: Tensor) -> Tensor:
         if self.margin.uses_cosine:
-            return F.linear(F.normalize(neck), F.normalize(weight))
-        return F.linear(neck, weight)
+            return F.linear(F.normalize(features), F.normalize(weight))
+        return F.linear(features, weight)

@@ -11,7 +11,7 @@ from fastreid.solver.fused_optimizers import add_fused_flag
 from fastreid.solver.layerwise_lr import layerwise_lr_factors
 from fastreid.solver.parameter_groups import ParameterRates, build_parameter_groups
 from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Schedule, Warmup
-from fastreid.utils.errors import InputError, suggest_from_known
+from fastreid.utils.errors import InputError, suggest_and_list
 from fastreid.utils.logger import get_logger
 from fastreid.utils.registry import Registry
 
@@ -71,8 +71,9 @@ def compute_base_lr(cfg: CfgNode) -> float:
 
     Linear scaling rule of Goyal et al.: Accurate, large minibatch SGD (2017), section 2.1.
     """
-    reference_lr, batch_size = cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH
-    reference_batch_size = cfg.SOLVER.LR_REFERENCE_BATCH
+    reference_lr: float = cfg.SOLVER.BASE_LR
+    batch_size: int = cfg.SOLVER.IMS_PER_BATCH
+    reference_batch_size: int = cfg.SOLVER.LR_REFERENCE_BATCH
     if not reference_batch_size:
         return reference_lr
     lr = reference_lr * batch_size / reference_batch_size
@@ -104,7 +105,7 @@ def create_optimizer(
         if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
     }
     if name not in known:
-        raise InputError(f"SOLVER.OPT: torch.optim has no optimizer '{name}'.{suggest_from_known(name, known)}")
+        raise InputError(f"SOLVER.OPT: torch.optim has no optimizer '{name}'.{suggest_and_list(name, known)}")
     device = groups[0]["params"][0].device if groups else torch.device("cpu")
     try:
         return known[name](groups, **add_fused_flag(known[name], arguments, when=fused, device=device))

@@ -5,10 +5,12 @@ from typing import Any
 
 from torch import nn
 
-from fastreid.utils.errors import InputError, suggest_from_known
+from fastreid.utils.errors import InputError, suggest_and_list
 
 
-def layerwise_lr_factors(model: nn.Module, *, decay: float = 1.0, table: Mapping[str, Any] | None = None) -> dict[str, float]:
+def layerwise_lr_factors(
+    model: nn.Module, *, decay: float = 1.0, table: Mapping[str, Any] | None = None
+) -> dict[str, float]:
     """Return the learning-rate factor of each part of the backbone.
 
     The last stage gets `decay`, the one before it `decay` squared, and so on down to the stem (Clark et al.: ELECTRA,
@@ -37,7 +39,9 @@ def layerwise_lr_factors(model: nn.Module, *, decay: float = 1.0, table: Mapping
     stages: Mapping[str, tuple[str, ...]] = backbone.stages
     for name, factor in table.items():
         if name not in stages:
-            raise InputError(f"SOLVER.STAGE_FACTORS: the backbone has no stage '{name}'.{suggest_from_known(name, stages)}")
+            raise InputError(
+                f"SOLVER.STAGE_FACTORS: the backbone has no stage '{name}'.{suggest_and_list(name, stages)}"
+            )
         if isinstance(factor, bool) or not isinstance(factor, (int, float)) or factor < 0:
             raise InputError(f"SOLVER.STAGE_FACTORS.{name} is {factor!r}; it must be a number of at least 0")
     decayed = {name: decay ** (len(stages) - index) for index, name in enumerate(stages)}

@@ -11,15 +11,15 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 @dataclass(frozen=True)
 class ParameterRates:
-    """The rates of a run.
+    """Learning rates and weight decays of a run.
 
     Args:
-        base_lr: learning rate of a weight after warm-up.
-        heads_factor: times `compute_base_lr` below `heads`.
-        bias_factor: times `compute_base_lr` for parameters named bias.
-        weight_decay: L2 on weights.
-        norm_decay: L2 on the weights of norm layers.
-        bias_decay: L2 on parameters named bias, those of norm layers too.
+        base_lr: learning rate after warm-up.
+        heads_factor: factor of `base_lr` for parameters of the head.
+        bias_factor: factor of `base_lr` for parameters named bias.
+        weight_decay: L2 penalty of weights.
+        norm_decay: L2 penalty of the weights of norm layers.
+        bias_decay: L2 penalty of parameters named bias, including those of norm layers.
         prefix_factors: prefix of parameter names, such as "backbone.layer1." -> factor of the learning rate; see
             `fastreid.solver.layerwise_lr`.
     """

@@ -73,7 +73,7 @@ class Schedule(abc.ABC):
         """Return the learning rate after a number of epochs of decay, without warm-up."""
 
     def lr(self, base_lr: float, iteration: int) -> float:
-        """The learning rate in effect at an iteration counted from 0, for a group whose full rate is `compute_base_lr`."""
+        """Return the learning rate of a group with rate `base_lr` at an iteration, counted from 0."""
         return self.warmup.factor_at(iteration) * self.decayed_lr(base_lr, self.num_decay_epochs(iteration))
 
 

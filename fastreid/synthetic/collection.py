@@ -1,4 +1,4 @@
-"""Generated patents on the disk, in the DeepPatent layout."""
+"""Write a collection of synthetic patents to disk, in the DeepPatent layout."""
 
 import functools
 import json
@@ -15,24 +15,24 @@ from fastreid.utils.files import atomic_write, write_text
 from fastreid.utils.processes import map_in_processes
 from fastreid.utils.seeding import keyed_generator
 
-RULES_VERSION = 5  # grows whenever the same seed gives other bytes than before
+RULES_VERSION = 5  # incremented whenever the same seed gives other bytes
 QUERIES_PER_PATENT = 2
-MIN_TEST_DRAWINGS = 4  # two queries and two in the database
+MIN_TEST_DRAWINGS = 4  # two queries and two gallery drawings
 SETTINGS_FILE = "generated.json"
 LIST_FILES = ("train_patent_trn.txt", "val_query_patent.txt", "val_db_patent.txt")
 
 
 @dataclass(frozen=True)
 class Collection:
-    """What fixes every byte of a folder of generated patents.
+    """Settings that determine every byte of a folder of synthetic patents.
 
     Args:
-        seed: whole number.
-        num_train_patents: patents to train on, 1 to 500,000.
-        num_test_patents: patents to test on, 1 to 500,000.
+        seed: seed of the collection.
+        num_train_patents: number of training patents, 1 to 500,000.
+        num_test_patents: number of test patents, 1 to 500,000.
         size_px: longest side of a drawing, 64 to 2000.
-        disjoint: patents to test on are of other families than those to train on.
-        without: sources of variety that training patents do without, words of VARIETY in rising order, each once.
+        disjoint: take test patents from other families than training patents.
+        without: sources of VARIETY to exclude from training patents, sorted and without duplicates.
     """
 
     seed: int
@@ -44,33 +44,35 @@ class Collection:
 
     def __post_init__(self) -> None:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise InputError(f"seed is a whole number, not {self.seed!r}")
+            raise InputError(f"seed must be an integer, not {self.seed!r}")
         for name in ("num_train_patents", "num_test_patents"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= FIRST_TEST_PATENT:
-                raise InputError(f"{name} is a whole number from 1 to {FIRST_TEST_PATENT}, not {value!r}")
+                raise InputError(f"{name} must be an integer from 1 to {FIRST_TEST_PATENT}, not {value!r}")
         check_size(self.size_px)
-        for word in self.exclude:
-            if word not in VARIETY:
-                raise InputError(f"without takes words of {', '.join(VARIETY)}, not {word!r}")
+        for source in self.exclude:
+            if source not in VARIETY:
+                raise InputError(f"exclude: {source!r} is unknown. Available: {', '.join(VARIETY)}")
         if list(self.exclude) != sorted(set(self.exclude)):
-            raise InputError(f"without takes each word once, in rising order, not {', '.join(self.exclude)}")
+            raise InputError(f"exclude must be sorted and without duplicates, not {', '.join(self.exclude)}")
 
     def train_patents(self) -> range:
+        """Return the numbers of the training patents."""
         return range(self.num_train_patents)
 
     def test_patents(self) -> range:
+        """Return the numbers of the test patents."""
         return range(FIRST_TEST_PATENT, FIRST_TEST_PATENT + self.num_test_patents)
 
     def drawing_names(self, number: int) -> list[str]:
-        """The drawings of a patent as the lists name them, in the order of the figures."""
+        """Return the names of the drawings of a patent in the image lists."""
         patent = patent_name(number)
         num = num_drawings(self.seed, number, min_drawings=_min_drawings(number))
         return [f"{patent}/{patent}-D{index:05d}.png" for index in range(num)]
 
 
 def patent_name(number: int) -> str:
-    """A name in the form of the real ones, patent and day: `USDG000123-20260101`."""
+    """Return the name of a patent, its number and a date as in DeepPatent: `USDG000123-20260101`."""
     return f"USDG{number:06d}-20260101"
 
 
@@ -81,27 +83,27 @@ def write_patents(
     num_workers: int = 0,
     on_patent: Callable[[int, int], None] | None = None,
 ) -> bool:
-    """Draw patents into `folder/train_data/`: 1-bit PNG sheets and the three lists of the DeepPatent layout.
+    """Render patents into `folder/train_data/`: 1-bit PNG sheets and the three image lists of the DeepPatent layout.
 
-    Each test patent gives two query drawings; the rest of it is the database. A folder that holds the same collection
-    whole is left as it is; one that was left unfinished is finished.
+    Two drawings of each test patent are queries, the others are the gallery. A folder that already contains the whole
+    collection is not changed; an incomplete one is completed.
 
     Args:
-        folder: made if it is missing.
-        collection: fixes every byte, whatever the number of processes.
-        num_workers: processes that draw; 0 draws in this one.
-        on_patent: called after each patent with the number done and the number of all.
+        folder: output folder; it is created if missing.
+        collection: determines every byte, for any number of processes.
+        num_workers: number of rendering processes; 0: render in this process.
+        on_patent: called after each patent with the number of finished patents and the number of all patents.
 
     Returns:
-        True where something was drawn, False where the folder held it all.
+        True if something was rendered, False if the folder already contained everything.
 
     Raises:
-        InputError: `num_workers` is out of its range, or the folder holds other data.
+        InputError: `num_workers` is out of range, or the folder contains other data.
         StorageError: the folder cannot be written.
-        EnvironmentSetupError: a drawing process died.
+        EnvironmentSetupError: a rendering process died.
     """
     if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
-        raise InputError(f"num_workers is a whole number from 0 on, not {num_workers!r}")
+        raise InputError(f"num_workers must be a non-negative integer, not {num_workers!r}")
     root = Path(folder)
     if _is_complete(root, collection):
         return False
@@ -116,35 +118,41 @@ def write_patents(
 
 
 def _format_settings(collection: Collection) -> str:
-    return json.dumps({**asdict(collection), "rules_version": RULES_VERSION}, indent=2) + "\n"
+    """Return the content of SETTINGS_FILE. Its key for `exclude` is "without", so that existing folders stay valid."""
+    names = {"exclude": "without"}
+    settings = {names.get(name, name): value for name, value in asdict(collection).items()}
+    return json.dumps({**settings, "rules_version": RULES_VERSION}, indent=2) + "\n"
 
 
 def _is_complete(root: Path, collection: Collection) -> bool:
-    """Whether the folder holds this collection and all its lists.
+    """Return True if the folder contains this collection and all its lists.
 
     Raises:
-        InputError: it holds something else.
+        InputError: the folder contains something else.
     """
     settings, data = root / SETTINGS_FILE, root / "train_data"
     if not settings.is_file():
         if data.exists():
-            raise InputError(f"{data}: holds data that was not generated; choose another folder")
+            raise InputError(f"{data}: contains data that was not generated; choose another folder")
         return False
     if settings.read_text(encoding="utf-8", errors="replace") != _format_settings(collection):
         raise InputError(
-            f"{settings}: tells of other drawings ({_describe_differences(settings, collection)}); choose another folder"
+            f"{settings}: describes other drawings ({_describe_differences(settings, collection)}); choose another folder"
         )
     return all((data / name).is_file() for name in LIST_FILES)
 
 
 def _describe_differences(settings: Path, collection: Collection) -> str:
-    """What a folder's settings say otherwise than they would of a collection."""
-    wanted = json.loads(_format_settings(collection))
+    """Return the settings of a folder that differ from those of a collection."""
+    expected = json.loads(_format_settings(collection))
     try:
-        there = dict(json.loads(settings.read_text(encoding="utf-8", errors="replace")))
+        actual = dict(json.loads(settings.read_text(encoding="utf-8", errors="replace")))
     except (ValueError, TypeError, RecursionError):
         return "damaged"
-    return ", ".join(f"{key} {there.get(key)!r}" for key in wanted if there.get(key) != wanted[key]) or "more settings"
+    return (
+        ", ".join(f"{key} {actual.get(key)!r}" for key in expected if actual.get(key) != expected[key])
+        or "additional settings"
+    )
 
 
 def _min_drawings(number: int) -> int:
@@ -173,18 +181,18 @@ def _write_patent(root: Path, collection: Collection, number: int) -> None:
 
 
 def _format_lists(collection: Collection) -> tuple[str, str, str]:
-    """The texts of the three lists; ids count from 0 in the training list and from 0 in the two others."""
+    """Return the contents of the three lists; ids start at 0 in the training list and at 0 in the other two."""
     train = [
         f"{name} {i}"
         for i, number in enumerate(collection.train_patents())
         for name in collection.drawing_names(number)
     ]
-    queries, database = [], []
+    queries, gallery = [], []
     for i, number in enumerate(collection.test_patents()):
         names = collection.drawing_names(number)
         rng = keyed_generator(collection.seed, "generated", number, "queries")
-        chosen = set(rng.permutation(len(names))[:QUERIES_PER_PATENT].tolist())
-        queries += [f"{name} {i}" for row, name in enumerate(names) if row in chosen]
-        database += [f"{name} {i}" for row, name in enumerate(names) if row not in chosen]
-    train_text, query_text, database_text = ("\n".join(lines) + "\n" for lines in (train, queries, database))
-    return train_text, query_text, database_text
+        query_rows = set(rng.permutation(len(names))[:QUERIES_PER_PATENT].tolist())
+        queries += [f"{name} {i}" for row, name in enumerate(names) if row in query_rows]
+        gallery += [f"{name} {i}" for row, name in enumerate(names) if row not in query_rows]
+    train_text, query_text, gallery_text = ("\n".join(lines) + "\n" for lines in (train, queries, gallery))
+    return train_text, query_text, gallery_text

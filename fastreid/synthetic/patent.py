@@ -1,4 +1,4 @@
-"""A generated patent: an object, the figures that show it, and the hand that drew them."""
+"""Synthetic patents: an object, its figures and its drawing style."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -40,23 +40,23 @@ from fastreid.synthetic.surface.marks import add_marks
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_generator
 
-VARIETY = ("siblings", "families", "styles", "shading", "marks", "states")  # what training patents can do without
-SIBLING_SHARE = 0.3  # share of odd patents that differ from the even one before them in a single part
+VARIETY = ("siblings", "families", "styles", "shading", "marks", "states")  # sources of variety that can be excluded
+SIBLING_SHARE = 0.3  # probability that an odd patent differs from the even one before it in a single part
 
 
 @dataclass(frozen=True)
 class Patent:
-    """What all drawings of one generated patent come from; a pure function of seed and number.
+    """A synthetic patent, determined by its seed and number; create it with `make_patent`.
 
     Args:
-        seed: the seed of the whole collection.
-        number: the patent's number in it.
-        parts: the object.
-        unclaimed: its pieces in broken lines.
-        figures: all it could show, in the order of their numbers.
-        drawings: the figures on each drawing, from D00000 on.
-        style: what its sheets have in common.
-        shading: how its surfaces are shaded.
+        seed: seed of the collection.
+        number: number of the patent in the collection.
+        parts: parts of the object.
+        unclaimed: names of the components in broken lines.
+        figures: all figures, in the order of their labels.
+        drawings: indices of the figures on each drawing, from D00000 on.
+        style: style of its sheets.
+        shading: shading style of its surfaces.
     """
 
     seed: int
@@ -70,90 +70,102 @@ class Patent:
     _solids: dict[str, Solid] = field(default_factory=dict, compare=False, repr=False)
 
     def render(self, index: int, *, size_px: int, gray: bool = False) -> Image.Image:
-        """Drawing `index`, from 0, its longest side `size_px`; 1-bit, or `gray` as a finer scan reduced to that size."""
+        """Render one drawing.
+
+        Args:
+            index: index of the drawing, 0 to 15.
+            size_px: longest side, 64 to 2000.
+            gray: return mode "L", like a downscaled finer scan, instead of mode "1".
+
+        Raises:
+            InputError: `index` or `size_px` is out of range.
+        """
         check_size(size_px)
         if not 0 <= index < MAX_DRAWINGS:
-            raise InputError(f"a generated patent has drawings 0 to {MAX_DRAWINGS - 1}, not {index}")
+            raise InputError(f"a synthetic patent has drawings 0 to {MAX_DRAWINGS - 1}, not {index}")
         depth_px = min(max(round(1.5 * size_px), 360), 1000)
-        shown = [self._render_figure(number, labelled=index > 0, depth_px=depth_px) for number in self.drawings[index]]
+        figures = [
+            self._render_figure(number, has_label=index > 0, depth_px=depth_px) for number in self.drawings[index]
+        ]
         rng = PartRng(self.seed, "generated", self.number, "place", index)
-        return render_sheet(shown, self.style, rng, size_px=size_px, gray=gray)
+        return render_sheet(figures, self.style, rng, size_px=size_px, gray=gray)
 
-    def build_solid(self, state: str) -> Solid:
-        """The object in one of `states.STATES`; made once."""
+    def get_solid(self, state: str) -> Solid:
+        """Return the object in one of `states.STATES`; it is built once."""
         if state not in self._solids:
             rng = PartRng(self.seed, "generated", self.number, "surroundings")
             self._solids[state] = build_solid(state, self.parts, unclaimed=self.unclaimed, rng=rng)
         return self._solids[state]
 
-    def _render_figure(self, number: int, *, labelled: bool, depth_px: int) -> SheetFigure:
+    def _render_figure(self, number: int, *, has_label: bool, depth_px: int) -> SheetFigure:
         figure = self.figures[number]
-        solid = self.build_solid(figure.state)
-        sight = render_depth_view(solid, figure.view, depth_px=depth_px)
-        lines = extract_visible_lines(solid, sight)
-        fine = compute_shading_lines(solid, sight, self.shading, outlines=lines.segments)
+        solid = self.get_solid(figure.state)
+        depth_view = render_depth_view(solid, figure.view, depth_px=depth_px)
+        lines = extract_visible_lines(solid, depth_view)
+        shading = compute_shading_lines(solid, depth_view, self.shading, outlines=lines.segments)
         lines = Lines(
-            np.concatenate([lines.segments, fine]),
-            np.concatenate([lines.edges, np.full(len(fine), -1)]),
-            np.concatenate([lines.line_types, np.full(len(fine), FINE)]),
+            np.concatenate([lines.segments, shading]),
+            np.concatenate([lines.edges, np.full(len(shading), -1)]),
+            np.concatenate([lines.line_types, np.full(len(shading), FINE)]),
         )
-        label = number + 1 if labelled else 0
+        label = number + 1 if has_label else 0
         if figure.detail is not None:
             return SheetFigure(enlarge_detail(lines, figure.detail), label)
-        tone = compute_tone(sight, self.shading)
-        corner = sight.low - MARGIN_PX / sight.scale
-        box = np.stack([corner, corner + np.array(sight.depth.shape[::-1]) / sight.scale])
+        tone = compute_tone(depth_view, self.shading)
+        corner = depth_view.low - MARGIN_PX / depth_view.scale
+        box = np.stack([corner, corner + np.array(depth_view.depth.shape[::-1]) / depth_view.scale])
         return SheetFigure(lines, label, self._scale if figure.state == "closed" else 0.0, tone, box)
 
     @property
     def _scale(self) -> float:
-        """Widths of the page to a half diagonal, so that the largest of the usual figures fits; 0: each as it fits."""
+        """Page widths per half diagonal, so that the largest of the first figures fits; 0: each figure has its own scale."""
         if not self.style.has_common_scale:
             return 0.0
         views = [figure.view for figure in self.figures[:7] if figure.state == "closed"]
-        sizes = [np.ptp(view.project(self.build_solid("closed").points)[:, :2], axis=0) for view in views]
+        sizes = [np.ptp(view.project(self.get_solid("closed").points)[:, :2], axis=0) for view in views]
         return float((available_size(self.style) / np.max(sizes, axis=0)).min())
 
 
 def make_patent(seed: int, number: int, *, disjoint: bool = True, exclude: Collection[str] = ()) -> Patent:
-    """The patent of that number.
+    """Make the patent with the given number.
 
     Args:
-        seed: fixes the whole collection.
-        number: from 500,000 on a patent to test on.
-        disjoint: patents to test on are of other families than those to train on.
-        exclude: words of VARIETY that training patents do without; patents to test on keep all of it, so that scores
-            can be compared.
+        seed: seed of the collection.
+        number: number of the patent; numbers from 500,000 on are test patents.
+        disjoint: take test patents from other families than training patents.
+        exclude: sources of VARIETY to exclude from training patents. Test patents keep all of them, so that scores are
+            comparable.
     """
     exclude = () if number >= FIRST_TEST_PATENT else exclude
-    model = number if "siblings" in exclude else number - _sibling_offset(seed, number)
-    family = sample_family(seed, model, disjoint=disjoint, few_families="families" in exclude)
-    parts = build_object(family, seed, model)
-    if model != number:
-        parts = build_object(family, seed, model, sibling=number)
+    base = number if "siblings" in exclude else number - _sibling_offset(seed, number)
+    family = sample_family(seed, base, disjoint=disjoint, few_families="families" in exclude)
+    parts = build_object(family, seed, base)
+    if base != number:
+        parts = build_object(family, seed, base, sibling_number=number)
     if "marks" not in exclude:
-        parts = add_marks(parts, PartRng(seed, "generated", model, "marks"))
-    hand = PartRng(seed, "generated", model, "views")
-    style = PartRng(seed, "generated", 0 if "styles" in exclude else model, "style")
-    shading = sample_shading(PartRng(seed, "generated", model, "shading"))
+        parts = add_marks(parts, PartRng(seed, "generated", base, "marks"))
+    view_rng = PartRng(seed, "generated", base, "views")
+    style_rng = PartRng(seed, "generated", 0 if "styles" in exclude else base, "style")
+    shading = sample_shading(PartRng(seed, "generated", base, "shading"))
     return Patent(
         seed=seed,
         number=number,
         parts=tuple(parts),
-        unclaimed=_sample_unclaimed(PartRng(seed, "generated", model, "unclaimed"), parts),
-        figures=tuple(plan_figures(hand, parts, closed_only="states" in exclude)),
+        unclaimed=_sample_unclaimed(PartRng(seed, "generated", base, "unclaimed"), parts),
+        figures=tuple(plan_figures(view_rng, parts, closed_only="states" in exclude)),
         drawings=tuple(plan_drawings(PartRng(seed, "generated", number, "drawings"))),
-        style=sample_style(style),
+        style=sample_style(style_rng),
         shading=disable_shading(shading) if "shading" in exclude else shading,
     )
 
 
 def _sibling_offset(seed: int, number: int) -> int:
+    """Return 1 if the patent is a sibling of the one before it, else 0."""
     return number % 2 if keyed_generator(seed, "generated", number, "sibling").random() < SIBLING_SHARE else 0
 
 
 def _sample_unclaimed(rng: PartRng, parts: list[Mesh]) -> tuple[str, ...]:
-    """Pieces that are not claimed: of two patents in five some, never the body."""
+    """Sample the unclaimed components: each with probability 0.5 in 40 % of the patents, never the body."""
     names = [name for name in group_by_component(parts) if name != "body"]
     if rng.random() > 0.4:
         return ()
@@ -161,7 +173,7 @@ def _sample_unclaimed(rng: PartRng, parts: list[Mesh]) -> tuple[str, ...]:
 
 
 def num_drawings(seed: int, number: int, *, min_drawings: int = MIN_DRAWINGS) -> int:
-    """How many drawings a patent has: 2 to 16, as often as in DeepPatent, and at least `min_drawings`."""
+    """Return the number of drawings of a patent, 2 to 16, distributed as in DeepPatent but not below `min_drawings`."""
     return sample_num_drawings(keyed_generator(seed, "generated", number, "count"), min_drawings=min_drawings)
 
 
@@ -174,21 +186,21 @@ def render_patent(
     disjoint: bool = True,
     exclude: Collection[str] = (),
 ) -> list[Image.Image]:
-    """All drawings of one patent: 1-bit, cut to their ink, the same for the same arguments in any process.
+    """Render all drawings of one patent, mode "1", cropped to their ink; equal arguments give equal drawings in any process.
 
     Args:
-        seed: fixes the whole collection.
-        number: the patent's number; another number is another object.
+        seed: seed of the collection.
+        number: number of the patent in the collection.
         size_px: longest side of a drawing, 64 to 2000.
-        min_drawings: the patent has at least so many drawings, 2 to 16.
-        disjoint: patents to test on are of other families than those to train on.
-        exclude: words of VARIETY that training patents do without.
+        min_drawings: minimum number of drawings, 2 to 16.
+        disjoint: take test patents from other families than training patents.
+        exclude: sources of VARIETY to exclude from training patents.
 
     Raises:
-        InputError: `size_px` or `min_drawings` is out of its range.
+        InputError: `size_px` or `min_drawings` is out of range.
     """
     if not MIN_DRAWINGS <= min_drawings <= MAX_DRAWINGS:
-        raise InputError(f"fewest is {MIN_DRAWINGS} to {MAX_DRAWINGS} drawings, not {min_drawings}")
+        raise InputError(f"min_drawings must be from {MIN_DRAWINGS} to {MAX_DRAWINGS}, not {min_drawings}")
     patent = make_patent(seed, number, disjoint=disjoint, exclude=exclude)
     return [
         patent.render(index, size_px=size_px) for index in range(num_drawings(seed, number, min_drawings=min_drawings))

@@ -1,4 +1,4 @@
-"""Random draws of an object that can be repeated with one part drawn anew: that gives its look-alike sibling."""
+"""Random numbers for objects whose parts can be resampled one at a time, which gives near-duplicate siblings."""
 
 from typing import TypeVar
 
@@ -10,27 +10,27 @@ Option = TypeVar("Option")
 
 
 class PartRng(np.random.Generator):
-    """A keyed generator whose parts have generators of their own, so that one part may change and the rest stay.
+    """Keyed generator with a separate generator per part, so that one part can change while the others stay equal.
 
     Args:
-        parts: what the draws are for.
-        redrawn: the number of the part that is drawn anew; -1: none.
+        key: integers and strings that determine all numbers.
+        resampled_index: index of the part that gets other numbers; -1: none.
 
     Attributes:
-        num_parts: how many parts were asked for so far.
+        num_parts: number of calls of `next_part` so far.
     """
 
-    def __init__(self, *parts: int | str, resampled_part: int = -1):
-        super().__init__(keyed_generator(*parts).bit_generator)
-        self._key = parts
-        self._resampled_part = resampled_part
+    def __init__(self, *key: int | str, resampled_index: int = -1):
+        super().__init__(keyed_generator(*key).bit_generator)
+        self._key = key
+        self._resampled_index = resampled_index
         self.num_parts = 0
 
     def next_part(self) -> "PartRng":
-        """The generator of the next part; it does not depend on what was drawn before, only on how many parts were."""
-        number, self.num_parts = self.num_parts, self.num_parts + 1
-        again = ("again",) if number == self._resampled_part else ()
-        return PartRng(*self._key, "part", number, *again)
+        """Return the generator of the next part; it depends only on the key and the index of the part."""
+        index, self.num_parts = self.num_parts, self.num_parts + 1
+        again = ("again",) if index == self._resampled_index else ()
+        return PartRng(*self._key, "part", index, *again)
 
 
 def choose(rng: np.random.Generator, *options: Option) -> Option:

@@ -1,4 +1,4 @@
-"""Single drawings of a collection by address, for rendering exclude a folder."""
+"""Single drawings of a collection by address, for rendering without a folder."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def list_drawings(collection: Collection) -> Iterator[tuple[str, str, str]]:
     """Yield the address, name and patent id of each training drawing of a collection.
 
     The address determines the page: version of the rules, seed, number of the patent, index of the drawing, longest
-    side in px, whether training and test families are disjoint, and the sources of variety that are switched off.
+    side in px, whether training and test families are disjoint, and the excluded sources of variety.
     """
     options = f"{collection.size_px}/{int(collection.disjoint)}/{'+'.join(collection.exclude)}"
     for number in collection.train_patents():

@@ -37,7 +37,7 @@ class CommandParser(argparse.ArgumentParser):
         prog: name of the command in help and errors; None: the name of the script.
         description: one line on what the command does.
         example: a complete command line for the help.
-        formatter_class, parents, prefix_chars, add_help: as in `argparse`.
+        options: as in `argparse`.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class CommandParser(argparse.ArgumentParser):
         example: str = "",
         **options: Any,
     ):
-        options = {"formatter_class": HelpFormatter, "allow_abbrev": False} | options
+        settings: dict[str, Any] = {"formatter_class": HelpFormatter, "allow_abbrev": False} | options
         epilog = f"example:\n  {example}" if example else None
-        super().__init__(prog=prog, description=description, epilog=epilog, **options)
+        super().__init__(prog=prog, description=description, epilog=epilog, **settings)
 
     def error(self, message: str) -> NoReturn:
         """Raise the message with the name of the command.
@@ -67,9 +67,9 @@ class CommandParser(argparse.ArgumentParser):
         words = sys.argv[1:] if args is None else list(args)
         if self._subparsers is None:  # before argparse complains about missing arguments
             self._reject_unknown([word for word in words if word.startswith("--") and word != "--"])
-        namespace, unknown = super().parse_known_args(words, namespace)
+        parsed, unknown = super().parse_known_args(words, namespace or argparse.Namespace())
         self._reject_unknown(unknown)
-        return namespace, unknown
+        return parsed, unknown
 
     def _reject_unknown(self, words: Iterable[str]) -> None:
         for word in words:

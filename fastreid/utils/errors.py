@@ -50,7 +50,7 @@ class WeightsError(FastreidError):
     exit_code = 6
 
 
-def suggest_from_known(name: str, known: Iterable[str]) -> str:
+def suggest_and_list(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'gem'? Known: avg, gem.` for a name that is not among the known ones."""
     known = sorted(known)
     return f"{suggest_nearest(name, known)} Known: {', '.join(known)}."

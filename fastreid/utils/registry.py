@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from fastreid.utils.errors import InputError, suggest_from_known
+from fastreid.utils.errors import InputError, suggest_and_list
 
 Builder = TypeVar("Builder", bound=Callable)
 
@@ -34,7 +34,7 @@ class Registry(Generic[Builder]):
     def get(self, name: str) -> Builder:
         """The maker of that name; an unknown one is refused with the nearest known name."""
         if name not in self._builders:
-            raise InputError(f"no {self.what} is called '{name}'.{suggest_from_known(name, self._builders)}")
+            raise InputError(f"no {self.what} is called '{name}'.{suggest_and_list(name, self._builders)}")
         return self._builders[name]
 
     def names(self) -> list[str]:

@@ -6,7 +6,7 @@ from source_tree import PACKAGE, ROOT, TOOLS, called, imports, label, tree, with
 MAX_LINES = 320
 MAX_FUNCTION = 70
 CODE = [*PACKAGE, *TOOLS]
-# Files that grow and are not written whole, with the reason: docs/decisions/0009-files-that-grow.md.
+# Files that grow and are not written whole, with the reason: docs/decisions/0009-append-only-files.md.
 GROW = {
     "fastreid/monitoring/writers.py": "metrics.json gets a line at a time, and a torn line is passed over when it is read",
     "fastreid/engine/feature_journal.py": "each record has a digest, and one that was cut off does not count",

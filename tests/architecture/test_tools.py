@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import itertools
 import re
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def test_one_module_per_command():
 def test_examples_of_commands_name_existing_configs_and_settings():
     for command in COMMANDS:
         words = command.example.split()
-        for before, word in zip(words, words[1:]):
+        for before, word in itertools.pairwise(words):
             if before in ("--config-file", "--variants"):
                 assert find_config(word)
             assert not CONFIG_KEY.fullmatch(word) or word in flat_keys(), command.example

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fastreid.data.io.cache.store import PageCache
 from fastreid.engine.feature_journal import FeatureJournal
-from fastreid.evaluation.storage.manifest import Provenance, _digest
+from fastreid.evaluation.storage.manifest import Provenance, _compute_digest
 from fastreid.evaluation.storage.saved_features import FeaturePart, save_features
 from fastreid.structures import Drawing, Embeddings
 
@@ -42,7 +42,7 @@ def features(content, *, name="gallery.npy", code=2):
             told = json.loads((folder / "set/manifest.json").read_text())
             told["parts"]["gallery"]["npy"] = hashlib.sha256(content(marker)).hexdigest()
             del told["sha256"]
-            (folder / "set/manifest.json").write_text(json.dumps({**told, "sha256": _digest(told)}))
+            (folder / "set/manifest.json").write_text(json.dumps({**told, "sha256": _compute_digest(told)}))
         path.write_bytes(content(marker))
         return folder / "set"
 

@@ -148,22 +148,22 @@ RANKING = Ranking(torch.tensor([[0, 2]]), torch.zeros(1, 2))
     [
         (torch.zeros(1, 2), (["a"], ["a", "b", "c"]), {}, r"floats \(1, 3\), not torch.float32 \(1, 2\)"),
         (torch.zeros(1, 3, dtype=torch.int64), (["a"], ["a", "b", "c"]), {}, "not torch.int64"),
-        (RANKING, (["a", "b"], ["a", "b", "c"]), {}, "a ranking of 1 queries was given 2 query ids"),
-        (RANKING, (["a"], ["a", "b"]), {}, "a ranking holds row 2, but the gallery has 2 ids"),
+        (RANKING, (["a", "b"], ["a", "b", "c"]), {}, "a ranking of 1 queries has 2 query ids"),
+        (RANKING, (["a"], ["a", "b"]), {}, "a ranking contains row 2, but the gallery has 2 ids"),
         (RANKING, (["a"], ["b", "b", "c"]), {}, "none of 1 queries has a match"),
-        (RANKING, (["a"], ["a", "b", "c"]), {"roc": True}, "accept rates need all 3 columns, not 2"),
+        (RANKING, (["a"], ["a", "b", "c"]), {"roc": True}, "true positive rates .* need all 3 columns of a ranking, not 2"),
         (RANKING, (["a"], ["a", "b", "c"]), {"top_k": 0}, "top_k must be an integer of at least 1"),
-        (RANKING, (["a"], [1, 2, 3]), {}, "make both words or integers"),
-        (RANKING, ([1.0], [1.0, 2.0, 3.0]), {}, "words or integers, not float64"),
+        (RANKING, (["a"], [1, 2, 3]), {}, "make both strings or both integers"),
+        (RANKING, ([1.0], [1.0, 2.0, 3.0]), {}, "query_ids must be strings or integers, not float64"),
         (RANKING, ([], ["a"]), {}, "at least one"),
-        (RANKING, (["a"], ["a", "b", "c"]), {"query_cameras": [1]}, "cameras of only one side"),
+        (RANKING, (["a"], ["a", "b", "c"]), {"query_cameras": [1]}, "only one side has cameras"),
         (
             RANKING,
             (["a"], ["a", "b", "c"]),
             {"query_cameras": [1], "gallery_cameras": [1]},
-            "gallery_cameras are 3 integers, not 1",
+            "gallery_cameras must be 3 integers, not 1",
         ),
-        (RANKING, (["a"], ["a", "b", "c"]), {"own_rows": [3]}, r"own_rows are rows 0\.\.2 of the gallery"),
+        (RANKING, (["a"], ["a", "b", "c"]), {"self_rows": [3]}, r"self_rows must be gallery rows 0\.\.2"),
     ],
 )
 def test_scores_reject_mismatched_input(ranking, ids, options, message):
@@ -172,7 +172,7 @@ def test_scores_reject_mismatched_input(ranking, ids, options, message):
 
 
 def test_scores_reject_nan_distances():
-    with pytest.raises(NumericalError, match="distances hold NaN"):
+    with pytest.raises(NumericalError, match="distances contain NaN"):
         score(torch.tensor([[0.1, float("nan")]]), ["a"], ["a", "b"])
 
 
@@ -185,10 +185,10 @@ def test_scores_of_features_reject_ids_of_another_length():
     ("options", "message"),
     [
         ({"top_k": 0}, "top_k must be an integer of at least 1"),
-        ({"normalizer": "k"}, r"normalizer \(TEST\.SCORE\.NORMALIZER\) is min or relevant or found, not 'k'"),
+        ({"normalizer": "k"}, r"normalizer \(TEST\.SCORE\.NORMALIZER\) must be min or relevant or found, not 'k'"),
         (
             {"patent_distance": "worst"},
-            r"patent_distance \(TEST\.SCORE\.PATENT_DISTANCE\) is best or mean, not 'worst'",
+            r"patent_distance \(TEST\.SCORE\.PATENT_DISTANCE\) must be best or mean, not 'worst'",
         ),
     ],
 )
@@ -199,7 +199,7 @@ def test_scores_reject_invalid_settings(options, message):
 
 
 def test_mean_patent_distance_rejects_infinite_distances():
-    with pytest.raises(NumericalError, match="distances hold Inf, which has no mean"):
+    with pytest.raises(NumericalError, match="distances contain Inf, which has no mean"):
         score(torch.tensor([[0.1, float("inf")]]), ["a"], ["a", "b"], patent_distance="mean")
 
 

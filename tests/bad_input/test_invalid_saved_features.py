@@ -1,4 +1,4 @@
-"""Folders of saved features that are refused, whatever happened to them, in one line and with the right exit code."""
+"""Damaged or invalid folders of saved features fail with a one-line message and the right exit code."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid.evaluation.storage.manifest import Provenance, _digest
+from fastreid.evaluation.storage.manifest import Provenance, _compute_digest
 from fastreid.evaluation.storage.saved_features import FeaturePart, find_feature_folders, load_features, save_features
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.cli import explain_error
@@ -23,7 +23,7 @@ NUM, WIDTH = 6, 4
 
 @pytest.fixture
 def folder(tmp_path):
-    """A whole folder of queries and gallery."""
+    """A valid folder of queries and gallery."""
     listed = tuple(Drawing(f"/x/{n}.png", f"{n}.png", str(n)) for n in range(NUM))
     features = torch.randn(NUM, WIDTH, generator=torch.Generator().manual_seed(0))
     parts = [
@@ -35,68 +35,68 @@ def folder(tmp_path):
 
 
 def edit(folder, name, change):
-    """Change a file and make the manifest agree, as somebody would who makes such a folder by hand."""
+    """Change a file and update its digest in the manifest, like a folder that was written by hand."""
     path = folder / name
     path.write_bytes(change(path.read_bytes()))
     part, ending = name.split(".")
     content = json.loads((folder / "manifest.json").read_text())
     content["parts"][part][ending] = hashlib.sha256(path.read_bytes()).hexdigest()
     del content["sha256"]
-    (folder / "manifest.json").write_text(json.dumps({**content, "sha256": _digest(content)}))
+    (folder / "manifest.json").write_text(json.dumps({**content, "sha256": _compute_digest(content)}))
 
 
-def refused(folder, fault, words=""):
-    """Loading ends with this fault, told in one line that ends with what to do."""
-    with pytest.raises(fault, match=words) as caught:
+def assert_load_fails(folder, error_type, message=""):
+    """Check that loading raises this error with a one-line message that names the folder."""
+    with pytest.raises(error_type, match=message) as caught:
         load_features(folder, "gallery")
     line, code = explain_error(caught.value)
-    assert code == fault.exit_code
+    assert code == error_type.exit_code
     assert len(line.splitlines()) == 1
     assert str(folder) in line
 
 
-def flip(path, place, bit=0):
+def flip_bit(path, position, bit=0):
     content = bytearray(path.read_bytes())
-    content[place] ^= 1 << bit
+    content[position] ^= 1 << bit
     path.write_bytes(content)
 
 
 @pytest.mark.parametrize("name", ["gallery.npy", "gallery.csv"])
-@pytest.mark.parametrize("place", [0, 9, 60, -1])
-def test_a_flipped_bit_is_refused(name, place, folder):
-    flip(folder / name, place)
-    refused(folder, WeightsError, "not the file that was written .* run fastreid extract again")
+@pytest.mark.parametrize("position", [0, 9, 60, -1])
+def test_flipped_bit_is_detected(name, position, folder):
+    flip_bit(folder / name, position)
+    assert_load_fails(folder, WeightsError, "damaged or changed .* run `fastreid extract` again")
 
 
 @pytest.mark.parametrize("name", ["gallery.npy", "gallery.csv"])
 @pytest.mark.parametrize("length", [0, 5, 100, -1])
-def test_a_truncated_file_is_refused(name, length, folder):
+def test_truncated_file_is_detected(name, length, folder):
     (folder / name).write_bytes((folder / name).read_bytes()[:length])
-    refused(folder, WeightsError, "not the file that was written")
+    assert_load_fails(folder, WeightsError, "damaged or changed")
 
 
-def test_files_that_changed_places_are_refused(folder):
+def test_swapped_files_are_detected(folder):
     shutil.move(folder / "queries.npy", folder / "other.npy")
     shutil.move(folder / "gallery.npy", folder / "queries.npy")
     shutil.move(folder / "other.npy", folder / "gallery.npy")
-    refused(folder, WeightsError, "gallery.npy: not the file that was written")
+    assert_load_fails(folder, WeightsError, "gallery.npy: damaged or changed")
 
 
 @pytest.mark.parametrize("name", ["gallery.npy", "gallery.csv"])
-def test_a_lost_file_is_told_as_lost(name, folder):
+def test_missing_file_raises_storage_error(name, folder):
     (folder / name).unlink()
-    refused(folder, StorageError, f"{name}: cannot be read")
+    assert_load_fails(folder, StorageError, f"{name}: cannot be read")
 
 
-def test_a_folder_without_a_manifest_is_unfinished(folder):
+def test_folder_without_manifest_is_incomplete(folder):
     (folder / "manifest.json").unlink()
-    refused(folder, InputError, "no manifest.json, so the extraction into it did not finish")
-    for where in (folder, folder.parent):
+    assert_load_fails(folder, InputError, "no manifest.json, so the extraction into it did not finish")
+    for path in (folder, folder.parent):
         with pytest.raises(InputError, match="did not finish"):
-            find_feature_folders(where)
+            find_feature_folders(path)
 
 
-def test_a_folder_whose_first_file_was_being_written_is_unfinished(tmp_path):
+def test_folder_with_temporary_file_is_incomplete(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set/queries.npy.fastreid-tmp-abcdefgh").write_bytes(b"half")
     with pytest.raises(InputError, match="did not finish"):
@@ -104,53 +104,55 @@ def test_a_folder_whose_first_file_was_being_written_is_unfinished(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("where", "words"), [("nowhere", "no such folder"), ("", "no features of queries and gallery")]
+    ("name", "message"), [("nowhere", "no such folder"), ("", "no features of queries and gallery")]
 )
-def test_a_folder_of_something_else_is_refused(where, words, tmp_path):
+def test_folder_without_features_raises(name, message, tmp_path):
     (tmp_path / "pictures").mkdir()
-    with pytest.raises(InputError, match=words):
-        find_feature_folders(tmp_path / where)
+    with pytest.raises(InputError, match=message):
+        find_feature_folders(tmp_path / name)
 
 
-def test_a_part_that_was_not_saved_is_told_with_those_that_were(folder):
-    with pytest.raises(InputError, match="there are features of queries, gallery, none of train; see --split"):
+def test_missing_part_lists_the_saved_ones(folder):
+    with pytest.raises(
+        InputError, match="contains features of queries, gallery, but not of train; see `fastreid extract --split`"
+    ):
         load_features(folder, "train")
 
 
-def test_another_format_is_told_by_its_number(folder):
+def test_unsupported_format_is_named(folder):
     text = (folder / "manifest.json").read_text().replace('"format": 1', '"format": 2')
     (folder / "manifest.json").write_text(text)
-    refused(folder, InputError, "features of format 2; this fastreid reads 1")
+    assert_load_fails(folder, InputError, "features of format 2; this fastreid reads 1")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"format": 1}'])
-def test_a_manifest_of_nonsense_is_damaged(content, folder):
+def test_invalid_manifest_is_damaged(content, folder):
     (folder / "manifest.json").write_bytes(content)
-    refused(folder, WeightsError, "manifest.json: damaged")
+    assert_load_fails(folder, WeightsError, "manifest.json: damaged")
 
 
-def test_no_flipped_bit_of_a_manifest_is_overlooked(folder):
-    whole = (folder / "manifest.json").read_bytes()
-    chance = random.Random(0)
+def test_flipped_bits_of_the_manifest_are_detected(folder):
+    original = (folder / "manifest.json").read_bytes()
+    generator = random.Random(0)
     for _ in range(200):
-        place, bit = chance.randrange(len(whole)), chance.randrange(8)
-        (folder / "manifest.json").write_bytes(whole)
-        flip(folder / "manifest.json", place, bit)
+        position, bit = generator.randrange(len(original)), generator.randrange(8)
+        (folder / "manifest.json").write_bytes(original)
+        flip_bit(folder / "manifest.json", position, bit)
         with contextlib.suppress(FastreidError):
             load_features(folder, "gallery")
-            same = json.loads((folder / "manifest.json").read_bytes()) == json.loads(whole)
-            assert same  # a blank that became another blank
+            is_same = json.loads((folder / "manifest.json").read_bytes()) == json.loads(original)
+            assert is_same  # another kind of white space
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "message"),
     [
         (b"row,name,patent,camera,path", b"row,name,patent,path", "the header is not row,name,patent,camera,path"),
-        (b"5,5.png,5,-1,/x/5.png\r\n", b"", "5 drawings, but features of 6"),
+        (b"5,5.png,5,-1,/x/5.png\r\n", b"", "5 drawings, but 6 features"),
         (
             b"5,5.png,5,-1,/x/5.png\r\n",
             b"5,5.png,5,-1,/x/5.png\r\n6,6.png,6,-1,/x/6.png\r\n",
-            "7 drawings, but features",
+            "7 drawings, but 6 features",
         ),
         (b"5,5.png", b"4,5.png", "gallery.csv:7: not row 5"),
         (b"5,5.png,5,-1", b"5,5.png,5,one", "not row 5"),
@@ -158,9 +160,9 @@ def test_no_flipped_bit_of_a_manifest_is_overlooked(folder):
         (b"5,5.png,5", b'5,"5.png,5', "not row 5"),
     ],
 )
-def test_a_list_that_does_not_fit_is_refused_with_its_line(old, new, words, folder):
+def test_invalid_list_raises_with_its_line(old, new, message, folder):
     edit(folder, "gallery.csv", lambda content: content.replace(old, new))
-    refused(folder, InputError, words)
+    assert_load_fails(folder, InputError, message)
 
 
 def as_npy(array):
@@ -173,30 +175,30 @@ def as_npy(array):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
-        (as_npy(np.ones((NUM, WIDTH))), r"float64 \(6, 4\), not float32"),
-        (as_npy(np.ones((NUM, WIDTH), ">f4")), r">f4 \(6, 4\), not float32"),
+        (as_npy(np.ones((NUM, WIDTH))), r"float64 \(6, 4\), not exactly float32"),
+        (as_npy(np.ones((NUM, WIDTH), ">f4")), r">f4 \(6, 4\), not exactly float32"),
         (as_npy(np.ones((WIDTH, NUM), "f4").T), "in C order"),
-        (as_npy(np.ones((NUM + 1, WIDTH), "f4")), r"float32 \(7, 4\), not float32 \(6, 4\)"),
+        (as_npy(np.ones((NUM + 1, WIDTH), "f4")), r"float32 \(7, 4\), not exactly float32 \(6, 4\)"),
         (as_npy(np.ones((NUM, WIDTH + 1), "f4")), r"float32 \(6, 5\), not"),
         (as_npy(np.ones(NUM * WIDTH, "f4")), r"float32 \(24,\), not"),
-        (as_npy(np.array([{}])), "not an array of numpy"),
-        (lambda content: content + b"\0\0\0\0", "and nothing else"),
-        (lambda content: content[:-4], "not an array of numpy, or cut short"),
-        (lambda content: content.replace(b"NUMPY", b"NAMPY"), "not an array of numpy"),
-        (lambda content: content[:10], "not an array of numpy"),
-        (lambda content: content.replace(b"(6, 4)", b"(9, 9)"), "not an array of numpy"),
+        (as_npy(np.array([{}])), "not a NumPy array"),
+        (lambda content: content + b"\0\0\0\0", "not exactly float32"),
+        (lambda content: content[:-4], "not a NumPy array, or truncated"),
+        (lambda content: content.replace(b"NUMPY", b"NAMPY"), "not a NumPy array"),
+        (lambda content: content[:10], "not a NumPy array"),
+        (lambda content: content.replace(b"(6, 4)", b"(9, 9)"), "not a NumPy array"),
         (lambda content: content.replace(b"(6, 4)", b"(0, 4)"), "not"),
     ],
 )
-def test_an_array_of_another_kind_is_refused(change, words, folder):
+def test_invalid_array_raises(change, message, folder):
     edit(folder, "gallery.npy", change)
-    refused(folder, InputError, words)
+    assert_load_fails(folder, InputError, message)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
-def test_features_of_no_number_are_named_by_their_drawings(value, folder):
+def test_invalid_features_are_named_by_their_drawings(value, folder):
     array = np.load(folder / "gallery.npy")
     array[3] = value
     edit(folder, "gallery.npy", as_npy(array))
@@ -204,9 +206,9 @@ def test_features_of_no_number_are_named_by_their_drawings(value, folder):
         load_features(folder, "gallery")
 
 
-def test_a_part_of_another_name_or_list_is_not_written(folder):
+def test_part_with_invalid_name_or_list_raises(folder):
     features, listed = load_features(folder, "gallery")
-    with pytest.raises(InputError, match="no part of a set is called 'query'; there are queries, gallery, train"):
+    with pytest.raises(InputError, match="unknown part 'query' of a dataset; available: queries, gallery, train"):
         FeaturePart("query", features, listed, "s")
-    with pytest.raises(InputError, match="those of another list"):
+    with pytest.raises(InputError, match="belong to another image list"):
         FeaturePart("queries", features, listed[::-1], "s")

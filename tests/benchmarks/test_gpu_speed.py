@@ -19,8 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fastreid.engine.build import build_step
 from fastreid.engine.compile import CompiledCaller
-from fastreid.engine.inference import eval_mode, compute_features
-from fastreid.engine.setup import to_device
+from fastreid.engine.inference import compute_features, eval_mode
+from fastreid.engine.model import to_device
 from fastreid.evaluation import expand, k_reciprocal, nearest
 from fastreid.structures import Batch
 
@@ -132,7 +132,7 @@ def test_features_beside_the_reference_s_way(size_px, matrix_rate, capsys):
             calls = CompiledCaller(lambda model=model: model, compiled=cfg.MODEL.COMPILE)
 
             def work(calls=calls, dtype=dtype):
-                return calls.run(lambda call: compute_features(call, images, dtype=dtype), kind=("features",))
+                return calls.run(lambda call: compute_features(call, images, dtype=dtype), signature=("features",))
 
             works[name] = (work, nullcontext)
             near = nn.functional.cosine_similarity(work().double(), exact.double())

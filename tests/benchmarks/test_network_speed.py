@@ -8,7 +8,7 @@ import torch
 from reference_network import AsReference, config, drawings, reference_step, used_network
 from torch import nn
 
-from fastreid.engine.inference import eval_mode, compute_features
+from fastreid.engine.inference import compute_features, eval_mode
 from fastreid.engine.train_step import TrainStep
 from fastreid.solver.build import build_optimizer
 from fastreid.structures import Batch

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
 
-from processes import on_processes
+from processes import run_in_processes
 
 from fastreid.config import get_cfg
 from fastreid.engine.train_step import TrainStep
@@ -69,7 +69,7 @@ def best_seconds():
 @pytest.mark.benchmark
 @pytest.mark.timeout(1800)
 def test_a_second_process(tmp_path):
-    best = on_processes(2, best_seconds, tmp_path)[0]
+    best = run_in_processes(2, best_seconds, tmp_path)[0]
     whole, in_two = best["one process, one thread"], best["two processes, half the batch each"]
     print(f"\nR50-IBN-NL, {SIZE_PX} px, {NUM} drawings a step, best of {ROUNDS} rounds in turn")
     for name, time_s in best.items():

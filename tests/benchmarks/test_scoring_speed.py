@@ -12,7 +12,7 @@ import pytest
 import torch
 from random_features import patents_of
 
-from fastreid.evaluation import ScoreSettings, GroundTruth
+from fastreid.evaluation import GroundTruth, ScoreSettings
 from fastreid.evaluation.scoring.score_queries import score_distance_blocks
 
 _ROOM = 1 << 24  # distances at a time, whatever the gallery

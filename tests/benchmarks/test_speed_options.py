@@ -9,8 +9,8 @@ import torch
 from fastreid.config import get_cfg
 from fastreid.engine.build import build_step
 from fastreid.engine.compile import CompiledCaller
-from fastreid.engine.inference import eval_mode, compute_features
-from fastreid.engine.setup import to_device
+from fastreid.engine.inference import compute_features, eval_mode
+from fastreid.engine.model import to_device
 from fastreid.modeling import build_model
 from fastreid.structures import Batch
 
@@ -94,4 +94,4 @@ def test_features_by_each_choice(depth, kind, capsys):
 
 def features(model, calls, dtype):
     with eval_mode(model):
-        calls.run(lambda call: compute_features(call, images(), dtype=dtype), kind=("features",))
+        calls.run(lambda call: compute_features(call, images(), dtype=dtype), signature=("features",))

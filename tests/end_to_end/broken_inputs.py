@@ -93,7 +93,10 @@ def write_weights(folder, state):
 def write_features(folder):
     for name in ("features", "unfinished", "changed", "zeros", "nan", "manifest"):
         features = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
-        parts = [FeaturePart(part, Embeddings.from_drawings(features, DRAWINGS), DRAWINGS, "s") for part in ("queries", "gallery")]
+        parts = [
+            FeaturePart(part, Embeddings.from_drawings(features, DRAWINGS), DRAWINGS, "s")
+            for part in ("queries", "gallery")
+        ]
         if name in ("zeros", "nan"):
             features[3] *= 0 if name == "zeros" else float("nan")  # not checked, since the tensor is shared
         save_features(folder / name, parts, provenance=Provenance("Mine", "", "", {}, "", {}))

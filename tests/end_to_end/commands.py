@@ -124,7 +124,7 @@ def kill_and_resume(folder, *arguments):
     assert not (folder / "model_final.pth").exists()
     code, output, errors = run("train", *arguments, folder=folder.parent)
     assert code == 0, errors
-    assert "going on from" in output
+    assert "resuming from" in output
 
 
 def weights(path):

@@ -129,10 +129,10 @@ def invalid_weights():
     for name, code, message in (
         *(("gone.pth", 2, "no such weights file"), ("pages", 2, "no such weights file")),
         *(("torn.pth", 6, "not a file of tensors"), ("torn.safetensors", 6, "cannot be read")),
-        *(("code.pth", 6, "not a file of tensors"), ("tensor.pth", 6, "holds a Tensor")),
+        *(("code.pth", 6, "not a file of tensors"), ("tensor.pth", 6, "contains a Tensor")),
         *(("other.pth", 6, "holds other things too"), ("empty.pth", 6, "this file holds none")),
         *(("missing.pth", 6, "absent"), ("extra.pth", 6, "unknown to the model")),
-        *(("wide.pth", 6, "->"), ("nan.pth", 6, "hold NaN or Inf"), ("flipped.pth", 6, "damaged or changed")),
+        *(("wide.pth", 6, "->"), ("nan.pth", 6, "contain NaN or Inf"), ("flipped.pth", 6, "damaged or changed")),
         *(("whole.pth", 6, "->"), ("large.pth", 4, "NaN, Inf or zero")),
     ):
         yield InvalidCommand(next(commands), ("MODEL.WEIGHTS", name), message, code)
@@ -149,7 +149,7 @@ def invalid_features():
     """Yield every kind of invalid features for the commands that read them."""
     for name, code, message in (
         *(("gone", 2, "no such folder"), ("pages", 2, "no features of queries and gallery")),
-        *(("unfinished", 2, "did not finish"), ("changed", 6, "not the file that was written")),
+        *(("unfinished", 2, "did not finish"), ("changed", 6, "damaged or changed")),
         *(("zeros", 4, "NaN, Inf or zero"), ("nan", 4, "NaN, Inf or zero"), ("manifest", 6, "damaged")),
     ):
         yield invalid("test", "--features", name, message=message, code=code)
@@ -180,7 +180,7 @@ def invalid_values():
         yield InvalidCommand("plain_train_net.py", arguments, message)
     yield invalid("train", "MODEL.FREEZE_LAYERS", "['bckbone']", message="Did you mean 'backbone'")
     steep = ("SOLVER.OPT", "SGD", "SOLVER.BASE_LR", 1e30, "OUTPUT_DIR", "begun")
-    yield invalid("train", *steep, message="is not a number", code=4, fails_in_training=True)
+    yield invalid("train", *steep, message="loss or gradient is NaN or Inf", code=4, fails_in_training=True)
     yield invalid("batch-size", "--steps", 0, message="both must be 1 or more")
     yield invalid("batch-size", "--memory-mb", "x", message="invalid float")
     yield invalid("tune", "--features", "features", "--k1", "4,x", message="invalid list of int value")
@@ -250,7 +250,7 @@ def invalid_words():
     yield invalid("test.py", message="add --eval-only")
     yield invalid("test.py", "--eval-only", "--resume", message="use only one of them")
     yield invalid("train_net.py", "--eval-only", "--resume", message="use only one of them")
-    yield invalid("plain_train_net.py", "--resume", message="--resume, --eval-only and several processes")
+    yield invalid("plain_train_net.py", "--resume", message="--resume, --eval-only and several processes are not")
     yield invalid("plain_train_net.py", "SOLVER.SAVE_TOP_K", 2, message="SOLVER.SAVE_TOP_K must be 0")
 
 

@@ -8,7 +8,7 @@ VARIANTS = "rotations: {INPUT: {ROT90: {ENABLED: True}}}\nno-erasing: {INPUT: {R
 
 def ablate(drawings, folder, *options, settings=(), variants=VARIANTS):
     (folder / "variants.yml").write_text(variants)
-    options = ("--config-file", TINY, "--rows", "variants.yml", *options)
+    options = ("--config-file", TINY, "--variants", "variants.yml", *options)
     settings = ("DATASETS.ROOT", drawings, "OUTPUT_DIR", "out", *settings)
     return run_here("ablate", *options, *settings, folder=folder)
 
@@ -61,10 +61,10 @@ def test_run_with_other_settings_is_rejected(finished, drawings):
 @pytest.mark.parametrize(
     ("variants", "options", "message"),
     [
-        (VARIANTS, ("--seeds", "0,0"), "argument --seeds: 0,0: a seed stands twice"),
-        (VARIANTS, ("--seeds", "0,x"), "argument --seeds: '0,x' is no list of seeds; write whole numbers"),
-        (VARIANTS, ("--resume",), "an ablation always goes on where it was stopped"),
-        (VARIANTS, ("--eval-only",), "an ablation trains each row"),
+        (VARIANTS, ("--seeds", "0,0"), "argument --seeds: 0,0: contains a seed twice"),
+        (VARIANTS, ("--seeds", "0,x"), "argument --seeds: '0,x' is not a list of seeds; write non-negative integers"),
+        (VARIANTS, ("--resume",), "unknown option --resume"),
+        (VARIANTS, ("--eval-only",), "unknown option --eval-only"),
         (VARIANTS, ("--only", "turn"), "no variant is named 'turn'"),
         ("bad: {INPUT: {TRUN: {ENABLED: True}}}\n", (), "variant 'bad': no setting is called 'INPUT.TRUN.ENABLED'"),
     ],
@@ -78,7 +78,18 @@ def test_invalid_command_is_one_line_before_training(variants, options, message,
 
 def test_two_processes_share_each_run(drawings, tmp_path):
     (tmp_path / "variants.yml").write_text(VARIANTS)
-    options = ("--config-file", TINY, "--rows", "variants.yml", "--seeds", 0, "--only", "rotations", "--num-gpus", 2)
+    options = (
+        "--config-file",
+        TINY,
+        "--variants",
+        "variants.yml",
+        "--seeds",
+        0,
+        "--only",
+        "rotations",
+        "--num-gpus",
+        2,
+    )
     settings = ("DATASETS.ROOT", drawings, "OUTPUT_DIR", "out", "SOLVER.MAX_EPOCH", 1)
     code, output, errors = run("ablate", *options, *settings, folder=tmp_path)
     assert code == 0, output + errors

@@ -119,7 +119,7 @@ def test_run_resumes_with_the_cache_enabled(root, tmp_path):
     )
     code, output, errors = run_here("train", "--config-file", TINY, "--resume", *options, folder=tmp_path)
     assert code == 0, errors
-    assert "going on from" in output
+    assert "resuming from" in output
 
 
 def test_run_stopped_by_an_unreadable_image_resumes_with_skip(root, tmp_path):
@@ -145,5 +145,5 @@ def test_run_stopped_by_an_unreadable_image_resumes_with_skip(root, tmp_path):
     assert code == 2, errors
     code, output, errors = run_here(*options, "INPUT.ON_BAD_IMAGE", "skip", folder=tmp_path)
     assert code == 0, errors
-    assert "going on from" in output
+    assert "resuming from" in output
     assert "another drawing of its patent replaces it" in output

@@ -10,8 +10,8 @@ def test_a_run_that_its_scores_end_is_finished_and_goes_on_with_more_patience(dr
     few = ("TEST.NUM_VISUALIZED_QUERIES", 0, "SOLVER.SAVE_TOP_K", 2, "SOLVER.MAX_EPOCH", 4)
     words = ("--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", *few)
     for patience, told in (
-        (1, "the run ends after epoch 2"),
-        (1, "EARLY_STOP_PATIENCE ended it after 2"),
+        (1, "early stopping after epoch 2"),
+        (1, "EARLY_STOP_PATIENCE stopped it after 2"),
         (2, "after epoch 3"),
     ):
         code, output, errors = run_here("train", *words, "SOLVER.EARLY_STOP_PATIENCE", patience, folder=tmp_path)

@@ -59,7 +59,7 @@ def direct(source, tmp_path_factory):
 
 @pytest.mark.parametrize("where", ["out/features", "out/features/Generated"])
 def test_saved_features_are_ranked_as_by_a_direct_test_to_the_byte(where, saved, direct, tmp_path, monkeypatch):
-    for name in ("build_tested_model", "build_test_datasets", "build_datasets"):
+    for name in ("build_model_with_weights", "build_test_datasets", "build_datasets"):
         monkeypatch.delattr(f"fastreid.engine.evaluate.{name}")
     output = call("test", tmp_path, "--features", saved / where, *AQE, "OUTPUT_DIR", "ranked")
     assert "mAP@10" in output
@@ -188,17 +188,17 @@ def test_damaged_and_unfinished_features_are_refused_with_their_code(saved, tmp_
     content[-1] ^= 1
     (folder / "gallery.npy").write_bytes(content)
     told = call("test", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=6, shell=True)
-    assert "gallery.npy: not the file that was written" in told
+    assert "gallery.npy: damaged or changed" in told
     (folder / "manifest.json").unlink()
     told = call("test", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=2)
-    assert "did not finish; run fastreid extract again" in told
+    assert "did not finish; run `fastreid extract` again" in told
 
 
 def test_one_of_several_sets_that_is_damaged_is_refused_before_anything_is_written(saved, tmp_path):
     for name in ("A", "B"):
         shutil.copytree(saved / "out/features/Generated", tmp_path / "features" / name)
     words = ("TEST.WHITEN.ENABLED", True, "TEST.WHITEN.LEARN_FROM", "train", "OUTPUT_DIR", "ranked")
-    for name, told in (("train.npy", "not the file that was written"), ("manifest.json", "did not finish")):
+    for name, told in (("train.npy", "damaged or changed"), ("manifest.json", "did not finish")):
         before = (tmp_path / "features/B" / name).read_bytes()
         if name == "train.npy":
             (tmp_path / "features/B" / name).write_bytes(before[:-1] + b"x")
@@ -211,7 +211,7 @@ def test_one_of_several_sets_that_is_damaged_is_refused_before_anything_is_writt
     assert "TEST.WHITEN.DIM) is 600" in call("test", tmp_path, "--features", "features", *words, code=2)
     (tmp_path / "features/B/queries.csv").write_text("row,name,patent,camera,path\n")
     told = call("test", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=6)
-    assert "features/B/queries.csv: not the file that was written" in told
+    assert "features/B/queries.csv: damaged or changed" in told
     assert not (tmp_path / "ranked/result.npy").exists()
 
 
@@ -221,7 +221,7 @@ def test_what_a_killed_extraction_left_is_made_whole_by_the_next(saved, source, 
     (folder / "manifest.json").unlink()
     (folder / "gallery.npy").rename(folder / "gallery.npy.fastreid-tmp-abcdefgh")
     output = call("extract", tmp_path, "--split", "all", "--output", "features", *source, "OUTPUT_DIR", "out")
-    assert "since there are no finished ones" in output
+    assert "not extracted yet" in output
     names = sorted(path.name for path in (saved / "out/features/Generated").iterdir())
     assert sorted(path.name for path in folder.iterdir()) == names
     for name in set(names) - {"manifest.json"}:

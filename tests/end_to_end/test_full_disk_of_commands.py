@@ -24,7 +24,11 @@ TUNED = ("tune", ("--features", "saved", "--steps", "AQE", "--expansion-k", "2")
 CHECKED = ("data check", ("--output", "out"), ())
 SHOWN = ("data show", ("--samples", 1, "--output", "out/shown.png"), None)
 COMPARED = ("compare", ("run", "--output", "out/curves.png"), None)
-PREDICTED = ("predict", ("--config-file", TINY, "--weights", "model.pth", "--output", "out/features.npy", "out/shown.png"), None)
+PREDICTED = (
+    "predict",
+    ("--config-file", TINY, "--weights", "model.pth", "--output", "out/features.npy", "out/shown.png"),
+    None,
+)
 WRITERS = [
     *((TESTED, f"out/{name}") for name in FILES),
     *((OTHERS, f"out/features/Generated/{name}") for name in SAVED),

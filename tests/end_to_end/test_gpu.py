@@ -5,7 +5,7 @@ import torch
 from commands import TINY, kill_and_resume, metrics, run, run_here, same_bits
 
 from fastreid.engine import Predictor
-from fastreid.engine.inference import eval_mode, compute_features
+from fastreid.engine.inference import compute_features, eval_mode
 from fastreid.engine.setup import load_config
 from fastreid.modeling import build_model
 

@@ -28,7 +28,14 @@ def test_train_test_and_search_in_c_locale(tmp_path):
     folder = tmp_path / "Prüfung der 図 mit Leerzeichen"
     folder.mkdir()
     (folder / "kürzer.yml").write_text(TINY.read_text().replace("MAX_EPOCH: 3", "MAX_EPOCH: 1"), encoding="utf-8")
-    options = ("--config-file", "kürzer.yml", "DATASETS.ROOT", "Zeichnungen ünd Blätter", "OUTPUT_DIR", "Läufe/ein Lauf")
+    options = (
+        "--config-file",
+        "kürzer.yml",
+        "DATASETS.ROOT",
+        "Zeichnungen ünd Blätter",
+        "OUTPUT_DIR",
+        "Läufe/ein Lauf",
+    )
     environment = {**os.environ, "LC_ALL": "C", "LANG": "C", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", TRAIN_TEST_SEARCH, *options]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)

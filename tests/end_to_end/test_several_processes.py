@@ -38,7 +38,7 @@ def test_ten_kills_of_a_process_of_ours_bring_all_down_and_say_so(drawings, tmp_
         left = kill_one(number, process, tmp_path / "run")
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 3, errors
-        assert "by signal 9); the others were stopped; go on with --resume" in errors.splitlines()[-1]
+        assert "by signal 9); the others were stopped; resume with --resume" in errors.splitlines()[-1]
         assert not any(is_alive(id_) for id_ in left)
         for path in (tmp_path / "run").iterdir():
             path.unlink()

@@ -19,9 +19,7 @@ def features(drawings, trained, tmp_path_factory):
 
 def tune(features, folder, *options):
     grid = ("--expansion-k", "2,4", "--expansion-alpha", "1", "--k1", "4,8", "--k2", "2", "--lambda", "0.1,0.5")
-    return run_here(
-        "tune", "--config-file", "tiny.yml", "--features", features, *grid, *options, folder=folder
-    )
+    return run_here("tune", "--config-file", "tiny.yml", "--features", features, *grid, *options, folder=folder)
 
 
 def test_best_trial_is_a_valid_config(features, tmp_path):
@@ -79,11 +77,15 @@ def test_grid_is_checked_before_features_are_read(features, tmp_path, monkeypatc
         (["--random-weights"], 2, "fastreid tune: unknown option --random-weights"),
         (["MODEL.WEIGHTS", "other.pth"], 2, "not with MODEL.WEIGHTS other.pth"),
         (["--output", "."], 5, ".: is a folder, and a file should be written there"),
-        (["--top-n", "4"], 2, "top_n (TEST.RERANK.TOP_N) is 4 and top_k (TEST.TOP_K) 10"),
-        (["--steps", "AQE,FUSE"], 2, "no step to try is called 'FUSE'; there are AQE, RERANK"),
-        (["--expansion-k", ""], 2, "the grid has no choice for AQE; give each of its settings at least one valid value"),
-        (["TEST.SELECT_BY", "mAP@1"], 2, "there is no score 'mAP@1' to choose by. Did you mean 'mAP@10'"),
-        (["--sides", "all"], 2, "no side to expand is called 'all'"),
+        (["--top-n", "4"], 2, "top_n (TEST.RERANK.TOP_N) must be at least top_k (TEST.TOP_K) 10, not 4"),
+        (["--steps", "AQE,FUSE"], 2, "step to tune 'FUSE' is unknown. Known: AQE, RERANK."),
+        (
+            ["--expansion-k", ""],
+            2,
+            "the grid has no choice for AQE; give each of its settings at least one valid value",
+        ),
+        (["TEST.SELECT_BY", "mAP@1"], 2, "unknown score 'mAP@1'. Did you mean 'mAP@10'"),
+        (["--sides", "all"], 2, "side to expand 'all' is unknown. Known: both, database, queries."),
         (["--k1", "4,x"], 2, "argument --k1: invalid list of int value: '4,x'"),
         (["--features", "nowhere"], 2, "nowhere: no such folder of features"),
         (["--queries", "-3"], 2, "--queries is -3; allowed are a number of queries, or 0 for all"),

@@ -15,16 +15,14 @@ def words(drawings, folder, method):
 def test_a_mean_is_scored_beside_the_weights_and_leaves_them_as_they_are(method, drawings, trained, tmp_path):
     code, output, errors = run_here("train", *words(drawings, tmp_path / "run", method), folder=tmp_path)
     assert code == 0, errors
-    assert "the mean of the weights" in output
+    assert "average of the weights" in output
     assert same_bits(tmp_path / "run/model_final.pth", trained / "model_final.pth")
     assert not same_bits(tmp_path / "run/model_final_average.pth", trained / "model_final.pth")
     last = metrics(tmp_path / "run")[-1]
     assert {"mAP", "average/mAP"} <= last.keys()
     assert last["mAP"] == metrics(trained)[-1]["mAP"] != last["average/mAP"]
     weights = ("MODEL.WEIGHTS", tmp_path / "run/model_final_average.pth", "OUTPUT_DIR", "tested")
-    code, output, errors = run_here(
-        "test", "--config-file", TINY, "DATASETS.ROOT", drawings, *weights, folder=tmp_path
-    )
+    code, output, errors = run_here("test", "--config-file", TINY, "DATASETS.ROOT", drawings, *weights, folder=tmp_path)
     assert code == 0, errors
     [line] = [line.split() for line in output.splitlines() if line.startswith("mAP ")]
     assert float(line[1]) == pytest.approx(last["average/mAP"], abs=0.006)

@@ -129,13 +129,13 @@ def at_step(step, change):
     """Let something be done with the batch of a step, given the trainer too, which gives the batch to take instead."""
     from fastreid.engine.trainer import DefaultTrainer
 
-    plain = DefaultTrainer._batches
+    plain = DefaultTrainer._iterate_batches
 
     def batches(self):
         for number, batch in enumerate(plain(self), self.progress.iteration + 1):
             yield change(self, batch) if number == step else batch
 
-    DefaultTrainer._batches = batches
+    DefaultTrainer._iterate_batches = batches
 
 
 def spoiled(trainer, batch):

@@ -62,7 +62,7 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_to_t
     assert nursery.run(tmp_path / "run", stages=["one"], root=drawings) == 0
     told = (tmp_path / "run/output").read_text()
     assert "one/model_final.pth: damaged or changed" in told
-    assert "going on from one/model_0001.pth after step" in told
+    assert "resuming from one/model_0001.pth after iteration" in told
     assert differs(tmp_path / "run", whole, ["one"]) == []
 
 
@@ -76,6 +76,6 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_keeps_its_files(
     assert nursery.run(tmp_path / "run", stages=["one"], root=drawings) == 6
     [line] = said(tmp_path / "run")
     assert line.startswith(
-        "one: none of its 3 checkpoints can be gone on from; the newest: one/model_final.pth: damaged"
+        "one: none of its 3 checkpoints can be loaded; the newest: one/model_final.pth: damaged"
     )
     assert sorted((path.name, path.stat().st_size) for path in (tmp_path / "run/one").glob("*.pth")) == before

@@ -92,7 +92,7 @@ def spoil_one(nursery, folder, number, *, root, never_stopped):
     told = json.loads((folder / "one/bad_step.json").read_text())
     named = json.loads((folder / "nan.json").read_text())
     [line] = said(folder)
-    if (code, told["drawings"], told["values"]["total_loss"]) != (4, named, "nan") or f"step {step}:" not in line:
+    if (code, told["drawings"], told["values"]["total_loss"]) != (4, named, "nan") or f"iteration {step}:" not in line:
         return code, told, named, line
     assert "loss_cls nan, loss_triplet nan" in line
     code = nursery.run(folder, stages=["one"], root=root)

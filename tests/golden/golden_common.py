@@ -1,4 +1,4 @@
-"""Weights and inputs by formula, as README of the golden numbers states them: numpy alone rebuilds them."""
+"""Deterministic weights and inputs of the golden tests, computed with numpy from their formulas."""
 
 import re
 import zlib

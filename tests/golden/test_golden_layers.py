@@ -1,4 +1,4 @@
-"""Pools, non-local block and IBN give the reference's numbers, values and gradients."""
+"""Pooling layers, non-local block and IBN match the values and gradients of fast-reid."""
 
 from pathlib import Path
 
@@ -24,44 +24,46 @@ def layers():
     return np.load(FOLDER / "layers.npz")
 
 
-def close(found, wanted, kind):
-    scale = max(1.0, float(np.abs(wanted).max()))
-    np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=0, atol=TOLERANCE[kind] * scale)
+def assert_close(actual, expected, dtype):
+    scale = max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(actual.detach().numpy(), expected, rtol=0, atol=TOLERANCE[dtype] * scale)
 
 
-@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", POOLING.names())
-def test_a_pool_gives_the_golden_value_and_gradient(pools, name, kind):
-    pool = POOLING.get(name)().to(DTYPES[kind])
-    x = torch.tensor(pools["x"], dtype=DTYPES[kind], requires_grad=True)
+def test_pooling_value_and_gradient(pools, name, dtype):
+    pool = POOLING.get(name)().to(DTYPES[dtype])
+    x = torch.tensor(pools["x"], dtype=DTYPES[dtype], requires_grad=True)
     out = pool(x)
-    close(out, pools[f"{name}__out_{kind}"], kind)
-    if f"{name}__grad_{kind}" in pools:
+    assert_close(out, pools[f"{name}__out_{dtype}"], dtype)
+    if f"{name}__grad_{dtype}" in pools:
         (out * torch.arange(1.0, 7.0).view(1, 6, 1, 1)).sum().backward()
-        close(x.grad, pools[f"{name}__grad_{kind}"], kind)
+        assert_close(x.grad, pools[f"{name}__grad_{dtype}"], dtype)
 
 
-@pytest.mark.parametrize("kind", DTYPES)
-def test_the_learnt_power_gets_the_golden_gradient(pools, kind):
-    pool = POOLING.get("GeneralizedMeanPoolingP")().to(DTYPES[kind])
-    (pool(torch.tensor(pools["x"], dtype=DTYPES[kind])) * torch.arange(1.0, 7.0).view(1, 6, 1, 1)).sum().backward()
-    close(pool.p.grad, pools[f"GeneralizedMeanPoolingP__pgrad_{kind}"], kind)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradient_of_the_learned_power(pools, dtype):
+    pool = POOLING.get("GeneralizedMeanPoolingP")().to(DTYPES[dtype])
+    (pool(torch.tensor(pools["x"], dtype=DTYPES[dtype])) * torch.arange(1.0, 7.0).view(1, 6, 1, 1)).sum().backward()
+    assert_close(pool.p.grad, pools[f"GeneralizedMeanPoolingP__pgrad_{dtype}"], dtype)
 
 
 @pytest.mark.parametrize("power", [1.0, 2.5, 6.0])
-def test_generalised_means_of_other_powers_are_golden(pools, power):
+def test_generalized_mean_of_other_powers(pools, power):
     out = GeneralizedMeanPooling(power=power).double()(torch.tensor(pools["x"]))
-    close(out, pools[f"GeM_p{power}__out_f64"], "f64")
+    assert_close(out, pools[f"GeM_p{power}__out_f64"], "f64")
 
 
-@pytest.mark.parametrize(("name", "make"), [("nonlocal", lambda: NonLocal(8)), ("ibn", lambda: IBN(10))])
-def test_a_block_with_the_golden_weights_gives_the_golden_maps_and_statistics(layers, name, make):
-    block, x = make(), torch.tensor(layers[f"{name}_x"])
-    mark = f"{name}__w__"
-    block.load_state_dict({key[len(mark) :]: torch.tensor(layers[key]) for key in layers if key.startswith(mark)})
+@pytest.mark.parametrize(("name", "build"), [("nonlocal", lambda: NonLocal(8)), ("ibn", lambda: IBN(10))])
+def test_block_output_and_running_statistics(layers, name, build):
+    block, x = build(), torch.tensor(layers[f"{name}_x"])
+    prefix = f"{name}__w__"
+    block.load_state_dict(
+        {key.removeprefix(prefix): torch.tensor(layers[key]) for key in layers if key.startswith(prefix)}
+    )
     block.double()
-    close(block.eval()(x), layers[f"{name}_eval"], "f64")
-    close(block.train()(x), layers[f"{name}_train"], "f64")
+    assert_close(block.eval()(x), layers[f"{name}_eval"], "f64")
+    assert_close(block.train()(x), layers[f"{name}_train"], "f64")
     for key in layers:
         if key.startswith(f"{name}_after__"):
-            close(block.get_buffer(key.split("__")[1]), layers[key], "f64")
+            assert_close(block.get_buffer(key.split("__")[1]), layers[key], "f64")

@@ -1,4 +1,4 @@
-"""Which parameter moves at which rate, against the reference's groups."""
+"""Learning rate and weight decay of each parameter match fast-reid."""
 
 import json
 from pathlib import Path
@@ -31,17 +31,17 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_parameter_has_the_reference_s_rate_and_decay(name):
+def test_learning_rate_and_weight_decay_of_each_parameter(name):
     file, options = CONFIGS[name]
     cfg = get_cfg()
     cfg.merge_from_file(REPOSITORY / file)
     cfg.merge_from_list(options)
     model = build_model(cfg, num_classes=10)
     groups = build_optimizer(cfg, model).param_groups
-    given = {n: (group["lr"], group["weight_decay"]) for group in groups for n in group["names"]}
-    wanted = {n: (lr, decay) for n, lr, decay, _ in CASES[name]["params"]}
-    assert given.keys() == wanted.keys()
-    assert {n: rates for n, rates in given.items() if rates != pytest.approx(wanted[n], rel=1e-12)} == {}
+    actual = {n: (group["lr"], group["weight_decay"]) for group in groups for n in group["names"]}
+    expected = {n: (lr, decay) for n, lr, decay, _ in CASES[name]["params"]}
+    assert actual.keys() == expected.keys()
+    assert {n: rates for n, rates in actual.items() if rates != pytest.approx(expected[n], rel=1e-12)} == {}
     assert [n for n, p in model.named_parameters() if not p.requires_grad] == CASES[name]["not_optimised"]
     freeze = cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS
     assert freeze == (CASES[name]["freeze_layers"], CASES[name]["freeze_iters"])

@@ -1,4 +1,4 @@
-"""The learning rate in effect at every iteration, against the reference's."""
+"""The learning rate of every iteration matches fast-reid."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 CASES = json.loads((HERE / "lr_schedules.json").read_text())
 
 
-def made(case):
+def build_schedule(case):
     common = {
         "iters_per_epoch": case["iters_per_epoch"],
         "max_epochs": case["MAX_EPOCH"],
@@ -25,8 +25,8 @@ def made(case):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_rate_at_every_iteration_is_the_reference_s(name):
+def test_learning_rate_of_every_iteration(name):
     expected = np.load(HERE / "lr_schedules.npz")[name]
-    schedule = made(CASES[name])
+    schedule = build_schedule(CASES[name])
     rates = [schedule.lr(CASES[name]["BASE_LR"], iteration) for iteration in range(len(expected))]
     np.testing.assert_allclose(rates, expected, rtol=1e-9, atol=0)

@@ -1,4 +1,4 @@
-"""Fixtures shared by the unit tests: a toy network with random batches, and the memory a call needs."""
+"""Fixtures shared by the unit tests: a small network with random batches, peak memory, logged warnings."""
 
 import itertools
 import logging
@@ -17,21 +17,21 @@ from fastreid.structures import Batch
 from fastreid.utils.logger import get_logger
 from fastreid.utils.seeding import keyed_torch_rng
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @pytest.fixture
-def measured() -> Callable[[Callable[[], Answer]], tuple[Answer, float]]:
-    """Runs a function; gives its answer and the MiB this process held at its peak above what it held before.
+def measure_peak_memory() -> Callable[[Callable[[], Result]], tuple[Result, float]]:
+    """Return a function that calls another one and returns its result and the increase of peak memory in MiB.
 
-    The kernel's own mark is set back first (proc(5), clear_refs 5), so what ran before in the process does not hide it.
+    The kernel's peak is reset first (proc(5), clear_refs 5), so that earlier tests do not hide the increase.
     """
 
-    def run(function: Callable[[], Answer]) -> tuple[Answer, float]:
+    def run(function: Callable[[], Result]) -> tuple[Result, float]:
         Path("/proc/self/clear_refs").write_text("5")
         before = _peak_mib()
-        answer = function()
-        return answer, _peak_mib() - before
+        result = function()
+        return result, _peak_mib() - before
 
     return run
 
@@ -40,7 +40,7 @@ def _peak_mib() -> float:
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
-class Toy(nn.Module):
+class ToyModel(nn.Module):
     def __init__(self):
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
@@ -55,17 +55,17 @@ class Toy(nn.Module):
         return (losses, stats) if with_stats else losses
 
 
-def noise(start=0):
-    """Batches without end; the n-th is the same whoever asks."""
-    for number in itertools.count(start):
-        with keyed_torch_rng("toy batch", number):
+def random_batches(start=0):
+    """Yield endless batches; the n-th one is always the same."""
+    for iteration in itertools.count(start):
+        with keyed_torch_rng("toy batch", iteration):
             images = torch.rand(6, 3, 8, 8) * 255
         yield Batch(images, torch.arange(6) % 3, torch.arange(6))
 
 
 @pytest.fixture
-def warnings_of():
-    """The warnings of the package's log while the test lasts."""
+def logged_warnings():
+    """Return the list of warnings that the package logs during the test."""
     lines = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage())
@@ -75,12 +75,12 @@ def warnings_of():
 
 
 @pytest.fixture
-def toy_step():
-    """Makes a step with a fresh network, the same each time."""
+def make_step():
+    """Return a function that builds a training step with a new network, the same each time."""
 
     def make(**arguments):
         torch.manual_seed(0)
-        model = Toy()
+        model = ToyModel()
         groups = [{"params": list(model.parameters()), "lr": 0.01, "base_lr": 0.01}]
         return TrainStep(model, torch.optim.Adam(groups), device=torch.device("cpu"), **arguments)
 
@@ -88,13 +88,13 @@ def toy_step():
 
 
 @pytest.fixture
-def toy_loop(toy_step):
-    """Makes a loop of 3 epochs of 4 steps."""
+def make_loop(make_step):
+    """Return a function that builds a loop of 3 epochs of 4 iterations."""
 
     def make(hooks=(), *, step=None, iteration=0, max_epochs=3):
         return TrainLoop(
-            step or toy_step(),
-            noise(iteration),
+            step or make_step(),
+            random_batches(iteration),
             hooks=hooks,
             iters_per_epoch=4,
             max_epochs=max_epochs,

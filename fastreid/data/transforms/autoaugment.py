@@ -80,7 +80,7 @@ def _apply_affine(image: Image.Image, name: str, strength: float, *, fill: int) 
         "TranslateX": [round(image.width / 3 * strength), 0],
         "TranslateY": [0, round(image.height / 3 * strength)],
     }
-    return F.affine(
+    warped: Image.Image = F.affine(
         image,
         angle=angles.get(name, 0.0),
         translate=shifts.get(name, [0, 0]),
@@ -90,6 +90,7 @@ def _apply_affine(image: Image.Image, name: str, strength: float, *, fill: int) 
         fill=fill,
         center=[0, 0] if name in shears else None,
     )
+    return warped
 
 
 class AutoAugment:

@@ -159,4 +159,4 @@ def _bounding_box(boxes: Sequence[Box]) -> Box:
 
 
 def _length(part: slice) -> int:
-    return part.stop - part.start
+    return int(part.stop - part.start)

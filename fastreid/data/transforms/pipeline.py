@@ -95,7 +95,7 @@ class Pipeline:
             float32 (B, 3, H, W), RGB, 0..255.
         """
         images = _to_float32(levels)
-        params_per_step = aug_params.split([step.num_params for step in self.batch_steps], dim=1)
+        params_per_step = aug_params.split_with_sizes([step.num_params for step in self.batch_steps], dim=1)
         for step, params in zip(self.batch_steps, params_per_step):
             images = step.apply(images, params)
         return images.expand(-1, 3, -1, -1)
@@ -204,6 +204,6 @@ class PadAndCrop:
         self.fill = fill
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        padded = F.pad(image, [self.size_px], fill=self.fill, padding_mode=self.mode)
+        padded: Image.Image = F.pad(image, [self.size_px], fill=self.fill, padding_mode=self.mode)
         top, left = (int(torch.randint(2 * self.size_px + 1, ())) for _ in range(2))
         return padded.crop((left, top, left + image.width, top + image.height))

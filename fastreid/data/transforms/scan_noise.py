@@ -1,5 +1,6 @@
 """Simulated scanner artifacts: gray noise and dust."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -58,5 +59,6 @@ class ScanNoise:
 
 def _approximately_normal(bits: Tensor) -> Tensor:
     """Return float32 values with mean 0 and deviation 1 from the four bytes of each 32-bit integer."""
-    total = sum(((bits >> shift) & 0xFF for shift in (8, 16, 24)), bits & 0xFF)
-    return (total.float() - 2 * 255) / (4 * (2**16 - 1) / 12) ** 0.5
+    total: Tensor = sum(((bits >> shift) & 0xFF for shift in (8, 16, 24)), bits & 0xFF)
+    deviation = math.sqrt(4 * (2**16 - 1) / 12)
+    return (total.float() - 2 * 255) / deviation

@@ -96,8 +96,11 @@ def _pixel_grid(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _resample(images: Tensor, x: Tensor, y: Tensor, *, fill: float) -> Tensor:
-    """Sample images at coordinates (B, H, W), with `fill` outside; a page of that level is unchanged bit by bit."""
-    grid = torch.stack(torch.broadcast_tensors(x, y), dim=-1)
+    """Sample images at coordinates x and y, (B, H, W) each, with `fill` outside.
+
+    A page of that level is unchanged bit by bit.
+    """
+    grid = torch.stack((x, y), dim=-1)
     sampled = F.grid_sample(images - fill, grid, padding_mode="zeros", align_corners=False) + fill
     return sampled.clamp(0, 255)  # rounding may exceed the range slightly
 

@@ -3,10 +3,9 @@
 from collections.abc import Set
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.checkpoint_index import find_best_models
+from fastreid.engine.checkpoint_index import find_best_models, remove_checkpoint
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.utils import comm
-from fastreid.utils.checksums import remove_with_checksum
 from fastreid.utils.logger import get_logger
 
 
@@ -59,4 +58,4 @@ class SaveBestModels(Hook):
         if comm.is_main_process():
             for path in find_best_models(self.checkpointer.folder):
                 if path.name not in self.progress.best_models.keys() | except_for:
-                    remove_with_checksum(path)
+                    remove_checkpoint(path)

@@ -27,4 +27,4 @@ class RunDiagnostics(Hook):
             batch_size=len(loop.result.batch.rows) * comm.get_world_size(),
         )
         for warning in warnings:
-            get_logger().warning(f"step {loop.iteration}: {warning}")
+            get_logger().warning(f"iteration {loop.iteration}: {warning}")

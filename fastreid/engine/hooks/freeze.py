@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from fastreid.engine.train_loop import Hook, TrainLoop
-from fastreid.utils.errors import InputError, suggest_from_known
+from fastreid.utils.errors import InputError, suggest_and_list
 from fastreid.utils.logger import get_logger
 
 
@@ -34,7 +34,7 @@ class FreezeLayers(Hook):
         for child in self.children:
             if child not in known:
                 raise InputError(
-                    f"MODEL.FREEZE_LAYERS: the model has no child '{child}'.{suggest_from_known(child, known)}"
+                    f"MODEL.FREEZE_LAYERS: the model has no child '{child}'.{suggest_and_list(child, known)}"
                 )
         if self.iterations and set(self.children) >= set(known):
             raise InputError(

@@ -123,7 +123,7 @@ def peak_memory() -> dict[str, float]:
     else:
         unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS and in KiB on Linux
         values["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch has no annotation
         values["cuda_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
     return values
 

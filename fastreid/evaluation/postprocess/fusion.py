@@ -42,8 +42,8 @@ def average_queries_by_object(queries: FeatureArray, objects: Sequence[str]) -> 
     cancelled = (means.norm(dim=1) < _MIN_MEAN_NORM).nonzero().flatten()
     if len(cancelled):
         raise NumericalError(
-            f"the features of object '{objects[int(cancelled[0])]}' cancel out, so their mean has no direction; fuse by "
-            "rank instead (TEST.FUSE.BY)"
+            f"the features of object '{objects[int(cancelled[0])]}' cancel out, so their mean has no direction; fuse "
+            "by rank instead (TEST.FUSE.BY)"
         )
     return means.float()
 

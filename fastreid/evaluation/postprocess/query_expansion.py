@@ -55,13 +55,13 @@ def expand(
     A feature becomes (1/k) * sum of s^alpha * x over the k drawings x most similar to it among queries and gallery,
     including itself, where s is the cosine and x is not normalized. The norm of a feature therefore decreases if its
     neighbors are far, which the cosine ignores. A negative cosine counts as 0 (0^0 is 1). Source: Radenovic et al.,
-    Fine-tuning CNN Image Retrieval with No Human Annotation (2019), section 3.2 (alpha-QE), with the sum divided by k as
-    in fast-reid's evaluator.
+    Fine-tuning CNN Image Retrieval with No Human Annotation (2019), section 3.2 (alpha-QE), with the sum divided by k
+    as in fast-reid's evaluator.
 
     One search over all drawings serves both sides; if only one side is expanded, its neighbors are still
     searched among all drawings. The neighbors are exact for every memory budget: the drawing itself first, ties ordered
-    by row (queries before gallery). In addition to `memory_mb`, memory is needed for the concatenated features and, during
-    the computation, for the expanded ones; memory-mapped features are read into memory.
+    by row (queries before gallery). In addition to `memory_mb`, memory is needed for the concatenated features and,
+    during the computation, for the expanded ones; memory-mapped features are read into memory.
 
     Args:
         queries: floats (Q, D).
@@ -78,8 +78,8 @@ def expand(
         Queries (Q, D) and gallery (G, D), float32; a side that is not expanded is returned unchanged.
 
     Raises:
-        InputError: features that differ in width, are empty or not floats; k, times or memory_mb below 1; alpha negative
-            or not finite; neither side is expanded.
+        InputError: features that differ in width, are empty or not floats; k, times or memory_mb below 1; alpha
+            negative or not finite; neither side is expanded.
         NumericalError: a row contains NaN or Inf, or is all zero.
     """
     settings = ExpansionSettings(k=k, alpha=alpha, times=times, queries_too=queries_too, gallery_too=gallery_too)

@@ -78,14 +78,14 @@ def k_reciprocal(
     Source: Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding (CVPR 2017), in the form of
     fast-reid's evaluator. All sets are computed over queries and gallery together:
 
-    1. The set of a drawing contains those of its k1 nearest drawings (including itself) that also have it among their k1
-       nearest.
-    2. The set is extended by the sets (of the round(k1/2)+1 nearest) of those members whose set overlaps it by more than
-       two thirds.
+    1. The set of a drawing contains those of its k1 nearest drawings (including itself) that also have it among their
+       k1 nearest.
+    2. The set is extended by the sets (of the round(k1/2)+1 nearest) of those members whose set overlaps it by more
+       than two thirds.
     3. Members are weighted by softmax(-|x - y|^2), on unit rows for the cosine. The weights of a drawing are then
        averaged over its k2 nearest drawings.
-    4. With S, the sum over members of the smaller weight, the Jaccard distance is 1 - S / (2 - S). The final distance is
-       (1 - lambda_value) * Jaccard + lambda_value * distance.
+    4. With S, the sum over members of the smaller weight, the Jaccard distance is 1 - S / (2 - S). The final distance
+       is (1 - lambda_value) * Jaccard + lambda_value * distance.
 
     The form of the paper counts k1 neighbors in addition to the drawing itself. It divides each row's distances by the
     largest one of the row, in the weights and in the final distance.

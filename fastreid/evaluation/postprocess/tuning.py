@@ -14,7 +14,7 @@ from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.evaluation.scoring.score_queries import score_distance_blocks
 from fastreid.evaluation.search.distance_source import DistanceSource
 from fastreid.structures import Embeddings
-from fastreid.utils.errors import InputError, suggest_from_known
+from fastreid.utils.errors import InputError, suggest_and_list
 
 TUNABLE_STEPS = ("AQE", "RERANK")  # their names in TEST.STEPS
 SIDES = {"both": (True, True), "queries": (True, False), "database": (False, True)}  # (queries_too, gallery_too)
@@ -215,7 +215,7 @@ def check_grid(evaluator: Evaluator, grid: Grid, *, select_by: str) -> None:
 def _check_names(kind: str, names: Sequence[str], available: Sequence[str]) -> None:
     unknown = [name for name in names if name not in available]
     if unknown:
-        raise InputError(f"{kind} {unknown[0]!r} is unknown.{suggest_from_known(unknown[0], available)}")
+        raise InputError(f"{kind} {unknown[0]!r} is unknown.{suggest_and_list(unknown[0], available)}")
 
 
 def _join(values: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ from fastreid.evaluation.scoring.roc import tpr_names
 from fastreid.evaluation.scoring.score_queries import score_distance_blocks, score_topk
 from fastreid.evaluation.search.nearest import build_metric_space, iter_distance_blocks
 from fastreid.structures import Ranking
-from fastreid.utils.errors import InputError, suggest_from_known
+from fastreid.utils.errors import InputError, suggest_and_list
 
 
 def score(
@@ -117,7 +117,7 @@ def check_score_name(name: str, *, top_k: int = 10, roc: bool = False) -> None:
     """Raise an `InputError` if a name (TEST.SELECT_BY) is not one of `score_names`."""
     known = score_names(top_k=top_k, roc=roc)
     if name not in known:
-        raise InputError(f"TEST.SELECT_BY: unknown score '{name}'.{suggest_from_known(name, known)}")
+        raise InputError(f"TEST.SELECT_BY: unknown score '{name}'.{suggest_and_list(name, known)}")
 
 
 def score_ranking(ranking: Ranking, truth: GroundTruth, settings: ScoreSettings) -> QueryScores:

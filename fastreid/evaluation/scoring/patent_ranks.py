@@ -82,7 +82,9 @@ class PatentRankByMean:
         means = sums / sizes  # NaN if all its drawings are ignored: never nearer, as NaN < x is false
         correct = position[matches[:, 0].clamp(min=0)]
         correct_means = means[correct, torch.arange(len(correct), device=device)]
-        is_nearer: Tensor = (means < correct_means) | ((means == correct_means) & (first_rows[:, None] < first_rows[correct]))
+        is_nearer: Tensor = (means < correct_means) | (
+            (means == correct_means) & (first_rows[:, None] < first_rows[correct])
+        )
         return is_nearer.sum(dim=0) + 1
 
 

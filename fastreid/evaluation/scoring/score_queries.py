@@ -157,4 +157,5 @@ def _check_finite(distances: Tensor, *, allow_inf: bool) -> None:
 def _count_distinct(patents: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the number of distinct patents in each row (B, K), excluding -1: int64 (B,)."""
     is_new: NDArray[np.bool_] = np.diff(np.sort(patents, axis=1), axis=1, prepend=-1) != 0
-    return is_new.sum(axis=1)
+    counts: NDArray[np.int64] = is_new.sum(axis=1)
+    return counts

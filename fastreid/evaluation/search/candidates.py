@@ -1,7 +1,7 @@
 """Candidate search: from blocks of inner products, keep the few that can be among the k nearest of a query.
 
-The error of a query's product is at most `error_bound + relative_error * |product|`. If two products differ by more than
-twice that, the pair with the larger product is certainly nearer. The k-th largest product so far therefore gives a
+The error of a query's product is at most `error_bound + relative_error * |product|`. If two products differ by more
+than twice that, the pair with the larger product is certainly nearer. The k-th largest product so far therefore gives a
 threshold: no pair below it is among the k nearest. A block is compared with the thresholds strip by strip, using the
 largest product of each strip, and only few strips are inspected further.
 """

@@ -3,8 +3,8 @@
 The distance of a pair is *defined* as the distance of the two float32 rows computed in float64 and rounded to float32.
 This value does not depend on blocks, threads, engine or device, so a ranking by it does not either:
 
-* a float32 product (`query_rows` times `gallery_rows`) orders pairs up to `error_bound`, which bounds its rounding error
-  for summation in any order (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., 2002, section 3.1);
+* a float32 product (`query_rows` times `gallery_rows`) orders pairs up to `error_bound`, which bounds its rounding
+  error for summation in any order (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., 2002, section 3.1);
 * `distances` computes in float64, whose rounding error is far below float32's. Values so near the boundary between two
   float32 values that this error could decide the rounding are summed again pair by pair in a fixed order
   (`pairwise_sum`).
@@ -66,7 +66,7 @@ class MetricSpace(ABC):
 
     @abstractmethod
     def query_rows(self, rows: slice) -> Tensor:
-        """Return prepared query rows, float32 (n, d); the larger the product with `gallery_rows`, the nearer the pair."""
+        """Return prepared query rows, float32 (n, d); larger products with `gallery_rows` are nearer pairs."""
 
     @abstractmethod
     def gallery_rows(self, rows: slice) -> Tensor:

@@ -42,8 +42,8 @@ def nearest(
 ) -> Ranking:
     """Return the k nearest gallery rows for each query; the search is exact, and ties are ordered by row.
 
-    A distance is that of the two float32 rows, computed in float64 and rounded to float32. Distances and ranking are the
-    same for every memory budget, engine, precision and device.
+    A distance is that of the two float32 rows, computed in float64 and rounded to float32. Distances and ranking are
+    the same for every memory budget, engine, precision and device.
 
     Args:
         queries: floats (Q, D); converted to float32.
@@ -56,8 +56,8 @@ def nearest(
         memory_mb: working memory in MiB. The features and up to k + 96 candidates per query, 12 bytes each, need
             additional memory.
         engine: "torch" or "faiss" (on a GPU with faiss-gpu); it searches the candidates.
-        precision: precision of the candidate search: "float32"; "bfloat16", if bfloat16 rows fit in half the memory, with
-            float32 for unresolved queries; or "auto", bfloat16 where it is faster.
+        precision: precision of the candidate search: "float32"; "bfloat16", if bfloat16 rows fit in half the memory,
+            with float32 for unresolved queries; or "auto", bfloat16 where it is faster.
 
     Returns:
         A ranking with indices and distances (Q, min(k, G)).
@@ -220,7 +220,8 @@ def _refine(
     """Rank the candidates of a pass by their exact distances.
 
     Returns:
-        The ranking, and the unresolved queries, int64 (n,): those that may have more possible neighbors than candidates.
+        The ranking, and the unresolved queries, int64 (n,): those that may have more possible neighbors than
+        candidates.
     """
     scan = candidate_pass.scan
     values, rows = search_candidates(scan, k, k + candidate_pass.margin)

@@ -11,8 +11,8 @@ _ALL_BUT_SIGN = 0x7FFFFFFF
 def encode_keys(distances: Tensor, rows: Tensor) -> Tensor:
     """Return one int64 key per pair; keys sort by (distance, row), so no two keys of a query are equal.
 
-    The bits of a float32, read as an integer, sort like the float once the bits of negative values, except the sign, are
-    inverted.
+    The bits of a float32, read as an integer, sort like the float once the bits of negative values, except the sign,
+    are inverted.
 
     Args:
         distances: float32, any shape, without NaN; -0 equals 0.

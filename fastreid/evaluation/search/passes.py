@@ -73,8 +73,8 @@ def build_bfloat16_pass(space: MetricSpace, k: int, *, memory_mb: int, force: bo
     """Build a pass over products of bfloat16 rows, or return None if a float32 pass is better.
 
     A bfloat16 pass is used if its rows fit in half the memory, the hardware multiplies bfloat16 faster, there are many
-    pairs, and a trial with some queries leaves few of them unresolved. The trial also checks that the hardware rounds as
-    the proof assumes; otherwise None is returned.
+    pairs, and a trial with some queries leaves few of them unresolved. The trial also checks that the hardware rounds
+    as the proof assumes; otherwise None is returned.
 
     Args:
         space: queries, gallery and metric.
@@ -194,7 +194,7 @@ def _multiply_bfloat16_on_gpu(left: Tensor, right: Tensor, out: Tensor) -> Tenso
 
 
 def _max_block_rows(width: int, num_candidates: int, max_bytes: int) -> int:
-    """Return the largest block size b for which two blocks of prepared rows and two b x b products fit in the memory."""
+    """Return the largest b for which two blocks of b prepared rows and two b x b products fit in the memory."""
     bytes_per_row = 28 * width + 64 * num_candidates
     rows = ((bytes_per_row**2 + 32 * max_bytes) ** 0.5 - bytes_per_row) / 16
     return min(_MAX_BLOCK_ROWS, max(1, int(rows)))

@@ -1,4 +1,4 @@
-"""What a folder of saved features says of itself: where they come from and the sha256 of every file."""
+"""Manifest of a folder of saved features: their provenance, and the sha256 of every file."""
 
 import hashlib
 import json
@@ -14,20 +14,28 @@ from fastreid.utils.files import read_file_bytes, write_text
 PARTS = ("queries", "gallery", "train")
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
-RERUN_HINT = "run fastreid extract again"  # the mend of whatever is wrong with saved features
+RERUN_HINT = "run `fastreid extract` again"  # fixes any fault of saved features
+
+_JSON_KEYS = {  # field of `PartEntry` -> key in the file
+    "num_rows": "rows",
+    "dim": "width",
+    "fingerprint": "stamp",
+    "npy_sha256": "npy",
+    "csv_sha256": "csv",
+}
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What features were made from.
+    """What features were computed from.
 
     Args:
-        dataset: the set's name.
-        weights: the path of the weights; "" for a network that has not learnt anything.
-        weights_sha256: of that file; "" without one.
-        settings: those that shape features, full name to value as JSON has it (lists, no tuples).
-        config: all settings of the extraction as YAML, for the reader.
-        versions: of fastreid and torch.
+        dataset: name of the dataset.
+        weights: path of the weights; "" for an untrained network.
+        weights_sha256: sha256 of that file; "" without one.
+        settings: the settings that affect features, full name -> JSON value (lists instead of tuples).
+        config: all settings of the extraction as YAML, for information.
+        versions: versions of fastreid and torch.
     """
 
     dataset: str
@@ -37,40 +45,51 @@ class Provenance:
     config: str
     versions: Mapping[str, str]
 
-    def diff(self, now: "Provenance") -> list[str]:
-        """In words, what could give other features now; where the weights lie is not among it, nor is their name."""
-        found = diff_values(self.settings, now.settings) + diff_values(self.versions, now.versions)
-        if self.weights_sha256 != now.weights_sha256:
-            found.insert(0, f"the weights were {self.describe_weights()} and are {now.describe_weights()}")
-        return found
+    def diff(self, current: "Provenance") -> list[str]:
+        """Return one description per difference that may change features; path and name of the weights do not."""
+        changes = diff_values(self.settings, current.settings) + diff_values(self.versions, current.versions)
+        if self.weights_sha256 != current.weights_sha256:
+            changes.insert(0, f"the weights were {self.describe_weights()} and are {current.describe_weights()}")
+        return changes
 
     def describe_weights(self) -> str:
-        """The weights for a message."""
+        """Return the path and the digest of the weights, for messages."""
         return f"{self.weights} (sha256 {self.weights_sha256[:12]})" if self.weights else "random weights"
 
 
 @dataclass(frozen=True)
 class PartEntry:
-    """What a manifest says of one part: its size, the stamp of its list and the sha256 of its two files."""
+    """Manifest entry of one part.
 
-    rows: int
-    width: int
+    Args:
+        num_rows: number of drawings.
+        dim: number of features per drawing.
+        fingerprint: `list_fingerprint` of the image list.
+        npy_sha256, csv_sha256: sha256 of the two files.
+    """
+
+    num_rows: int
+    dim: int
     fingerprint: str
-    npy: str
-    csv: str
+    npy_sha256: str
+    csv_sha256: str
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of features says of itself."""
+    """Manifest of a folder of features: their provenance and an entry per part."""
 
     provenance: Provenance
     parts: Mapping[str, PartEntry]
 
 
 def diff_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """`NAME was 1 and is 2` for every name whose value differs, with a word where one side does not know the name."""
-    return [_describe_change(name, before, now) for name in sorted(before.keys() | now.keys()) if _differs(name, before, now)]
+    """Return a description such as "NAME was 1 and is 2" for each name with another value or on one side only."""
+    return [
+        _describe_change(name, before, now)
+        for name in sorted(before.keys() | now.keys())
+        if _differs(name, before, now)
+    ]
 
 
 def _differs(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -78,46 +97,55 @@ def _differs(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bo
 
 
 def _describe_change(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    then, today = ("unused" if values.get(name) == "" else values.get(name) for values in (before, now))
+    old, new = ("unused" if values.get(name) == "" else values.get(name) for values in (before, now))
     if name not in before:
-        return f"{name}, which is {today}, is newer than the features"
-    return f"{name} was {then} and is {today}" if name in now else f"{name}, which was {then}, is gone"
+        return f"{name} is {new} but did not exist when the features were extracted"
+    return f"{name} was {old} and is {new}" if name in now else f"{name} was {old} and no longer exists"
 
 
-def read_manifest(folder: str | os.PathLike) -> Manifest:
-    """What a folder says of its features.
+def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
+    """Read the manifest of a folder of features.
 
     Raises:
-        InputError: no such folder, no manifest in it, or a manifest of another format.
+        InputError: the folder does not exist, or has no manifest or one of another format.
         WeightsError: the manifest is damaged.
-        StorageError: it cannot be read.
+        StorageError: the manifest cannot be read.
     """
     path = Path(folder) / MANIFEST_NAME
     if not path.parent.is_dir():
-        raise InputError(f"{folder}: no such folder of features; fastreid extract makes one")
+        raise InputError(f"{folder}: no such folder of features; `fastreid extract` creates one")
     try:
         content = json.loads(read_file_bytes(path))
         version, digest = content["format"], content.pop("sha256")
         if type(version) is int and version != FORMAT:
             raise InputError(f"{path}: features of format {version}; this fastreid reads {FORMAT}; {RERUN_HINT}")
-        if digest != _digest(content):
+        if digest != _compute_digest(content):
             raise ValueError
-        parts = {name: PartEntry(**content["parts"][name]) for name in PARTS if name in content["parts"]}
+        parts = {name: _decode_entry(content["parts"][name]) for name in PARTS if name in content["parts"]}
         return Manifest(Provenance(**content["origin"]), parts)
     except FileNotFoundError:
         raise InputError(f"{folder}: no {MANIFEST_NAME}, so the extraction into it did not finish; {RERUN_HINT}")
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}); mend that, or {RERUN_HINT}")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # whatever damaged bytes lead to
+        raise StorageError(f"{path}: cannot be read ({error.strerror}); fix that, or {RERUN_HINT}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # all that damaged bytes can cause
         raise WeightsError(f"{path}: damaged; {RERUN_HINT}")
 
 
-def write_manifest(folder: str | os.PathLike, manifest: Manifest) -> None:
-    """Write `manifest.json`, with a sha256 over its own content too."""
-    content = {"format": FORMAT, "origin": asdict(manifest.provenance), "parts": {}}
-    content["parts"] = {name: asdict(entry) for name, entry in manifest.parts.items()}
-    write_text(Path(folder) / MANIFEST_NAME, json.dumps({**content, "sha256": _digest(content)}, indent=1) + "\n")
+def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:
+    """Write `manifest.json`, including a sha256 of its own content."""
+    parts = {name: _encode_entry(entry) for name, entry in manifest.parts.items()}
+    content = {"format": FORMAT, "origin": asdict(manifest.provenance), "parts": parts}
+    text = json.dumps({**content, "sha256": _compute_digest(content)}, indent=1)
+    write_text(Path(folder) / MANIFEST_NAME, text + "\n")
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def _encode_entry(entry: PartEntry) -> dict[str, Any]:
+    return {key: getattr(entry, field) for field, key in _JSON_KEYS.items()}
+
+
+def _decode_entry(values: Mapping[str, Any]) -> PartEntry:
+    return PartEntry(**{field: values[key] for field, key in _JSON_KEYS.items()})
+
+
+def _compute_digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

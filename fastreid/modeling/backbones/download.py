@@ -1,4 +1,4 @@
-"""One file from the net, with its digest known beforehand or not at all."""
+"""Downloads of files whose sha256 is known in advance."""
 
 import hashlib
 import importlib
@@ -15,49 +15,49 @@ from fastreid.utils.files import atomic_write, compute_sha256
 
 FULL_SHA256 = re.compile(r"[0-9a-f]{64}")
 DRIVE_HOSTS = ("drive.google.com", "docs.google.com")
-TIMEOUT_S = 60  # without a byte
-MAX_BYTES = 2 << 30  # a server that never ends must not fill the disk
+TIMEOUT_S = 60  # without receiving data
+MAX_BYTES = 2 << 30  # protects the disk from an endless response
 
 
 def download_file(url: str, path: Path, *, sha256: str, plain_http_hosts: Collection[str] = ()) -> Path:
-    """Bring a file to `path`, unless the very same is there already.
+    """Download a file to `path`, unless it exists there with the right digest.
 
     Args:
-        url: https, or a Google Drive link, which goes through gdown.
-        path: where it is kept; it appears there only when it is complete and right.
-        sha256: all 64 digits of it.
-        plain_http_hosts: hosts that may be asked without encryption, for tests on this machine.
+        url: https URL, or a Google Drive link (uses gdown).
+        path: destination; created only once the download is complete and verified.
+        sha256: all 64 digits.
+        plain_http_hosts: hosts for which unencrypted http is allowed, for local tests.
 
     Returns:
         `path`.
 
     Raises:
         InputError: the url is not https, or the digest is not 64 hexadecimal digits.
-        EnvironmentSetupError: a Drive link, and gdown is not installed.
-        StorageError: the net or the disk failed.
-        WeightsError: what came is not the file the digest names; nothing is kept.
+        EnvironmentSetupError: the URL is a Drive link and gdown is not installed.
+        StorageError: a network or disk error occurred.
+        WeightsError: the downloaded file has another digest; it is deleted.
     """
     if not FULL_SHA256.fullmatch(sha256):
-        raise InputError(f"{url}: no download without all 64 digits of its sha256, not '{sha256}'")
+        raise InputError(f"{url}: a download needs all 64 digits of the sha256, not '{sha256}'")
     _check_scheme(url, plain_http_hosts)
     if path.is_file() and compute_sha256(path) == sha256:
         return path
     with atomic_write(path) as file:
-        checked = _HashingWriter(file)
+        writer = _HashingWriter(file)
         try:
-            _download(url, checked, plain_http_hosts)
+            _download(url, writer, plain_http_hosts)
         except (OSError, urllib.error.URLError) as error:
-            raise StorageError(f"{url}: download failed ({error}); try again, or fetch it by hand") from error
-        if checked.digest.hexdigest() != sha256:
+            raise StorageError(f"{url}: download failed ({error}); try again, or download it manually") from error
+        if writer.digest.hexdigest() != sha256:
             raise WeightsError(
-                f"{url}: the file that came has sha256 {checked.digest.hexdigest()}, expected {sha256}; "
-                "it was changed on the way or at its source, do not use it"
+                f"{url}: the downloaded file has sha256 {writer.digest.hexdigest()}, expected {sha256}; "
+                "it was modified in transit or at its source, do not use it"
             )
     return path
 
 
 class _HashingWriter:
-    """A file that takes the digest of what is written to it, and refuses to grow without end."""
+    """File wrapper that computes the digest of the written data and limits its size."""
 
     def __init__(self, file: IO[Any]):
         self._file = file
@@ -86,8 +86,8 @@ def _download(url: str, target: _HashingWriter, plain_http_hosts: Collection[str
         _download_from_drive(url, target)
         return
     opener = urllib.request.build_opener(_HttpsOnlyRedirects(plain_http_hosts))
-    with opener.open(url, timeout=TIMEOUT_S) as answer:
-        while block := answer.read(1 << 20):
+    with opener.open(url, timeout=TIMEOUT_S) as response:
+        while block := response.read(1 << 20):
             target.write(block)
 
 
@@ -105,4 +105,4 @@ def _download_from_drive(url: str, target: _HashingWriter) -> None:
 def _check_scheme(url: str, plain_http_hosts: Collection[str]) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in plain_http_hosts):
-        raise InputError(f"{url}: only https links are followed")
+        raise InputError(f"{url}: only https links are allowed")

@@ -1,9 +1,9 @@
-"""Start weights for a backbone: torchvision's and IBN-Net's ImageNet files, by path or by download.
+"""ImageNet weights for backbones: published files of torchvision and IBN-Net, from a path or a download.
 
-A file is only downloaded when all 64 digits of its sha256 are known here. Both projects publish eight of them, in the
-file's name. The full digests below are those that independent public projects pin for the same file and that begin
-with the published eight; where none was found the entry has none, and the file has to be fetched by hand: then the
-eight digits in its name are checked, which tells a damaged or mistaken file, not a determined forger.
+A file is downloaded only if its full sha256 (64 digits) is known here. Both projects publish only the first eight
+digits, in the file name. The full digests below are pinned by independent public projects for the same file and start
+with the published digits. Files without a full digest must be downloaded manually; then the eight digits in the name
+are verified, which detects damaged or wrong files, but not a deliberate manipulation.
 """
 
 import os
@@ -25,13 +25,13 @@ IBN_NET = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 
 PUBLISHED_NAME = re.compile(r"(?:se_)?resnet\d+(?:_ibn_[ab])?-([0-9a-f]{8})\.pth")
 PINNED_LINK = re.compile(r"(https://[^#]+)#sha256=([0-9a-f]{64})")
-CLASSIFIER_PREFIXES = ("fc.", "classifier.", "head.")  # of ImageNet's 1000 classes: left out
-OPTIONAL_TENSORS = re.compile(r"NL_\d|num_batches_tracked")  # what ImageNet files need not have
+CLASSIFIER_PREFIXES = ("fc.", "classifier.", "head.")  # of the 1000 ImageNet classes; ignored
+OPTIONAL_TENSORS = re.compile(r"NL_\d|num_batches_tracked")  # may be missing in ImageNet files
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """A file on the net: its link, and its sha256 if all of it is known ("" if not)."""
+    """A published file: URL and full sha256 ("" if unknown)."""
 
     url: str
     sha256: str = ""
@@ -70,24 +70,25 @@ def load_pretrained(
     published: Mapping[str, PublishedWeights] = PUBLISHED,
     plain_http_hosts: Collection[str] = (),
 ) -> LoadReport:
-    """Fill a network's ResNet backbone with ImageNet weights; the head keeps its own.
+    """Load ImageNet weights into the ResNet backbone of a network; the head is unchanged.
 
     Args:
-        model: a network whose `backbone` is a `ResNet` of the same depth and options.
+        model: network whose `backbone` is a `ResNet` of the same depth and options.
         depth: 18x, 34x, 50x or 101x.
-        with_ibn: whether it has IBN.
-        with_se: whether it has squeeze-and-excitation.
+        with_ibn: whether the backbone has IBN.
+        with_se: whether the backbone has squeeze-and-excitation.
         path: a file, or a link `https://...#sha256=<64 digits>`; empty: the published file.
-        published: which file belongs to which network.
-        plain_http_hosts: as `fetch` has it.
+        published: network name -> published file.
+        plain_http_hosts: see `download_file`.
 
     Returns:
-        What was loaded; non-local blocks and batch counters keep their fresh values, ImageNet's classifier is left out.
+        Report of loaded tensors. Non-local blocks and batch counters keep their initial values; the ImageNet classifier
+        is ignored.
 
     Raises:
-        InputError: there is no published file for the network, or no full digest for it; give `path`.
+        InputError: there is no published file with a full digest for the network, and no `path`.
         StorageError: the download failed.
-        WeightsError: the file is damaged, not the one its name says, or of another network.
+        WeightsError: the file is damaged, does not match the digest in its name, or belongs to another network.
     """
     if path:
         file = _resolve_path(path, plain_http_hosts)
@@ -98,39 +99,44 @@ def load_pretrained(
 
 
 def load_backbone(backbone: nn.Module, file: str | Path) -> LoadReport:
-    """Fill any backbone from a file of its state dict, with or without ImageNet's classifier.
+    """Load a file with the state dict of a backbone; an ImageNet classifier in it is ignored.
 
     Raises:
-        InputError: there is no such file.
-        WeightsError: the file is damaged, or a tensor is missing, unknown or of another shape; nothing is loaded.
+        InputError: the file does not exist.
+        WeightsError: the file is damaged, or a tensor is missing, unknown or has another shape; nothing is loaded.
     """
     check_published_digest(Path(file))
     state = extract_model_state(read_weights(file))
-    wanted = backbone.state_dict()
-    anew = [name for name in wanted if name not in state and OPTIONAL_TENSORS.search(name)]
-    left_out = tuple(name for name in state if name not in wanted and name.startswith(CLASSIFIER_PREFIXES))
-    chosen = {name: tensor for name, tensor in state.items() if name not in left_out}
-    faults = _find_mismatches(wanted, chosen, anew)
+    expected = backbone.state_dict()
+    reinitialized = [name for name in expected if name not in state and OPTIONAL_TENSORS.search(name)]
+    ignored = tuple(name for name in state if name not in expected and name.startswith(CLASSIFIER_PREFIXES))
+    selected = {name: tensor for name, tensor in state.items() if name not in ignored}
+    faults = _find_mismatches(expected, selected, reinitialized)
     if faults:
         raise WeightsError(
-            f"{file}: not weights of this backbone, {len(faults)} tensors differ: {', '.join(faults[:20])}; "
+            f"{file}: weights do not match the backbone, {len(faults)} tensors differ: {', '.join(faults[:20])}; "
             "check DEPTH, WITH_IBN, WITH_SE and PRETRAIN_PATH"
         )
-    check_finite(chosen)
-    backbone.load_state_dict(chosen, strict=False)
-    counts = Counter(_group_of(name) for name in anew)
-    return LoadReport(len(chosen), len(wanted), {kind: f"{num} tensors" for kind, num in counts.items()}, left_out)
+    check_finite(selected)
+    backbone.load_state_dict(selected, strict=False)
+    counts = Counter(_group_of(name) for name in reinitialized)
+    num_per_group = {group: f"{num} tensors" for group, num in counts.items()}
+    return LoadReport(len(selected), len(expected), num_per_group, ignored)
 
 
 def check_published_digest(file: Path) -> None:
-    """Hold a file that carries a published name to the eight digits in that name; other names are free."""
-    known = PUBLISHED_NAME.fullmatch(file.name)
-    if known and file.is_file() and not compute_sha256(file).startswith(known[1]):
-        raise WeightsError(f"{file}: its sha256 does not begin with {known[1]}, as its name says; fetch it again")
+    """Verify the eight digits of the sha256 in the name of a published file; other names are not checked.
+
+    Raises:
+        WeightsError: the digits differ.
+    """
+    match = PUBLISHED_NAME.fullmatch(file.name)
+    if match and file.is_file() and not compute_sha256(file).startswith(match[1]):
+        raise WeightsError(f"{file}: its sha256 does not start with {match[1]}, as in its name; download it again")
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $TORCH_HOME, else $XDG_CACHE_HOME, else ~/.cache, and there torch/checkpoints."""
+    """Return the download folder: torch/checkpoints in $TORCH_HOME, $XDG_CACHE_HOME or ~/.cache."""
     base = os.environ.get("TORCH_HOME") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "torch" / "checkpoints"
 
@@ -140,15 +146,17 @@ def _resolve_path(path: str, plain_http_hosts: Collection[str]) -> Path:
         return Path(path).expanduser()
     link = PINNED_LINK.fullmatch(path)
     if not link:
-        raise InputError(f"{path}: a link must be https and end in #sha256=<64 digits>; or fetch it and give its path")
+        raise InputError(
+            f"{path}: a link must be https and end in #sha256=<64 digits>; or download the file and give its path"
+        )
     return download_file(link[1], cache_folder() / f"{link[2]}.pth", sha256=link[2], plain_http_hosts=plain_http_hosts)
 
 
 def _resolve_published(name: str, published: Mapping[str, PublishedWeights], plain_http_hosts: Collection[str]) -> Path:
     if name not in published:
         raise InputError(
-            f"no ImageNet weights are published for '{name}'; known: {', '.join(sorted(published))}; "
-            "give MODEL.BACKBONE.PRETRAIN_PATH or set PRETRAIN False"
+            f"no ImageNet weights are published for '{name}'; available: {', '.join(sorted(published))}; "
+            "set MODEL.BACKBONE.PRETRAIN_PATH to a file, or PRETRAIN to False"
         )
     entry = published[name]
     file = cache_folder() / entry.url.rsplit("/", 1)[1]
@@ -157,8 +165,8 @@ def _resolve_published(name: str, published: Mapping[str, PublishedWeights], pla
     if file.is_file():
         return file
     raise InputError(
-        f"{entry.url}: its full sha256 is not known here, so it is not downloaded; fetch it yourself and give its path "
-        f"as MODEL.BACKBONE.PRETRAIN_PATH, or put it at {file}"
+        f"{entry.url}: not downloaded, as its full sha256 is unknown; download it manually and set "
+        f"MODEL.BACKBONE.PRETRAIN_PATH to it, or save it as {file}"
     )
 
 
@@ -166,12 +174,14 @@ def _group_of(name: str) -> str:
     return name.split(".")[0] if name.startswith("NL_") else "batch counters"
 
 
-def _find_mismatches(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], anew: Collection[str]) -> list[str]:
-    missing = [f"{name} absent" for name in wanted if name not in found and name not in anew]
-    unknown = [f"{name} unknown" for name in found if name not in wanted]
+def _find_mismatches(
+    expected: Mapping[str, Tensor], loaded: Mapping[str, Tensor], optional: Collection[str]
+) -> list[str]:
+    missing = [f"{name} absent" for name in expected if name not in loaded and name not in optional]
+    unknown = [f"{name} unknown" for name in loaded if name not in expected]
     shapes = [
-        f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in found and found[name].shape != wanted[name].shape
+        f"{name} has shape {tuple(loaded[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in loaded and loaded[name].shape != expected[name].shape
     ]
     return missing + unknown + shapes

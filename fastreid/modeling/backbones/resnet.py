@@ -1,7 +1,7 @@
-"""ResNet with the parts patent retrieval uses: IBN-a, squeeze-and-excitation, non-local blocks, last stride.
+"""ResNet with IBN-a, squeeze-and-excitation, non-local blocks and a configurable last stride.
 
-He, Zhang, Ren, Sun: Deep residual learning for image recognition (2016). Names, shapes and order of the tensors are
-those of fast-reid's checkpoints.
+He, Zhang, Ren, Sun: Deep residual learning for image recognition (2016). Names, shapes and order of the tensors match
+fast-reid's checkpoints.
 """
 
 import abc
@@ -16,15 +16,15 @@ from fastreid.layers.attention import NonLocal, SqueezeExcitation
 from fastreid.layers.gradient_checkpointing import checkpoint_block
 from fastreid.layers.norm import IBN, NormFactory
 from fastreid.layers.weight_init import init_convs
-from fastreid.utils.errors import InputError, suggest_from_known
+from fastreid.utils.errors import InputError, suggest_and_list
 
 NUM_STEM_CHANNELS = 64
 STAGE_WIDTHS = (64, 128, 256, 512)
-NUM_IBN_STAGES = 3  # the first three: the last is left to batch norm, as IBN-Net's weights are
+NUM_IBN_STAGES = 3  # the first three; the last stage uses only batch norm, as in IBN-Net
 
 
 class _Block(nn.Module, abc.ABC):
-    """What both kinds of block share: the way past, and the sum at the end."""
+    """Base class of the residual blocks: shortcut and final sum."""
 
     expansion: ClassVar[int]
     relu: nn.Module
@@ -33,13 +33,16 @@ class _Block(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def residual(self, maps: Tensor) -> Tensor:
-        """What the block adds to the way past."""
+        """Return the residual, which is added to the shortcut."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        past = maps if self.downsample is None else self.downsample(maps)
-        return self.relu(self.se(self.residual(maps)) + past)
+        shortcut = maps if self.downsample is None else self.downsample(maps)
+        output: Tensor = self.relu(self.se(self.residual(maps)) + shortcut)
+        return output
 
-    def _add_shortcut(self, in_channels: int, out_channels: int, *, norm: NormFactory, stride: int, with_se: bool) -> None:
+    def _add_shortcut(
+        self, in_channels: int, out_channels: int, *, norm: NormFactory, stride: int, with_se: bool
+    ) -> None:
         self.relu = nn.ReLU(inplace=True)
         self.se = SqueezeExcitation(out_channels) if with_se else nn.Identity()
         self.downsample = None
@@ -48,7 +51,7 @@ class _Block(nn.Module, abc.ABC):
 
 
 class BasicBlock(_Block):
-    """Two 3x3 convolutions."""
+    """Residual block of two 3x3 convolutions."""
 
     expansion = 1
 
@@ -64,11 +67,12 @@ class BasicBlock(_Block):
 
     def residual(self, maps: Tensor) -> Tensor:
         maps = self.relu(self.bn1(self.conv1(maps)))
-        return self.bn2(self.conv2(maps))
+        residual: Tensor = self.bn2(self.conv2(maps))
+        return residual
 
 
 class Bottleneck(_Block):
-    """1x1, 3x3, 1x1, four times as wide at the end; the stride is at the 3x3."""
+    """Residual block of 1x1, 3x3 and 1x1 convolutions with expansion 4; the 3x3 convolution has the stride."""
 
     expansion = 4
 
@@ -88,12 +92,13 @@ class Bottleneck(_Block):
     def residual(self, maps: Tensor) -> Tensor:
         maps = self.relu(self.bn1(self.conv1(maps)))
         maps = self.relu(self.bn2(self.conv2(maps)))
-        return self.bn3(self.conv3(maps))
+        residual: Tensor = self.bn3(self.conv3(maps))
+        return residual
 
 
 @dataclass(frozen=True)
 class ResNetSpec:
-    """How a depth is built: its block, blocks a stage, and non-local blocks after the last ones of each stage."""
+    """Architecture of a depth: block class, blocks per stage, non-local blocks at the end of each stage."""
 
     block: type[BasicBlock] | type[Bottleneck]
     num_blocks: tuple[int, int, int, int]
@@ -109,20 +114,20 @@ RESNET_SPECS = {
 
 
 class ResNet(nn.Module):
-    """Images (B, 3, H, W), normalised -> map (B, feature_dim, H/16, W/16), or H/32 with last stride 2.
+    """Compute feature maps (B, feature_dim, H/16, W/16) of normalized images (B, 3, H, W); H/32 for last stride 2.
 
     Args:
         depth: 18x, 34x, 50x or 101x.
         last_stride: stride of the last stage, 1 or 2.
-        norm: maker of the norms.
-        with_ibn: IBN-a in the first norm of every block of stages 1 to 3.
+        norm: factory of the norms.
+        with_ibn: IBN-a as the first norm of every block of stages 1 to 3.
         with_se: squeeze-and-excitation at the end of every block.
-        with_nl: non-local blocks late in stages 2 and 3; 18x and 34x have none to add.
-        nl_wide: give those the paper's inner width C / 2, not 1.
-        recompute: work blocks out again in the backward pass instead of keeping their maps.
+        with_nl: non-local blocks at the end of stages 2 and 3; none for 18x and 34x.
+        nl_wide: inner width C / 2 of the non-local blocks, as in the paper, instead of 1.
+        gradient_checkpointing: recompute blocks in the backward pass instead of keeping their activations.
 
     Raises:
-        InputError: an unknown depth, a stride other than 1 or 2, or wide non-local blocks where there are none.
+        InputError: the depth is unknown, the stride is not 1 or 2, or `nl_wide` is set without non-local blocks.
     """
 
     def __init__(
@@ -139,50 +144,58 @@ class ResNet(nn.Module):
     ):
         super().__init__()
         if depth not in RESNET_SPECS:
-            raise InputError(f"no ResNet has the depth '{depth}'.{suggest_from_known(depth, RESNET_SPECS)}")
+            raise InputError(f"MODEL.BACKBONE.DEPTH '{depth}' is unknown.{suggest_and_list(depth, RESNET_SPECS)}")
         if last_stride not in (1, 2):
-            raise InputError(f"the last stride of a ResNet is 1 or 2, not {last_stride}")
-        plan = RESNET_SPECS[depth]
-        if nl_wide and not (with_nl and any(plan.num_non_local)):
-            raise InputError("NL_WIDE widens non-local blocks: it needs WITH_NL True and a DEPTH of 50x or 101x")
+            raise InputError(f"MODEL.BACKBONE.LAST_STRIDE must be 1 or 2, not {last_stride}")
+        spec = RESNET_SPECS[depth]
+        if nl_wide and not (with_nl and any(spec.num_non_local)):
+            raise InputError(
+                "MODEL.BACKBONE.NL_WIDE needs WITH_NL True and DEPTH 50x or 101x, as other networks have no non-local blocks"
+            )
         self.conv1 = nn.Conv2d(3, NUM_STEM_CHANNELS, 7, stride=2, padding=3, bias=False)
         self.bn1 = norm(NUM_STEM_CHANNELS)
         self.relu = nn.ReLU(inplace=True)
-        # No padding, rounded up: fast-reid's windows start at the edge, torchvision's one pixel outside it.
+        # fast-reid uses no padding and ceil_mode, so windows start at the edge; torchvision pads by one pixel.
         self.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         channels = NUM_STEM_CHANNELS
-        for stage, (width, num_blocks) in enumerate(zip(STAGE_WIDTHS, plan.num_blocks, strict=True), start=1):
-            make = partial(plan.block, width=width, norm=norm, ibn=with_ibn and stage <= NUM_IBN_STAGES, se=with_se)
-            first = make(channels, stride=(1, 2, 2, last_stride)[stage - 1])
-            channels = width * plan.block.expansion
-            self.add_module(f"layer{stage}", nn.Sequential(first, *(make(channels) for _ in range(num_blocks - 1))))
+        for stage, (width, num_blocks) in enumerate(zip(STAGE_WIDTHS, spec.num_blocks, strict=True), start=1):
+            build_block = partial(
+                spec.block, width=width, norm=norm, ibn=with_ibn and stage <= NUM_IBN_STAGES, se=with_se
+            )
+            first = build_block(channels, stride=(1, 2, 2, last_stride)[stage - 1])
+            channels = width * spec.block.expansion
+            self.add_module(
+                f"layer{stage}", nn.Sequential(first, *(build_block(channels) for _ in range(num_blocks - 1)))
+            )
         self.feature_dim = channels
         init_convs(self)
         self.gradient_checkpointing = gradient_checkpointing
-        self.num_blocks = plan.num_blocks
-        self.num_non_local = plan.num_non_local if with_nl else (0, 0, 0, 0)
-        # After the convolutions' start, since those of the non-local blocks keep torch's own.
+        self.num_blocks = spec.num_blocks
+        self.num_non_local = spec.num_non_local if with_nl else (0, 0, 0, 0)
+        # Added after init_convs, as non-local blocks keep torch's default initialization.
         for stage, num in enumerate(self.num_non_local, start=1):
             if num:
-                channels = STAGE_WIDTHS[stage - 1] * plan.block.expansion
+                channels = STAGE_WIDTHS[stage - 1] * spec.block.expansion
                 inner = channels // 2 if nl_wide else 1
                 blocks = (NonLocal(channels, inner, norm=norm) for _ in range(num))
                 self.add_module(f"NL_{stage}", nn.ModuleList(blocks))
 
     @property
     def stages(self) -> dict[str, tuple[str, ...]]:
-        """Stage -> its children, from the image on; the non-local blocks of a stage are part of it."""
-        own = {name for name, _ in self.named_children()}
-        later = {f"layer{number}": (f"layer{number}", f"NL_{number}") for number in range(1, len(STAGE_WIDTHS) + 1)}
-        return {"stem": ("conv1", "bn1"), **{name: tuple(c for c in both if c in own) for name, both in later.items()}}
+        """Stage name -> names of its children, in order from the input, including non-local blocks."""
+        children = {name for name, _ in self.named_children()}
+        stages: dict[str, tuple[str, ...]] = {"stem": ("conv1", "bn1")}
+        for index in range(1, len(STAGE_WIDTHS) + 1):
+            stages[f"layer{index}"] = tuple(name for name in (f"layer{index}", f"NL_{index}") if name in children)
+        return stages
 
     def forward(self, images: Tensor) -> Tensor:
-        keep_inputs_only = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
-        maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        use_checkpointing = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        maps: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for stage, (num_blocks, num_non_local) in enumerate(zip(self.num_blocks, self.num_non_local), start=1):
             first = num_blocks - num_non_local
             for index, block in enumerate(self.get_submodule(f"layer{stage}").children()):
-                maps = checkpoint_block(block, maps) if keep_inputs_only else block(maps)
+                maps = checkpoint_block(block, maps) if use_checkpointing else block(maps)
                 if index >= first:
                     maps = self.get_submodule(f"NL_{stage}.{index - first}")(maps)
         return maps

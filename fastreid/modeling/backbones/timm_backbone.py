@@ -1,4 +1,4 @@
-"""A door to the networks of timm (PyTorch Image Models), an extra."""
+"""Backbones of timm (PyTorch Image Models), an optional dependency."""
 
 import importlib
 from types import ModuleType
@@ -9,14 +9,14 @@ from fastreid.utils.errors import EnvironmentSetupError, InputError
 
 
 class TimmBackbone(nn.Module):
-    """Any timm network whose features are a map (B, C, H, W), without its classifier and without weights.
+    """Wrap a timm network with feature maps (B, C, H, W), without its classifier and without pretrained weights.
 
     Args:
-        name: as timm knows it, such as "convnext_tiny".
+        name: timm model name, such as "convnext_tiny".
 
     Raises:
         EnvironmentSetupError: timm is not installed.
-        InputError: timm knows no such network, or its features are no such map.
+        InputError: the model is unknown; when called: its features are not such a map.
     """
 
     def __init__(self, name: str):
@@ -24,17 +24,17 @@ class TimmBackbone(nn.Module):
         timm = _timm()
         if not name or not timm.is_model(name):
             raise InputError(
-                f"timm knows no network called '{name}'; set MODEL.BACKBONE.TIMM_NAME to one of timm.list_models()"
+                f"MODEL.BACKBONE.TIMM_NAME '{name}' is not a timm model; set it to one of timm.list_models()"
             )
         self.name = name
         self.body = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
         self.feature_dim: int = self.body.num_features
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.body.forward_features(images)
+        maps: Tensor = self.body.forward_features(images)
         if maps.ndim != 4 or maps.shape[1] != self.feature_dim:
             raise InputError(
-                f"{self.name} gives features {tuple(maps.shape)}, not a map (B, {self.feature_dim}, H, W); "
+                f"{self.name} returns features {tuple(maps.shape)}, not a map (B, {self.feature_dim}, H, W); "
                 "choose a convolutional network"
             )
         return maps

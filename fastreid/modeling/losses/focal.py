@@ -11,17 +11,17 @@ from fastreid.utils.errors import InputError
 
 @dataclass(frozen=True)
 class FocalLoss:
-    """Mean over the batch of -alpha (1 - p)^gamma log p, p the softmax probability of the own class.
+    """Compute the mean over the batch of -alpha (1 - p)^gamma log p, with p the probability of the target class.
 
-    Lin, Goyal, Girshick, He, Dollar: Focal loss for dense object detection (2017), equation 5. With gamma 0 it is
+    Lin, Goyal, Girshick, He, Dollar: Focal loss for dense object detection (2017), equation 5. With gamma 0 this is
     alpha times cross entropy.
 
     Args:
         alpha: weight, above 0.
-        gamma: exponent, not below 0: the larger, the less easy drawings count.
+        gamma: exponent, at least 0; larger values reduce the weight of easy drawings.
 
     Raises:
-        InputError: a value out of range.
+        InputError: a value is out of range.
     """
 
     alpha: float = 0.25
@@ -29,15 +29,17 @@ class FocalLoss:
 
     def __post_init__(self) -> None:
         if not self.alpha > 0 or not self.gamma >= 0:
-            raise InputError(f"focal loss takes ALPHA above 0 and GAMMA from 0, not {self.alpha} and {self.gamma}")
+            raise InputError(
+                f"MODEL.LOSSES.FL.ALPHA must be above 0 and GAMMA at least 0, not {self.alpha} and {self.gamma}"
+            )
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return self.each(logits, targets).mean()
+        return self.loss_per_drawing(logits, targets).mean()
 
     @in_full_precision
-    def each(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The losses of the single drawings: (B,)."""
-        own = logits.log_softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
-        # The floor keeps the slope of a root finite where p is 1.
-        missed = (-own.expm1()).clamp(min=torch.finfo(own.dtype).eps)
-        return -self.alpha * missed.pow(self.gamma) * own
+    def loss_per_drawing(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each drawing (B,), without reduction."""
+        log_probs = logits.log_softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
+        # The clamp keeps the gradient of a root (gamma below 1) finite at p = 1.
+        one_minus_p = (-log_probs.expm1()).clamp(min=torch.finfo(log_probs.dtype).eps)
+        return -self.alpha * one_minus_p.pow(self.gamma) * log_probs

@@ -1,4 +1,4 @@
-"""The batch that pairs are sought in: that of all processes of a run."""
+"""The global batch (drawings of all processes), in which metric losses search pairs."""
 
 from dataclasses import dataclass
 
@@ -11,28 +11,36 @@ from fastreid.utils import comm
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """All drawings of a step, with which those of this process are compared.
+    """The drawings of all processes, with which the drawings of this process are compared.
 
     Args:
-        features: (N, D), with gradient, also to the drawings of other processes.
-        targets: (N,) int64 classes.
-        first: the row at which this process's drawings begin.
+        features: (N, D), differentiable, also with respect to the drawings of other processes.
+        targets: int64 (N,), classes.
+        offset: first row of this process.
     """
 
     features: Tensor
     targets: Tensor
-    first: int = 0
+    offset: int = 0
 
     def self_mask(self, num: int) -> Tensor:
-        """True where a drawing of this process's `num` meets itself: (num, N)."""
-        own = torch.arange(self.first, self.first + num, device=self.targets.device)
-        return own[:, None] == torch.arange(len(self.targets), device=self.targets.device)
+        """Return the bool mask (num, N) of the pairs of a drawing of this process, of `num`, with itself."""
+        rows = torch.arange(self.offset, self.offset + num, device=self.targets.device)
+        return rows[:, None] == torch.arange(len(self.targets), device=self.targets.device)
 
 
 def all_gather_batch(features: Tensor, targets: Tensor) -> GlobalBatch:
-    """The batch of all processes, from each one's features (B, D) and classes (B,), as many in each.
+    """Gather the batches of all processes, which must have the same size.
 
-    The mean over processes of a loss that each takes over its own B drawings is then the loss of the whole batch, and
-    so is the mean of the gradients.
+    If each process computes the loss of its own B drawings, the mean over processes is the loss of the global batch,
+    and the same holds for the gradients.
+
+    Args:
+        features: (B, D), features of this process.
+        targets: int64 (B,), classes of this process.
     """
-    return GlobalBatch(comm.all_gather_rows(upcast_half(features)), comm.all_gather_rows(targets), comm.get_rank() * len(targets))
+    return GlobalBatch(
+        comm.all_gather_rows(upcast_half(features)),
+        comm.all_gather_rows(targets),
+        offset=comm.get_rank() * len(targets),
+    )

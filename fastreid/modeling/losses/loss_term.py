@@ -1,4 +1,4 @@
-"""A loss as the network uses it."""
+"""A term of the training loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from fastreid.utils.errors import InputError
 
 @dataclass(frozen=True)
 class LossTerm:
-    """One summand of the training loss.
+    """One term of the training loss.
 
     Args:
-        key: its name in the loss dict, such as "loss_cls".
-        function: (B, .) scores or features and (B,) int64 classes -> a scalar, the mean over the B drawings; one that
-            sees pairs takes the batch of all processes as `whole` beside them.
-        sees: "logits" (class scores with margin), "features" (as NECK_FEAT says) or "pairs" of those.
-        scale: its weight in the sum, above 0.
-        told: the same arguments -> further numbers of the batch for the log, by name, without gradient; None: none.
-        collapsed: what the function gives when all features are one point, where that is a number to watch for.
+        key: name in the loss dict, such as "loss_cls".
+        function: scores or features (B, ...) and int64 classes (B,) -> scalar, the mean over the B drawings. For the
+            inputs "pairs" it also takes the keyword argument `global_batch`.
+        inputs: "logits" (class scores with margin), "features" (selected by NECK_FEAT), or "pairs" of features.
+        scale: weight of the term, above 0.
+        stats_fn: optional function of the same arguments -> scalars of the batch for the log, by name, without gradient.
+        collapse_value: value of the function if all features are equal, to detect feature collapse; None: not monitored.
 
     Raises:
-        InputError: a scale that is not above 0.
+        InputError: the scale is not above 0.
     """
 
     key: str
@@ -36,5 +36,6 @@ class LossTerm:
     def __post_init__(self) -> None:
         if not self.scale > 0:
             raise InputError(
-                f"the SCALE of {self.key} is above 0, not {self.scale}; leave the loss out of NAME instead"
+                f"the SCALE of {self.key} must be above 0, not {self.scale}; to disable the loss, remove it from "
+                "MODEL.LOSSES.NAME"
             )

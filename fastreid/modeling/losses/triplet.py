@@ -1,4 +1,4 @@
-"""Triplet loss over the pairs of a batch."""
+"""Triplet loss with hard or weighted mining in the batch."""
 
 import math
 from dataclasses import dataclass
@@ -12,27 +12,29 @@ from fastreid.layers.precision import in_full_precision
 from fastreid.modeling.losses.global_batch import GlobalBatch
 from fastreid.utils.errors import InputError
 
-WEIGHT_EPS = 1e-6  # what the softmax weights' sum is lifted by
-WEIGHT_EPS_PEAK = 10.0  # distance at which the guard counts most
-MIN_ACTIVE_SLOPE = 0.05  # of the loss on a drawing's distances, for its triplet to count as active; a margin's is 0 or 1
+WEIGHT_EPS = 1e-6  # added to the sum of the softmax weights
+WEIGHT_EPS_PEAK = 10.0  # distance up to which WEIGHT_EPS is constant
+MIN_ACTIVE_SLOPE = 0.05  # minimum slope of the loss for an active triplet; with a margin the slope is 0 or 1
 
 
 @dataclass(frozen=True)
 class TripletLoss:
-    """For each drawing, how much nearer its negative is than its positive should allow; the mean over the batch.
+    """Compute the mean triplet loss over the drawings of a batch: [p - n + margin]+, or log(1 + exp(p - n)) for margin 0.
 
-    The distance is Euclidean, or 2 - 2 cos with `norm_feat`. A drawing counts among its own positives. With
-    `hard_mining` the positive is the farthest and the negative the nearest (Hermans, Beyer, Leibe: In defense of the
-    triplet loss, 2017); without, both are means weighed by a softmax of the distance (Ristani, Tomasi: Features for
-    multi-target multi-camera tracking, 2018). The loss is [p - n + margin]+, or log(1 + exp(p - n)) with margin 0. In
-    a batch of one patent there are no negatives: the loss is 0 and has no gradient. With a `whole` batch the drawings'
-    positives and negatives are sought in all of that.
+    p and n are the distances to the positive and to the negative: Euclidean, or 2 - 2 cos with `norm_feat`. A drawing
+    is one of its own positives. With `hard_mining`, the positive is the farthest and the negative the nearest (Hermans,
+    Beyer, Leibe: In defense of the triplet loss, 2017). Otherwise both distances are means weighted by a softmax of the
+    distance (Ristani, Tomasi: Features for multi-target multi-camera tracking, 2018). In a batch of one patent there
+    are no negatives, and the loss is 0 without gradient. With a `global_batch`, positives and negatives are searched in
+    that batch.
 
     Args:
-        margin: a distance, not below 0.
+        margin: a distance, at least 0.
+        norm_feat: normalize the features.
+        hard_mining: use the hardest positive and negative.
 
     Raises:
-        InputError: a margin below 0.
+        InputError: the margin is negative.
     """
 
     margin: float = 0.3
@@ -41,63 +43,83 @@ class TripletLoss:
 
     def __post_init__(self) -> None:
         if not self.margin >= 0:
-            raise InputError(f"triplet loss takes a MARGIN from 0, not {self.margin}")
+            raise InputError(f"MODEL.LOSSES.TRI.MARGIN must be at least 0, not {self.margin}")
 
     @property
     def collapse_value(self) -> float:
-        """The loss when all features are one point."""
+        """The loss if all features are equal."""
         return self.margin or math.log(2)
 
     @in_full_precision
-    def __call__(self, features: Tensor, targets: Tensor, *, whole: GlobalBatch | None = None) -> Tensor:
-        excess, alone = self._excess(features, targets, whole)
-        losses = F.relu(excess + self.margin) if self.margin > 0 else F.softplus(excess)
-        return torch.where(alone, torch.zeros_like(losses), losses).mean()
+    def __call__(self, features: Tensor, targets: Tensor, *, global_batch: GlobalBatch | None = None) -> Tensor:
+        gap, has_no_negative = self._distance_gap(features, targets, global_batch)
+        losses = F.relu(gap + self.margin) if self.margin > 0 else F.softplus(gap)
+        return torch.where(has_no_negative, torch.zeros_like(losses), losses).mean()
 
     @torch.no_grad()
     @in_full_precision
-    def stats_fn(self, features: Tensor, targets: Tensor, *, whole: GlobalBatch | None = None) -> dict[str, Tensor]:
-        """`active_triplets`: the share 0..1 of drawings whose triplet still pulls on the features.
+    def compute_stats(
+        self, features: Tensor, targets: Tensor, *, global_batch: GlobalBatch | None = None
+    ) -> dict[str, Tensor]:
+        """Return `active_triplets`, the ratio (0..1) of drawings whose triplet has a gradient.
 
-        The slope of the loss is 1 within the margin and 0 beyond; with margin 0 it is the logistic function of p - n,
-        and counts from `MIN_ACTIVE_SLOPE`, where the negative is 2.9 farther than the positive.
+        The slope of the loss is 1 within the margin and 0 beyond. With margin 0 it is the sigmoid of p - n, and a
+        triplet is active from a slope of `MIN_ACTIVE_SLOPE` on, where n - p is 2.9.
         """
-        excess, alone = self._excess(features, targets, whole)
-        pull = (excess + self.margin > 0).float() if self.margin > 0 else excess.sigmoid()
-        return {"active_triplets": ((pull >= MIN_ACTIVE_SLOPE) & ~alone).float().mean()}
+        gap, has_no_negative = self._distance_gap(features, targets, global_batch)
+        slope = (gap + self.margin > 0).float() if self.margin > 0 else gap.sigmoid()
+        return {"active_triplets": ((slope >= MIN_ACTIVE_SLOPE) & ~has_no_negative).float().mean()}
 
-    def _excess(self, features: Tensor, targets: Tensor, whole: GlobalBatch | None) -> tuple[Tensor, Tensor]:
-        """How much farther each drawing's positive is than its negative, and whether it has no negative: two (B,)."""
-        whole = whole or GlobalBatch(features, targets)
+    def _distance_gap(
+        self, features: Tensor, targets: Tensor, global_batch: GlobalBatch | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return p - n of each drawing (B,) and the bool mask (B,) of drawings without a negative."""
+        global_batch = global_batch or GlobalBatch(features, targets)
         if self.norm_feat:
-            distance = 2 * cosine_distance(features, whole.features)
+            distance = 2 * cosine_distance(features, global_batch.features)
         else:
-            distance = euclidean_distance(features, whole.features)
-        same = targets[:, None] == whole.targets
+            distance = euclidean_distance(features, global_batch.features)
+        is_same = targets[:, None] == global_batch.targets
         if self.hard_mining:
-            positive = distance.masked_fill(~same, -torch.inf).max(dim=1).values
-            negative = distance.masked_fill(same, torch.inf).min(dim=1).values
+            positive = distance.masked_fill(~is_same, -torch.inf).max(dim=1).values
+            negative = distance.masked_fill(is_same, torch.inf).min(dim=1).values
         else:
-            positive, negative = weighted_positive(distance, same), weighted_negative(distance, ~same)
-        return positive - negative, same.all(dim=1)
+            positive, negative = weighted_positive(distance, is_same), weighted_negative(distance, ~is_same)
+        return positive - negative, is_same.all(dim=1)
 
 
-def weighted_positive(distance: Tensor, same: Tensor) -> Tensor:
-    """Mean distance to the positives, each weighed by exp(distance): (B, N) -> (B,)."""
-    farthest = distance.masked_fill(~same, 0).max(dim=1, keepdim=True).values
-    weights = (distance - farthest).masked_fill(~same, -torch.inf).exp()
+def weighted_positive(distance: Tensor, is_positive: Tensor) -> Tensor:
+    """Return the mean distance to the positives, weighted by exp(distance).
+
+    Args:
+        distance: (B, N).
+        is_positive: bool (B, N).
+
+    Returns:
+        (B,).
+    """
+    farthest = distance.masked_fill(~is_positive, 0).max(dim=1, keepdim=True).values
+    weights = (distance - farthest).masked_fill(~is_positive, -torch.inf).exp()
     return (weights * distance).sum(dim=1) / (weights.sum(dim=1) + WEIGHT_EPS)
 
 
-def weighted_negative(distance: Tensor, other: Tensor) -> Tensor:
-    """Mean distance to the negatives, each weighed by exp(-distance): (B, N) -> (B,).
+def weighted_negative(distance: Tensor, is_negative: Tensor) -> Tensor:
+    """Return the mean distance to the negatives, weighted by exp(-distance).
 
-    fast-reid lifts the sum of the weights by 1e-6. Up to a distance of 10 that is kept, since what was trained with
-    it depends on it (1.5 % at 9.6); farther out it would drown the weights themselves, until at 193 nothing is left,
-    so from there the guard falls off as it had risen. The nearest negative's weight is 1 whatever its distance.
+    fast-reid adds 1e-6 to the sum of the weights. Up to a distance of 10 this is reproduced, as its checkpoints were
+    trained with it (a difference of 1.5 % at 9.6). At larger distances it would dominate the weights, until they vanish
+    at 193, so here the constant decreases again beyond 10. Weights are relative to the nearest negative, whose weight
+    is 1 at any distance.
+
+    Args:
+        distance: (B, N).
+        is_negative: bool (B, N).
+
+    Returns:
+        (B,).
     """
-    nearest = distance.detach().masked_fill(~other, torch.inf).min(dim=1, keepdim=True).values
+    nearest = distance.detach().masked_fill(~is_negative, torch.inf).min(dim=1, keepdim=True).values
     nearest = nearest.masked_fill(nearest == torch.inf, 0)
-    weights = (nearest - distance).masked_fill(~other, -torch.inf).exp()
-    guard = WEIGHT_EPS * (WEIGHT_EPS_PEAK - (nearest.squeeze(1) - WEIGHT_EPS_PEAK).abs()).exp()
-    return (weights * distance).sum(dim=1) / (weights.sum(dim=1) + guard)
+    weights = (nearest - distance).masked_fill(~is_negative, -torch.inf).exp()
+    eps = WEIGHT_EPS * (WEIGHT_EPS_PEAK - (nearest.squeeze(1) - WEIGHT_EPS_PEAK).abs()).exp()
+    return (weights * distance).sum(dim=1) / (weights.sum(dim=1) + eps)

@@ -9,8 +9,8 @@ from fastreid.synthetic.geometry.sweep import sweep
 from fastreid.synthetic.sampling import PartRng, bernoulli, choose, randint
 
 
-def lamp(rng: PartRng) -> list[Mesh]:
-    """A base, a stem and a shade."""
+def build_lamp(rng: PartRng) -> list[Mesh]:
+    """Build a lamp: a base, a stem and a shade."""
     height, lean = rng.uniform(1.0, 2.6), rng.uniform(-0.7, 0.7) if bernoulli(rng, 0.5) else 0.0
     if lean:
         stem_path = spline([(0, 0, 0), (-lean * rng.uniform(0.0, 0.8), 0, height * 0.5), (lean, 0, height)])
@@ -23,30 +23,30 @@ def lamp(rng: PartRng) -> list[Mesh]:
             spline(np.stack([radii, np.linspace(0, height, len(radii))], axis=1)), sample_section(rng.next_part())
         )
     tilt = lean and rng.uniform(0, 60) * np.sign(lean)
-    shade = [part.rotate("y", tilt).translate(x=lean, z=height) for part in _shade(rng.next_part())]
-    return [*as_component("base", _base(rng.next_part())), stem, *as_component("shade", shade)]
+    shade = [part.rotate("y", tilt).translate(x=lean, z=height) for part in _build_lampshade(rng.next_part())]
+    return [*as_component("base", _build_lamp_base(rng.next_part())), stem, *as_component("shade", shade)]
 
 
-def _base(rng: PartRng) -> list[Mesh]:
+def _build_lamp_base(rng: PartRng) -> list[Mesh]:
     kind = choose(rng, "disc", "slab", "tripod", "dome", "clamp")
-    wide = rng.uniform(0.3, 0.6)
+    width = rng.uniform(0.3, 0.6)
     if kind == "disc":
-        side = [(0, -0.1), (wide, -0.1), (wide, -0.02), (wide * 0.8, 0.05), (0, 0.05)]
+        side = [(0, -0.1), (width, -0.1), (width, -0.02), (width * 0.8, 0.05), (0, 0.05)]
         return [revolve(fillet_corners(side, sample_fillet(rng, 0.06)), sample_section(rng.next_part()))]
     if kind == "slab":
         return [
-            slab(wide * 2, wide * rng.uniform(1.0, 2.0), 0.14, radius=0.1, **sample_rim(rng, 0.04)).translate(z=-0.12)
+            slab(width * 2, width * rng.uniform(1.0, 2.0), 0.14, radius=0.1, **sample_rim(rng, 0.04)).translate(z=-0.12)
         ]
     if kind == "tripod":
         foot = sweep(
-            spline([(0, 0, 0.1), (wide * 0.6, 0, 0.05), (wide * 1.3, 0, -0.35)]),
+            spline([(0, 0, 0.1), (width * 0.6, 0, 0.05), (width * 1.3, 0, -0.35)]),
             sample_bar_section(rng.next_part(), 0.1),
         )
         return [*circular_pattern(foot, randint(rng, 3, 5), start=90), revolve([(0.12, -0.02), (0.12, 0.2)])]
     if kind == "dome":
         return [
             revolve(
-                [(wide, -0.15), *spline([(wide, -0.1), (wide * 0.7, 0.12), (0.06, 0.2)])],
+                [(width, -0.15), *spline([(width, -0.1), (width * 0.7, 0.12), (0.06, 0.2)])],
                 sample_section(rng.next_part()),
             )
         ]
@@ -58,46 +58,46 @@ def _base(rng: PartRng) -> list[Mesh]:
     ]
 
 
-def _shade(rng: PartRng) -> list[Mesh]:
-    """A hood that hangs about z = 0, open below."""
+def _build_lampshade(rng: PartRng) -> list[Mesh]:
+    """Build a lampshade around z = 0, open at the bottom."""
     kind = choose(rng, "cone", "bell", "drum", "globe", "bar", "petals")
-    wide, tall = rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.8)
+    width, height = rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.8)
     outline = choose(
         rng, circle(), circle(), polygon(randint(rng, 4, 8)), lobed_circle(randint(rng, 6, 14), depth=0.12)
     )
     if kind == "globe":
         side = np.linspace(-1.35, 1.57, 22)
-        shade = revolve(np.stack([wide * 0.8 * np.cos(side), wide * 0.8 * np.sin(side)], axis=1), outline)
-        return [shade.translate(z=wide * 0.5), ring(0.1, 0.12, 0.12, z=-wide * 0.25)]
+        shade = revolve(np.stack([width * 0.8 * np.cos(side), width * 0.8 * np.sin(side)], axis=1), outline)
+        return [shade.translate(z=width * 0.5), ring(0.1, 0.12, 0.12, z=-width * 0.25)]
     if kind == "bar":
         return [
-            slab(wide * 2.2, 0.2, 0.12, radius=0.08, **sample_rim(rng, 0.03)),
-            box(wide * 1.8, 0.12, 0.06).translate(z=-0.04),
+            slab(width * 2.2, 0.2, 0.12, radius=0.08, **sample_rim(rng, 0.03)),
+            box(width * 1.8, 0.12, 0.06).translate(z=-0.04),
         ]
     if kind == "petals":
         petal = sweep(
-            spline([(0.05, 0, 0.1), (wide * 0.6, 0, 0.15), (wide, 0, -tall * 0.6)]),
+            spline([(0.05, 0, 0.1), (width * 0.6, 0, 0.15), (width, 0, -height * 0.6)]),
             np.array([(-0.2, -0.02), (0.2, -0.02), (0.2, 0.02), (-0.2, 0.02)]),
         )
         return [*circular_pattern(petal, randint(rng, 4, 7)), revolve([(0.14, -0.05), (0.14, 0.25)])]
-    small = wide * rng.uniform(0.2, 0.9)
+    small = width * rng.uniform(0.2, 0.9)
     if kind == "cone":
-        side = np.array([(wide, -tall), (small, tall * 0.3)])
+        side = np.array([(width, -height), (small, height * 0.3)])
     elif kind == "drum":
-        side = np.array([(wide, -tall * 0.7), (wide, tall * 0.3)])
+        side = np.array([(width, -height * 0.7), (width, height * 0.3)])
     else:
-        side = spline([(wide, -tall), (wide * 0.8, -tall * 0.2), (small * 0.5, tall * 0.3)])
+        side = spline([(width, -height), (width * 0.8, -height * 0.2), (small * 0.5, height * 0.3)])
     inner = [(radius - 0.03, z - 0.01) for radius, z in side[::-1]]
     top = [(0.0, float(side[-1][1]))] if bernoulli(rng, 0.6) or kind == "bell" else []
     under = [(0.0, float(side[-1][1]) - 0.02)] if top else []
     return [
         revolve([*side, *top, *under, *inner], outline, closed=not top),
-        *([make_knob(rng.next_part(), 0.08).translate(z=tall * 0.3)] if top else []),
+        *([make_knob(rng.next_part(), 0.08).translate(z=height * 0.3)] if top else []),
     ]
 
 
-def fan(rng: PartRng) -> list[Mesh]:
-    """Blades in a round guard on a stand."""
+def build_fan(rng: PartRng) -> list[Mesh]:
+    """Build a fan: blades in a round guard on a stand."""
     cage, hub = rng.next_part(), rng.uniform(0.14, 0.3)
     parts = []
     for z in (-0.2, 0.2):

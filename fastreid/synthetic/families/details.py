@@ -1,4 +1,4 @@
-"""Details that objects of every family wear: cross-sections, knobs, handles, feet, marks and rows of holes."""
+"""Details shared by the families: cross-sections, knobs, handles, feet, emblems and grids of holes."""
 
 import numpy as np
 
@@ -21,17 +21,17 @@ from fastreid.synthetic.sampling import PartRng, bernoulli, choose, randint
 
 
 def sample_rim(rng: PartRng, size: float) -> dict[str, float]:
-    """How the rims of a slab are made, as it takes it: sharp, cut or round, up to that size."""
+    """Sample the edge treatment of a slab, as keyword arguments: none, a bevel or a fillet of about `size`."""
     return choose(rng, {}, {"bevel": size}, {"fillet": size * rng.uniform(0.7, 2.0)})
 
 
-def sample_fillet(rng: PartRng, most: float) -> float:
-    """Radius of the edges of a thing; half of all things have sharp ones, 0."""
-    return rng.uniform(0.3, 1.0) * most if bernoulli(rng, 0.5) else 0.0
+def sample_fillet(rng: PartRng, max_radius: float) -> float:
+    """Sample a fillet radius: 0 with probability 0.5, otherwise 0.3 to 1 times `max_radius`."""
+    return rng.uniform(0.3, 1.0) * max_radius if bernoulli(rng, 0.5) else 0.0
 
 
 def sample_section(rng: PartRng) -> Points:
-    """A cross-section of about radius 1 for a body: round, squarish, many-sided, oval or fluted."""
+    """Sample the cross-section of a body, with a radius of about 1: round, squircle, polygon, oval, lobed or square."""
     kind = choose(rng, "round", "round", "squircle", "polygon", "oval", "lobed", "square")
     if kind == "round":
         return circle()
@@ -47,7 +47,7 @@ def sample_section(rng: PartRng) -> Points:
 
 
 def sample_bar_section(rng: PartRng, size: float) -> Points:
-    """A cross-section for a bar of about that thickness."""
+    """Sample the cross-section of a bar with about the given thickness."""
     kind = choose(rng, "round", "flat", "square", "oval")
     if kind == "round":
         return circle(size / 2, num_sides=16)
@@ -59,13 +59,13 @@ def sample_bar_section(rng: PartRng, size: float) -> Points:
 
 
 def make_knob(rng: PartRng, radius: float) -> Mesh:
-    """A small turned knob that stands on z = 0 and reaches below it a little, to sit in what it stands on."""
-    tall, neck = radius * rng.uniform(0.8, 2.0), radius * rng.uniform(0.35, 0.8)
+    """Make a small knob on z = 0; it extends slightly below, so that it intersects the part under it."""
+    height, neck = radius * rng.uniform(0.8, 2.0), radius * rng.uniform(0.35, 0.8)
     kind = choose(rng, "ball", "drum", "cone")
     if kind == "ball":
         head = [
-            (neck, tall * 0.4),
-            *spline([(neck, tall * 0.4), (radius, tall), (radius * 0.7, tall * 1.6), (0, tall * 1.8)]),
+            (neck, height * 0.4),
+            *spline([(neck, height * 0.4), (radius, height), (radius * 0.7, height * 1.6), (0, height * 1.8)]),
         ]
         return revolve([(neck, -0.2 * radius), *head])
     if kind == "drum":
@@ -76,32 +76,32 @@ def make_knob(rng: PartRng, radius: float) -> Mesh:
             polygon(6),
             lobed_circle(randint(rng, 3, 6), depth=0.25),
         )
-        side = [(radius, -0.2 * radius), (radius, tall), (radius * 0.85, tall * 1.15), (0, tall * 1.15)]
+        side = [(radius, -0.2 * radius), (radius, height), (radius * 0.85, height * 1.15), (0, height * 1.15)]
         return revolve(fillet_corners(side, sample_fillet(rng, 0.4 * radius)), outline)
-    side = [(neck, -0.2 * radius), (radius, tall), (radius, tall * 1.3), (0, tall * 1.5)]
+    side = [(neck, -0.2 * radius), (radius, height), (radius, height * 1.3), (0, height * 1.5)]
     return revolve(fillet_corners(side, sample_fillet(rng, 0.3 * radius)))
 
 
 def make_handle(rng: PartRng, low: float, high: float, *, reach: float, thickness: float) -> Mesh:
-    """A handle in the plane x-z, from (0, low) out to x = reach and back to (0, high)."""
+    """Make a handle in the x-z plane, from (0, low) to x = reach and back to (0, high)."""
     kind = choose(rng, "ear", "round", "square", "hook")
-    middle = (low + high) / 2
+    center = (low + high) / 2
     if kind == "square":
         path: object = [(-0.05, 0, low), (reach, 0, low), (reach, 0, high), (-0.05, 0, high)]
     elif kind == "round":
-        turns = np.linspace(-np.pi / 2, np.pi / 2, 17)
-        path = np.stack([reach * np.cos(turns), 0 * turns, middle + (high - low) / 2 * np.sin(turns)], axis=1)
+        angles = np.linspace(-np.pi / 2, np.pi / 2, 17)
+        path = np.stack([reach * np.cos(angles), 0 * angles, center + (high - low) / 2 * np.sin(angles)], axis=1)
     elif kind == "ear":
         top = reach * rng.uniform(0.8, 1.2)
         path = spline([(0, 0, low), (reach * 0.6, 0, low + 0.1 * (high - low)), (top, 0, high - 0.25 * (high - low)),
                       (reach * 0.6, 0, high), (-0.05, 0, high - 0.02)])  # fmt: skip
     else:
-        path = spline([(0, 0, high), (reach * 0.8, 0, high), (reach, 0, middle), (reach * 0.8, 0, low)])
+        path = spline([(0, 0, high), (reach * 0.8, 0, high), (reach, 0, center), (reach * 0.8, 0, low)])
     return sweep(path, sample_bar_section(rng.next_part(), thickness))
 
 
 def make_emblem(rng: PartRng, size: float, height: float) -> Mesh:
-    """An emblem or plate that stands on z = 0, with its upright axis along y."""
+    """Make an emblem or plate on z = 0 whose upward direction is y."""
     kind = choose(rng, "star", "disc", "plate", "polygon", "ring", "cog", "arrow")
     if kind == "star":
         points = star(randint(rng, 4, 8), depth=rng.uniform(0.3, 0.6))
@@ -125,18 +125,18 @@ def make_emblem(rng: PartRng, size: float, height: float) -> Mesh:
 
 
 def mount_on_front(part: Mesh, y: float, z: float) -> Mesh:
-    """Hang a part made on z = 0 on an upright front: its top looks to the viewer, its y axis is up."""
+    """Mount a part made on z = 0 on a vertical front: its top faces the viewer, its y axis points up."""
     return part.rotate("x", 90).translate(y=y, z=z)
 
 
 def make_feet(rng: PartRng, radius: float, height: float) -> list[Mesh]:
-    """Three to six short feet below z = 0."""
+    """Make three to six short feet below z = 0."""
     foot = revolve([(0.14 * radius, -height), (rng.uniform(0.14, 0.24) * radius, 0.02)]).translate(x=radius * 0.75)
     return circular_pattern(foot, randint(rng, 3, 6), start=45.0)
 
 
 def make_hole_grid(rng: PartRng, width: float, depth: float) -> list[Points]:
-    """A grid of holes of one kind within a field of that size, as in a grille; no two touch."""
+    """Make a grid of equal holes in a field of the given size, as in a grille; holes do not touch."""
     columns, rows = randint(rng, 2, 7), randint(rng, 1, 4)
     across, along = width / columns, depth / rows
     kind = choose(rng, "round", "slot", "slot", "hexagon", "square")

@@ -1,66 +1,64 @@
-"""The kinds of product patents show; each is a rule that builds an object from random draws."""
+"""Registry of the parametric families; each builds an object from random numbers."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from fastreid.synthetic.families.appliances import fan, lamp
-from fastreid.synthetic.families.electronics import device, plug, screen
-from fastreid.synthetic.families.fittings import fitting
-from fastreid.synthetic.families.furniture import furniture
-from fastreid.synthetic.families.packaging import case, package, tray
-from fastreid.synthetic.families.tools import tool
-from fastreid.synthetic.families.toys import toy
-from fastreid.synthetic.families.vehicles import panel, wheel
-from fastreid.synthetic.families.vessels import bottle, pot
-from fastreid.synthetic.families.wearables import bag, eyewear, headset, jewel, shoe
+from fastreid.synthetic.families.appliances import build_fan, build_lamp
+from fastreid.synthetic.families.electronics import build_device, build_plug, build_screen
+from fastreid.synthetic.families.fittings import build_fitting
+from fastreid.synthetic.families.furniture import build_furniture
+from fastreid.synthetic.families.packaging import build_case, build_package, build_tray
+from fastreid.synthetic.families.tools import build_tool
+from fastreid.synthetic.families.toys import build_toy
+from fastreid.synthetic.families.vehicles import build_panel, build_wheel
+from fastreid.synthetic.families.vessels import build_bottle, build_pot
+from fastreid.synthetic.families.wearables import build_bag, build_eyewear, build_headset, build_jewel, build_shoe
 from fastreid.synthetic.geometry.mesh import Mesh
 from fastreid.synthetic.sampling import PartRng
 from fastreid.utils.registry import Registry
 from fastreid.utils.seeding import keyed_generator
 
 FAMILIES: Registry[Callable[[PartRng], list[Mesh]]] = Registry(
-    "family of generated objects",
+    "synthetic object family",
     {
-        "bag": bag,
-        "bottle": bottle,
-        "case": case,
-        "device": device,
-        "eyewear": eyewear,
-        "fan": fan,
-        "fitting": fitting,
-        "furniture": furniture,
-        "headset": headset,
-        "jewel": jewel,
-        "lamp": lamp,
-        "package": package,
-        "panel": panel,
-        "plug": plug,
-        "pot": pot,
-        "screen": screen,
-        "shoe": shoe,
-        "tool": tool,
-        "toy": toy,
-        "tray": tray,
-        "wheel": wheel,
+        "bag": build_bag,
+        "bottle": build_bottle,
+        "case": build_case,
+        "device": build_device,
+        "eyewear": build_eyewear,
+        "fan": build_fan,
+        "fitting": build_fitting,
+        "furniture": build_furniture,
+        "headset": build_headset,
+        "jewel": build_jewel,
+        "lamp": build_lamp,
+        "package": build_package,
+        "panel": build_panel,
+        "plug": build_plug,
+        "pot": build_pot,
+        "screen": build_screen,
+        "shoe": build_shoe,
+        "tool": build_tool,
+        "toy": build_toy,
+        "tray": build_tray,
+        "wheel": build_wheel,
     },
 )
-HELD_OUT_FAMILIES = (
-    "bag",
-    "eyewear",
-    "fan",
-    "lamp",
-    "package",
-    "tray",
-)  # those of test patents alone, where families are disjoint
-FEW_FAMILIES = ("bottle", "device", "tool")  # those of training patents where variety of families is left out
-FIRST_TEST_PATENT = 500_000  # patents below it are trained on; so more training patents change no test patent
+# families of test patents only, if training and test families are disjoint
+HELD_OUT_FAMILIES = ("bag", "eyewear", "fan", "lamp", "package", "tray")
+FEW_FAMILIES = ("bottle", "device", "tool")  # families of training patents if the variety of families is excluded
+FIRST_TEST_PATENT = 500_000  # smaller numbers are training patents, so their count does not affect test patents
 
 
 def sample_family(seed: int, number: int, *, disjoint: bool, few_families: bool = False) -> str:
-    """The family of a patent; where `disjoint`, patents to test on have those held out and the others have the rest.
+    """Sample the family of a patent.
 
-    `few_families` leaves it one of FEW.
+    Args:
+        seed: seed of the collection.
+        number: number of the patent.
+        disjoint: take HELD_OUT_FAMILIES for test patents and the other families for training patents.
+        few_families: choose from FEW_FAMILIES.
     """
     names = FAMILIES.names()
     if few_families:
@@ -70,23 +68,30 @@ def sample_family(seed: int, number: int, *, disjoint: bool, few_families: bool 
     return names[int(keyed_generator(seed, "generated", number, "family").integers(len(names)))]
 
 
-def build_object(family: str, seed: int, number: int, *, sibling: int | None = None) -> list[Mesh]:
-    """The parts of one object; with `sibling` those of a patent of that number that differs from it in one part."""
-    draws = PartRng(seed, "generated", number, "object")
-    make = FAMILIES.get(family)
-    parts = make(draws)
-    if sibling is None:
+def build_object(family: str, seed: int, number: int, *, sibling_number: int | None = None) -> list[Mesh]:
+    """Build the parts of an object.
+
+    Args:
+        family: name in FAMILIES.
+        seed: seed of the collection.
+        number: number of the patent.
+        sibling_number: build a sibling with this number instead: a near-duplicate that differs in a single part.
+    """
+    rng = PartRng(seed, "generated", number, "object")
+    build = FAMILIES.get(family)
+    parts = build(rng)
+    if sibling_number is None:
         return parts
-    order = keyed_generator(seed, "generated", sibling, "part").permutation(draws.num_parts)
-    for redrawn in order.tolist():
-        other = make(PartRng(seed, "generated", number, "object", resampled_part=redrawn))
-        if not _have_same_vertices(parts, other):
-            return other
-    return make(PartRng(seed, "generated", sibling, "object"))
+    order = keyed_generator(seed, "generated", sibling_number, "part").permutation(rng.num_parts)
+    for part in order.tolist():
+        sibling = build(PartRng(seed, "generated", number, "object", resampled_index=part))
+        if not _have_same_vertices(parts, sibling):
+            return sibling
+    return build(PartRng(seed, "generated", sibling_number, "object"))
 
 
-def _have_same_vertices(parts: list[Mesh], others: list[Mesh]) -> bool:
-    return len(parts) == len(others) and all(
-        one.vertices.shape == other.vertices.shape and np.allclose(one.vertices, other.vertices)
-        for one, other in zip(parts, others)
+def _have_same_vertices(parts: list[Mesh], other_parts: list[Mesh]) -> bool:
+    return len(parts) == len(other_parts) and all(
+        part.vertices.shape == other_part.vertices.shape and np.allclose(part.vertices, other_part.vertices)
+        for part, other_part in zip(parts, other_parts)
     )

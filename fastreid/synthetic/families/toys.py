@@ -9,16 +9,16 @@ from fastreid.synthetic.geometry.sweep import sweep
 from fastreid.synthetic.sampling import PartRng, bernoulli, choose
 
 
-def toy(rng: PartRng) -> list[Mesh]:
-    """An animal or figure of round lumps."""
-    parts = [_lump(rng.next_part(), 0.6)]
+def build_toy(rng: PartRng) -> list[Mesh]:
+    """Build an animal or figure of ellipsoids."""
+    parts = [_build_ellipsoid(rng.next_part(), 0.6)]
     head_part, up = rng.next_part(), rng.uniform(0.5, 0.9)
     forward = choose(rng, 0.0, 0.55)
-    head = [_lump(head_part, head_part.uniform(0.3, 0.5))]
+    head = [_build_ellipsoid(head_part, head_part.uniform(0.3, 0.5))]
     ear = rng.next_part()
     shape = choose(
         ear,
-        _lump(ear.next_part(), 0.16),
+        _build_ellipsoid(ear.next_part(), 0.16),
         revolve([(0.14, 0), (0.02, 0.4)]),
         revolve([(0.05, 0), (0.1, 0.5), (0.0, 0.6)]),
     )
@@ -27,7 +27,7 @@ def toy(rng: PartRng) -> list[Mesh]:
     head += as_component(
         "face", [make_knob(face, 0.06).rotate("x", 90).translate(x=s * 0.14, y=-0.3, z=0.08) for s in (-1, 1)]
     )
-    head += as_component("face", [_lump(face.next_part(), 0.14).translate(y=-0.34, z=-0.08)])
+    head += as_component("face", [_build_ellipsoid(face.next_part(), 0.14).translate(y=-0.34, z=-0.08)])
     parts += [part.translate(y=-forward, z=up) for part in head]
     leg = rng.next_part()
     limb = revolve(
@@ -50,10 +50,10 @@ def toy(rng: PartRng) -> list[Mesh]:
     return parts
 
 
-def _lump(rng: PartRng, size: float) -> Mesh:
-    turns = np.linspace(-np.pi / 2, np.pi / 2, 19)
+def _build_ellipsoid(rng: PartRng, size: float) -> Mesh:
+    angles = np.linspace(-np.pi / 2, np.pi / 2, 19)
     ball = revolve(
-        np.stack([np.cos(turns), np.sin(turns)], axis=1) * size,
+        np.stack([np.cos(angles), np.sin(angles)], axis=1) * size,
         choose(rng, circle(num_sides=32), squircle(power=2.6, num_sides=32)),
     )
     return ball.scale(*rng.uniform(0.75, 1.25, 3).tolist())

@@ -18,13 +18,13 @@ from fastreid.synthetic.geometry.outlines import Points, circle, fillet_corners,
 from fastreid.synthetic.geometry.sweep import sweep, thread
 from fastreid.synthetic.sampling import PartRng, bernoulli, choose, randint
 
-SCREWED = 0.08  # room in what closes a neck from which on it may be screwed on
+MIN_THREAD_HEIGHT = 0.08  # closures with a higher cavity may have a screw thread
 
 
-def bottle(rng: PartRng) -> list[Mesh]:
-    """A standing body with shoulders, a neck and a closure."""
+def build_bottle(rng: PartRng) -> list[Mesh]:
+    """Build a bottle: a body with shoulders, a neck and a closure."""
     outline, height = sample_section(rng.next_part()), rng.uniform(1.2, 3.0)
-    side = _body_side(rng.next_part(), height)
+    side = _sample_body_profile(rng.next_part(), height)
     neck = rng.uniform(0.12, 0.3)
     shoulder = side[-1][0]
     top = height + rng.uniform(0.15, 0.6)
@@ -38,10 +38,10 @@ def bottle(rng: PartRng) -> list[Mesh]:
         top = height + 0.06
     parts = [revolve(fillet_corners([(0, 0), *side, (0, side[-1][1])], sample_fillet(rng, 0.12)), outline)]
     tall = rng.uniform(0.15, 0.6)
-    closure, room = _closure(rng.next_part(), neck)
-    sunk = min(0.5 * tall, 0.9 * room)  # how far the neck reaches into what closes it
+    closure, room = _build_closure(rng.next_part(), neck)
+    sunk = min(0.5 * tall, 0.9 * room)  # insertion depth of the neck into the closure
     parts.append(revolve([(neck * 0.95, top - 0.1), (neck * 0.95, top + tall * 0.5 + sunk)]))
-    if room >= SCREWED and bernoulli(rng, 0.7):
+    if room >= MIN_THREAD_HEIGHT and bernoulli(rng, 0.7):
         ridge = thread(neck * 0.95, neck * 0.09, sunk * rng.uniform(0.22, 0.35), sunk * 0.95)
         parts.append(ridge.translate(z=top + tall * 0.5))
     if bernoulli(rng, 0.5):
@@ -58,14 +58,14 @@ def bottle(rng: PartRng) -> list[Mesh]:
     if bernoulli(rng, 0.6):
         size = rng.uniform(0.12, 0.3)
         badge = mount_on_front(
-            make_emblem(rng.next_part(), size, 0.35), _front_of(outline) * 0.5 + 0.3, height * rng.uniform(0.3, 0.7)
+            make_emblem(rng.next_part(), size, 0.35), _front_y(outline) * 0.5 + 0.3, height * rng.uniform(0.3, 0.7)
         )
         parts += as_component("mark", [badge])
     return parts
 
 
-def _body_side(rng: PartRng, height: float) -> list[tuple[float, float]]:
-    """(radius, height) up the side of a body of about radius .5."""
+def _sample_body_profile(rng: PartRng, height: float) -> list[tuple[float, float]]:
+    """Sample the profile of a body with a radius of about 0.5, as (radius, height) from bottom to top."""
     kind = choose(rng, "straight", "waist", "wavy", "taper", "grooved")
     low, high = rng.uniform(0.38, 0.55), rng.uniform(0.38, 0.55)
     foot = [(low - 0.05, 0.0), (low, 0.06)] if bernoulli(rng, 0.5) else [(low, 0.0)]
@@ -74,9 +74,11 @@ def _body_side(rng: PartRng, height: float) -> list[tuple[float, float]]:
     if kind == "taper":
         return [*foot, (high * choose(rng, 0.6, 1.3), height)]
     if kind == "grooved":
-        num, deep = randint(rng, 2, 6), rng.uniform(0.03, 0.07)
+        num, depth = randint(rng, 2, 6), rng.uniform(0.03, 0.07)
         levels = np.linspace(0.15, 0.9, num) * height
-        grooves = [(low - d, z + dz) for z in levels for d, dz in ((0, -0.05), (deep, -0.04), (deep, 0.04), (0, 0.05))]
+        grooves = [
+            (low - d, z + dz) for z in levels for d, dz in ((0, -0.05), (depth, -0.04), (depth, 0.04), (0, 0.05))
+        ]
         return [*foot, *grooves, (low, height)]
     inner = 1 if kind == "waist" else randint(rng, 2, 4)
     levels = np.linspace(0.06, height, inner + 2)[1:-1]
@@ -84,34 +86,36 @@ def _body_side(rng: PartRng, height: float) -> list[tuple[float, float]]:
     return [foot[0], *map(tuple, spline(knots))]
 
 
-def _closure(rng: PartRng, neck: float) -> tuple[list[Mesh], float]:
-    """What closes a neck, its underside at z = 0; and how high the room for the neck within it is."""
+def _build_closure(rng: PartRng, neck: float) -> tuple[list[Mesh], float]:
+    """Build a closure with its bottom at z = 0; also return the height of its cavity for the neck."""
     kind = choose(rng, "screw", "dome", "cone", "pump", "loop", "stopper", "spray")
-    wide = neck * rng.uniform(1.1, 1.6)
-    tall = rng.uniform(0.2, 0.6)
+    width = neck * rng.uniform(1.1, 1.6)
+    height = rng.uniform(0.2, 0.6)
     if kind == "screw":
         outline = choose(rng, circle(), toothed_circle(randint(rng, 14, 24), depth=0.07), polygon(randint(rng, 6, 10)))
-        wide = max(wide, 1.25 * neck)  # the flats of a polygon lie further in than its corners
-        side = [(wide, 0), (wide, tall), (wide * 0.93, tall + 0.03), (0, tall + 0.03)]
-        return [revolve(fillet_corners(side, sample_fillet(rng, 0.4 * wide)), outline)], 0.7 * tall
+        width = max(width, 1.25 * neck)  # the sides of a polygon are closer to the axis than its corners
+        side = [(width, 0), (width, height), (width * 0.93, height + 0.03), (0, height + 0.03)]
+        return [revolve(fillet_corners(side, sample_fillet(rng, 0.4 * width)), outline)], 0.7 * height
     if kind == "dome":
         return [
-            revolve([(wide, 0), *spline([(wide, tall * 0.4), (wide * 0.75, tall * 0.9), (0, tall * 1.1)])])
-        ], 0.4 * tall
+            revolve([(width, 0), *spline([(width, height * 0.4), (width * 0.75, height * 0.9), (0, height * 1.1)])])
+        ], 0.4 * height
     if kind == "cone":
-        return [revolve([(wide, 0), (wide, 0.12), (wide * 0.5, 0.2), (0.04, 0.2 + tall), (0.0, 0.2 + tall)])], 0.12
+        return [
+            revolve([(width, 0), (width, 0.12), (width * 0.5, 0.2), (0.04, 0.2 + height), (0.0, 0.2 + height)])
+        ], 0.12
     if kind == "stopper":
-        return [revolve([(wide, 0), (wide, 0.08)]), make_knob(rng.next_part(), wide * 1.2).translate(z=0.08)], 0.06
+        return [revolve([(width, 0), (width, 0.08)]), make_knob(rng.next_part(), width * 1.2).translate(z=0.08)], 0.06
     if kind == "loop":
-        eye = torus(wide * 0.9, 0.1).rotate("x", 90).translate(z=0.2 + wide * 0.8)
-        return [revolve([(wide, 0), (wide, 0.2)]), eye], 0.06
-    collar = revolve([(wide, 0), (wide, 0.2), (wide * 0.5, 0.26)])
+        eye = torus(width * 0.9, 0.1).rotate("x", 90).translate(z=0.2 + width * 0.8)
+        return [revolve([(width, 0), (width, 0.2)]), eye], 0.06
+    collar = revolve([(width, 0), (width, 0.2), (width * 0.5, 0.26)])
     if kind == "pump":
         reach = rng.uniform(0.3, 0.7)
         path = [
             (0, 0, 0.1),
-            (0, 0, 0.3 + tall),
-            *spline([(0.03, 0, 0.36 + tall), (reach, 0, 0.36 + tall), (reach + 0.1, 0, 0.2 + tall)]),
+            (0, 0, 0.3 + height),
+            *spline([(0.03, 0, 0.36 + height), (reach, 0, 0.36 + height), (reach + 0.1, 0, 0.2 + height)]),
         ]
         return [collar, sweep(path, circle(0.07, num_sides=16))], 0.2
     body = slab(0.7, 0.3, 0.3, radius=0.08, **sample_rim(rng, 0.05)).translate(x=0.12, z=0.24)
@@ -120,27 +124,27 @@ def _closure(rng: PartRng, neck: float) -> tuple[list[Mesh], float]:
     return [collar, body, trigger, nozzle], 0.2
 
 
-def _front_of(outline: Points) -> float:
-    """y of the outline's front."""
+def _front_y(outline: Points) -> float:
+    """Return the y coordinate of the front of an outline."""
     return float(outline[:, 1].min())
 
 
-def pot(rng: PartRng) -> list[Mesh]:
-    """An open shell: cup, jug, bowl, vase, pan or teapot, with its handles, lid and spout."""
+def build_pot(rng: PartRng) -> list[Mesh]:
+    """Build an open shell: a cup, jug, bowl, vase, pan or teapot with handles, lid and spout."""
     outline = sample_section(rng.next_part())
-    wide, height, wall = rng.uniform(0.4, 0.8), rng.uniform(0.4, 1.5), rng.uniform(0.03, 0.07)
-    low = wide * rng.uniform(0.5, 1.05)
-    belly = wide * rng.uniform(0.7, 1.25)
-    side = spline([(low, 0.0), (belly, height * rng.uniform(0.3, 0.7)), (wide, height)])
+    width, height, wall = rng.uniform(0.4, 0.8), rng.uniform(0.4, 1.5), rng.uniform(0.03, 0.07)
+    low = width * rng.uniform(0.5, 1.05)
+    belly = width * rng.uniform(0.7, 1.25)
+    side = spline([(low, 0.0), (belly, height * rng.uniform(0.3, 0.7)), (width, height)])
     if bernoulli(rng, 0.3):
-        side = np.array([(low, 0.0), (wide, height)])
-    lip = [(wide + rng.uniform(0.02, 0.12), height), (wide + 0.02, height + 0.05)] if bernoulli(rng, 0.4) else []
+        side = np.array([(low, 0.0), (width, height)])
+    lip = [(width + rng.uniform(0.02, 0.12), height), (width + 0.02, height + 0.05)] if bernoulli(rng, 0.4) else []
     inner = [(radius - wall, z) for radius, z in side[:0:-1]]
     parts = [revolve([(0, 0), *side, *lip, *inner, (side[1][0] - wall, wall * 2), (0, wall * 2)], outline)]
     if bernoulli(rng, 0.75):
         reach, thickness = rng.uniform(0.25, 0.55), rng.uniform(0.07, 0.14)
         handle = make_handle(rng.next_part(), height * 0.2, height * 0.85, reach=reach, thickness=thickness).translate(
-            x=wide * 0.92
+            x=width * 0.92
         )
         parts += as_component("handle", circular_pattern(handle, randint(rng, 1, 2)))
     elif bernoulli(rng, 0.6):
@@ -148,12 +152,12 @@ def pot(rng: PartRng) -> list[Mesh]:
             spline([(0, 0, 0), (0.5, 0, 0.05), (rng.uniform(0.9, 1.6), 0, rng.uniform(0.0, 0.3))]),
             sample_bar_section(rng.next_part(), 0.14),
         )
-        parts += as_component("handle", [grip.translate(x=wide * 0.9, z=height * 0.75)])
+        parts += as_component("handle", [grip.translate(x=width * 0.9, z=height * 0.75)])
     if bernoulli(rng, 0.35):
         cover = [
-            (wide * 1.03, height),
-            (wide * 1.03, height + 0.06),
-            *spline([(wide * 0.95, height + 0.06), (wide * 0.6, height + rng.uniform(0.1, 0.3)), (0, height + 0.35)]),
+            (width * 1.03, height),
+            (width * 1.03, height + 0.06),
+            *spline([(width * 0.95, height + 0.06), (width * 0.6, height + rng.uniform(0.1, 0.3)), (0, height + 0.35)]),
         ]
         cover = [*fillet_corners(cover, sample_fillet(rng, 0.04))]
         top = make_knob(rng.next_part(), rng.uniform(0.08, 0.16)).translate(z=height + 0.3)
@@ -164,14 +168,14 @@ def pot(rng: PartRng) -> list[Mesh]:
             [(0, 0, height * 0.35), (-far * 0.6, 0, height * 0.5), (-far, 0, height * rng.uniform(0.85, 1.15))]
         )
         parts.append(
-            sweep(path, circle(0.1, num_sides=16), scale=np.linspace(1.4, 0.7, len(path))).translate(x=-wide * 0.8)
+            sweep(path, circle(0.1, num_sides=16), scale=np.linspace(1.4, 0.7, len(path))).translate(x=-width * 0.8)
         )
     if bernoulli(rng, 0.3):
         parts += as_component("feet", make_feet(rng.next_part(), low, rng.uniform(0.08, 0.25)))
     if bernoulli(rng, 0.4):
         parts.append(
             mount_on_front(
-                make_emblem(rng.next_part(), rng.uniform(0.1, 0.2), 0.3), _front_of(outline) * wide + 0.2, height * 0.5
+                make_emblem(rng.next_part(), rng.uniform(0.1, 0.2), 0.3), _front_y(outline) * width + 0.2, height * 0.5
             )
         )
     return parts

@@ -1,4 +1,4 @@
-"""Parts of an object as triangle meshes: extruded, turned, swept and boxed. Up is z, the front looks along -y."""
+"""Triangle meshes of parts: extrude, revolve, loft. The z axis points up, the front faces -y."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,11 +25,12 @@ class Mesh:
 
     Args:
         vertices: float64 (V, 3).
-        faces: int64 (F, 3), all turned the same way round; their creases, silhouettes and borders are drawn.
-        fill: int64 (G, 3), flat faces that hide what is behind them and have no lines of their own: a face with holes
-            is cut into such pieces, and its lines are the borders of the walls around it.
-        marks: float64 (L, 2, 3), lines on its surface that are no edges of it, such as writing and stitches.
-        piece: what it belongs to, such as "lid": what opens, is left unclaimed or stands apart in an exploded view.
+        faces: int64 (F, 3), all with the same orientation; their creases, silhouettes and borders are drawn.
+        fill: int64 (G, 3), flat faces that occlude but have no edges. A face with holes is split into such triangles;
+            its edges are the borders of the adjacent walls.
+        marks: float64 (L, 2, 3), lines on the surface that are not edges, such as lettering and stitches.
+        component: name of the component it belongs to, such as "lid". Components open, are unclaimed or move apart in
+            an exploded view.
     """
 
     vertices: Points
@@ -39,42 +40,44 @@ class Mesh:
     component: str = "body"
 
     def translate(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Mesh":
+        """Return a translated copy."""
         shift = np.array([x, y, z])
         return replace(self, vertices=self.vertices + shift, marks=self.marks + shift)
 
     def scale(self, x: float, y: float | None = None, z: float | None = None) -> "Mesh":
-        """Stretched along the axes; one number stretches all three, a negative one mirrors."""
+        """Return a copy scaled along the axes; one factor scales all three, a negative one mirrors."""
         factors = np.array([x, x if y is None else y, x if z is None else z])
         return replace(self, vertices=self.vertices * factors, marks=self.marks * factors)
 
     def rotate(self, axis: str, degrees: float) -> "Mesh":
-        """Turned about the x, y or z axis, counter-clockwise for a viewer the axis points at."""
+        """Return a copy rotated about the x, y or z axis, counter-clockwise seen against the axis."""
         first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-        given, made = (self.vertices, self.marks), []
-        for points in given:
-            made.append(points.copy())
-            made[-1][..., first] = cos * points[..., first] - sin * points[..., second]
-            made[-1][..., second] = sin * points[..., first] + cos * points[..., second]
-        return replace(self, vertices=made[0], marks=made[1])
+        rotated = []
+        for points in (self.vertices, self.marks):
+            rotated.append(points.copy())
+            rotated[-1][..., first] = cos * points[..., first] - sin * points[..., second]
+            rotated[-1][..., second] = sin * points[..., first] + cos * points[..., second]
+        return replace(self, vertices=rotated[0], marks=rotated[1])
 
 
 def as_component(component: str, parts: Iterable[Mesh]) -> list[Mesh]:
-    """The parts as one piece of that name."""
+    """Return the parts as one component with the given name."""
     return [replace(part, component=component) for part in parts]
 
 
 def circular_pattern(part: Mesh, num: int, *, start: float = 0.0) -> list[Mesh]:
-    """Copies of a part at even angles about the z axis, the first at `start` degrees."""
+    """Return copies of a part at equal angles about the z axis, the first rotated by `start` degrees."""
     return [part.rotate("z", start + 360.0 * i / num) for i in range(num)]
 
 
 def loft(rings: Points, *, closed: bool = False, capped: bool = True) -> Mesh:
-    """The skin over rings of points, float64 (K, N, 3).
+    """Return the surface through rings of points.
 
     Args:
-        closed: the last ring joins the first, as in a torus.
-        capped: the first and last ring are filled from their middle; they must be star-shaped about it.
+        rings: float64 (K, N, 3).
+        closed: connect the last ring to the first, as in a torus.
+        capped: close the first and last ring with triangles from their centroid; they must be star-shaped about it.
     """
     num_rings, num_sides, _ = rings.shape
     index = np.arange(num_rings * num_sides).reshape(num_rings, num_sides)
@@ -95,43 +98,43 @@ def loft(rings: Points, *, closed: bool = False, capped: bool = True) -> Mesh:
 
 
 def revolve(profile: object, outline: Points | None = None, *, closed: bool = False) -> Mesh:
-    """A part turned about z: at each (radius, height) of the profile stands the outline, stretched by the radius.
+    """Revolve a profile about z: the cross-section at each height is the outline scaled by the radius there.
 
     Args:
-        profile: (K, 2) radii and heights, from the bottom of the outside on; a radius of 0 closes the part.
-        outline: cross-section of about radius 1; a circle where it is left out.
-        closed: the profile's end joins its start, as in a ring.
+        profile: (K, 2) radii and heights, starting at the bottom of the outside; a radius of 0 closes the part.
+        outline: cross-section with a radius of about 1; a circle by default.
+        closed: connect the end of the profile to its start, as in a ring.
     """
     steps = np.asarray(profile, dtype=np.float64)
     section = circle() if outline is None else outline
-    flat = steps[:, None, :1] * section
-    heights = np.broadcast_to(steps[:, None, 1:], (*flat.shape[:2], 1))
-    return loft(np.concatenate([flat, heights], axis=2), closed=closed)
+    rings = steps[:, None, :1] * section
+    heights = np.broadcast_to(steps[:, None, 1:], (*rings.shape[:2], 1))
+    return loft(np.concatenate([rings, heights], axis=2), closed=closed)
 
 
 def ring(radius: float, width: float, height: float, *, z: float = 0.0, outline: Points | None = None) -> Mesh:
-    """A square-edged band: inner radius, how far it stands out, how high; its middle at height z."""
+    """Return a ring with a rectangular cross-section: inner radius, radial width, height, centered at height z."""
     profile = [(radius, -height / 2), (radius + width, -height / 2), (radius + width, height / 2), (radius, height / 2)]
     return revolve(profile, outline, closed=True).translate(z=z)
 
 
 def torus(radius: float, thickness: float, *, z: float = 0.0, outline: Points | None = None) -> Mesh:
-    """A round ring: radius of its middle line, thickness of its bar."""
+    """Return a torus: radius of its center line, thickness of its tube."""
     return revolve(circle(thickness / 2, num_sides=16) + [radius, 0], outline, closed=True).translate(z=z)
 
 
 def slab(
     width: float, depth: float, height: float, *, radius: float = 0.0, bevel: float = 0.0, fillet: float = 0.0
 ) -> Mesh:
-    """A box standing on z = 0, its upright edges rounded, its upper and lower rims cut by a bevel or round as a fillet.
+    """Return a box on z = 0 with rounded vertical edges and beveled or filleted top and bottom edges.
 
-    A fillet goes before a bevel, and is at most half of the height and three tenths of the narrower side.
+    A fillet takes precedence over a bevel; it is limited to half of the height and 0.3 of the narrower side.
     """
     levels = [(0.0, 0.0), (0.0, height)]
     if fillet:
         size = min(fillet, 0.49 * height, 0.3 * min(width, depth))
-        turns = np.arange(CORNER_CHORDS + 1) * (np.pi / 2 / CORNER_CHORDS)
-        rim = size * np.stack([1 - np.sin(turns), 1 - np.cos(turns)], axis=1)
+        angles = np.arange(CORNER_CHORDS + 1) * (np.pi / 2 / CORNER_CHORDS)
+        rim = size * np.stack([1 - np.sin(angles), 1 - np.cos(angles)], axis=1)
         levels = [*map(tuple, rim), *((inset, height - z) for inset, z in rim[::-1])]
     elif bevel:
         levels = [(bevel, 0.0), (0.0, bevel), (0.0, height - bevel), (bevel, height)]
@@ -143,13 +146,13 @@ def slab(
 
 
 def box(width: float, depth: float, height: float) -> Mesh:
-    """A sharp box standing on z = 0, its middle over the origin."""
+    """Return a box with sharp edges on z = 0, centered on the z axis."""
     corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]) * [width, depth]
     return extrude(corners, height)
 
 
 def extrude(outline: Points, height: float, *, holes: Sequence[Points] = ()) -> Mesh:
-    """A plate of that outline from z = 0 up, with holes through it; no outline may touch another."""
+    """Extrude an outline with holes from z = 0 to `height`; outlines must not touch each other."""
     vertices, faces, start = [], [], 0
     for loop in (outline, *holes):
         num = len(loop)
@@ -160,18 +163,25 @@ def extrude(outline: Points, height: float, *, holes: Sequence[Points] = ()) -> 
         faces += [np.stack([low, low_next, low_next + num], axis=1), np.stack([low, low_next + num, low + num], axis=1)]
         start += 2 * num
     loops = [outline, *holes]
-    flat = triangulate_loops(np.concatenate(loops), np.concatenate([np.roll(loop, -1, axis=0) for loop in loops]))
+    triangles = triangulate_loops(np.concatenate(loops), np.concatenate([np.roll(loop, -1, axis=0) for loop in loops]))
     for z in (0.0, height):
-        vertices.append(np.concatenate([flat, np.full((len(flat), 1), z)], axis=1))
-    fill = start + np.arange(2 * len(flat)).reshape(-1, 3)
+        vertices.append(np.concatenate([triangles, np.full((len(triangles), 1), z)], axis=1))
+    fill = start + np.arange(2 * len(triangles)).reshape(-1, 3)
     return Mesh(np.concatenate(vertices), np.concatenate(faces), fill)
 
 
 def triangulate_loops(starts: Points, ends: Points) -> Points:
-    """Triangles (3 * T, 2) that cover what closed loops, given as sides (N, 2) and (N, 2), enclose an odd number of times.
+    """Triangulate the area that closed loops enclose an odd number of times.
 
-    The plane is cut into strips at the height of every corner; within a strip the sides do not cross, so sorted from
-    left to right each odd gap between them is a trapezoid.
+    The plane is cut into strips at the height of every corner. Within a strip the sides do not cross; sorted from left
+    to right, every other gap between them is a trapezoid.
+
+    Args:
+        starts: float64 (N, 2), start of each side.
+        ends: float64 (N, 2), end of each side.
+
+    Returns:
+        float64 (3 * T, 2), the corners of T triangles.
     """
     starts, ends = np.round(starts, 9), np.round(ends, 9)
     levels = np.unique(np.concatenate([starts[:, 1], ends[:, 1]]))

@@ -1,4 +1,4 @@
-"""An object ready to be drawn: all parts in one mesh, with the edges a draughtsman may draw."""
+"""Solids: all parts of an object in one mesh, with the edges that may be drawn."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,23 +10,24 @@ from fastreid.synthetic.geometry.intersections import compute_intersections
 from fastreid.synthetic.geometry.mesh import Faces, Mesh
 from fastreid.synthetic.geometry.outlines import Points
 
-CREASE_DEGREES = 33.0  # faces that meet at more than this make a line; round parts stay below it at every facet
-WELD_TOLERANCE = 1e-6  # corners nearer than this, in units of the object's half diagonal, are one corner
+CREASE_DEGREES = 33.0  # edges with a larger angle between their faces are creases; facets of round parts stay below it
+WELD_TOLERANCE = 1e-6  # vertices closer than this, in half diagonals of the object, are merged
 
 
 @dataclass(frozen=True)
 class Solid:
-    """An object centred on 0 with a half diagonal of 1.
+    """An object centered at the origin with a half diagonal of 1.
 
     Args:
         points: float64 (V, 3).
-        faces: int64 (F, 3), everything that hides.
-        edges: int64 (E, 2), point numbers.
-        sides: int64 (E, 2), the two faces of each edge; both the same where it has one or none.
-        sharp: bool (E,), drawn from wherever it is seen: creases, borders and the seams of parts that run into each
-            other. The others are drawn only where they are a silhouette: one of their faces is seen, the other not.
-        broken: bool (E,), drawn in broken lines: edges of pieces that are not claimed.
-        on_faces: float64 (L, 2, 3), further lines that lie on faces, as marks and the hatching of a section do.
+        faces: int64 (F, 3), all triangles that occlude.
+        edges: int64 (E, 2), indices of points.
+        edge_faces: int64 (E, 2), the two faces of each edge; both are the same if the edge has one face or none.
+        is_sharp: bool (E,), crease edges, borders and intersections of parts, which are drawn wherever they are
+            visible. The other edges are drawn only as silhouette edges: one of their faces is front-facing, the other
+            is not.
+        is_dashed: bool (E,), edges of unclaimed components, drawn as broken lines.
+        surface_lines: float64 (L, 2, 3), further lines on faces, such as marks and the hatching of a section.
     """
 
     points: Points
@@ -39,40 +40,43 @@ class Solid:
 
 
 def assemble(parts: Sequence[Mesh], *, unclaimed: Collection[str] = (), surface_lines: Points | None = None) -> Solid:
-    """Join parts into one object, centred and scaled; parts may run into each other.
+    """Join parts into one centered and scaled object; parts may intersect.
 
     Args:
-        parts: what it is made of.
-        unclaimed: pieces whose edges are broken lines; their marks are left out.
-        surface_lines: float64 (L, 2, 3), further lines that are drawn where they are seen.
+        parts: parts of the object.
+        unclaimed: names of components whose edges become broken lines and whose marks are omitted.
+        surface_lines: float64 (L, 2, 3), further lines that are drawn where they are visible.
     """
-    vertices, faces, fill, part_of = _concatenate_parts(parts)
+    vertices, faces, fill, part_index = _concatenate_parts(parts)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
-    middle, half = (low + high) / 2, np.linalg.norm(high - low) / 2
-    points = (vertices - middle) / half
-    points, number = _weld_vertices(points, part_of)
-    faces, fill = _drop_slivers(points, number[faces]), _drop_slivers(points, number[fill])
-    edges, sides, sharp = _extract_edges(points, faces)
-    hiding = np.concatenate([faces, fill])
+    center, half = (low + high) / 2, np.linalg.norm(high - low) / 2
+    points = (vertices - center) / half
+    points, new_index = _weld_vertices(points, part_index)
+    faces, fill = _drop_slivers(points, new_index[faces]), _drop_slivers(points, new_index[fill])
+    edges, edge_faces, is_sharp = _extract_edges(points, faces)
+    occluders = np.concatenate([faces, fill])
     owner = np.zeros(len(points), dtype=np.int64)
-    owner[number] = part_of
-    seams = compute_intersections([points[hiding[owner[hiding[:, 0]] == part]] for part in range(len(parts))])
+    owner[new_index] = part_index
+    intersections = compute_intersections(
+        [points[occluders[owner[occluders[:, 0]] == part]] for part in range(len(parts))]
+    )
     marks = [part.marks for part in parts if part.component not in unclaimed]
-    lines = np.concatenate([*marks, np.zeros((0, 2, 3)) if surface_lines is None else surface_lines])
-    is_broken = np.array([part.component in unclaimed for part in parts])[owner[edges[:, 0]]]
-    seam_edges = len(points) + np.arange(2 * len(seams)).reshape(-1, 2)
+    all_lines = np.concatenate([*marks, np.zeros((0, 2, 3)) if surface_lines is None else surface_lines])
+    is_dashed = np.array([part.component in unclaimed for part in parts])[owner[edges[:, 0]]]
+    intersection_edges = len(points) + np.arange(2 * len(intersections)).reshape(-1, 2)
     return Solid(
-        points=np.concatenate([points, seams.reshape(-1, 3)]),
-        faces=hiding,
-        edges=np.concatenate([edges, seam_edges]),
-        edge_faces=np.concatenate([sides, np.zeros_like(seam_edges)]),
-        is_sharp=np.concatenate([sharp, np.ones(len(seam_edges), dtype=bool)]),
-        is_dashed=np.concatenate([is_broken, np.zeros(len(seam_edges), dtype=bool)]),
-        surface_lines=(lines - middle) / half,
+        points=np.concatenate([points, intersections.reshape(-1, 3)]),
+        faces=occluders,
+        edges=np.concatenate([edges, intersection_edges]),
+        edge_faces=np.concatenate([edge_faces, np.zeros_like(intersection_edges)]),
+        is_sharp=np.concatenate([is_sharp, np.ones(len(intersection_edges), dtype=bool)]),
+        is_dashed=np.concatenate([is_dashed, np.zeros(len(intersection_edges), dtype=bool)]),
+        surface_lines=(all_lines - center) / half,
     )
 
 
 def _concatenate_parts(parts: Sequence[Mesh]) -> tuple[Points, Faces, Faces, NDArray[np.int64]]:
+    """Return vertices, faces and fill of all parts, and the part index of each vertex."""
     counts = [len(part.vertices) for part in parts]
     starts = np.cumsum([0, *counts[:-1]])
     return (
@@ -83,25 +87,26 @@ def _concatenate_parts(parts: Sequence[Mesh]) -> tuple[Points, Faces, Faces, NDA
     )
 
 
-def _weld_vertices(points: Points, part_of: NDArray[np.int64]) -> tuple[Points, NDArray[np.int64]]:
-    """Make corners of one part that lie on the same spot one corner: the points left, and each old corner's number."""
-    spots = np.concatenate([np.round(points / WELD_TOLERANCE).astype(np.int64), part_of[:, None]], axis=1)
-    order = np.lexsort(spots.T)
-    ordered = spots[order]
-    new = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])
-    number = np.empty(len(points), dtype=np.int64)
-    number[order] = np.cumsum(new) - 1
-    return ordered[new, :3] * WELD_TOLERANCE, number
+def _weld_vertices(points: Points, part_index: NDArray[np.int64]) -> tuple[Points, NDArray[np.int64]]:
+    """Merge coincident vertices of each part; return the remaining points and the new index of each old vertex."""
+    cells = np.concatenate([np.round(points / WELD_TOLERANCE).astype(np.int64), part_index[:, None]], axis=1)
+    order = np.lexsort(cells.T)
+    ordered = cells[order]
+    is_first = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])
+    new_index = np.empty(len(points), dtype=np.int64)
+    new_index[order] = np.cumsum(is_first) - 1
+    return ordered[is_first, :3] * WELD_TOLERANCE, new_index
 
 
 def _drop_slivers(points: Points, faces: Faces) -> Faces:
+    """Drop faces with almost no area."""
     corners = points[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     return faces[area > WELD_TOLERANCE * WELD_TOLERANCE * 10]
 
 
 def _extract_edges(points: Points, faces: Faces) -> tuple[Faces, Faces, NDArray[np.bool_]]:
-    """Each edge once, the faces on its two sides, and whether it is sharp."""
+    """Return each edge once, its two faces and whether it is sharp."""
     corners = points[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -112,6 +117,6 @@ def _extract_edges(points: Points, faces: Faces) -> tuple[Faces, Faces, NDArray[
     codes, ends, owner = codes[order], ends[order], owner[order]
     first = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
     count = np.diff(np.append(first, len(codes)))
-    sides = np.stack([owner[first], owner[first + np.minimum(count, 2) - 1]], axis=1)
-    straight = (normals[sides[:, 0]] * normals[sides[:, 1]]).sum(axis=1) > np.cos(np.radians(CREASE_DEGREES))
-    return ends[first], sides, ~straight | (count != 2)
+    edge_faces = np.stack([owner[first], owner[first + np.minimum(count, 2) - 1]], axis=1)
+    is_smooth = (normals[edge_faces[:, 0]] * normals[edge_faces[:, 1]]).sum(axis=1) > np.cos(np.radians(CREASE_DEGREES))
+    return ends[first], edge_faces, ~is_smooth | (count != 2)

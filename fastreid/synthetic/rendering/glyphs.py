@@ -1,4 +1,4 @@
-"""Letters of figure labels as strokes of a pen, so that a label needs no font of the machine."""
+"""Stroke font for figure labels, so that labels do not depend on installed fonts."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from fastreid.synthetic.sampling import PartRng
 Path = list[tuple[float, float]]
 
 
-def _arc(middle: tuple[float, float], radius: tuple[float, float], start: float, end: float) -> Path:
-    """An arc of an ellipse between two angles in degrees, 0 to the right, growing downwards."""
-    turns = np.radians(np.linspace(start, end, 10))
-    x, y = middle[0] + radius[0] * np.cos(turns), middle[1] + radius[1] * np.sin(turns)
+def _arc(center: tuple[float, float], radius: tuple[float, float], start: float, end: float) -> Path:
+    """Return an elliptic arc between two angles in degrees; 0 points right, 90 points down."""
+    angles = np.radians(np.linspace(start, end, 10))
+    x, y = center[0] + radius[0] * np.cos(angles), center[1] + radius[1] * np.sin(angles)
     return list(zip(x.tolist(), y.tolist()))
 
 
-# right edge, and the pen's paths; x to the right, y down, 0 the top of capitals and 6 the line they stand on
+# glyph: (width, strokes); x to the right, y down, 0 is the cap height and 6 the baseline
 GLYPHS: dict[str, tuple[float, list[Path]]] = {
     " ": (2.0, []),
     ".": (0.6, [[(0.3, 5.8), (0.3, 6.0)]]),
@@ -54,21 +54,21 @@ LABEL_FORMATS = (
     "Figure {}",
     "1.{}",
 )
-SERIF_HALF_LENGTH = 0.5  # half the length of a serif
+SERIF_HALF_LENGTH = 0.5  # in the units of GLYPHS
 
 
 @dataclass(frozen=True)
 class Font:
-    """The face of a patent's labels.
+    """Font of the figure labels of a patent.
 
     Args:
-        form: the label, with {} for the number.
-        height: of a capital, share of the page's width.
-        weight: width of the pen, share of the capital's height.
-        stretch: width of the letters over what they are drawn with.
-        slant: how far letters lean, share of their height.
-        serifs: upright strokes have feet.
-        gap: between letters, sixths of the capital's height.
+        label_format: format string of a label, with {} for the number.
+        height: cap height, as a share of the page width.
+        weight: stroke width, as a share of the cap height.
+        stretch: horizontal scale of the glyphs.
+        slant: horizontal shear, as a share of the cap height.
+        has_serifs: whether vertical strokes have serifs.
+        gap: letter spacing, in sixths of the cap height.
     """
 
     label_format: str
@@ -81,7 +81,7 @@ class Font:
 
 
 def sample_font(rng: PartRng) -> Font:
-    """The face of one patent."""
+    """Sample the font of a patent."""
     weight = float(rng.choice([0.1, 0.13, 0.16, 0.2]))
     return Font(
         label_format=LABEL_FORMATS[int(rng.integers(len(LABEL_FORMATS)))],
@@ -90,26 +90,29 @@ def sample_font(rng: PartRng) -> Font:
         stretch=rng.uniform(0.75, 1.25),
         slant=0.25 if rng.random() < 0.2 else 0.0,
         has_serifs=bool(rng.random() < 0.4),
-        gap=6 * weight + rng.uniform(0.7, 1.8),  # letters of a thick pen do not touch
+        gap=6 * weight + rng.uniform(0.7, 1.8),  # bold letters must not touch
     )
 
 
 def label_segments(number: int, font: Font) -> Points:
-    """Segments (S, 2, 2) of the label of a figure, from (0, 0) to the right and down, in widths of the page."""
-    right, segments = 0.0, []
+    """Return the segments (S, 2, 2) of a figure label, in page widths, with its top left corner at (0, 0)."""
+    x_offset, segments = 0.0, []
     for letter in font.label_format.format(number):
         width, paths = GLYPHS[letter]
         for path in paths:
             points = np.array(path)
-            sides = np.stack([points[:-1], points[1:]], axis=1)
-            segments.append(sides + [right, 0])
-            upright = sides[(sides[:, 0, 0] == sides[:, 1, 0]) & (np.abs(np.diff(sides[:, :, 1], axis=1)[:, 0]) > 2)]
-            if font.has_serifs and len(upright):
-                ends = upright.reshape(-1, 2)
+            stroke_segments = np.stack([points[:-1], points[1:]], axis=1)
+            segments.append(stroke_segments + [x_offset, 0])
+            stems = stroke_segments[
+                (stroke_segments[:, 0, 0] == stroke_segments[:, 1, 0])
+                & (np.abs(np.diff(stroke_segments[:, :, 1], axis=1)[:, 0]) > 2)
+            ]
+            if font.has_serifs and len(stems):
+                ends = stems.reshape(-1, 2)
                 segments.append(
-                    np.stack([ends - [SERIF_HALF_LENGTH, 0], ends + [SERIF_HALF_LENGTH, 0]], axis=1) + [right, 0]
+                    np.stack([ends - [SERIF_HALF_LENGTH, 0], ends + [SERIF_HALF_LENGTH, 0]], axis=1) + [x_offset, 0]
                 )
-        right += width + font.gap
+        x_offset += width + font.gap
     strokes = np.concatenate(segments)
     strokes[..., 0] = strokes[..., 0] * font.stretch + font.slant * (6 - strokes[..., 1])
     return strokes * (font.height / 6)

@@ -1,4 +1,4 @@
-"""Surface shading as draughtsmen do it: thin lines along the surface, dots, or a tone laid over the figure."""
+"""Surface shading: contour lines, stippling or a continuous tone."""
 
 from dataclasses import dataclass, replace
 
@@ -11,27 +11,29 @@ from fastreid.synthetic.rendering.depth_buffer import BACKGROUND, concatenated_r
 from fastreid.synthetic.rendering.hidden_lines import DepthView, face_normals
 from fastreid.synthetic.sampling import PartRng
 
-LIGHT_DIRECTION = np.array([-0.5, -0.6, 0.62])  # right, down, towards the eye: from the upper left, as offices ask for
+LIGHT_DIRECTION = np.array(
+    [-0.5, -0.6, 0.62]
+)  # right, down, towards the viewer: from the upper left, as patent offices require
 DARKNESS_LEVELS = np.array(
     [0.22, 0.68, 0.4, 0.54]
-)  # how dark it must be for each of four neighbouring lines to be drawn
-PIECE_LENGTH = 0.03  # half diagonals, the length at which a shading line may break off
+)  # each of four consecutive lines is drawn where the surface is darker than this
+PIECE_LENGTH = 0.03  # in half diagonals; shading lines are drawn or omitted in pieces of this length
 
 
 @dataclass(frozen=True)
 class Shading:
-    """How a patent's surfaces are shaded.
+    """Shading style of a patent.
 
     Args:
         kind: "none", "contour", "stipple" or "tone".
-        across: float64 (3,), contour lines lie in planes square to it.
-        spacing: between those planes, in half diagonals.
-        amount: share of the surface that is shaded, 0..1.
-        waves: float64 (3, 3), where on the surface shading comes and goes.
-        breaks: float64 (3,), how fast a contour line comes and goes along its way, in radians a half diagonal.
-        whole: share of their way that contour lines are drawn where there is shading, 0..1.
-        apart: how far shading stays away from outlines, in half diagonals.
-        ink: darkest level of a tone, 0..1.
+        plane_normal: float64 (3,), normal of the planes that cut the contour lines.
+        spacing: distance of these planes, in half diagonals.
+        coverage: share of the surface that is shaded, 0..1.
+        waves: float64 (3, 3), frequencies and phases of the pattern of shaded regions.
+        break_rates: float64 (3,), frequency of the gaps in contour lines, in radians per half diagonal.
+        drawn_share: share of a contour line that is drawn within shaded regions, 0..1.
+        clearance: distance between shading and outlines, in half diagonals.
+        max_tone: darkest level of a tone, 0..1.
     """
 
     kind: str
@@ -46,13 +48,13 @@ class Shading:
 
 
 def sample_shading(rng: PartRng) -> Shading:
-    """The shading of one patent; some have none."""
+    """Sample the shading style of a patent; kind is "none" for some."""
     kind = ("none", "contour", "stipple", "tone")[int(np.searchsorted([0.06, 0.82, 0.97, 1.0], rng.random()))]
-    upright, slanted = np.eye(3)[int(rng.integers(3))], rng.normal(size=3)
-    across = upright if rng.random() < 0.5 else slanted / np.linalg.norm(slanted)
+    axis, direction = np.eye(3)[int(rng.integers(3))], rng.normal(size=3)
+    plane_normal = axis if rng.random() < 0.5 else direction / np.linalg.norm(direction)
     return Shading(
         kind=kind,
-        plane_normal=across,
+        plane_normal=plane_normal,
         spacing=float(np.exp(rng.uniform(np.log(0.009), np.log(0.045)))),
         coverage=rng.uniform(0.15, 0.75),
         waves=rng.normal(scale=3.0, size=(3, 3)),
@@ -64,100 +66,102 @@ def sample_shading(rng: PartRng) -> Shading:
 
 
 def disable_shading(shading: Shading) -> Shading:
-    """The same hand that does not shade."""
+    """Return a copy of the style with kind "none"."""
     return replace(shading, kind="none")
 
 
-def compute_shading_lines(solid: Solid, sight: DepthView, shading: Shading, *, outlines: Points) -> Points:
-    """Segments (S, 2, 2) of the picture: contour lines or dots where the surface is dark; none for other kinds.
+def compute_shading_lines(solid: Solid, depth_view: DepthView, shading: Shading, *, outlines: Points) -> Points:
+    """Return contour lines or dots where the surface is dark, image segments (S, 2, 2); none for other kinds.
 
-    They keep clear of `outlines`, segments of the picture.
+    Args:
+        solid: the object.
+        depth_view: its depth view.
+        shading: shading style.
+        outlines: image segments (S, 2, 2) that the shading keeps clear of.
     """
     if shading.kind not in ("contour", "stipple"):
         return np.zeros((0, 2, 2))
-    normals, first = face_normals(solid), solid.points[solid.faces[:, 0]]
-    facing = sight.view.facing_cosine(normals, first)
-    dark = 1 - np.clip((normals * np.sign(facing)[:, None]) @ (sight.view.axes().T @ LIGHT_DIRECTION), 0, 1)
-    front = np.flatnonzero(np.abs(facing) > 1e-3)
-    triangles, dark = solid.points[solid.faces[front]], dark[front]
+    normals, corners = face_normals(solid), solid.points[solid.faces[:, 0]]
+    cosine = depth_view.view.compute_facing(normals, corners)
+    darkness = 1 - np.clip((normals * np.sign(cosine)[:, None]) @ (depth_view.view.axes().T @ LIGHT_DIRECTION), 0, 1)
+    visible = np.flatnonzero(np.abs(cosine) > 1e-3)
+    triangles, darkness = solid.points[solid.faces[visible]], darkness[visible]
     ends = (
-        _cut_contours(triangles, dark, shading) if shading.kind == "contour" else _place_dots(triangles, dark, shading)
+        _cut_contours(triangles, darkness, shading)
+        if shading.kind == "contour"
+        else _place_dots(triangles, darkness, shading)
     )
-    return sight.mask_near(outlines, distance=shading.clearance).clip_hidden(
+    return depth_view.mask_near(outlines, distance=shading.clearance).clip_hidden(
         ends[_is_shaded(ends.mean(axis=1), shading)]
     )[1]
 
 
-def compute_tone(sight: DepthView, shading: Shading) -> NDArray[np.float32] | None:
-    """float32 (H, W), how dark each pixel of the depth map is, 0 outside the figure; None unless the kind is a tone."""
+def compute_tone(depth_view: DepthView, shading: Shading) -> NDArray[np.float32] | None:
+    """Return the darkness of each pixel of the depth map, float32 (H, W), 0 outside; None unless the kind is "tone"."""
     if shading.kind != "tone":
         return None
-    inside = sight.depth > BACKGROUND / 2
-    depth = np.where(inside, sight.depth, sight.depth[inside].min())
-    down, across = np.gradient(depth)
-    bright = (LIGHT_DIRECTION[2] - LIGHT_DIRECTION[0] * across - LIGHT_DIRECTION[1] * down) / np.sqrt(
-        1 + across**2 + down**2
+    inside = depth_view.depth > BACKGROUND / 2
+    depth = np.where(inside, depth_view.depth, depth_view.depth[inside].min())
+    y_slope, x_slope = np.gradient(depth)
+    brightness = (LIGHT_DIRECTION[2] - LIGHT_DIRECTION[0] * x_slope - LIGHT_DIRECTION[1] * y_slope) / np.sqrt(
+        1 + x_slope**2 + y_slope**2
     )
-    return np.where(inside, shading.max_tone * (1 - 0.85 * np.clip(bright, 0, 1)), 0).astype(np.float32)
+    return np.where(inside, shading.max_tone * (1 - 0.85 * np.clip(brightness, 0, 1)), 0).astype(np.float32)
 
 
-def _cut_contours(triangles: Points, dark: Points, shading: Shading) -> Points:
-    """Lines (K, 2, 3) in which planes cut the triangles, those that are dark enough, in pieces."""
+def _cut_contours(triangles: Points, darkness: Points, shading: Shading) -> Points:
+    """Return the pieces (K, 2, 3) of the lines in which the planes cut the triangles that are dark enough."""
     heights = triangles @ shading.plane_normal / shading.spacing + 0.382
-    one, two, three = heights.T
-    low = np.ceil(np.minimum(np.minimum(one, two), three)).astype(np.int64)
-    high = np.floor(np.maximum(np.maximum(one, two), three)).astype(np.int64)
+    first, second, third = heights.T
+    low = np.ceil(np.minimum(np.minimum(first, second), third)).astype(np.int64)
+    high = np.floor(np.maximum(np.maximum(first, second), third)).astype(np.int64)
     counts = np.maximum(high - low + 1, 0)
     owner = np.repeat(np.arange(len(triangles)), counts)
     plane = low[owner] + concatenated_ranges(counts)
-    drawn = dark[owner] > DARKNESS_LEVELS[plane % 4]
-    owner, plane = owner[drawn], plane[drawn]
-    above = heights[owner] - plane[:, None]
-    others = np.roll(above, -1, axis=1)
-    crosses = (above >= 0) != (others >= 0)
+    is_dark = darkness[owner] > DARKNESS_LEVELS[plane % 4]
+    owner, plane = owner[is_dark], plane[is_dark]
+    distances = heights[owner] - plane[:, None]
+    next_distances = np.roll(distances, -1, axis=1)
+    crosses = (distances >= 0) != (next_distances >= 0)
     keep = crosses.sum(axis=1) == 2
-    owner, above, others, crosses = owner[keep], above[keep], others[keep], crosses[keep]
-    share = np.where(crosses, above, 0) / np.where(crosses, above - others, 1)
+    owner, distances, next_distances, crosses = owner[keep], distances[keep], next_distances[keep], crosses[keep]
+    t = np.where(crosses, distances, 0) / np.where(crosses, distances - next_distances, 1)
     corners = triangles[owner]
-    points = corners + share[:, :, None] * (np.roll(corners, -1, axis=1) - corners)
-    picked = np.argsort(~crosses, axis=1, kind="stable")[:, :2]
-    owner, pieces = _split_lines(np.take_along_axis(points, picked[:, :, None], axis=1))
+    points = corners + t[:, :, None] * (np.roll(corners, -1, axis=1) - corners)
+    chosen = np.argsort(~crosses, axis=1, kind="stable")[:, :2]
+    owner, pieces = _split_lines(np.take_along_axis(points, chosen[:, :, None], axis=1))
     phase = (
         pieces.mean(axis=1) @ shading.break_rates + 2.399963 * plane[keep][owner]
-    )  # the golden angle: neighbours differ
+    )  # golden angle, so that adjacent lines differ
     return pieces[np.cos(phase) > np.cos(np.pi * shading.drawn_share)]
 
 
 def _split_lines(ends: Points) -> tuple[NDArray[np.int64], Points]:
-    """Lines (K, 2, 3) cut into pieces: which line each is of, and the pieces."""
-    way = ends[:, 1] - ends[:, 0]
-    counts = np.maximum(np.ceil(np.linalg.norm(way, axis=1) / PIECE_LENGTH), 1).astype(np.int64)
+    """Split lines (K, 2, 3) into short pieces; return the line of each piece and the pieces."""
+    direction = ends[:, 1] - ends[:, 0]
+    counts = np.maximum(np.ceil(np.linalg.norm(direction, axis=1) / PIECE_LENGTH), 1).astype(np.int64)
     owner, step = np.repeat(np.arange(len(ends)), counts), concatenated_ranges(counts)[:, None]
-    start = ends[owner, 0] + way[owner] * (step / counts[owner][:, None])
-    return owner, np.stack([start, start + way[owner] / counts[owner][:, None]], axis=1)
+    start = ends[owner, 0] + direction[owner] * (step / counts[owner][:, None])
+    return owner, np.stack([start, start + direction[owner] / counts[owner][:, None]], axis=1)
 
 
-def _place_dots(triangles: Points, dark: Points, shading: Shading) -> Points:
-    """Dots (K, 2, 3), lines without length, spread over the triangles as densely as they are dark."""
-    sides = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    wanted = np.linalg.norm(sides, axis=1) / 2 * np.clip(dark - 0.2, 0, 1) * 0.7 / shading.spacing**2
-    places = np.cumsum(wanted)
-    ends = np.floor(places).astype(np.int64)
+def _place_dots(triangles: Points, darkness: Points, shading: Shading) -> Points:
+    """Return dots (K, 2, 3), lines of length 0, spread over the triangles with a density that grows with darkness."""
+    normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    expected = np.linalg.norm(normals, axis=1) / 2 * np.clip(darkness - 0.2, 0, 1) * 0.7 / shading.spacing**2
+    cumulative = np.cumsum(expected)
+    ends = np.floor(cumulative).astype(np.int64)
     counts = np.diff(ends, prepend=0)
     owner = np.repeat(np.arange(len(triangles)), counts)
-    number = np.arange(len(owner))
-    one, other = (number * 0.7548776662) % 1, (number * 0.5698402910) % 1  # the R2 sequence: even without a pattern
-    one, other = np.where(one + other > 1, 1 - one, one), np.where(one + other > 1, 1 - other, other)
+    index = np.arange(len(owner))
+    u, v = (index * 0.7548776662) % 1, (index * 0.5698402910) % 1  # R2 sequence: even, without a visible pattern
+    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
     corners = triangles[owner]
-    spots = (
-        corners[:, 0]
-        + one[:, None] * (corners[:, 1] - corners[:, 0])
-        + other[:, None] * (corners[:, 2] - corners[:, 0])
-    )
-    return np.stack([spots, spots], axis=1)
+    dots = corners[:, 0] + u[:, None] * (corners[:, 1] - corners[:, 0]) + v[:, None] * (corners[:, 2] - corners[:, 0])
+    return np.stack([dots, dots], axis=1)
 
 
 def _is_shaded(points: Points, shading: Shading) -> NDArray[np.bool_]:
-    """Whether shading comes at a point: waves over space, cut so that about `amount` of it is shaded."""
+    """Return whether each point is shaded: waves in space, with a threshold for about `coverage` of it."""
     waves = np.sin(points @ shading.waves + shading.waves[0]).sum(axis=1)
     return waves > 2.6 * (0.5 - shading.coverage)

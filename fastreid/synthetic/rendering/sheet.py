@@ -1,4 +1,4 @@
-"""A drawing as the office keeps it: one or two figures with their labels, cut to the ink, one bit a pixel."""
+"""Sheets: one or two figures with labels, cropped to the ink, one bit per pixel."""
 
 import io
 from collections.abc import Sequence
@@ -16,37 +16,38 @@ from fastreid.synthetic.rendering.rasterizer import INK_THRESHOLD, Coverage, ras
 from fastreid.synthetic.sampling import PartRng
 from fastreid.utils.errors import InputError
 
-FIGURE_AREA = np.array([0.8, 1.02])  # what the figures may take of a page of 8.5 x 11 inch, in widths of the page
+FIGURE_AREA = np.array([0.8, 1.02])  # area for the figures on a page of 8.5 x 11 inches, in page widths
 MIN_SIZE_PX, MAX_SIZE_PX = 64, 2000
-FULL_INK_PX = 192  # longest side of a page on which a dotted line keeps all its ink; twice that: half of it
-LIFT_GAP = 0.005  # where the pen was lifted, in widths of the page
-MAX_SKEW_DEGREES = 1.0  # degrees
-MIN_ASPECT = 0.1  # a drawing is at least so wide or high, beside its longer side
-FIGURE_GAP = 0.06  # room between two figures and above a label, in widths of the page
+FULL_INK_PX = 192  # a dithered thin line keeps all its ink on pages of this size, half of it on pages of twice the size
+LIFT_GAP = 0.005  # gap where the pen was lifted, in page widths
+MAX_SKEW_DEGREES = 1.0
+MIN_ASPECT = 0.1  # smallest ratio of the shorter to the longer side of a drawing
+FIGURE_GAP = 0.06  # gap between two figures and above a label, in page widths
 
 
 @dataclass(frozen=True)
 class Style:
-    """What all sheets of one patent have in common; lengths in widths of the page.
+    """Properties that all sheets of a patent share; lengths are in page widths.
 
     Args:
-        stroke: width of a line.
-        fine: width of shading and hatching, share of `stroke`.
-        inner: width of creases within the outlines, the same.
-        trim: how far straight creases end before the corners.
-        lift: how far the pen draws outlines before it is lifted; 0: it never is.
-        dash, gap: of broken lines.
-        face: of the labels.
-        label_low: the label stands at the foot of its room; otherwise right below its figure.
-        fill: share of the room that the largest figure takes.
-        one_scale: all figures are drawn to one scale; otherwise each fills its room.
-        sideways: share of its drawings that lie on their side.
-        wide_sideways: the same of those that are wider than high.
-        dotted: lines thinner than a pixel come as dots, the fewer the thinner; otherwise they are a pixel wide.
-        skew: spread of the angle at which sheets lay on the scanner, in degrees.
-        framed: sheets have a frame.
-        rough: noise of the scan, in shares of a pixel's ink.
-        specks: dirt of the scan, pieces a drawing.
+        stroke_width: width of outlines.
+        fine_ratio: width of shading and hatching, as a share of `stroke_width`.
+        crease_ratio: width of creases inside the outlines, as a share of `stroke_width`.
+        trim: gap between straight creases and the corners.
+        lift_length: length of outline after which the pen is lifted; 0: never.
+        dash: length of the dashes of broken lines.
+        gap: length of the gaps of broken lines.
+        font: font of the labels.
+        is_label_at_bottom: whether the label is at the bottom of the figure area instead of directly below its figure.
+        fill: share of the area that the largest figure takes.
+        has_common_scale: whether all figures have the same scale instead of each filling its area.
+        rotated_share: share of upright drawings that are rotated by 90 degrees.
+        wide_rotated_share: the same for drawings that are wider than high.
+        is_dithered: whether lines thinner than a pixel are dithered instead of one pixel wide.
+        skew_degrees: standard deviation of the rotation of a sheet on the scanner.
+        has_frame: whether sheets have a frame.
+        noise: standard deviation of the scan noise, as a share of the ink of a pixel.
+        mean_specks: mean number of specks of dirt per drawing.
     """
 
     stroke_width: float
@@ -71,18 +72,18 @@ class Style:
 
 @dataclass(frozen=True)
 class SheetFigure:
-    """One figure ready for a sheet.
+    """A figure to place on a sheet.
 
     Args:
-        lines: in half diagonals of the object.
-        number: of its label; 0: none.
-        scale: widths of the page to a half diagonal; 0: as large as there is room.
-        tone: float32 (H, W), how dark each place is, or None.
-        tone_box: float64 (2, 2), where the tone's upper left and lower right corner lie, in half diagonals.
+        lines: lines of the figure, in half diagonals of the object.
+        label_number: number in its label; 0: no label.
+        scale: page widths per half diagonal; 0: as large as possible.
+        tone: float32 (H, W), darkness of each pixel, or None.
+        tone_box: float64 (2, 2), upper left and lower right corner of the tone, in half diagonals.
     """
 
     lines: Lines
-    number: int
+    label_number: int
     scale: float = 0.0
     tone: NDArray[np.float32] | None = None
     tone_box: Points | None = None
@@ -90,23 +91,23 @@ class SheetFigure:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Pens and tones on the page, in widths of the page."""
+    """Strokes with their widths and tones with their boxes, in page widths."""
 
     strokes: tuple[tuple[Points, float], ...]
     tones: tuple[tuple[NDArray[np.float32], Points], ...]
 
 
 def sample_style(rng: PartRng) -> Style:
-    """The style of one patent."""
-    dash = float(np.exp(rng.uniform(np.log(0.004), np.log(0.02))))
+    """Sample the style of a patent."""
+    dash_length = float(np.exp(rng.uniform(np.log(0.004), np.log(0.02))))
     return Style(
         stroke_width=float(np.exp(rng.uniform(np.log(0.0006), np.log(0.0022)))),
         fine_ratio=rng.uniform(0.25, 0.9),
         crease_ratio=float(rng.choice([0.5, 0.7, 1.0])),
         trim=float(rng.choice([0.0, 0.003, 0.008])),
         lift_length=float(rng.choice([0.0, rng.uniform(0.05, 0.3)], p=[0.8, 0.2])),
-        dash=dash,
-        gap=dash * rng.uniform(0.35, 0.8),
+        dash=dash_length,
+        gap=dash_length * rng.uniform(0.35, 0.8),
         font=sample_font(rng.next_part()),
         is_label_at_bottom=bool(rng.random() < 0.5),
         fill=rng.uniform(0.5, 1.0),
@@ -122,164 +123,182 @@ def sample_style(rng: PartRng) -> Style:
 
 
 def check_size(size_px: int) -> None:
-    """Raises InputError where `size_px` is not a whole number from 64 to 2000."""
+    """Raise InputError unless `size_px` is an integer from 64 to 2000."""
     if isinstance(size_px, bool) or not isinstance(size_px, int) or not MIN_SIZE_PX <= size_px <= MAX_SIZE_PX:
-        raise InputError(f"size_px is a whole number from {MIN_SIZE_PX} to {MAX_SIZE_PX}, not {size_px!r}")
+        raise InputError(f"size_px must be an integer from {MIN_SIZE_PX} to {MAX_SIZE_PX}, not {size_px!r}")
 
 
 def available_size(style: Style) -> Points:
-    """float64 (2,): width and height that a single figure may take."""
+    """Return the maximum width and height of a single figure, float64 (2,), in page widths."""
     return (FIGURE_AREA - [0, FIGURE_GAP + style.font.height]) * style.fill
 
 
 def render_sheet(
     figures: Sequence[SheetFigure], style: Style, rng: PartRng, *, size_px: int, gray: bool = False
 ) -> Image.Image:
-    """One drawing, its longest side `size_px`: mode "1", or "L" where `gray`, as a finer scan reduced to that size.
+    """Render a drawing whose longest side is `size_px`.
 
     Args:
-        figures: one or two.
-        style: the patent's.
-        rng: what is by chance on this drawing: places on the page, margins, specks.
+        figures: one or two figures.
+        style: style of the patent.
+        rng: samples positions, margins and scan noise of this drawing.
         size_px: 64 to 2000.
-        gray: lines thinner than a pixel are paler; otherwise they are dotted or a pixel wide.
+        gray: return mode "L", like a finer scan that was downscaled, in which thin lines are paler; otherwise mode "1",
+            in which lines thinner than a pixel are dithered or one pixel wide.
     """
-    laid = _frame_and_skew(_compute_layout(figures, style, rng), style, rng)
-    low, high = _bounding_box(laid)
-    lying = rng.random()
-    if figures[0].number and lying < (
+    layout = _frame_and_skew(_compute_layout(figures, style, rng), style, rng)
+    low, high = _bounding_box(layout)
+    sample = rng.random()
+    if figures[0].label_number and sample < (
         style.rotated_share if high[1] - low[1] > high[0] - low[0] else style.wide_rotated_share
     ):
-        laid = _rotate_left(laid)
-        low, high = _bounding_box(laid)
-    border = rng.uniform(0.0, 0.012) * float((high - low).max()) + style.stroke_width
-    low, high = low - border, high + border
+        layout = _rotate_left(layout)
+        low, high = _bounding_box(layout)
+    margin = rng.uniform(0.0, 0.012) * float((high - low).max()) + style.stroke_width
+    low, high = low - margin, high + margin
     scale = size_px / float((high - low).max())
-    wide, tall = (max(round(side), round(MIN_ASPECT * size_px)) for side in ((high - low) * scale).tolist())
-    cover = np.zeros((tall, wide), dtype=np.float32)
-    least_px = 0.0 if gray else min(FULL_INK_PX / size_px, 1.0) if style.is_dithered else 1.0
-    for segments, pen in laid.strokes:
+    width, height = (max(round(side), round(MIN_ASPECT * size_px)) for side in ((high - low) * scale).tolist())
+    coverage = np.zeros((height, width), dtype=np.float32)
+    min_stroke_px = 0.0 if gray else min(FULL_INK_PX / size_px, 1.0) if style.is_dithered else 1.0
+    for segments, stroke_width in layout.strokes:
         if len(segments):
-            inked = rasterize_strokes((segments - low) * scale, max(pen * scale, least_px), size=(wide, tall))
-            np.maximum(cover, inked, out=cover)
-    for tone, box in laid.tones:
-        _composite_tone(cover, tone, (box - low) * scale)
-    _add_scan_noise(cover, style, rng)
-    if laid.tones or style.is_dithered or gray:
-        levels = Image.fromarray(np.uint8(255 * (1 - np.clip(cover, 0, 1))))
-        return levels if gray else levels.convert("1")  # Floyd and Steinberg's dots
-    return Image.fromarray(cover < INK_THRESHOLD)
+            stroke = rasterize_strokes(
+                (segments - low) * scale, max(stroke_width * scale, min_stroke_px), size=(width, height)
+            )
+            np.maximum(coverage, stroke, out=coverage)
+    for tone, box in layout.tones:
+        _composite_tone(coverage, tone, (box - low) * scale)
+    _add_scan_noise(coverage, style, rng)
+    if layout.tones or style.is_dithered or gray:
+        page = Image.fromarray(np.uint8(255 * (1 - np.clip(coverage, 0, 1))))
+        return page if gray else page.convert("1")  # Floyd-Steinberg dithering
+    return Image.fromarray(coverage < INK_THRESHOLD)
 
 
 def contact_sheet(rows: Sequence[Sequence[Image.Image]], *, cell_px: int) -> Image.Image:
-    """Drawings side by side, mode "L", each reduced into a square cell: one row a patent, a line between the rows."""
+    """Return drawings as thumbnails in a grid of square cells, mode "L", one row per patent with lines between."""
     page = Image.new("L", (cell_px * max(len(row) for row in rows), (cell_px + 1) * len(rows)), 255)
-    for number, row in enumerate(rows):
-        top = number * (cell_px + 1)
+    for index, row in enumerate(rows):
+        top = index * (cell_px + 1)
         for column, sheet in enumerate(row):
-            small = sheet.convert("L")
-            small.thumbnail((cell_px - 4, cell_px - 4), Image.Resampling.BICUBIC)
-            page.paste(small, (column * cell_px + 2, top + 2))
+            thumbnail = sheet.convert("L")
+            thumbnail.thumbnail((cell_px - 4, cell_px - 4), Image.Resampling.BICUBIC)
+            page.paste(thumbnail, (column * cell_px + 2, top + 2))
         page.paste(0, (0, top + cell_px, page.width, top + cell_px + 1))
     return page
 
 
 def png_bytes(sheet: Image.Image) -> bytes:
-    """The sheet as a PNG file."""
+    """Encode a sheet as PNG."""
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def _compute_layout(figures: Sequence[SheetFigure], style: Style, rng: PartRng) -> _Layout:
-    """Figures one below the other, each with its label under it."""
-    label_room = FIGURE_GAP + style.font.height
-    room = np.array([FIGURE_AREA[0], (FIGURE_AREA[1] - FIGURE_GAP * (len(figures) - 1)) / len(figures) - label_room])
+    """Arrange figures one below the other, each above its label."""
+    label_height = FIGURE_GAP + style.font.height
+    max_size = np.array(
+        [FIGURE_AREA[0], (FIGURE_AREA[1] - FIGURE_GAP * (len(figures) - 1)) / len(figures) - label_height]
+    )
     strokes, tones, top = [], [], 0.0
     for figure in figures:
         points = figure.lines.segments
         low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
-        fits = float((room / np.maximum(high - low, 1e-6)).min())
-        scale = min(figure.scale, fits) if figure.scale else style.fill * fits
+        max_scale = float((max_size / np.maximum(high - low, 1e-6)).min())
+        scale = min(figure.scale, max_scale) if figure.scale else style.fill * max_scale
         size = (high - low) * scale
-        corner = np.array([FIGURE_AREA[0] - size[0], rng.uniform(0, 1) * (room[1] - size[1])]) * [0.5, 1.0] + [0, top]
+        corner = np.array([FIGURE_AREA[0] - size[0], rng.uniform(0, 1) * (max_size[1] - size[1])]) * [0.5, 1.0] + [
+            0,
+            top,
+        ]
         strokes += _split_by_stroke_width((points - low) * scale + corner, figure.lines.line_types, style)
         if figure.tone is not None and figure.tone_box is not None:
             tones.append((figure.tone, (figure.tone_box - low) * scale + corner))
-        if figure.number:
-            label = label_segments(figure.number, style.font)
+        if figure.label_number:
+            label = label_segments(figure.label_number, style.font)
             x = FIGURE_AREA[0] / 2 - label[..., 0].max() / 2 + rng.normal(scale=0.02)
-            y = top + room[1] if style.is_label_at_bottom else corner[1] + size[1]
+            y = top + max_size[1] if style.is_label_at_bottom else corner[1] + size[1]
             strokes.append((label + [x, y + FIGURE_GAP * rng.uniform(0.5, 0.9)], style.font.weight * style.font.height))
-        top += room[1] + label_room + FIGURE_GAP
+        top += max_size[1] + label_height + FIGURE_GAP
     return _Layout(tuple(strokes), tuple(tones))
 
 
-def _bounding_box(laid: _Layout) -> tuple[Points, Points]:
-    points = np.concatenate([segments.reshape(-1, 2) for segments, _ in laid.strokes])
+def _bounding_box(layout: _Layout) -> tuple[Points, Points]:
+    """Return the lower and upper corner of all strokes."""
+    points = np.concatenate([segments.reshape(-1, 2) for segments, _ in layout.strokes])
     return points.min(axis=0), points.max(axis=0)
 
 
-def _split_by_stroke_width(segments: Points, pens: NDArray[np.int64], style: Style) -> list[tuple[Points, float]]:
-    whole, broken = segments[pens == OUTLINE], dash_segments(segments[pens == DASHED], dash=style.dash, gap=style.gap)
+def _split_by_stroke_width(segments: Points, line_types: NDArray[np.int64], style: Style) -> list[tuple[Points, float]]:
+    outlines, dashed = (
+        segments[line_types == OUTLINE],
+        dash_segments(segments[line_types == DASHED], dash=style.dash, gap=style.gap),
+    )
     if style.lift_length:
-        whole = dash_segments(whole, dash=style.lift_length, gap=LIFT_GAP)
+        outlines = dash_segments(outlines, dash=style.lift_length, gap=LIFT_GAP)
     return [
-        (np.concatenate([whole, broken]), style.stroke_width),
-        (_trim(segments[pens == CREASE], style.trim), style.stroke_width * style.crease_ratio),
-        (segments[pens == FINE], style.stroke_width * style.fine_ratio),
+        (np.concatenate([outlines, dashed]), style.stroke_width),
+        (_trim(segments[line_types == CREASE], style.trim), style.stroke_width * style.crease_ratio),
+        (segments[line_types == FINE], style.stroke_width * style.fine_ratio),
     ]
 
 
 def _trim(segments: Points, trim: float) -> Points:
-    """Segments (S, 2, 2) without their ends; short ones, which are chords of a curve, stay whole."""
-    way = segments[:, 1] - segments[:, 0]
-    length = np.linalg.norm(way, axis=1)
-    share = np.where(length > 6 * trim, trim / np.maximum(length, 1e-9), 0.0)[:, None]
-    return np.stack([segments[:, 0] + share * way, segments[:, 1] - share * way], axis=1)
+    """Shorten segments (S, 2, 2) at both ends; short segments, which are chords of a curve, are kept."""
+    direction = segments[:, 1] - segments[:, 0]
+    length = np.linalg.norm(direction, axis=1)
+    t = np.where(length > 6 * trim, trim / np.maximum(length, 1e-9), 0.0)[:, None]
+    return np.stack([segments[:, 0] + t * direction, segments[:, 1] - t * direction], axis=1)
 
 
-def _frame_and_skew(laid: _Layout, style: Style, rng: PartRng) -> _Layout:
-    """The sheet as it lay on the scanner, at times in a frame; one with tones lay straight."""
+def _frame_and_skew(layout: _Layout, style: Style, rng: PartRng) -> _Layout:
+    """Add the frame, if any, and rotate the sheet as a scanner does; sheets with tones are not rotated."""
     angle = np.radians(np.clip(style.skew_degrees * rng.normal(), -MAX_SKEW_DEGREES, MAX_SKEW_DEGREES))
-    strokes = laid.strokes
+    strokes = layout.strokes
     if style.has_frame:
-        low, high = _bounding_box(laid)
+        low, high = _bounding_box(layout)
         corners = np.array([[low[0], low[1]], [high[0], low[1]], [high[0], high[1]], [low[0], high[1]]])
         corners += FIGURE_GAP / 2 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
         strokes = (*strokes, (np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), style.stroke_width))
-    if angle and not laid.tones:
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        strokes = tuple((segments @ turn, pen) for segments, pen in strokes)
-    return replace(laid, strokes=strokes)
+    if angle and not layout.tones:
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        strokes = tuple((segments @ rotation, stroke_width) for segments, stroke_width in strokes)
+    return replace(layout, strokes=strokes)
 
 
-def _rotate_left(laid: _Layout) -> _Layout:
-    """A quarter turn to the left: what was the right side of the page is its top."""
-    turn = np.array([[0.0, -1.0], [1.0, 0.0]])
+def _rotate_left(layout: _Layout) -> _Layout:
+    """Rotate a layout by 90 degrees to the left: the right side of the page becomes its top."""
+    rotation = np.array([[0.0, -1.0], [1.0, 0.0]])
     tones = []
-    for tone, box in laid.tones:
+    for tone, box in layout.tones:
         (left, top), (right, bottom) = box
         tones.append((np.rot90(tone), np.array([[top, -right], [bottom, -left]])))
-    return replace(laid, strokes=tuple((segments @ turn, pen) for segments, pen in laid.strokes), tones=tuple(tones))
+    return replace(
+        layout,
+        strokes=tuple((segments @ rotation, stroke_width) for segments, stroke_width in layout.strokes),
+        tones=tuple(tones),
+    )
 
 
-def _composite_tone(cover: Coverage, tone: NDArray[np.float32], box: Points) -> None:
+def _composite_tone(coverage: Coverage, tone: NDArray[np.float32], box: Points) -> None:
     left, top, right, bottom = np.round(box.ravel()).astype(int).tolist()
     size = (max(right - left, 1), max(bottom - top, 1))
-    small = np.asarray(Image.fromarray(tone).resize(size, Image.Resampling.BILINEAR))
+    resized = np.asarray(Image.fromarray(tone).resize(size, Image.Resampling.BILINEAR))
     rows, columns = slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0))
-    part = cover[rows, columns]
-    inner = small[max(-top, 0) :, max(-left, 0) :][: part.shape[0], : part.shape[1]]
-    np.maximum(part[: inner.shape[0], : inner.shape[1]], inner, out=part[: inner.shape[0], : inner.shape[1]])
+    region = coverage[rows, columns]
+    visible = resized[max(-top, 0) :, max(-left, 0) :][: region.shape[0], : region.shape[1]]
+    np.maximum(
+        region[: visible.shape[0], : visible.shape[1]], visible, out=region[: visible.shape[0], : visible.shape[1]]
+    )
 
 
-def _add_scan_noise(cover: Coverage, style: Style, rng: PartRng) -> None:
-    """Rough edges, and specks of a pixel or two."""
-    height, width = cover.shape
+def _add_scan_noise(coverage: Coverage, style: Style, rng: PartRng) -> None:
+    """Add noise to the edges of strokes, and specks."""
+    height, width = coverage.shape
     if style.noise:
-        edges = (cover > 0) & (cover < 1)
-        cover[edges] += rng.normal(scale=style.noise, size=int(edges.sum())).astype(np.float32)
+        is_edge = (coverage > 0) & (coverage < 1)
+        coverage[is_edge] += rng.normal(scale=style.noise, size=int(is_edge.sum())).astype(np.float32)
     for _ in range(int(rng.poisson(style.mean_specks))):
-        x, y, side = int(rng.integers(width)), int(rng.integers(height)), 1 + max(width, height) // 400
-        cover[y : y + side, x : x + side] = 1.0
+        x, y, size = int(rng.integers(width)), int(rng.integers(height)), 1 + max(width, height) // 400
+        coverage[y : y + size, x : x + size] = 1.0

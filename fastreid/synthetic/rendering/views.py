@@ -1,4 +1,4 @@
-"""Where a drawing is seen from: the six sides and perspective corners."""
+"""Views of an object: the six sides and perspective views."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,6 @@ import numpy as np
 
 from fastreid.synthetic.geometry.outlines import Points
 
-MOST_DRAWINGS = 12
 _SIDES = {
     "front": (0.0, 0.0),
     "back": (180.0, 0.0),
@@ -19,13 +18,13 @@ _SIDES = {
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at an object.
+    """Camera direction and projection.
 
     Args:
-        azimuth: degrees around the upright axis; 0 looks at the front, 90 at the right side.
+        azimuth: degrees about the vertical axis; 0 shows the front, 90 the right side.
         elevation: degrees above the horizon, -90..90.
-        distance: from the eye to the middle of the object, in half diagonals of the object, above 1; 0 is a parallel
-            projection.
+        distance: distance of the camera from the center of the object, in half diagonals of the object, greater
+            than 1; 0 is a parallel projection.
     """
 
     azimuth: float
@@ -33,44 +32,51 @@ class View:
     distance: float = 0.0
 
     def axes(self) -> Points:
-        """float64 (3, 3): right, down and towards the eye, one a row."""
-        turn, lift = np.radians(self.azimuth), np.radians(self.elevation)
-        right = np.array([np.cos(turn), np.sin(turn), 0.0])
-        eye = np.array([np.cos(lift) * np.sin(turn), -np.cos(lift) * np.cos(turn), np.sin(lift)])
-        return np.stack([right, np.cross(right, eye), eye])
+        """Return the unit vectors right, down and towards the viewer as the rows of a float64 (3, 3)."""
+        azimuth, elevation = np.radians(self.azimuth), np.radians(self.elevation)
+        right = np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
+        towards_viewer = np.array(
+            [np.cos(elevation) * np.sin(azimuth), -np.cos(elevation) * np.cos(azimuth), np.sin(elevation)]
+        )
+        return np.stack([right, np.cross(right, towards_viewer), towards_viewer])
 
     def project(self, points: Points) -> Points:
-        """(V, 3) points as right, down and nearness, all in half diagonals.
+        """Project points (V, 3) to (right, down, depth), in half diagonals.
 
-        Nearness grows towards the eye, is straight along straight lines of the picture (so it can be interpolated
-        there), and equals true nearness about the middle of the object.
+        Depth grows towards the viewer, is linear in image space (so it can be interpolated there) and equals the true
+        depth near the center of the object.
         """
-        seen = np.einsum("vj,ij->vi", points, self.axes())
+        projected = np.einsum("vj,ij->vi", points, self.axes())
         if not self.distance:
-            return seen
-        shrink = self.distance / (self.distance - seen[:, 2])
-        return np.stack([seen[:, 0] * shrink, seen[:, 1] * shrink, self.distance * (shrink - 1)], axis=1)
+            return projected
+        factor = self.distance / (self.distance - projected[:, 2])
+        return np.stack([projected[:, 0] * factor, projected[:, 1] * factor, self.distance * (factor - 1)], axis=1)
 
-    def facing_cosine(self, normals: Points, points: Points) -> Points:
-        """For faces with a normal and a point each, the cosine to the eye times a positive number: above 0 is seen."""
-        eye = self.axes()[2]
+    def compute_facing(self, normals: Points, points: Points) -> Points:
+        """Return a value per face (F,) that is positive if it faces the viewer: the cosine times a positive factor.
+
+        Args:
+            normals: float64 (F, 3).
+            points: float64 (F, 3), any point of each face.
+        """
+        towards_viewer = self.axes()[2]
         if not self.distance:
-            return np.einsum("fj,j->f", normals, eye)
-        return np.einsum("fj,fj->f", normals, self.distance * eye - points)
+            return np.einsum("fj,j->f", normals, towards_viewer)
+        return np.einsum("fj,fj->f", normals, self.distance * towards_viewer - points)
 
 
 def plan_views(rng: np.random.Generator) -> list[View]:
-    """The views of one patent in the order of its figures; a patent with n drawings shows the first n.
+    """Sample the views of a patent in the order of its figures; a patent with n drawings shows the first n.
 
-    The first is a perspective corner. Then come the six sides, mostly in the order offices ask for, with further
-    corners in between.
+    The first is a perspective view. The six sides follow, usually in the order that patent offices require, with more
+    perspective views in between.
     """
     distance = rng.uniform(3.0, 7.0)
     mirror = 1 - 2 * rng.integers(0, 2)
     corners = []
-    for azimuth, lift in ((-40, 1), (40, 1), (-40, -1), (135, 1), (40, -1), (-135, 1)):
+    for azimuth, sign in ((-40, 1), (40, 1), (-40, -1), (135, 1), (40, -1), (-135, 1)):
         angle = mirror * (azimuth + rng.uniform(-15.0, 15.0))
-        corners.append(View(float(angle), lift * rng.uniform(15.0, 42.0), distance))
+        corners.append(View(float(angle), sign * rng.uniform(15.0, 42.0), distance))
     names = list(_SIDES)
     order = names if rng.random() < 0.6 else [names[i] for i in rng.permutation(len(names))]
     views = [View(*_SIDES[name]) for name in order]

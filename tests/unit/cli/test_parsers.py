@@ -42,7 +42,9 @@ def test_options_of_other_commands_are_rejected(name):
     others = set().union(*map(options_of, NAMES)) - options_of(name)
     required = ["--config-file", "a.yml"] if "--config-file" in options_of(name) else []
     for option in sorted(word for word in others if word.startswith("--")):
-        with pytest.raises(InputError, match=rf"fastreid {name}: unknown option {option}\b.*see `fastreid {name} --help`"):
+        with pytest.raises(
+            InputError, match=rf"fastreid {name}: unknown option {option}\b.*see `fastreid {name} --help`"
+        ):
             main([*name.split(), *required, option])
 
 
@@ -64,7 +66,11 @@ def test_help_of_every_option_is_written(command):
 def test_help_names_defaults(name, capsys):
     text = " ".join(help_of(name, capsys).split())
     for action in parser_of(name)._actions:
-        if isinstance(action.default, (int, str)) and not isinstance(action.default, bool) and action.default != "==SUPPRESS==":
+        if (
+            isinstance(action.default, (int, str))
+            and not isinstance(action.default, bool)
+            and action.default != "==SUPPRESS=="
+        ):
             assert f"(default: {action.default})" in text
 
 
@@ -86,7 +92,9 @@ def test_fastreid_alone_lists_all_commands(capsys):
     assert main([]) == 0
     text = capsys.readouterr().out
     for command in COMMANDS:
-        assert any(line.split(command.help)[0].strip() == command.name for line in text.splitlines() if command.help in line)
+        assert any(
+            line.split(command.help)[0].strip() == command.name for line in text.splitlines() if command.help in line
+        )
 
 
 def test_version(capsys):

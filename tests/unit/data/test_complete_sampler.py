@@ -261,12 +261,12 @@ def test_old_tables_are_pruned():
     assert list(prune_tables(tables, 990, num_drawings=sum(MIXED), batch_size=32)) == [900, 990]
 
 
-def test_large_round_is_fast_and_needs_little_memory(measured):
+def test_large_round_is_fast_and_needs_little_memory(measure_peak_memory):
     counts = np.random.default_rng(0).choice([2, 3, 4, 5, 6, 7, 8, 9, 14], size=40_000)
     targets = targets_from_counts(counts).tolist()
     sampler = CompleteIdentitySampler(targets, batch_size=128, num_instance=4, seed=0)
     started = time.process_time()
-    num_batches, mib = measured(lambda: sum(1 for _ in islice(sampler.batches(), len(targets) // 128)))
+    num_batches, mib = measure_peak_memory(lambda: sum(1 for _ in islice(sampler.batches(), len(targets) // 128)))
     assert num_batches > 1900
     assert time.process_time() - started < 5  # about half a second
     assert mib < 150

@@ -242,7 +242,9 @@ def test_signal_to_workers_loses_no_batch(drawings):
 def test_stuck_worker_raises_after_the_timeout(drawings):
     loader = make_train_loader(drawings, num_workers=1, transform=Hang(), timeout_s=1)
     started = time.monotonic()
-    with pytest.raises(EnvironmentSetupError, match=r"no batch for 1 s while loading 8 drawings, .*DATALOADER\.TIMEOUT_S"):
+    with pytest.raises(
+        EnvironmentSetupError, match=r"no batch for 1 s while loading 8 drawings, .*DATALOADER\.TIMEOUT_S"
+    ):
         next(loader)
     loader.close()
     assert multiprocessing.active_children() == []

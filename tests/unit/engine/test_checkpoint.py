@@ -4,66 +4,69 @@ import pytest
 import torch
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.utils.checksums import verify_checksum, checksum_path
+from fastreid.engine.checkpoint_index import archive_previous_run
+from fastreid.utils.checksums import checksum_path, verify_checksum
 from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 
 CONFIG = "SOLVER:\n  BASE_LR: 0.01\n  MAX_EPOCH: 3\nSEED: 0\n"
 
 
-def keeper(folder, step, config=CONFIG):
+def build_checkpointer(folder, step, config=CONFIG):
     return Checkpointer(folder, step, iters_per_epoch=4, config=config)
 
 
-def test_what_was_saved_comes_back(toy_step, tmp_path):
+def test_resume_restores_progress_and_random_state(make_step, tmp_path):
     saved = Progress(iteration=6, metric=3.5, best=4.5, best_epoch=0, window={"lr": [0.1, 0.2]})
-    step = toy_step()
+    step = make_step()
     torch.manual_seed(3)
-    keeper(tmp_path, step).save("model_0000.pth", saved)
+    build_checkpointer(tmp_path, step).save("model_0000.pth", saved)
     expected = torch.rand(3)
-    other = keeper(tmp_path, toy_step())
+    other = build_checkpointer(tmp_path, make_step())
     assert other.resume() == saved
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_run_goes_on_only_with_the_settings_it_began_with(toy_step, tmp_path):
-    keeper(tmp_path, toy_step()).save("model_0000.pth", Progress())
-    other = keeper(tmp_path, toy_step(), config=CONFIG.replace("0.01", "0.1"))
+def test_resume_rejects_changed_settings(make_step, tmp_path):
+    build_checkpointer(tmp_path, make_step()).save("model_0000.pth", Progress())
+    other = build_checkpointer(tmp_path, make_step(), config=CONFIG.replace("0.01", "0.1"))
     with pytest.raises(InputError, match=r"SOLVER.BASE_LR was 0.01 and is 0.1; .*MODEL.WEIGHTS"):
         other.resume()
 
 
-def test_a_run_may_go_on_for_more_epochs(toy_step, tmp_path):
-    keeper(tmp_path, toy_step()).save("model_0000.pth", Progress(iteration=4))
-    other = keeper(tmp_path, toy_step(), config=CONFIG.replace("MAX_EPOCH: 3", "MAX_EPOCH: 9"))
+def test_resume_accepts_more_epochs(make_step, tmp_path):
+    build_checkpointer(tmp_path, make_step()).save("model_0000.pth", Progress(iteration=4))
+    other = build_checkpointer(tmp_path, make_step(), config=CONFIG.replace("MAX_EPOCH: 3", "MAX_EPOCH: 9"))
     assert other.resume().iteration == 4
 
 
-def test_a_new_run_in_a_used_folder_is_not_taken_for_the_old_one(toy_step, tmp_path):
-    checkpointer = keeper(tmp_path, toy_step())
+def test_archived_run_is_not_resumed(make_step, tmp_path):
+    checkpointer = build_checkpointer(tmp_path, make_step())
     checkpointer.save("model_best.pth", Progress())
-    checkpointer.set_aside()
+    archive_previous_run(tmp_path)
     assert checkpointer.resume() is None
     assert [path.name for path in tmp_path.glob("*.pth")] == ["model_best.previous.pth"]
     verify_checksum(tmp_path / "model_best.previous.pth")
 
 
-def test_a_file_of_weights_alone_is_no_checkpoint_to_go_on_from(toy_step, tmp_path):
-    step = toy_step()
+def test_weights_file_cannot_be_resumed(make_step, tmp_path):
+    step = make_step()
     torch.save({"model": step.model.state_dict()}, tmp_path / "weights.pth")
     (tmp_path / "last_checkpoint").write_text("weights.pth")
-    with pytest.raises(WeightsError, match=r"no optimizer, scaler, iteration, generator inside"):
-        keeper(tmp_path, step).resume()
+    with pytest.raises(
+        WeightsError, match=r"not a training checkpoint, optimizer, scaler, iteration, generator missing"
+    ):
+        build_checkpointer(tmp_path, step).resume()
 
 
-def test_a_full_disk_is_told_with_the_room_that_is_needed_and_the_old_file_stays(toy_step, tmp_path, monkeypatch):
-    checkpointer = keeper(tmp_path, toy_step())
+def test_full_disk_error_names_the_size_and_keeps_the_file(make_step, tmp_path, monkeypatch):
+    checkpointer = build_checkpointer(tmp_path, make_step())
     path = checkpointer.save("model_0000.pth", Progress(iteration=4))
     before = path.read_bytes()
 
-    def full(state, file):
+    def raise_full_disk(state, file):
         raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(torch, "save", raise_full_disk)
     with pytest.raises(StorageError, match=r"model_0000.pth: cannot be written .* free \d+ MB"):
         checkpointer.save("model_0000.pth", Progress(iteration=8))
     assert path.read_bytes() == before
@@ -75,93 +78,95 @@ def flip_a_bit(path):
     path.write_bytes(data)
 
 
-def cut_in_half(path):
+def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def lose(path):
+def remove(path):
     path.unlink()
 
 
-def spoil_the_manifest(path):
+def corrupt_checksum(path):
     checksum_path(path).write_text("no digest")
 
 
-DAMAGE = [flip_a_bit, cut_in_half, lose, spoil_the_manifest]
+DAMAGE = [flip_a_bit, truncate, remove, corrupt_checksum]
 
 
-def two_checkpoints(folder, step):
-    checkpointer = keeper(folder, step)
+def save_two_checkpoints(folder, step):
+    checkpointer = build_checkpointer(folder, step)
     return [checkpointer.save(f"model_000{n}.pth", Progress(iteration=4 * n + 4)) for n in range(2)]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_of_two_checkpoints_the_first_is_taken_when_the_last_is_damaged(damage, toy_step, tmp_path, caplog):
-    _, last = two_checkpoints(tmp_path, toy_step())
+def test_previous_checkpoint_is_used_if_the_last_is_damaged(damage, make_step, tmp_path, caplog):
+    _, last = save_two_checkpoints(tmp_path, make_step())
     damage(last)
     with caplog.at_level(logging.WARNING, logger="fastreid"):
-        assert keeper(tmp_path, toy_step()).resume().iteration == 4
+        assert build_checkpointer(tmp_path, make_step()).resume().iteration == 4
     [line] = caplog.messages
     assert str(last) in line
-    assert line.endswith("; trying the checkpoint before it")
+    assert line.endswith("; trying the previous checkpoint")
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="fastreid"):
-        assert keeper(tmp_path, toy_step()).resume().iteration == 4
+        assert build_checkpointer(tmp_path, make_step()).resume().iteration == 4
     assert caplog.messages == []
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_anew_by_itself(damage, toy_step, tmp_path):
-    for path in two_checkpoints(tmp_path, toy_step()):
+def test_resume_fails_if_all_checkpoints_are_damaged(damage, make_step, tmp_path):
+    for path in save_two_checkpoints(tmp_path, make_step()):
         damage(path)
-    with pytest.raises(WeightsError, match=r"none of its 2 checkpoints.*model_0001.pth.*leave --resume out"):
-        keeper(tmp_path, toy_step()).resume()
+    with pytest.raises(WeightsError, match=r"none of its 2 checkpoints.*model_0001.pth.*omit --resume"):
+        build_checkpointer(tmp_path, make_step()).resume()
 
 
-def test_a_torn_checkpoint_of_before_there_were_manifests_is_noticed_too(toy_step, tmp_path):
-    _, last = two_checkpoints(tmp_path, toy_step())
+def test_truncated_checkpoint_without_checksum_is_detected(make_step, tmp_path):
+    _, last = save_two_checkpoints(tmp_path, make_step())
     checksum_path(last).unlink()
-    cut_in_half(last)
-    assert keeper(tmp_path, toy_step()).resume().iteration == 4
+    truncate(last)
+    assert build_checkpointer(tmp_path, make_step()).resume().iteration == 4
 
 
-def test_a_checkpoint_written_over_itself_leaves_the_one_before(toy_step, tmp_path):
-    checkpointer = keeper(tmp_path, toy_step())
+def test_overwritten_checkpoint_keeps_the_previous_one(make_step, tmp_path):
+    checkpointer = build_checkpointer(tmp_path, make_step())
     for number in range(3):
         checkpointer.save("model_stopped.pth", Progress(iteration=number))
     assert checkpointer.resume().iteration == 2
-    lose(tmp_path / "model_stopped.pth")
-    assert keeper(tmp_path, toy_step()).resume().iteration == 1
+    remove(tmp_path / "model_stopped.pth")
+    assert build_checkpointer(tmp_path, make_step()).resume().iteration == 1
 
 
-def test_a_checkpoint_of_another_run_in_the_folder_is_not_gone_on_from(toy_step, tmp_path):
-    two_checkpoints(tmp_path, toy_step())
-    checkpointer = keeper(tmp_path, toy_step())
-    checkpointer.set_aside()
-    lose(checkpointer.save("model_0000.pth", Progress(iteration=4)))
+def test_checkpoint_of_another_run_is_not_resumed(make_step, tmp_path):
+    save_two_checkpoints(tmp_path, make_step())
+    checkpointer = build_checkpointer(tmp_path, make_step())
+    archive_previous_run(tmp_path)
+    remove(checkpointer.save("model_0000.pth", Progress(iteration=4)))
     with pytest.raises(WeightsError, match="none of its 1 checkpoints"):
         checkpointer.resume()
 
 
-def test_a_lost_pointer_does_not_lose_the_run(toy_step, tmp_path):
-    two_checkpoints(tmp_path, toy_step())
-    lose(tmp_path / "last_checkpoint")
-    assert keeper(tmp_path, toy_step()).resume().iteration == 8
+def test_resume_without_last_checkpoint_file(make_step, tmp_path):
+    save_two_checkpoints(tmp_path, make_step())
+    remove(tmp_path / "last_checkpoint")
+    assert build_checkpointer(tmp_path, make_step()).resume().iteration == 8
 
 
-def test_weights_that_are_no_numbers_reach_no_file(toy_step, tmp_path):
-    step = toy_step()
-    path = keeper(tmp_path, step).save("model_best.pth", Progress())
+def test_nonfinite_weights_are_not_saved(make_step, tmp_path):
+    step = make_step()
+    path = build_checkpointer(tmp_path, step).save("model_best.pth", Progress())
     before = path.read_bytes()
     step.model.backbone[1].running_mean[0] = float("nan")
-    with pytest.raises(NumericalError, match=r"not written, as 1 tensors hold NaN or Inf: backbone.1.running_mean"):
-        keeper(tmp_path, step).save("model_best.pth", Progress())
+    with pytest.raises(
+        NumericalError, match=r"not saved because 1 tensors contain NaN or Inf: backbone.1.running_mean"
+    ):
+        build_checkpointer(tmp_path, step).save("model_best.pth", Progress())
     assert path.read_bytes() == before
 
 
-def test_a_run_that_goes_on_tells_what_was_changed_where_it_may_be(toy_step, tmp_path, caplog):
-    keeper(tmp_path, toy_step()).save("model_0000.pth", Progress(iteration=4))
-    other = keeper(tmp_path, toy_step(), config=CONFIG.replace("MAX_EPOCH: 3", "MAX_EPOCH: 9"))
+def test_resume_logs_allowed_changes(make_step, tmp_path, caplog):
+    build_checkpointer(tmp_path, make_step()).save("model_0000.pth", Progress(iteration=4))
+    other = build_checkpointer(tmp_path, make_step(), config=CONFIG.replace("MAX_EPOCH: 3", "MAX_EPOCH: 9"))
     with caplog.at_level(logging.INFO, logger="fastreid"):
         other.resume()
     assert [line for line in caplog.messages if " was " in line] == ["SOLVER.MAX_EPOCH was 3 and is 9"]

@@ -61,11 +61,11 @@ def test_unknown_device_is_an_error():
 @pytest.mark.parametrize(("machine", "expected"), [({}, "cpu"), ({"has_mps": True}, "mps"), ({"num_gpus": 1}, "cuda")])
 def test_loaded_config_contains_the_device_of_auto(machine, expected, monkeypatch):
     set_machine(monkeypatch, **machine)
-    assert load_config(None, ["MODEL.DEVICE", "auto"]).MODEL.DEVICE == expected
+    assert expected == load_config(None, ["MODEL.DEVICE", "auto"]).MODEL.DEVICE
 
 
 def test_process_count_must_fit_the_device(monkeypatch):
     from fastreid.engine.launch import launch
 
-    with pytest.raises(InputError, match="MODEL.DEVICE is mps.*--num-gpus 2"):
+    with pytest.raises(InputError, match=r"MODEL.DEVICE is mps.*--num-gpus 2"):
         launch(print, 2, device="mps")

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from fastreid.config import get_cfg
+from fastreid.data.loading.unreadable import UnreadableDrawings
 from fastreid.engine import features as features_module
 from fastreid.engine.feature_journal import JournalFolder
 from fastreid.engine.inference import run_inference
@@ -185,5 +186,6 @@ def test_batch_with_substituted_drawing_is_not_stored(journals, cfg, monkeypatch
     monkeypatch.setattr(
         features_module, "build_test_loader", lambda cfg, listed, *, done=(), **_: [*batches(done=(8,)), substitute]
     )
-    features_module.extract_features(cfg, Network(), DRAWINGS[:9], journals=journals)
+    skipped = UnreadableDrawings(max_num=1)
+    features_module.extract_features(cfg, Network(), DRAWINGS[:9], journals=journals, unreadable=skipped)
     assert {start: len(part) for start, part in journals.open(DRAWINGS[:9]).read().items()} == {0: 4, 4: 4}

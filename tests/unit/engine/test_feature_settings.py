@@ -23,8 +23,8 @@ def cfg_with(*options):
 
 
 def test_docs_list_settings_that_affect_features():
-    section = PAGE.read_text(encoding="utf-8").split("## What counts as the same")[1].split("\n## ")[0]
-    counts, counts_not = section.split("Of `MODEL` these do not count")
+    section = PAGE.read_text(encoding="utf-8").split("## When features are recomputed")[1].split("\n## ")[0]
+    counts, counts_not = section.split("These keys of `MODEL` do not count")
     named = set(re.findall(r"`([A-Z_.]+)`", counts)) - {"MODEL"}
     assert {
         name for name in feature_settings(cfg_with(), random_weights=True) if not name.startswith("MODEL.")

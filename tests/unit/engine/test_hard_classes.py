@@ -14,7 +14,7 @@ from fastreid.utils.errors import InputError
 TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
 
 
-def hook(progress, *, period=1, asked=None, num_patents=3):
+def build_hook(progress, *, period=1, restarts=None, num_patents=3):
     return HardClassMiningHook(
         progress,
         period=period,
@@ -22,11 +22,11 @@ def hook(progress, *, period=1, asked=None, num_patents=3):
         num_drawings=27,
         batch_size=6,
         memory_mb=64,
-        restart_loader=[].append if asked is None else asked.append,
+        restart_loader=[].append if restarts is None else restarts.append,
     )
 
 
-def test_look_alikes_are_the_nearest_other_rows_by_cosine():
+def test_hard_classes_are_the_nearest_rows_by_cosine():
     weight = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     rows = nn.functional.normalize(weight.double())
     cosines = (rows @ rows.T).fill_diagonal_(-2)
@@ -34,54 +34,54 @@ def test_look_alikes_are_the_nearest_other_rows_by_cosine():
     assert torch.equal(table, cosines.argsort(dim=1, descending=True)[:, :5].int())
 
 
-def test_no_patent_is_its_own_look_alike_even_among_twins():
+def test_class_is_not_its_own_hard_class_among_equal_rows():
     table = mine_hard_classes(torch.ones(5, 3), k=50)
     assert [sorted(row) for row in table.tolist()] == [[n for n in range(5) if n != own] for own in range(5)]
     assert mine_hard_classes(torch.ones(1, 3)).shape == (1, 0)
 
 
-def test_after_each_evaluation_the_table_is_that_of_the_weights_and_the_batches_are_made_anew(toy_loop):
-    progress, asked = Progress(), []
-    loop = toy_loop([hook(progress, period=2, asked=asked)])
+def test_hook_mines_after_evaluations_and_restarts_the_loader(make_loop):
+    progress, restarts = Progress(), []
+    loop = make_loop([build_hook(progress, period=2, restarts=restarts)])
     loop.run()
-    assert asked == [8]  # epochs have 4 steps; the third one is not evaluated by its period
+    assert restarts == [8]  # 4 iterations per epoch; the period skips the third epoch
     assert list(progress.hard_identities) == [8]
-    loop = toy_loop([hook(progress, asked=asked)], max_epochs=1)
+    loop = make_loop([build_hook(progress, restarts=restarts)], max_epochs=1)
     loop.run()
     assert torch.equal(progress.hard_identities[4], mine_hard_classes(loop.step.model.heads.weight))
 
 
-def test_rows_that_are_no_patents_of_the_list_are_left_out(toy_loop):
+def test_extra_classifier_rows_are_ignored(make_loop):
     progress = Progress()
-    toy_loop([hook(progress, num_patents=2)], max_epochs=1).run()
+    make_loop([build_hook(progress, num_patents=2)], max_epochs=1).run()
     assert progress.hard_identities[4].tolist() == [[1], [0]]
 
 
-def test_tables_that_no_batch_needs_are_dropped(toy_loop):
+def test_unused_tables_are_removed(make_loop):
     progress = Progress()
-    toy_loop([hook(progress)], max_epochs=9).run()
+    make_loop([build_hook(progress)], max_epochs=9).run()
     assert list(progress.hard_identities)[-1] == 36
     assert len(progress.hard_identities) <= 3
 
 
-def test_a_checkpoint_keeps_the_tables(toy_step, tmp_path):
+def test_checkpoint_contains_the_tables(make_step, tmp_path):
     tables = {4: torch.tensor([[1, 2], [0, 2], [0, 1]], dtype=torch.int32)}
-    Checkpointer(tmp_path, toy_step(), iters_per_epoch=4).save("model_0000.pth", Progress(4, hard_identities=tables))
-    found = Checkpointer(tmp_path, toy_step(), iters_per_epoch=4).resume().hard_identities
-    assert {made: table.tolist() for made, table in found.items()} == {4: tables[4].tolist()}
-    assert found[4].numpy().dtype == np.int32
+    Checkpointer(tmp_path, make_step(), iters_per_epoch=4).save("model_0000.pth", Progress(4, hard_identities=tables))
+    restored = Checkpointer(tmp_path, make_step(), iters_per_epoch=4).resume().hard_identities
+    assert {start: table.tolist() for start, table in restored.items()} == {4: tables[4].tolist()}
+    assert restored[4].numpy().dtype == np.int32
 
 
-def test_a_model_without_a_classifier_is_refused_before_the_first_step(toy_loop, toy_step):
-    step = toy_step()
+def test_model_without_a_classifier_is_an_error(make_loop, make_step):
+    step = make_step()
     step.model.heads = nn.Sequential(step.model.heads)
-    with pytest.raises(InputError, match=r"looks at the classifier heads\.weight, and this model has none"):
-        toy_loop([hook(Progress())], step=step).run()
+    with pytest.raises(InputError, match=r"needs the classifier heads\.weight, which this model does not have"):
+        make_loop([build_hook(Progress())], step=step).run()
 
 
-def test_look_alikes_without_evaluations_are_refused():
+def test_hard_identities_require_evaluations():
     cfg = load_config(TINY, ["DATALOADER.HARD_IDENTITIES", "0.5", "TEST.EVAL_PERIOD", "0"])
     with pytest.raises(
-        InputError, match=r"HARD_IDENTITIES is 0\.5 and TEST.EVAL_PERIOD 0: .*set EVAL_PERIOD to 1 or more"
+        InputError, match=r"HARD_IDENTITIES is 0\.5 and TEST.EVAL_PERIOD is 0: .*set EVAL_PERIOD to 1 or more"
     ):
         _check_hard_identities(cfg)

@@ -5,9 +5,10 @@ import pytest
 
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.engine.launch import launch
+from fastreid.engine.model import resolve_num_classes
 from fastreid.engine.setup import default_setup, load_config
 from fastreid.engine.train_step import TrainStep
-from fastreid.engine.trainer import DefaultTrainer, _check_model_selection, resolve_num_classes
+from fastreid.engine.trainer import DefaultTrainer, _check_model_selection
 from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import get_logger
@@ -15,90 +16,90 @@ from fastreid.utils.logger import get_logger
 TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
 
 
-def data(query="a", gallery="a"):
+def build_dataset(query="a", gallery="a"):
     return RetrievalData("Mine", (), (Drawing("q", "q", query),), (Drawing("g", "g", gallery),))
 
 
-def test_a_score_that_no_test_gives_is_refused_before_the_first_step():
+def test_unknown_selection_score_is_an_error():
     cfg = load_config(TINY, ["TEST.TOP_K", "5"])
-    with pytest.raises(InputError, match=r"no score 'mAP@10' to choose by. Did you mean 'mAP@5'"):
-        _check_model_selection(cfg, data())
+    with pytest.raises(InputError, match=r"unknown score 'mAP@10'. Did you mean 'mAP@5'"):
+        _check_model_selection(cfg, build_dataset())
 
 
-def test_a_count_does_not_choose_the_best_model():
-    with pytest.raises(InputError, match="no score 'num_queries'"):
-        _check_model_selection(load_config(TINY, ["TEST.SELECT_BY", "num_queries"]), data())
+def test_count_cannot_select_the_best_model():
+    with pytest.raises(InputError, match="unknown score 'num_queries'"):
+        _check_model_selection(load_config(TINY, ["TEST.SELECT_BY", "num_queries"]), build_dataset())
 
 
 @pytest.mark.parametrize(("query", "gallery"), [("", ""), ("a", "b")])
-def test_a_test_without_a_match_does_not_choose_the_best_model(query, gallery):
+def test_dataset_without_matches_cannot_select_the_best_model(query, gallery):
     with pytest.raises(InputError, match="cannot choose the best model"):
-        _check_model_selection(load_config(TINY), data(query, gallery))
+        _check_model_selection(load_config(TINY), build_dataset(query, gallery))
 
 
-def test_classes_are_counted_or_more_than_the_patents_but_never_fewer():
+def test_num_classes_is_at_least_the_number_of_patents():
     assert resolve_num_classes(load_config(TINY), 7) == 7
     assert resolve_num_classes(load_config(TINY, ["MODEL.HEADS.NUM_CLASSES", "9"]), 7) == 9
     with pytest.raises(InputError, match="NUM_CLASSES is 5 and the training list has 7"):
         resolve_num_classes(load_config(TINY, ["MODEL.HEADS.NUM_CLASSES", "5"]), 7)
 
 
-def test_an_option_behind_a_setting_is_told_where_it_belongs():
-    with pytest.raises(InputError, match=r"--resume stands after a setting; options come before"):
+def test_option_after_a_setting_is_an_error():
+    with pytest.raises(InputError, match=r"--resume follows a setting; options come before"):
         load_config(TINY, ["SEED", "1", "--resume"])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "fault", "words"),
+    ("arguments", "error", "message"),
     [
-        ({"num_gpus": 0}, InputError, "at least 1"),
+        ({"num_gpus": 0}, InputError, "both must be 1 or more"),
         ({"num_machines": 2}, InputError, "--dist-url"),
-        ({"num_machines": 2, "machine_rank": 2, "dist_url": "tcp://a:1"}, InputError, "counted from 0 to 1"),
+        ({"num_machines": 2, "machine_rank": 2, "dist_url": "tcp://a:1"}, InputError, "it must be from 0 to 1"),
         ({"num_gpus": 2, "device": "cuda:1"}, InputError, "set MODEL.DEVICE cuda"),
-        ({"num_gpus": 99, "device": "cuda"}, EnvironmentSetupError, "ask for fewer"),
+        ({"num_gpus": 99, "device": "cuda"}, EnvironmentSetupError, "use a lower number"),
     ],
 )
-def test_processes_that_cannot_be_started_are_refused(arguments, fault, words):
-    with pytest.raises(fault, match=words):
+def test_invalid_process_arguments_are_errors(arguments, error, message):
+    with pytest.raises(error, match=message):
         launch(print, **arguments)
 
 
-@pytest.mark.parametrize("words", [["DATASETS.TESTS", str(["Patent"] * 1500)], ["TRACKER.PROJECT", "x" * 5000]])
-def test_settings_that_a_resume_could_not_read_back_are_refused_at_the_start(words):
+@pytest.mark.parametrize("settings", [["DATASETS.TESTS", str(["Patent"] * 1500)], ["TRACKER.PROJECT", "x" * 5000]])
+def test_settings_that_resume_cannot_read_are_rejected(settings):
     with pytest.raises(InputError, match="command line"):
-        load_config(TINY, words)
+        load_config(TINY, settings)
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_the_settings_beside_an_earlier_run_s_metrics_stay_until_something_trains(resume, tmp_path, monkeypatch):
+def test_setup_keeps_the_config_of_the_previous_run(resume, tmp_path, monkeypatch):
     monkeypatch.setattr("fastreid.engine.setup.setup_logger", lambda folder, rank: get_logger())
     (tmp_path / "config.yaml").write_text("as it was")
     default_setup(load_config(TINY, ["OUTPUT_DIR", str(tmp_path)]), argparse.Namespace(resume=resume))
     assert (tmp_path / "config.yaml").read_text() == "as it was"
 
 
-def test_an_operation_without_a_deterministic_kernel_names_the_setting(tmp_path, monkeypatch):
-    words = ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run"), "DETERMINISTIC", "True"]
-    trainer = DefaultTrainer(load_config(TINY, words))
+def test_nondeterministic_operation_error_names_the_setting(tmp_path, monkeypatch):
+    settings = ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run"), "DETERMINISTIC", "True"]
+    trainer = DefaultTrainer(load_config(TINY, settings))
     trainer.resume_or_load(resume=False)
 
-    def refuse(step, batch):
+    def raise_nondeterministic(step, batch):
         raise RuntimeError("histc_cuda does not have a deterministic implementation, but you set more.")
 
-    monkeypatch.setattr(TrainStep, "__call__", refuse)
+    monkeypatch.setattr(TrainStep, "__call__", raise_nondeterministic)
     with pytest.raises(EnvironmentSetupError, match=r"DETERMINISTIC is True: histc_cuda does not.*set it to False"):
         trainer.train()
 
 
-def test_a_worker_s_death_told_between_two_batches_is_a_plain_fault(tmp_path, monkeypatch):
-    """torch raises it wherever the main thread happens to be."""
+def test_worker_death_between_batches_is_a_clear_error(tmp_path, monkeypatch):
+    """torch raises the error at any point of the main thread."""
     trainer = DefaultTrainer(load_config(TINY, ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run")]))
     trainer.resume_or_load(resume=False)
 
-    def die(step, batch):
+    def raise_worker_death(step, batch):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
 
-    monkeypatch.setattr(TrainStep, "__call__", die)
+    monkeypatch.setattr(TrainStep, "__call__", raise_worker_death)
     with pytest.raises(
         EnvironmentSetupError, match=r"died \(DataLoader worker \(pid 7\) .*\); lower DATALOADER\.NUM_WORKERS"
     ):

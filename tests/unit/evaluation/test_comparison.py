@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from fastreid.evaluation.scoring.comparison import compare_runs, build_comparison_table
+from fastreid.evaluation.scoring.comparison import build_comparison_table, compare_runs
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.utils.errors import InputError
 
 PATENTS = np.arange(60) // 3
 
 
-def scores(values, patents=PATENTS, matches=2):
+def make_scores(values, patents=PATENTS, matches=2):
     return QueryScores(
         values={"mAP": np.asarray(values, float)},
         patents=patents,
@@ -18,78 +18,89 @@ def scores(values, patents=PATENTS, matches=2):
     )
 
 
-def drawn(seed, shift=0.0, noise=5.0, num=1):
-    """Runs whose queries are hard or easy alike, each run with some luck of its own."""
+def sample_runs(seed, shift=0.0, noise=5.0, num=1):
+    """Return runs in which the same queries are hard or easy, plus independent noise per run."""
     generator = np.random.default_rng(seed)
     hardness = np.random.default_rng(0).uniform(0, 100, len(PATENTS))
-    return [scores(hardness + shift + generator.normal(0, noise, len(PATENTS))) for _ in range(num)]
+    return [make_scores(hardness + shift + generator.normal(0, noise, len(PATENTS))) for _ in range(num)]
 
 
-def test_the_change_is_the_mean_over_runs_and_queries():
-    runs, ground = [scores(np.full(60, value)) for value in (50, 60)], [scores(np.full(60, 40)) for _ in range(2)]
-    change = compare_runs(runs, ground)["mAP"]
-    assert (change.mean, change.change) == (55, 15)
-    assert change.spread == pytest.approx(np.std([50, 60], ddof=1))
-    # two pairs that lie 10 apart: Student's t for one degree of freedom, 12.706, times 5
-    assert (change.low, change.high) == (pytest.approx(15 - 63.53, abs=0.01), pytest.approx(15 + 63.53, abs=0.01))
+def test_difference_is_mean_over_runs_and_queries():
+    runs, baseline = (
+        [make_scores(np.full(60, value)) for value in (50, 60)],
+        [make_scores(np.full(60, 40)) for _ in range(2)],
+    )
+    delta = compare_runs(runs, baseline)["mAP"]
+    assert (delta.mean, delta.difference) == (55, 15)
+    assert delta.std == pytest.approx(np.std([50, 60], ddof=1))
+    # two pairs with a difference of 10: Student's t for one degree of freedom, 12.706, times 5
+    assert (delta.low, delta.high) == (pytest.approx(15 - 63.53, abs=0.01), pytest.approx(15 + 63.53, abs=0.01))
 
 
-def test_what_makes_a_patent_hard_for_both_falls_out():
-    change = compare_runs(drawn(1, shift=4, num=3), drawn(2, num=3))["mAP"]
-    assert 0 < change.low < 4 < change.high < 8  # the hardness of the patents spreads over 100 points
+def test_shared_patent_hardness_cancels_out():
+    delta = compare_runs(sample_runs(1, shift=4, num=3), sample_runs(2, num=3))["mAP"]
+    assert 0 < delta.low < 4 < delta.high < 8  # patent hardness varies over 100 points
 
 
 @pytest.mark.parametrize(
-    ("num", "luck", "most"), [(2, 0, 0.05), (3, 0, 0.05), (2, 3, 0.15), (3, 3, 0.09), (6, 3, 0.08)]
+    ("num", "run_std", "max_error_rate"), [(2, 0, 0.05), (3, 0, 0.05), (2, 3, 0.15), (3, 3, 0.09), (6, 3, 0.08)]
 )
-def test_two_sides_that_differ_by_chance_alone_are_seldom_told_apart(num, luck, most):
-    """By the noise of queries, and by the luck of a whole run, which no number of patents averages out."""
+def test_false_positive_rate_is_bounded(num, run_std, max_error_rate):
+    """Noise of queries, and noise of whole runs, which more patents do not reduce."""
     generator = np.random.default_rng(0)
     misses = 0
     for seed in range(400):
-        sides = [[scores(generator.normal(generator.normal(0, luck), 5, 60)) for _ in range(num)] for _ in range(2)]
-        change = compare_runs(*sides, num_resamples=100, seed=seed)["mAP"]
-        misses += not change.low <= 0 <= change.high
-    assert misses <= most * 400
+        sides = [
+            [make_scores(generator.normal(generator.normal(0, run_std), 5, 60)) for _ in range(num)] for _ in range(2)
+        ]
+        delta = compare_runs(*sides, num_resamples=100, seed=seed)["mAP"]
+        misses += not delta.low <= 0 <= delta.high
+    assert misses <= max_error_rate * 400
 
 
-def test_patents_of_which_one_is_left_tell_nothing():
-    change = compare_runs(*[[scores(np.arange(60), patents=np.zeros(60))]] * 2)["mAP"]
-    assert (change.low, change.high) == (-np.inf, np.inf)
+def test_interval_of_one_patent_is_infinite():
+    delta = compare_runs(*[[make_scores(np.arange(60), patents=np.zeros(60))]] * 2)["mAP"]
+    assert (delta.low, delta.high) == (-np.inf, np.inf)
 
 
-def test_runs_that_disagree_widen_the_interval():
-    ground = [scores(np.full(60, 40.0))] * 3
-    alike = compare_runs([scores(np.full(60, 45.0))] * 3, ground)["mAP"]
-    apart = compare_runs([scores(np.full(60, value)) for value in (35.0, 45.0, 55.0)], ground)["mAP"]
+def test_disagreeing_runs_widen_the_interval():
+    baseline = [make_scores(np.full(60, 40.0))] * 3
+    alike = compare_runs([make_scores(np.full(60, 45.0))] * 3, baseline)["mAP"]
+    apart = compare_runs([make_scores(np.full(60, value)) for value in (35.0, 45.0, 55.0)], baseline)["mAP"]
     assert (alike.low, alike.high) == (5, 5)
     assert apart.low < 0 < apart.high
 
 
-def test_one_run_has_no_spread():
-    change = compare_runs(drawn(1), drawn(2))["mAP"]
-    assert np.isnan(change.spread)
-    [ground, row] = build_comparison_table({"ground": compare_runs(drawn(2), drawn(2)), "row": {"mAP": change}}, ["mAP"])
-    assert ground["mAP, change"] == ""
+def test_one_run_has_no_standard_deviation():
+    delta = compare_runs(sample_runs(1), sample_runs(2))["mAP"]
+    assert np.isnan(delta.std)
+    [baseline, row] = build_comparison_table(
+        {"baseline": compare_runs(sample_runs(2), sample_runs(2)), "row": {"mAP": delta}}, ["mAP"]
+    )
+    assert baseline["mAP, change"] == ""
     assert row == {
         "row": "row",
         "runs": "1",
-        "mAP": f"{change.mean:.1f}",
-        "mAP, change": f"{change.change:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
+        "mAP": f"{delta.mean:.1f}",
+        "mAP, change": f"{delta.difference:+.1f} [{delta.low:+.1f}, {delta.high:+.1f}]",
     }
 
 
 @pytest.mark.parametrize(
-    ("runs", "ground", "told"),
+    ("runs", "baseline", "message"),
     [
-        ([], [], "0 runs beside 0"),
-        (drawn(1, num=2), drawn(2), "2 runs beside 1; each run needs the one of the same seed"),
-        (drawn(1), [scores(np.zeros(60), patents=PATENTS[::-1])], "other queries or another gallery"),
-        (drawn(1), [scores(np.zeros(60), matches=3)], "other queries or another gallery"),
+        ([], [], "0 runs and 0 baseline runs"),
+        (
+            sample_runs(1, num=2),
+            sample_runs(2),
+            "2 runs and 1 baseline runs do not pair up; give one baseline run of the same seed",
+        ),
+        (sample_runs(1), [make_scores(np.zeros(60), patents=PATENTS[::-1])], "different queries or galleries"),
+        (sample_runs(1), [make_scores(np.zeros(60), matches=3)], "different queries or galleries"),
     ],
 )
-def test_runs_that_do_not_compare_are_refused(runs, ground, told):
-    with pytest.raises(InputError, match=told):
-        compare_runs(runs, ground)
-    with pytest.raises(InputError, match="level is a share"):
-        compare_runs(drawn(1), drawn(2), level=95)
+def test_mismatched_runs_raise(runs, baseline, message):
+    with pytest.raises(InputError, match=message):
+        compare_runs(runs, baseline)
+    with pytest.raises(InputError, match="level must be between 0 and 1"):
+        compare_runs(sample_runs(1), sample_runs(2), level=95)

@@ -46,7 +46,7 @@ def test_one_side_uses_neighbors_from_both_sides():
     assert torch.equal(only_gallery[1], both[1])
 
 
-def test_several_settings_share_one_search_and_equal_single_expansions():
+def test_expansions_that_share_a_search_equal_single_ones():
     settings = [ExpansionSettings(k, alpha=2.0, queries_too=k != 3, times=2) for k in (2, 5, 3)]
     for choice, sides in zip(settings, iter_expansions(*features(), settings)):
         for side, expected in zip(sides, expand(*features(), **asdict(choice))):

@@ -96,8 +96,8 @@ def test_trial_describes_its_settings():
 @pytest.mark.parametrize(
     ("evaluator", "options", "message"),
     [
-        (Evaluator(), {"select_by": "mAP@11"}, "there is no score 'mAP@11' to choose by. Did you mean 'mAP@10'"),
-        (Evaluator(), {"select_by": "TPR@FPR=1e-02"}, "there is no score 'TPR@FPR=1e-02' to choose by"),
+        (Evaluator(), {"select_by": "mAP@11"}, "unknown score 'mAP@11'. Did you mean 'mAP@10'"),
+        (Evaluator(), {"select_by": "TPR@FPR=1e-02"}, "unknown score 'TPR@FPR=1e-02'"),
         (Evaluator(metric="inner_product"), {}, "re-ranking needs a distance"),
         (Evaluator(), {"grid": Grid(top_n=4)}, r"TOP_N\) must be at least top_k \(TEST.TOP_K\) 10, not 4"),
         (

@@ -56,11 +56,11 @@ def finish(run, value=50.0):
             ("DATALOADER.NUM_INSTANCE", 5),
             r"SOLVER.IMS_PER_BATCH is 16; it must be a multiple of DATALOADER.NUM_INSTANCE \(5\)",
         ),
-        (("TEST.SELECT_BY", "mAP@5"), "no score 'mAP@5' to choose by"),
+        (("TEST.SELECT_BY", "mAP@5"), "unknown score 'mAP@5'"),
         (("INPUT.CROP.ENABLED", True), "INPUT.CROP.SIZE"),
         (("MODEL.BACKBONE.FEAT_DIM", 64), "set FEAT_DIM 512"),
         (("MODEL.FREEZE_LAYERS", ("neck",)), "the model has no child 'neck'"),
-        (("TEST.NETWORK_PRECISION", "float16"), "which is for GPUs"),
+        (("TEST.NETWORK_PRECISION", "float16"), "float16 needs a GPU"),
         (("MODEL.WEIGHTS", "nowhere.pth"), "nowhere.pth"),
         (("SOLVER.BASE_LR", "fast"), "SOLVER.BASE_LR"),
     ],
@@ -122,8 +122,8 @@ def test_no_comparison_without_a_finished_baseline(ablation):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda text: text[:-3], "its last line is cut"),
-        (lambda text: text.replace("50.0", "", 1), "mAP of a query that has matches is no number"),
+        (lambda text: text[:-3], "its last line is truncated"),
+        (lambda text: text.replace("50.0", "", 1), "mAP of a query with matches is not a number"),
         (lambda text: text.replace("mAP@10", "mAP@k"), "no column mAP@10"),
         (
             lambda text: text[: text.index("b,b,")],

@@ -48,8 +48,8 @@ def test_doubling_sizes():
     assert list(doubling_sizes(6, 47)) == [6, 12, 24]
 
 
-def test_measure_step_trains_without_changing_weights(toy_step):
-    step, before = toy_step(), toy_step().model
+def test_measure_step_trains_without_changing_weights(make_step):
+    step, before = make_step(), make_step().model
     per_second, memory_mb = measure_step(step, 6, num_instance=2, num_classes=3, image_size_px=(8, 8), num_steps=2)
     assert per_second > 0
     assert 10 < memory_mb <= free_memory_mb(CPU) + 1000

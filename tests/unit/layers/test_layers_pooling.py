@@ -5,13 +5,13 @@ from fastreid.layers import GeneralizedMeanPooling, GeneralizedMeanPoolingP, Glo
 from fastreid.utils.errors import InputError
 
 
-def test_only_the_learnt_power_is_in_the_checkpoint():
+def test_only_the_learned_power_is_in_the_state_dict():
     assert list(GeneralizedMeanPoolingP().state_dict()) == ["p"]
     assert list(GeneralizedMeanPooling().state_dict()) == []
 
 
 @pytest.mark.parametrize("power", [20.0, 100.0])
-def test_a_large_power_neither_overflows_nor_loses_a_silent_channel(power):
+def test_large_power_does_not_overflow_or_underflow(power):
     pool = GeneralizedMeanPoolingP(power=power)
     maps = torch.zeros(1, 2, 3, 3)
     maps[0, 0, 1, 1] = 1000.0
@@ -23,12 +23,12 @@ def test_a_large_power_neither_overflows_nor_loses_a_silent_channel(power):
     assert torch.isfinite(pool.p.grad).all()
 
 
-def test_the_maximum_sends_its_gradient_to_one_place():
+def test_max_pool_gradient_goes_to_one_position():
     maps = torch.ones(1, 1, 2, 2, requires_grad=True)
     GlobalMaxPool()(maps).sum().backward()
     assert sorted(maps.grad.flatten().tolist()) == [0, 0, 0, 1]
 
 
-def test_a_power_of_zero_is_refused():
-    with pytest.raises(InputError, match="above 0, not 0"):
+def test_power_of_zero_raises():
+    with pytest.raises(InputError, match="power of generalized-mean pooling must be above 0, not 0"):
         GeneralizedMeanPooling(power=0)

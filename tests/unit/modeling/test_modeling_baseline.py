@@ -18,7 +18,7 @@ def images(num=4, seed=0):
     return torch.rand(num, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) * 255
 
 
-def network(losses=TERMS, mean=(100.0, 110.0, 120.0), std=(50.0, 60.0, 70.0)):
+def build_network(losses=TERMS, mean=(100.0, 110.0, 120.0), std=(50.0, 60.0, 70.0)):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU())
@@ -27,62 +27,62 @@ def network(losses=TERMS, mean=(100.0, 110.0, 120.0), std=(50.0, 60.0, 70.0)):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_images_are_left_as_they_were(training):  # T-2
-    batch, model = images(), network().train(training)
+def test_images_are_not_modified(training):
+    batch, model = images(), build_network().train(training)
     before = batch.clone()
     model(batch, TARGETS) if training else model(batch)
     assert torch.equal(batch, before)
 
 
-def test_features_of_the_same_images_are_the_same_twice():  # T-2
-    batch, model = images(), network().eval()
+def test_features_are_deterministic():
+    batch, model = images(), build_network().eval()
     assert torch.equal(model(batch), model(batch))
     assert model(batch).shape == (4, 8)
     assert model(batch).dtype == torch.float32
 
 
-def test_images_are_normalised_channel_by_channel():
-    seen = {}
-    model = network().eval()
-    model.backbone.register_forward_hook(lambda module, inputs, output: seen.update(x=inputs[0]))
+def test_images_are_normalized_per_channel():
+    captured = {}
+    model = build_network().eval()
+    model.backbone.register_forward_hook(lambda module, inputs, output: captured.update(x=inputs[0]))
     model(torch.tensor([100.0, 170.0, 50.0]).view(1, 3, 1, 1).expand(1, 3, 16, 16))
-    assert seen["x"][0, :, 0, 0].tolist() == [0.0, 1.0, -1.0]
+    assert captured["x"][0, :, 0, 0].tolist() == [0.0, 1.0, -1.0]
 
 
-def test_losses_hold_only_losses_each_times_its_scale():
-    losses = network().train()(images(), TARGETS)
+def test_losses_are_multiplied_by_their_scale():
+    losses = build_network().train()(images(), TARGETS)
     half = [LossTerm(term.key, term.function, term.inputs, term.scale / 2) for term in TERMS]
-    halved = network(half).train()(images(), TARGETS)
+    halved = build_network(half).train()(images(), TARGETS)
     assert list(losses) == ["loss_cls", "loss_triplet"]
     assert all(torch.allclose(losses[key], 2 * halved[key]) for key in losses)
     assert all(value.shape == () and value.requires_grad for value in losses.values())
 
 
-def test_stats_are_the_share_of_right_classes_and_the_length_of_the_features_without_gradient():
-    model = network().train()
-    seen = {}
-    model.heads.register_forward_hook(lambda module, inputs, output: seen.update(out=output))
+def test_stats_have_accuracy_and_norm_without_gradient():
+    model = build_network().train()
+    captured = {}
+    model.heads.register_forward_hook(lambda module, inputs, output: captured.update(out=output))
     losses, stats = model(images(), TARGETS, with_stats=True)
     assert set(losses) == {"loss_cls", "loss_triplet"}
-    right = (seen["out"].plain_logits.argmax(1) == TARGETS).float().mean()
-    assert stats["cls_accuracy"] == right
-    assert torch.allclose(stats["feature_norm"], seen["out"].neck_features.norm(dim=1).mean())
+    expected = (captured["out"].plain_logits.argmax(1) == TARGETS).float().mean()
+    assert stats["cls_accuracy"] == expected
+    assert torch.allclose(stats["feature_norm"], captured["out"].neck_features.norm(dim=1).mean())
     assert not any(value.requires_grad for value in stats.values())
 
 
-def test_the_pixel_statistics_are_not_in_the_checkpoint_and_move_with_the_model():
-    model = network()
+def test_pixel_statistics_are_not_saved_but_converted():
+    model = build_network()
     assert not [name for name in model.state_dict() if "pixel" in name]
     assert model.double().pixel_mean.dtype == torch.float64
 
 
-def test_the_order_of_a_batch_changes_no_feature():
-    batch, model = images(), network().eval()
+def test_features_do_not_depend_on_batch_order():
+    batch, model = images(), build_network().eval()
     assert torch.allclose(model(batch.flip(0)).flip(0), model(batch), atol=1e-6)
 
 
-def test_losses_and_features_are_float32_under_autocast():  # T-10
-    model = network()
+def test_losses_and_features_are_float32_under_autocast():
+    model = build_network()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert model.eval()(images()).dtype == torch.float32
         losses = model.train()(images(), TARGETS)
@@ -90,20 +90,20 @@ def test_losses_and_features_are_float32_under_autocast():  # T-10
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("misuse", "message"),
     [
         (lambda model: model.train()(images()), "needs the class of each image, .* not none"),
         (lambda model: model.train()(images(), TARGETS[:3]), r"int64 \(4,\), not torch.int64 \(3,\)"),
         (lambda model: model.train()(images(), TARGETS.float()), "not torch.float32"),
-        (lambda model: model.train()(images(1), TARGETS[:1]), "2 images a batch"),
-        (lambda model: model.eval()(images(), TARGETS), "belong to training"),
+        (lambda model: model.train()(images(1), TARGETS[:1]), "at least 2 images per batch"),
+        (lambda model: model.eval()(images(), TARGETS), "only allowed in training mode"),
         (lambda model: model.eval()(images()[:, :1]), r"not \(4, 1, 16, 16\)"),
-        (lambda model: network(losses=[]), r"one loss or more, each named once, not \[\]"),
-        (lambda model: network(losses=TERMS[:1] * 2), "each named once"),
-        (lambda model: network(std=(1.0, 1.0, 0.0)), "the latter above 0"),
-        (lambda model: network(mean=(1.0,)), "three numbers each"),
+        (lambda model: build_network(losses=[]), r"at least one loss, and each only once, not \[\]"),
+        (lambda model: build_network(losses=TERMS[:1] * 2), "each only once"),
+        (lambda model: build_network(std=(1.0, 1.0, 0.0)), "PIXEL_STD must be above 0"),
+        (lambda model: build_network(mean=(1.0,)), "three values each"),
     ],
 )
-def test_wrong_use_is_refused(wrong, words):
-    with pytest.raises(InputError, match=words):
-        wrong(network())
+def test_misuse_raises(misuse, message):
+    with pytest.raises(InputError, match=message):
+        misuse(build_network())

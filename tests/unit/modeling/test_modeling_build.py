@@ -10,91 +10,91 @@ from fastreid.utils.errors import InputError
 SMALL = ["MODEL.BACKBONE.DEPTH", "18x", "MODEL.BACKBONE.FEAT_DIM", 512]
 
 
-def config(*pairs):
+def config(*options):
     cfg = get_cfg()
-    cfg.merge_from_list([*SMALL, *pairs])
+    cfg.merge_from_list([*SMALL, *options])
     cfg.freeze()
     return cfg
 
 
-def step(*pairs):
-    """The losses of one training step on tiny images."""
+def train_step(*options):
+    """Return the losses of one training step on tiny images."""
     torch.manual_seed(0)
-    model = build_model(config(*pairs), num_classes=3).train()
+    model = build_model(config(*options), num_classes=3).train()
     return model(torch.rand(4, 3, 32, 32) * 255, torch.tensor([0, 0, 1, 1]))
 
 
 @pytest.mark.parametrize("name", [name for name in POOLING.names() if name not in ("Identity", "Flatten")])
 def test_every_pooling_layer_trains(name):
-    assert torch.isfinite(step("MODEL.HEADS.POOL_LAYER", name)["loss_cls"])
+    assert torch.isfinite(train_step("MODEL.HEADS.POOL_LAYER", name)["loss_cls"])
 
 
 @pytest.mark.parametrize("name", MARGINS.names())
 def test_every_classifier_trains(name):
-    assert torch.isfinite(step("MODEL.HEADS.CLS_LAYER", name, "MODEL.HEADS.SCALE", 16)["loss_cls"])
+    assert torch.isfinite(train_step("MODEL.HEADS.CLS_LAYER", name, "MODEL.HEADS.SCALE", 16)["loss_cls"])
 
 
 @pytest.mark.parametrize("name", NORMS.names())
 def test_every_norm_trains_in_backbone_and_neck(name):
-    losses = step("MODEL.BACKBONE.NORM", name, "MODEL.HEADS.NORM", name, "MODEL.HEADS.WITH_BNNECK", True)
+    losses = train_step("MODEL.BACKBONE.NORM", name, "MODEL.HEADS.NORM", name, "MODEL.HEADS.WITH_BNNECK", True)
     assert torch.isfinite(losses["loss_cls"])
 
 
-def test_every_loss_trains_under_its_own_key():
-    losses = step("MODEL.LOSSES.NAME", tuple(LOSSES.names()))
-    assert set(losses) == {"loss_cls", "loss_circle", "loss_cosface", "loss_focal", "loss_triplet"}  # T-21
+def test_every_loss_trains_with_its_own_key():
+    losses = train_step("MODEL.LOSSES.NAME", tuple(LOSSES.names()))
+    assert set(losses) == {"loss_cls", "loss_circle", "loss_cosface", "loss_focal", "loss_triplet"}
     assert all(torch.isfinite(value) for value in losses.values())
 
 
-def test_the_tables_name_what_the_docs_say():
+def test_registered_names():
     assert META_ARCHITECTURES.names() == ["Baseline"]
     assert HEADS.names() == ["EmbeddingHead"]
     assert BACKBONES.names() == ["build_resnet_backbone", "build_timm_backbone"]
 
 
-def test_a_model_is_the_same_for_the_same_seed_and_stays_on_the_cpu():
+def test_model_depends_only_on_the_seed_and_is_on_the_cpu():
     first, second = (torch.manual_seed(5) and build_model(config(), num_classes=2) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert all(parameter.device.type == "cpu" for parameter in first.parameters())
 
 
-def test_a_users_own_loss_joins_from_outside():
+def test_user_defined_loss_can_be_registered():
     def zero(cfg):
         return LossTerm("loss_mine", lambda features, targets: 0 * features.sum(), "features")
 
     LOSSES.register("Mine")(zero)
     try:
-        assert step("MODEL.LOSSES.NAME", ("Mine",))["loss_mine"].item() == 0
+        assert train_step("MODEL.LOSSES.NAME", ("Mine",))["loss_mine"].item() == 0
     finally:
         LOSSES._builders.pop("Mine")
 
 
 @pytest.mark.parametrize(
-    ("pairs", "words"),
+    ("options", "message"),
     [
-        (["MODEL.LOSSES.NAME", ("TripletLos",)], "no loss is called 'TripletLos'. Did you mean 'TripletLoss'"),  # T-21
-        (["MODEL.LOSSES.NAME", ()], "one loss or more|1 or more items"),
-        (["MODEL.LOSSES.NAME", ("TripletLoss", "TripletLoss")], "each named once"),
+        (["MODEL.LOSSES.NAME", ("TripletLos",)], "no loss is called 'TripletLos'. Did you mean 'TripletLoss'"),
+        (["MODEL.LOSSES.NAME", ()], "at least one loss|1 or more items"),
+        (["MODEL.LOSSES.NAME", ("TripletLoss", "TripletLoss")], "each only once"),
         (["MODEL.HEADS.POOL_LAYER", "GeM"], "no pooling layer is called 'GeM'"),
         (["MODEL.HEADS.CLS_LAYER", "ArcFace"], "no classifier is called 'ArcFace'"),
         (["MODEL.BACKBONE.NAME", "build_vit_backbone"], "no backbone is called"),
         (["MODEL.BACKBONE.NORM", "LN"], "no norm is called 'LN'"),
-        (["MODEL.BACKBONE.DEPTH", "152x"], "no ResNet has the depth '152x'"),
+        (["MODEL.BACKBONE.DEPTH", "152x"], "DEPTH '152x' is unknown"),
         (["MODEL.BACKBONE.FEAT_DIM", 2048], "set FEAT_DIM 512"),
-        (["MODEL.BACKBONE.LAST_STRIDE", 3], "1 or 2, not 3|from 1 to 2"),
-        (["MODEL.BACKBONE.NL_WIDE", True], "NL_WIDE widens non-local blocks"),
+        (["MODEL.BACKBONE.LAST_STRIDE", 3], "must be 1 or 2, not 3|from 1 to 2"),
+        (["MODEL.BACKBONE.NL_WIDE", True], "NL_WIDE needs WITH_NL True"),
         (["MODEL.META_ARCHITECTURE", "MGN"], "no network is called 'MGN'"),
         (["MODEL.HEADS.NAME", "ClasHead"], "no head is called 'ClasHead'"),
         (["MODEL.HEADS.NECK_FEAT", "middle"], "before or after|before, after"),
         (["MODEL.LOSSES.CE.SCALE", 0.0], "above 0"),
     ],
 )
-def test_settings_that_make_no_network_are_refused(pairs, words):
-    with pytest.raises(InputError, match=words):
-        build_model(config(*pairs), num_classes=3)
+def test_invalid_settings_raise(options, message):
+    with pytest.raises(InputError, match=message):
+        build_model(config(*options), num_classes=3)
 
 
 @pytest.mark.parametrize("num_classes", [0, -1])
-def test_a_network_without_classes_is_refused(num_classes):
-    with pytest.raises(InputError, match="one class to tell apart at least"):
+def test_network_without_classes_raises(num_classes):
+    with pytest.raises(InputError, match="at least one class"):
         build_model(config(), num_classes=num_classes)

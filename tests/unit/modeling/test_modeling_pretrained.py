@@ -21,7 +21,7 @@ from fastreid.modeling.backbones.pretrained import (
 from fastreid.modeling.backbones.resnet import ResNet
 from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError, WeightsError
 
-HERE = ("127.0.0.1",)
+LOCAL_HOSTS = ("127.0.0.1",)
 
 
 def network(depth="18x", **options):
@@ -31,7 +31,7 @@ def network(depth="18x", **options):
 
 
 def imagenet_file(path, depth="18x", **options):
-    """A file as torchvision publishes them: a bare state dict with a classifier and without batch counters."""
+    """Write a file like those of torchvision: a state dict with a classifier and without batch counters."""
     tensors = {
         name: value for name, value in ResNet(depth, **options).state_dict().items() if "num_batches" not in name
     }
@@ -43,12 +43,12 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
     def do_GET(self):
-        if self.path == "/moved":
+        if self.path == "/redirect":
             self.send_response(302)
             self.send_header("Location", "http://example.invalid/weights.pth")
             self.end_headers()
@@ -58,10 +58,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path):
-    """A folder and the address under which it is served on this machine."""
+    """Serve a folder over http; return the folder and its URL."""
     folder = tmp_path / "served"
     folder.mkdir()
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=folder))
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     yield folder, f"http://127.0.0.1:{httpd.server_port}"
     httpd.shutdown()
@@ -75,7 +75,7 @@ def cache(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"with_ibn": True}])
-def test_imagenet_weights_from_a_path_fill_the_backbone(tmp_path, options):
+def test_imagenet_weights_are_loaded_from_a_path(tmp_path, options):
     tensors = imagenet_file(tmp_path / "start.pth", **options)
     model = network(**options)
     report = load_pretrained(
@@ -85,31 +85,31 @@ def test_imagenet_weights_from_a_path_fill_the_backbone(tmp_path, options):
     assert all(torch.equal(model.backbone.state_dict()[name], value) for name, value in tensors.items())
 
 
-def test_non_local_blocks_keep_their_fresh_values_and_are_reported(tmp_path):
+def test_non_local_blocks_are_reported_as_reinitialized(tmp_path):
     imagenet_file(tmp_path / "start.pth", "50x")
     report = load_backbone(ResNet("50x", with_nl=True), tmp_path / "start.pth")
     assert report.reinitialized == {"batch counters": "53 tensors", "NL_2": "26 tensors", "NL_3": "39 tensors"}
-    assert str(report).endswith("; NL_3 made anew (39 tensors); left out 2: fc.weight, fc.bias")
+    assert str(report).endswith("; NL_3 reinitialized (39 tensors); ignored 2: fc.weight, fc.bias")
 
 
 @pytest.mark.parametrize(
-    ("depth", "options", "words"),
+    ("depth", "options", "message"),
     [
         ("34x", {}, "layer1.2.conv1.weight absent"),
         ("18x", {"with_ibn": True}, "bn1.IN.weight absent"),
         ("18x", {"with_se": True}, "se.fc.0.weight absent"),
     ],
 )
-def test_weights_of_another_network_are_refused_and_change_nothing(tmp_path, depth, options, words):
+def test_weights_of_another_network_raise_and_load_nothing(tmp_path, depth, options, message):
     imagenet_file(tmp_path / "start.pth")
     model = network(depth, **options)
     before = model.backbone.conv1.weight.clone()
-    with pytest.raises(WeightsError, match=words.replace(".", r"\.")):
+    with pytest.raises(WeightsError, match=message.replace(".", r"\.")):
         load_pretrained(model, depth=depth, with_ibn=False, with_se=False, path=str(tmp_path / "start.pth"))
     assert torch.equal(model.backbone.conv1.weight, before)
 
 
-def test_weights_with_nan_are_refused(tmp_path):
+def test_weights_with_nan_raise(tmp_path):
     tensors = imagenet_file(tmp_path / "start.pth")
     tensors["conv1.weight"][0] = float("nan")
     torch.save(tensors, tmp_path / "start.pth")
@@ -117,141 +117,147 @@ def test_weights_with_nan_are_refused(tmp_path):
         load_backbone(ResNet("18x"), tmp_path / "start.pth")
 
 
-def test_a_published_name_is_held_to_the_digits_in_it(tmp_path):
+def test_digest_in_a_published_name_is_verified(tmp_path):
     imagenet_file(tmp_path / "resnet18-5c106cde.pth")
-    with pytest.raises(WeightsError, match="does not begin with 5c106cde"):
+    with pytest.raises(WeightsError, match="does not start with 5c106cde"):
         load_backbone(ResNet("18x"), tmp_path / "resnet18-5c106cde.pth")
-    right = tmp_path / f"resnet18-{sha256(tmp_path / 'resnet18-5c106cde.pth')[:8]}.pth"
-    (tmp_path / "resnet18-5c106cde.pth").rename(right)
-    assert load_backbone(ResNet("18x"), right).num_loaded == 100
+    renamed = tmp_path / f"resnet18-{sha256(tmp_path / 'resnet18-5c106cde.pth')[:8]}.pth"
+    (tmp_path / "resnet18-5c106cde.pth").rename(renamed)
+    assert load_backbone(ResNet("18x"), renamed).num_loaded == 100
 
 
-def test_the_published_file_is_downloaded_once_and_kept(server, cache):
-    folder, address = server
+def test_published_file_is_downloaded_once(server, cache):
+    folder, url = server
     imagenet_file(folder / "resnet18.pth")
-    table = {"18x": PublishedWeights(f"{address}/resnet18.pth", sha256(folder / "resnet18.pth"))}
-    options = {"depth": "18x", "with_ibn": False, "with_se": False, "published": table, "plain_http_hosts": HERE}
+    published = {"18x": PublishedWeights(f"{url}/resnet18.pth", sha256(folder / "resnet18.pth"))}
+    options = {
+        "depth": "18x",
+        "with_ibn": False,
+        "with_se": False,
+        "published": published,
+        "plain_http_hosts": LOCAL_HOSTS,
+    }
     load_pretrained(network(), **options)
     (folder / "resnet18.pth").unlink()
     assert load_pretrained(network(), **options).num_loaded == 100
     assert [file.name for file in cache.iterdir()] == ["resnet18.pth"]
 
 
-def test_a_kept_file_that_was_damaged_is_fetched_again(server, cache):
-    folder, address = server
+def test_damaged_cached_file_is_downloaded_again(server, cache):
+    folder, url = server
     (folder / "w.pth").write_bytes(b"right")
     cache.mkdir(parents=True)
     (cache / "w.pth").write_bytes(b"wrong")
-    download_file(f"{address}/w.pth", cache / "w.pth", sha256=sha256(folder / "w.pth"), plain_http_hosts=HERE)
+    download_file(f"{url}/w.pth", cache / "w.pth", sha256=sha256(folder / "w.pth"), plain_http_hosts=LOCAL_HOSTS)
     assert (cache / "w.pth").read_bytes() == b"right"
 
 
-def test_a_tampered_download_is_refused_and_leaves_nothing(server, cache):
-    folder, address = server
+def test_tampered_download_raises_and_leaves_no_file(server, cache):
+    folder, url = server
     (folder / "w.pth").write_bytes(b"tampered")
     with pytest.raises(WeightsError, match="expected 0000"):
-        download_file(f"{address}/w.pth", cache / "w.pth", sha256="0" * 64, plain_http_hosts=HERE)
+        download_file(f"{url}/w.pth", cache / "w.pth", sha256="0" * 64, plain_http_hosts=LOCAL_HOSTS)
     assert list(cache.iterdir()) == []
 
 
-def test_a_download_that_grows_without_end_is_stopped(server, cache, monkeypatch):
-    folder, address = server
+def test_oversized_download_is_stopped(server, cache, monkeypatch):
+    folder, url = server
     (folder / "w.pth").write_bytes(b"x" * 1000)
     monkeypatch.setattr(download, "MAX_BYTES", 999)
     with pytest.raises(StorageError, match="more than 999 bytes"):
-        download_file(f"{address}/w.pth", cache / "w.pth", sha256=sha256(folder / "w.pth"), plain_http_hosts=HERE)
+        download_file(f"{url}/w.pth", cache / "w.pth", sha256=sha256(folder / "w.pth"), plain_http_hosts=LOCAL_HOSTS)
     assert list(cache.iterdir()) == []
 
 
-def test_a_missing_file_and_a_dead_server_are_storage_faults(server, tmp_path):
+def test_missing_file_and_unreachable_server_raise(server, tmp_path):
     for url in (f"{server[1]}/none.pth", "http://127.0.0.1:9/w.pth"):
         with pytest.raises(StorageError, match="download failed"):
-            download_file(url, tmp_path / "w.pth", sha256="0" * 64, plain_http_hosts=HERE)
+            download_file(url, tmp_path / "w.pth", sha256="0" * 64, plain_http_hosts=LOCAL_HOSTS)
 
 
-def test_links_that_are_not_https_are_refused_also_behind_a_redirect(server, tmp_path):
+def test_http_links_and_redirects_raise(server, tmp_path):
     with pytest.raises(InputError, match="only https"):
         download_file(f"{server[1]}/w.pth", tmp_path / "w.pth", sha256="0" * 64)
     with pytest.raises(InputError, match=r"example\.invalid/weights\.pth: only https"):
-        download_file(f"{server[1]}/moved", tmp_path / "w.pth", sha256="0" * 64, plain_http_hosts=HERE)
+        download_file(f"{server[1]}/redirect", tmp_path / "w.pth", sha256="0" * 64, plain_http_hosts=LOCAL_HOSTS)
 
 
 @pytest.mark.parametrize("digest", ["", "5c106cde", "Z" * 64])
-def test_without_a_full_digest_nothing_is_downloaded(tmp_path, digest):
-    with pytest.raises(InputError, match="without all 64 digits"):
+def test_download_needs_a_full_digest(tmp_path, digest):
+    with pytest.raises(InputError, match="needs all 64 digits of the sha256"):
         download_file("https://example.invalid/w.pth", tmp_path / "w.pth", sha256=digest)
 
 
-def test_a_drive_link_goes_through_gdown_without_cookies(tmp_path, monkeypatch):
-    def pretend(url, output, **options):
+def test_drive_link_uses_gdown_without_cookies(tmp_path, monkeypatch):
+    def fake_download(url, output, **options):
         assert options == {"quiet": True, "use_cookies": False, "timeout": download.TIMEOUT_S}
         output.write(b"from drive")
 
     fake = ModuleType("gdown")
-    fake.download = pretend
+    fake.download = fake_download
     monkeypatch.setitem(download.importlib.sys.modules, "gdown", fake)
     digest = hashlib.sha256(b"from drive").hexdigest()
     path = download_file("https://drive.google.com/uc?id=1", tmp_path / "w.pth", sha256=digest)
     assert path.read_bytes() == b"from drive"
 
 
-def test_a_drive_link_without_gdown_says_what_to_install(tmp_path, monkeypatch):
+def test_drive_link_without_gdown_raises(tmp_path, monkeypatch):
     monkeypatch.setitem(download.importlib.sys.modules, "gdown", None)
     with pytest.raises(EnvironmentSetupError, match="pip install gdown"):
         download_file("https://drive.google.com/uc?id=1", tmp_path / "w.pth", sha256="0" * 64)
 
 
-def test_an_entry_without_a_full_digest_is_not_downloaded_and_says_how_to_go_on(cache):
-    with pytest.raises(InputError, match=r"full sha256 is not known.*PRETRAIN_PATH, or put it at"):
+def test_entry_without_full_digest_is_not_downloaded(cache):
+    with pytest.raises(InputError, match=r"its full sha256 is unknown.*PRETRAIN_PATH to it, or save it as"):
         load_pretrained(network("101x", with_ibn=True), depth="101x", with_ibn=True, with_se=False)
 
 
-def test_such_a_file_put_in_the_cache_by_hand_is_used_if_its_digits_agree(cache):
+def test_manually_cached_file_is_used_if_its_digits_match(cache):
     cache.mkdir(parents=True)
-    imagenet_file(cache / "made.pth", with_ibn=True)
-    name = f"resnet18_ibn_a-{sha256(cache / 'made.pth')[:8]}.pth"
-    (cache / "made.pth").rename(cache / name)
-    table = {"ibn_18x": PublishedWeights(f"https://example.invalid/{name}")}
-    options = {"depth": "18x", "with_ibn": True, "with_se": False, "published": table}
+    imagenet_file(cache / "weights.pth", with_ibn=True)
+    name = f"resnet18_ibn_a-{sha256(cache / 'weights.pth')[:8]}.pth"
+    (cache / "weights.pth").rename(cache / name)
+    published = {"ibn_18x": PublishedWeights(f"https://example.invalid/{name}")}
+    options = {"depth": "18x", "with_ibn": True, "with_se": False, "published": published}
     assert load_pretrained(network(with_ibn=True), **options).num_loaded > 80
     (cache / name).write_bytes(b"other")
-    with pytest.raises(WeightsError, match="fetch it again"):
+    with pytest.raises(WeightsError, match="download it again"):
         load_pretrained(network(with_ibn=True), **options)
 
 
 @pytest.mark.parametrize("path", ["https://example.invalid/w.pth", "http://example.invalid/w.pth#sha256=" + "0" * 64])
-def test_a_link_as_path_needs_https_and_a_digest(path):
+def test_link_as_path_needs_https_and_a_digest(path):
     with pytest.raises(InputError, match="must be https and end in #sha256="):
         load_pretrained(network(), depth="18x", with_ibn=False, with_se=False, path=path)
 
 
-def test_a_pinned_link_is_used_from_the_cache(cache):
+def test_pinned_link_is_loaded_from_the_cache(cache):
     cache.mkdir(parents=True)
-    imagenet_file(cache / "made.pth")
-    digest = sha256(cache / "made.pth")
-    (cache / "made.pth").rename(cache / f"{digest}.pth")
+    imagenet_file(cache / "weights.pth")
+    digest = sha256(cache / "weights.pth")
+    (cache / "weights.pth").rename(cache / f"{digest}.pth")
     link = f"https://drive.google.com/uc?id=1#sha256={digest}"
     assert load_pretrained(network(), depth="18x", with_ibn=False, with_se=False, path=link).num_loaded == 100
 
 
-def test_a_combination_nobody_published_is_refused():
+def test_unpublished_combination_raises():
     with pytest.raises(InputError, match="no ImageNet weights are published for 'se_50x'"):
         load_pretrained(network("18x"), depth="50x", with_ibn=False, with_se=True)
 
 
-def test_known_digests_begin_with_the_digits_their_files_are_named_by():
+def test_full_digests_match_the_file_names():
     for entry in PUBLISHED.values():
-        named = PUBLISHED_NAME.fullmatch(entry.url.rsplit("/", 1)[1])
-        assert named
+        match = PUBLISHED_NAME.fullmatch(entry.url.rsplit("/", 1)[1])
+        assert match
         assert entry.url.startswith("https://")
-        assert not entry.sha256 or (len(entry.sha256) == 64 and entry.sha256.startswith(named[1]))
+        assert not entry.sha256 or (len(entry.sha256) == 64 and entry.sha256.startswith(match[1]))
 
 
 @pytest.mark.parametrize(
     ("torch_home", "cache_home", "folder"),
     [("/a", "/b", "/a/torch/checkpoints"), ("", "/b", "/b/torch/checkpoints"), ("", "", "/h/.cache/torch/checkpoints")],
 )
-def test_the_cache_folder_follows_the_environment(monkeypatch, torch_home, cache_home, folder):
+def test_cache_folder_depends_on_the_environment(monkeypatch, torch_home, cache_home, folder):
     for name, value in (("TORCH_HOME", torch_home), ("XDG_CACHE_HOME", cache_home), ("HOME", "/h")):
         monkeypatch.setenv(name, value)
     assert str(cache_folder()) == folder

@@ -10,8 +10,8 @@ from fastreid.modeling import build_model, load_pretrained_backbone
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 
 
-class Net(nn.Module):
-    """What `timm.create_model` gives: `num_features`, `forward_features`."""
+class FakeTimmModel(nn.Module):
+    """Network with the interface of timm models: `num_features`, `forward_features`."""
 
     def __init__(self, shape):
         super().__init__()
@@ -25,11 +25,11 @@ class Net(nn.Module):
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """A stand-in for timm that knows three networks and notes how it is asked."""
+def fake_timm(monkeypatch):
+    """Replace timm by a fake module with three networks; return the list of its calls."""
     calls, fake = [], ModuleType("timm")
     fake.is_model = lambda name: name in ("map", "tokens", "last")
-    fake.create_model = lambda name, **options: calls.append(options) or Net(name)
+    fake.create_model = lambda name, **options: calls.append(options) or FakeTimmModel(name)
     monkeypatch.setitem(sys.modules, "timm", fake)
     return calls
 
@@ -43,43 +43,43 @@ def config(name="map", feat_dim=12, path=""):
     return cfg
 
 
-def test_without_timm_the_message_names_the_extra(monkeypatch):
+def test_missing_timm_raises_with_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(EnvironmentSetupError, match=r"pip install 'fastreid\[timm\]'"):
         build_model(config(), num_classes=2)
 
 
-def test_a_timm_network_gives_features_and_is_asked_for_no_weights(asked):
+def test_timm_network_is_created_without_weights(fake_timm):
     model = build_model(config(), num_classes=2).eval()
     assert model(torch.rand(2, 3, 32, 32)).shape == (2, 12)
-    assert asked == [{"pretrained": False, "num_classes": 0, "global_pool": ""}]
+    assert fake_timm == [{"pretrained": False, "num_classes": 0, "global_pool": ""}]
 
 
 @pytest.mark.parametrize("name", ["", "resnet_50"])
-def test_a_name_timm_does_not_know_is_refused(asked, name):
+def test_unknown_timm_name_raises(fake_timm, name):
     with pytest.raises(InputError, match="TIMM_NAME"):
         build_model(config(name), num_classes=2)
 
 
 @pytest.mark.parametrize("name", ["tokens", "last"])
-def test_features_that_are_no_map_are_refused(asked, name):
+def test_features_without_map_raise(fake_timm, name):
     with pytest.raises(InputError, match=r"not a map \(B, 12, H, W\)"):
         build_model(config(name), num_classes=2).eval()(torch.rand(2, 3, 32, 36))
 
 
-def test_the_width_must_be_the_networks(asked):
+def test_feat_dim_must_match_the_network(fake_timm):
     with pytest.raises(InputError, match="set FEAT_DIM 12"):
         build_model(config(feat_dim=2048), num_classes=2)
 
 
-def test_start_weights_come_from_a_file_and_only_from_one(asked, tmp_path):
+def test_pretrained_weights_need_a_file(fake_timm, tmp_path):
     file = tmp_path / "net.pth"
     torch.save(
         {"conv.weight": torch.ones(12, 3, 3, 3), "conv.bias": torch.zeros(12), "head.fc.weight": torch.ones(9)}, file
     )
     cfg = config(path=str(file))
     model = build_model(cfg, num_classes=2)
-    assert str(load_pretrained_backbone(cfg, model)) == "loaded 2/2 tensors; left out 1: head.fc.weight"
+    assert str(load_pretrained_backbone(cfg, model)) == "loaded 2/2 tensors; ignored 1: head.fc.weight"
     assert torch.equal(model.backbone.body.conv.weight, torch.ones(12, 3, 3, 3))
     with pytest.raises(InputError, match=r"set MODEL\.BACKBONE\.PRETRAIN_PATH"):
         load_pretrained_backbone(config(), model)

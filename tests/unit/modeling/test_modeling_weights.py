@@ -5,12 +5,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from fastreid.modeling.weights import load_state, extract_model_state, read_weights
+from fastreid.modeling.weights import extract_model_state, load_state, read_weights
 from fastreid.utils.errors import InputError, WeightsError
 
 
-class Tiny(nn.Module):
-    """As many kinds of tensor as a network has, under the head's names."""
+class TinyModel(nn.Module):
+    """Small model with the parameter names of a head and every kind of tensor."""
 
     def __init__(self, num_classes=3, dim=4):
         super().__init__()
@@ -21,30 +21,30 @@ class Tiny(nn.Module):
 
 
 def state(**changed):
-    return {name: value.clone() for name, value in Tiny().state_dict().items()} | changed
+    return {name: value.clone() for name, value in TinyModel().state_dict().items()} | changed
 
 
-class Hostile:
+class MaliciousObject:
     def __reduce__(self):
         return (print, ("this must never be printed",))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_written_are_the_weights_read(tmp_path, suffix):
+def test_saved_weights_are_read(tmp_path, suffix):
     path, tensors = tmp_path / f"weights{suffix}", state()
     save_file(tensors, path) if suffix == ".safetensors" else torch.save({"model": tensors}, path)
-    found = extract_model_state(read_weights(path))
-    assert all(torch.equal(found[name], value) for name, value in tensors.items())
+    loaded = extract_model_state(read_weights(path))
+    assert all(torch.equal(loaded[name], value) for name, value in tensors.items())
 
 
-def test_a_missing_file_is_bad_input(tmp_path):
+def test_missing_file_raises(tmp_path):
     with pytest.raises(InputError, match="no such weights file"):
         read_weights(tmp_path / "none.pth")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04", b"PK\x03\x04" + bytes(40), bytes(100)])
-def test_a_file_of_anything_else_is_refused_in_one_line(tmp_path, suffix, content):
+def test_invalid_file_raises_with_one_line(tmp_path, suffix, content):
     path = tmp_path / f"bad{suffix}"
     path.write_bytes(content)
     with pytest.raises(WeightsError) as caught:
@@ -56,25 +56,25 @@ def test_a_file_of_anything_else_is_refused_in_one_line(tmp_path, suffix, conten
 @pytest.mark.parametrize(
     "write",
     [
-        lambda path: torch.save({"model": Hostile()}, path),
-        lambda path: path.write_bytes(pickle.dumps({"model": Hostile()})),
+        lambda path: torch.save({"model": MaliciousObject()}, path),
+        lambda path: path.write_bytes(pickle.dumps({"model": MaliciousObject()})),
     ],
 )
-def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, capsys, write):
+def test_malicious_pickle_raises_without_running_code(tmp_path, capsys, write):
     write(tmp_path / "hostile.pth")
     with pytest.raises(WeightsError, match="not a file of tensors and plain values"):
         read_weights(tmp_path / "hostile.pth")
     assert capsys.readouterr().out == ""
 
 
-def test_a_file_of_other_things_is_refused_in_plain_words_without_torchs_own(tmp_path):
-    torch.save({"model": Hostile()}, tmp_path / "run.pth")
+def test_message_for_other_objects_has_no_torch_text(tmp_path):
+    torch.save({"model": MaliciousObject()}, tmp_path / "run.pth")
     with pytest.raises(WeightsError, match=r"run\.pth: not a file of tensors .* torch\.save\(") as caught:
         read_weights(tmp_path / "run.pth")
     assert "PyTorch" not in str(caught.value)
 
 
-def test_a_truncated_file_is_refused(tmp_path):
+def test_truncated_file_raises(tmp_path):
     path = tmp_path / "cut.pth"
     torch.save(state(), path)
     path.write_bytes(path.read_bytes()[:-200])
@@ -82,20 +82,20 @@ def test_a_truncated_file_is_refused(tmp_path):
         read_weights(path)
 
 
-def test_a_file_that_holds_a_lone_tensor_is_refused(tmp_path):
+def test_file_with_a_single_tensor_raises(tmp_path):
     torch.save(torch.ones(2), tmp_path / "one.pth")
-    with pytest.raises(WeightsError, match="holds a Tensor, not a dict"):
+    with pytest.raises(WeightsError, match="contains a Tensor, not a dict"):
         read_weights(tmp_path / "one.pth")
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"model": x, "epoch": 3}, lambda x: {"state_dict": x}])
-def test_wrapped_and_bare_dicts_and_a_module_prefix_are_the_same(wrap):
+def test_wrapped_and_prefixed_state_dicts_are_equal(wrap):
     tensors = state()
-    found = extract_model_state(wrap({f"module.{name}": value for name, value in tensors.items()}))
-    assert list(found) == list(tensors)
+    loaded = extract_model_state(wrap({f"module.{name}": value for name, value in tensors.items()}))
+    assert list(loaded) == list(tensors)
 
 
-def test_old_names_become_the_present_ones_and_pixel_statistics_are_left_out():
+def test_old_names_are_renamed_and_pixel_statistics_removed():
     bias = torch.zeros(4)
     old = {"pixel_mean": bias, "pixel_std": bias, "heads.classifier.weight": bias, "heads.bnneck.bias": bias}
     assert list(extract_model_state(old)) == ["heads.weight", "heads.bottleneck.0.bias"]
@@ -104,21 +104,21 @@ def test_old_names_become_the_present_ones_and_pixel_statistics_are_left_out():
 
 
 @pytest.mark.parametrize("content", [{}, {"model": {}}, {"model": {"a": 1}}, {"a": torch.ones(1), "b": "text"}])
-def test_a_dict_with_other_things_than_tensors_is_refused(content):
-    with pytest.raises(WeightsError, match="weights are tensors by name"):
+def test_state_dict_with_other_values_raises(content):
+    with pytest.raises(WeightsError, match="a state dict must map names to tensors"):
         extract_model_state(content)
 
 
-def test_all_tensors_go_in_and_the_report_counts_them():
-    model, tensors = Tiny(), state()
+def test_all_tensors_are_loaded_and_reported():
+    model, tensors = TinyModel(), state()
     assert str(load_state(model, tensors)) == "loaded 8/8 tensors"
     assert all(torch.equal(value, tensors[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", list(Tiny().state_dict()))
+@pytest.mark.parametrize("name", list(TinyModel().state_dict()))
 @pytest.mark.parametrize("fault", ["missing", "shape", "kind"])
-def test_every_single_tensor_fault_is_refused_and_nothing_is_loaded(name, fault):
-    model, tensors = Tiny(), state()
+def test_any_tensor_mismatch_raises_and_loads_nothing(name, fault):
+    model, tensors = TinyModel(), state()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     old = tensors.pop(name)
     if fault == "shape":
@@ -130,65 +130,65 @@ def test_every_single_tensor_fault_is_refused_and_nothing_is_loaded(name, fault)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_a_refusal_names_where_the_weights_come_from():
-    with pytest.raises(WeightsError, match=r"^logs/old\.pth: weights do not fit the model, 8 of 8"):
-        load_state(Tiny(), {}, source="logs/old.pth")
-    with pytest.raises(WeightsError, match=r"^logs/old\.pth: weights hold NaN"):
-        load_state(Tiny(), state(**{"backbone.bias": torch.full((4,), torch.nan)}), source="logs/old.pth")
+def test_error_contains_the_source_of_the_weights():
+    with pytest.raises(WeightsError, match=r"^logs/old\.pth: weights do not match the model, 8 of 8"):
+        load_state(TinyModel(), {}, source="logs/old.pth")
+    with pytest.raises(WeightsError, match=r"^logs/old\.pth: weights contain NaN"):
+        load_state(TinyModel(), state(**{"backbone.bias": torch.full((4,), torch.nan)}), source="logs/old.pth")
 
 
-def test_a_tensor_the_model_does_not_know_is_refused():
+def test_unknown_tensor_raises():
     with pytest.raises(WeightsError, match=r"backbone\.NL_2\.weight: unknown to the model"):
-        load_state(Tiny(), state(**{"backbone.NL_2.weight": torch.ones(1)}))
+        load_state(TinyModel(), state(**{"backbone.NL_2.weight": torch.ones(1)}))
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "reason"),
     [
         (lambda tensors: tensors.update({"heads.weight": torch.zeros(100, 4)}), "100 -> 3 classes"),
         (lambda tensors: tensors.update({"heads.weight": torch.zeros(100, 9)}), "100x9 -> 3x4"),
         (lambda tensors: tensors.pop("heads.weight"), "absent"),
     ],
 )
-def test_a_classifier_that_may_differ_keeps_its_fresh_values_and_the_report_says_so(change, words):
-    model, tensors = Tiny(), state()
-    fresh = model.heads.weight.clone()
+def test_different_classifier_is_reinitialized_and_reported(change, reason):
+    model, tensors = TinyModel(), state()
+    initial = model.heads.weight.clone()
     change(tensors)
     report = load_state(model, tensors, may_differ=("heads.weight",))
-    assert str(report) == f"loaded 7/8 tensors; heads.weight made anew ({words})"
-    assert torch.equal(model.heads.weight, fresh)
+    assert str(report) == f"loaded 7/8 tensors; heads.weight reinitialized ({reason})"
+    assert torch.equal(model.heads.weight, initial)
     with pytest.raises(WeightsError):
         load_state(model, tensors)
 
 
-def test_a_classifier_that_may_differ_and_does_not_is_loaded():
-    assert str(load_state(Tiny(), state(), may_differ=("heads.weight",))) == "loaded 8/8 tensors"
+def test_matching_classifier_is_loaded():
+    assert str(load_state(TinyModel(), state(), may_differ=("heads.weight",))) == "loaded 8/8 tensors"
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_no_numbers_are_refused_by_name(number):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_nonfinite_weights_raise_with_the_name(value):
     tensors = state()
-    tensors["backbone.bias"][1] = number
+    tensors["backbone.bias"][1] = value
     with pytest.raises(WeightsError, match=r"NaN or Inf in 1 tensors: backbone\.bias"):
-        load_state(Tiny(), tensors)
+        load_state(TinyModel(), tensors)
 
 
-def test_a_long_table_shows_twenty_faults_and_the_total():
+def test_message_lists_twenty_faults_and_the_total():
     extra = {f"more.{n}": torch.ones(1) for n in range(30)}
     with pytest.raises(WeightsError, match=r"30 of 8 tensors differ.*more\.19: .*, \.\.\. \(30 in all\)") as caught:
-        load_state(Tiny(), state(**extra))
+        load_state(TinyModel(), state(**extra))
     assert "more.20:" not in str(caught.value)
 
 
-def test_half_precision_weights_go_into_a_float32_model():
+def test_half_precision_weights_load_into_float32_model():
     tensors = {name: value.half() if value.is_floating_point() else value for name, value in state().items()}
-    model = Tiny()
+    model = TinyModel()
     load_state(model, tensors)
     assert model.backbone.weight.dtype == torch.float32
     assert torch.equal(model.backbone.weight, tensors["backbone.weight"].float())
 
 
-def test_weights_are_held_to_the_sha256_beside_them(tmp_path):
+def test_sha256_file_of_weights_is_verified(tmp_path):
     torch.save({"model": {"weight": torch.ones(2)}}, tmp_path / "theirs.pth")
     assert "model" in read_weights(tmp_path / "theirs.pth")
     (tmp_path / "theirs.pth.sha256").write_text(f"{'0' * 64}  theirs.pth\n")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastreid.engine.checkpoint import Progress
-from fastreid.engine.hooks.basic import WriteMetrics
+from fastreid.engine.hooks.metrics import WriteMetrics
 from fastreid.engine.train_step import StepResult
 from fastreid.monitoring import console
 from fastreid.monitoring.console import ConsoleWriter

@@ -25,7 +25,12 @@ CLASSIFICATION_LOSS = LossTerm("loss_cls", CrossEntropyLoss(), "logits")
 def triplet_loss(margin=0.0):
     function = TripletLoss(margin, hard_mining=True)
     return LossTerm(
-        "loss_triplet", function, "features", 2.0, stats_fn=function.stats_fn, collapse_value=function.collapse_value
+        "loss_triplet",
+        function,
+        "features",
+        2.0,
+        stats_fn=function.compute_stats,
+        collapse_value=function.collapse_value,
     )
 
 
@@ -47,7 +52,7 @@ def batches(pattern, noise):
 
 
 @pytest.fixture
-def train(warnings_of):
+def train(logged_warnings):
     """Train with diagnostics and return the warnings and the values of the last step."""
 
     def train_with_diagnostics(model, data, lr, *, num_steps=60, period=PERIOD):
@@ -63,7 +68,7 @@ def train(warnings_of):
         hooks = [RunDiagnostics(diagnostics)]
         loop = TrainLoop(step, data, hooks=hooks, iters_per_epoch=5, max_epochs=num_steps // 5)
         loop.run()
-        return warnings_of, loop.result.values
+        return logged_warnings, loop.result.values
 
     return train_with_diagnostics
 
@@ -109,12 +114,12 @@ def test_warns_about_inactive_triplets(train):
 
 def test_warns_about_chance_accuracy_after_grace_epochs(train):
     lines, _ = train(network(CLASSIFICATION_LOSS), batches(0, 1), 0.01)
-    assert next(line for line in lines if "the classifier was at chance" in line).startswith("step 30:")
+    assert next(line for line in lines if "the classifier was at chance" in line).startswith("iteration 30:")
 
 
 def test_warning_is_repeated_after_twenty_periods(train):
     lines, _ = train(network(CLASSIFICATION_LOSS), batches(0, 1), 0.01, num_steps=300)
-    assert [line.partition(":")[0] for line in lines] == ["step 30", "step 230"]
+    assert [line.partition(":")[0] for line in lines] == ["iteration 30", "iteration 230"]
 
 
 def test_no_warning_within_an_incomplete_period(train):

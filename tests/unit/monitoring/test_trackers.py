@@ -80,7 +80,7 @@ def test_metrics_images_and_settings_are_sent(tracker, tmp_path):
         assert library.last("end_run") == (("KILLED",), {})
 
 
-def test_failing_service_is_logged_once(tracker, tmp_path, warnings_of):
+def test_failing_service_is_logged_once(tracker, tmp_path, logged_warnings):
     name, library = tracker
     writer = start(name, tmp_path)
 
@@ -91,7 +91,7 @@ def test_failing_service_is_logged_once(tracker, tmp_path, warnings_of):
     for step in (1, 2):
         writer.write(step, {"loss": 1.0})
     writer.close(finished=True)
-    assert warnings_of == [f"{name}: cannot be written (no answer from the server); training continues without it"]
+    assert logged_warnings == [f"{name}: cannot be written (no answer from the server); training continues without it"]
 
 
 def test_failed_start_is_a_one_line_error(tracker, tmp_path):
@@ -122,7 +122,7 @@ def config(tmp_path, name):
 
 
 def test_registered_tracker_receives_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(TRACKERS, "_makers", dict(TRACKERS._builders))
+    monkeypatch.setattr(TRACKERS, "_builders", dict(TRACKERS._builders))
     told = []
 
     @TRACKERS.register("notebook")

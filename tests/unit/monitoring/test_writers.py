@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.projector import projector_plugin
 
 from fastreid.config import get_cfg
-from fastreid.engine.hooks.basic import learning_rate_per_part
+from fastreid.engine.hooks.lr import learning_rate_per_part
 from fastreid.monitoring.build import changed_settings
 from fastreid.monitoring.projector import SPRITE_PX, build_projector_data, select_rows, write_projector_data
 from fastreid.monitoring.tensorboard import TensorboardWriter
@@ -25,7 +25,9 @@ DRAWINGS = [Drawing(str(30 * row), f"{row}.png", f"p{row // 2}") for row in rang
 
 def projector_data(max_points=8):
     features = torch.arange(24, dtype=torch.float32).reshape(8, 3) + 1
-    return build_projector_data(Embeddings.from_drawings(features, DRAWINGS), DRAWINGS, read=read_page, max_points=max_points)
+    return build_projector_data(
+        Embeddings.from_drawings(features, DRAWINGS), DRAWINGS, read=read_page, max_points=max_points
+    )
 
 
 def read_page(path):
@@ -72,15 +74,15 @@ def test_read_metrics_skips_incomplete_lines(tmp_path):
     assert read_metrics(tmp_path) == [{"iteration": 2, "a": 1}, {"iteration": 4}]
 
 
-def test_csv_write_error_is_logged_once(tmp_path, warnings_of):
+def test_csv_write_error_is_logged_once(tmp_path, logged_warnings):
     JSONWriter(tmp_path).write(1, {"loss": 1.0})
     (tmp_path / "metrics.csv").mkdir()
     writer = CSVWriter(tmp_path)
     writer.on_evaluation()
     writer.on_evaluation()
-    assert len(warnings_of) == 1
-    assert "metrics.csv" in warnings_of[0]
-    assert "training continues" in warnings_of[0]
+    assert len(logged_warnings) == 1
+    assert "metrics.csv" in logged_warnings[0]
+    assert "training continues" in logged_warnings[0]
 
 
 def read_events(folder):
@@ -122,7 +124,7 @@ def test_tensorboard_write_is_flushed(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_tensorboard_full_disk_is_logged_once(tmp_path, warnings_of):
+def test_tensorboard_full_disk_is_logged_once(tmp_path, logged_warnings):
     before = set(threading.enumerate())
     writer = TensorboardWriter(tmp_path)
     writer.write(0, {})  # flushes, so that TensorBoard's thread does not create the file again
@@ -135,16 +137,16 @@ def test_tensorboard_full_disk_is_logged_once(tmp_path, warnings_of):
     writer.close(finished=True)
     for thread in set(threading.enumerate()) - before:
         thread.join(timeout=10)  # TensorBoard's thread fails and prints its error within this test
-    assert len(warnings_of) == 1
-    assert "No space left on device" in warnings_of[0]
+    assert len(logged_warnings) == 1
+    assert "No space left on device" in logged_warnings[0]
 
 
-def test_tensorboard_unwritable_folder_is_logged_once(tmp_path, warnings_of):
+def test_tensorboard_unwritable_folder_is_logged_once(tmp_path, logged_warnings):
     write_text(tmp_path / "file", "")
     writer = TensorboardWriter(tmp_path / "file" / "run")
     writer.write(1, {"loss": 1.0})
     writer.close(finished=True)
-    assert len(warnings_of) == 1
+    assert len(logged_warnings) == 1
 
 
 def test_select_rows_takes_whole_patents_evenly():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fastreid.solver.build import create_optimizer
-from fastreid.solver.fused_optimizers import add_fused_flag, keep_fused_flags
+from fastreid.solver.fused_optimizers import add_fused_flag, keep_fused_flags, match_memory_layout
 from fastreid.utils.errors import InputError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -14,13 +14,13 @@ def parameters():
     return [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
 
 
-def made(name, fused, **arguments):
+def build_optimizer(name, fused, **arguments):
     weights = parameters()
     group = {"params": weights, "lr": 0.01, "base_lr": 0.01, "weight_decay": 5e-4}
     return weights, create_optimizer(name, [group], arguments, fused=fused)
 
 
-def move(weights, optimizer, steps):
+def run_steps(weights, optimizer, steps):
     for step in steps:
         generator = torch.Generator().manual_seed(step)
         for weight in weights:
@@ -32,36 +32,39 @@ def move(weights, optimizer, steps):
     ("name", "arguments"),
     [("Adam", {}), ("AdamW", {"amsgrad": True}), ("SGD", {"momentum": 0.9, "nesterov": True}), ("Adagrad", {})],
 )
-def test_a_fused_optimizer_moves_the_weights_as_the_plain_one_within_rounding(name, arguments):
-    (plain, one), (fused, other) = made(name, "never", **arguments), made(name, "always", **arguments)
+def test_fused_and_default_optimizer_agree(name, arguments):
+    (plain, one), (fused, other) = (
+        build_optimizer(name, "never", **arguments),
+        build_optimizer(name, "always", **arguments),
+    )
     assert (one.param_groups[0]["fused"], other.param_groups[0]["fused"]) == (None, True)
-    move(plain, one, range(20))
-    move(fused, other, range(20))
+    run_steps(plain, one, range(20))
+    run_steps(fused, other, range(20))
     for expected, weight in zip(plain, fused):
         torch.testing.assert_close(weight, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("before", ["never", "always"])
 @pytest.mark.parametrize("after", ["never", "always"])
-def test_a_run_goes_on_fused_or_not_as_it_is_asked_whatever_was_saved(before, after):
-    whole, one = made("Adam", before)
-    move(whole, one, range(6))
-    first, saved = made("Adam", before)
-    move(first, saved, range(3))
-    second, other = made("Adam", after)
+def test_resume_uses_the_new_fused_setting(before, after):
+    full, one = build_optimizer("Adam", before)
+    run_steps(full, one, range(6))
+    first, saved = build_optimizer("Adam", before)
+    run_steps(first, saved, range(3))
+    second, other = build_optimizer("Adam", after)
     with torch.no_grad():
         for weight, value in zip(second, first):
             weight.copy_(value)
     other.load_state_dict(keep_fused_flags(saved.state_dict(), other))
     assert other.param_groups[0]["fused"] is (True if after == "always" else None)
-    move(second, other, range(3, 6))
+    run_steps(second, other, range(3, 6))
     if before == after:
-        assert all(torch.equal(weight, value) for weight, value in zip(whole, second))
+        assert all(torch.equal(weight, value) for weight, value in zip(full, second))
     else:
-        assert all(torch.allclose(weight, value, atol=1e-6) for weight, value in zip(whole, second))
+        assert all(torch.allclose(weight, value, atol=1e-6) for weight, value in zip(full, second))
 
 
-def test_auto_fuses_on_cuda_where_torch_can_and_leaves_the_bits_of_a_cpu_run_alone():
+def test_auto_uses_fused_only_on_cuda_if_supported():
     adam, plain = torch.optim.Adam, {"betas": (0.8, 0.9)}
     assert add_fused_flag(adam, plain, when="auto", device=CPU) == plain
     assert add_fused_flag(adam, plain, when="auto", device=CUDA) == {**plain, "fused": True}
@@ -70,24 +73,22 @@ def test_auto_fuses_on_cuda_where_torch_can_and_leaves_the_bits_of_a_cpu_run_alo
     assert add_fused_flag(adam, {"foreach": True}, when="auto", device=CUDA) == {"foreach": True}
 
 
-def test_an_optimizer_that_cannot_be_fused_is_refused_where_it_must_be():
+def test_fused_always_raises_if_unsupported():
     with pytest.raises(InputError, match="torch has no fused RMSprop; set it to auto"):
-        made("RMSprop", "always")
+        build_optimizer("RMSprop", "always")
 
 
-def test_what_torch_refuses_together_is_told_in_a_line():
-    with pytest.raises(InputError, match=r"OPT_ARGS: Adam refuses.*foreach"):
+def test_incompatible_arguments_raise():
+    with pytest.raises(InputError, match=r"OPT_ARGS: Adam does not accept.*foreach"):
         create_optimizer("Adam", [{"params": parameters()}], {"fused": True, "foreach": True})
 
 
 @pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
-def test_momenta_saved_in_another_order_of_memory_move_their_own_weights(first):
-    from fastreid.solver.fused_optimizers import match_memory_layout
-
+def test_momenta_are_converted_to_the_memory_format(first):
     second = torch.channels_last if first is torch.contiguous_format else torch.contiguous_format
     generator = torch.Generator().manual_seed(0)
     start, *gradients = torch.randn(3, 4, 3, 5, 5, generator=generator)
-    ends = []
+    results = []
     for order in (first, second):
         weight = torch.nn.Parameter(start.clone(memory_format=first))
         saved = torch.optim.Adam([weight], lr=0.1, fused=True)
@@ -99,5 +100,5 @@ def test_momenta_saved_in_another_order_of_memory_move_their_own_weights(first):
         match_memory_layout(later)
         other.grad = gradients[1].clone(memory_format=order)
         later.step()
-        ends.append(other.detach())
-    torch.testing.assert_close(*ends)
+        results.append(other.detach())
+    torch.testing.assert_close(*results)

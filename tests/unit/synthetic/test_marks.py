@@ -1,8 +1,6 @@
-"""Marks: what lies on surfaces stays on them, whatever happens to the part."""
-
 import numpy as np
 import pytest
-from hidden_lines import visible_lines
+from visible_lines import compute_visible_lines
 
 from fastreid.synthetic import make_patent
 from fastreid.synthetic.geometry.mesh import as_component, box, revolve
@@ -15,22 +13,22 @@ from fastreid.synthetic.surface import motifs
 from fastreid.synthetic.surface.marks import add_marks
 
 MOTIFS = [
-    "screw", "button", "vents", "scale", "writing", "emblem", "glint", "seam",
-    "_mesh", "_knit", "_grain", "_ribs", "_scales", "_dots", "_specks",
+    "_screw", "_button", "_vents", "_tick_marks", "_lettering", "_emblem", "_glint", "sample_seam",
+    "_woven_mesh", "_knit", "_wood_grain", "_ribs", "_scales", "_dots", "_short_strokes",
 ]  # fmt: skip
 
 
-def marks_of(parts):
+def collect_marks(parts):
     return np.concatenate([part.marks for part in parts])
 
 
-def some_marks(part):
-    """Marks of a dozen draws on one part."""
-    return np.concatenate([marks_of(add_marks([part], PartRng("marks", number))) for number in range(12)])
+def sample_marks(part):
+    """Return the marks of twelve random number generators on one part."""
+    return np.concatenate([collect_marks(add_marks([part], PartRng("marks", number))) for number in range(12)])
 
 
 @pytest.mark.parametrize("name", MOTIFS)
-def test_a_motif_is_strokes_about_the_middle(name):
+def test_motif_is_centered_strokes(name):
     for number in range(6):
         strokes = getattr(motifs, name)(PartRng(name, number))
         assert strokes.shape[1:] == (2, 2)
@@ -38,43 +36,43 @@ def test_a_motif_is_strokes_about_the_middle(name):
         assert np.abs(strokes).max() < 2.1
 
 
-def test_marks_lie_a_little_above_the_faces_of_a_box():
-    marks = some_marks(box(2, 2, 2))
+def test_marks_are_slightly_above_the_faces_of_a_box():
+    marks = sample_marks(box(2, 2, 2))
     above = (np.abs(marks - [0, 0, 1]) - 1).max(axis=2)
     assert len(marks) > 200
     assert above.min() > 0
     assert above.max() < 0.01
 
 
-def test_marks_bend_with_a_round_surface():
-    marks = some_marks(revolve([(1.0, -2), (1.0, 2)], circle(1.0, num_sides=96)))
+def test_marks_follow_a_round_surface():
+    marks = sample_marks(revolve([(1.0, -2), (1.0, 2)], circle(1.0, num_sides=96)))
     radius = np.linalg.norm(marks[..., :2], axis=2)
     side = np.abs(marks[..., 2]).max(axis=1) < 1.99
     assert radius[side].min() > 0.98
     assert radius[side].max() < 1.03
 
 
-def test_marks_go_where_their_part_goes():
+def test_marks_are_transformed_with_their_part():
     part = add_marks([box(2, 2, 2)], PartRng("marks", 3))[0]
     moved = part.translate(x=1).rotate("z", 30).scale(2.0, -1.0, 1.0)
-    again = box(2, 2, 2).translate(x=1).rotate("z", 30).scale(2.0, -1.0, 1.0).vertices
+    expected = box(2, 2, 2).translate(x=1).rotate("z", 30).scale(2.0, -1.0, 1.0).vertices
     assert len(moved.marks)
-    assert (moved.marks.max(axis=(0, 1)) < again.max(axis=0) + 0.02).all()
-    assert (moved.marks.min(axis=(0, 1)) > again.min(axis=0) - 0.02).all()
+    assert (moved.marks.max(axis=(0, 1)) < expected.max(axis=0) + 0.02).all()
+    assert (moved.marks.min(axis=(0, 1)) > expected.min(axis=0) - 0.02).all()
 
 
-def test_a_mark_is_seen_from_its_side_only_and_not_on_what_is_not_claimed():
+def test_mark_is_visible_from_its_side_unless_unclaimed():
     line = np.array([[[-0.5, -0.501, 0.5], [0.5, -0.501, 0.5]]])
     lid = as_component("lid", [box(1, 1, 1)])[0]
     lid = type(lid)(**{**lid.__dict__, "marks": line})
     num = [
-        len(visible_lines(assemble([lid], unclaimed=names), View(turn, 0)).segments)
+        len(compute_visible_lines(assemble([lid], unclaimed=names), View(turn, 0)).segments)
         for turn, names in ((0, ()), (180, ()), (0, ("lid",)))
     ]
     assert num[0] == num[1] + 1 == num[2] + 1
 
 
-def test_marks_stand_apart_with_their_piece_and_are_cut_with_it():
+def test_marks_are_exploded_and_cut_with_their_component():
     parts = [box(2, 2, 1), *as_component("lid", [box(2, 2, 0.5).translate(z=1.0)])]
     parts[1] = type(parts[1])(**{**parts[1].__dict__, "marks": np.array([[[0, -1.01, 1.2], [0.5, -1.01, 1.2]]])})
     closed, apart = (build_solid(state, parts, unclaimed=(), rng=PartRng("around")) for state in ("closed", "exploded"))
@@ -83,7 +81,7 @@ def test_marks_stand_apart_with_their_piece_and_are_cut_with_it():
     assert (cut.surface_lines[:, :, 1] >= cut.points[:, 1].min() - 1e-9).all()
 
 
-def test_a_sibling_wears_the_marks_of_its_model_on_the_parts_they_share():
+def test_sibling_keeps_marks_of_shared_parts():
     shared = 0
     for number in range(0, 60, 2):
         one, other = make_patent(0, number), make_patent(0, number + 1)

@@ -30,11 +30,11 @@ def test_a_copy_may_be_changed_and_the_file_stays(saved):
     assert torch.equal(mapped[0:5], rows[10:15])
 
 
-def test_a_table_that_is_gone_through_does_not_stay_in_memory(tmp_path, measured):
+def test_a_table_that_is_gone_through_does_not_stay_in_memory(tmp_path, measure_peak_memory):
     num_mib = 256
     np.lib.format.open_memmap(tmp_path / "big.npy", "w+", np.float32, (num_mib * 256, 1024)).flush()
     rows = MappedRows(np.load(tmp_path / "big.npy", mmap_mode="r"))
-    total, held = measured(lambda: sum(len(part) for part in rows.split(1024)))
+    total, held = measure_peak_memory(lambda: sum(len(part) for part in rows.split(1024)))
     assert total == num_mib * 256
     assert held < num_mib / 2
 

@@ -139,8 +139,8 @@ class PageCache:
         with self._writer() as connection:
             stale, faults = self._find_stale(sources)  # again: another run may have decoded some
             new_faults = self._decode(connection, stale, num_workers=num_workers, on_progress=on_progress)
-        num_decoded, num_reused = len(stale) - len(new_faults), len(sources) - len(stale) - len(faults)
-        return FillReport(num_decoded, num_reused, _add_sources(faults | new_faults, sources))
+        num_reused = len(sources) - len(stale) - len(faults)
+        return FillReport(len(stale) - len(new_faults), num_reused, _add_sources(faults | new_faults, sources))
 
     def repair(self) -> int:
         """Remove entries of missing files, unreadable files and damaged pages, to be read again; return their number.
@@ -285,29 +285,25 @@ class PageCache:
         return len(invalid) + int(num_faults)
 
     def _connection(self) -> sqlite3.Connection:
-        """Return the read connection of this process and thread."""
+        """Return this process's and thread's connection for reading."""
         owner = os.getpid(), threading.get_ident()
         if owner not in self._connections:
             # A connection that may write also rolls back the unfinished transaction of a killed writer.
             mode = "rw" if os.access(self.path.parent, os.W_OK) else "ro"
-            address = f"{self.path.absolute().as_uri()}?mode={mode}"
-            self._connections[owner] = sqlite3.connect(address, uri=True, timeout=60)
+            uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+            self._connections[owner] = sqlite3.connect(uri, uri=True, timeout=60)
         return self._connections[owner]
 
     def _key(self, path: str) -> bytes:
         """Return the path relative to the parent of the cache folder, so that cache and data may move together."""
-        absolute = os.path.abspath(path)
-        return os.fsencode(absolute.removeprefix(self._root))
+        return os.fsencode(os.path.abspath(path).removeprefix(self._root))
 
     def _storage_error(self, error: sqlite3.Error) -> StorageError:
         if tables.is_damaged(error):
             return StorageError(f"{self.path}: damaged ({error}); delete the file, and the next run decodes it again")
-        hint = (
-            "wait for the other run"
-            if tables.is_locked(error)
-            else "free space, or choose another DATASETS.CACHE.FOLDER"
-        )
-        return StorageError(f"{self.path}: {error}; {hint}")
+        if tables.is_locked(error):
+            return StorageError(f"{self.path}: {error}; wait for the other run")
+        return StorageError(f"{self.path}: {error}; free space, or choose another DATASETS.CACHE.FOLDER")
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:  # not once per epoch
