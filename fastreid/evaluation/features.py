@@ -33,7 +33,7 @@ def as_features(features: FeatureArray, name: str) -> Features:
     Raises:
         InputError: the features are not a floating-point matrix, or the matrix is empty.
     """
-    if isinstance(features, np.ndarray) and MappedRows.is_mapped_table(features):
+    if isinstance(features, np.ndarray) and MappedRows.is_supported(features):
         features = MappedRows(features)
     if isinstance(features, MappedRows) and 0 not in features.shape:
         return features

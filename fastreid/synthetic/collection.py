@@ -136,9 +136,8 @@ def _is_complete(root: Path, collection: Collection) -> bool:
             raise InputError(f"{data}: contains data that was not generated; choose another folder")
         return False
     if settings.read_text(encoding="utf-8", errors="replace") != _format_settings(collection):
-        raise InputError(
-            f"{settings}: describes other drawings ({_describe_differences(settings, collection)}); choose another folder"
-        )
+        differences = _describe_differences(settings, collection)
+        raise InputError(f"{settings}: describes other drawings ({differences}); choose another folder")
     return all((data / name).is_file() for name in LIST_FILES)
 
 
@@ -162,7 +161,7 @@ def _min_drawings(number: int) -> int:
 def _render_all(root: Path, collection: Collection, numbers: list[int], num_workers: int) -> Iterator[None]:
     work = functools.partial(_write_patent, root, collection)
     yield from map_in_processes(
-        work, numbers, num_workers=min(num_workers, len(numbers)), preload=__name__, activity="drawing"
+        work, numbers, num_workers=min(num_workers, len(numbers)), preload=__name__, activity="rendering"
     )
 
 

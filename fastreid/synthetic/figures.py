@@ -34,7 +34,7 @@ class Figure:
 
 
 def plan_figures(rng: PartRng, parts: Sequence[Mesh], *, closed_only: bool = False) -> list[Figure]:
-    """Sample the figures of a patent in order: a perspective view, the sides, further views, and some states and details.
+    """Sample the figures of a patent: a perspective view, the sides, further views, some states and details.
 
     Args:
         rng: samples the figures.

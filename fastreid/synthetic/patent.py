@@ -118,7 +118,7 @@ class Patent:
 
     @property
     def _scale(self) -> float:
-        """Page widths per half diagonal, so that the largest of the first figures fits; 0: each figure has its own scale."""
+        """Page widths per half diagonal with which the first figures fit; 0: each figure has its own scale."""
         if not self.style.has_common_scale:
             return 0.0
         views = [figure.view for figure in self.figures[:7] if figure.state == "closed"]
@@ -186,7 +186,9 @@ def render_patent(
     disjoint: bool = True,
     exclude: Collection[str] = (),
 ) -> list[Image.Image]:
-    """Render all drawings of one patent, mode "1", cropped to their ink; equal arguments give equal drawings in any process.
+    """Render all drawings of one patent, mode "1", cropped to their ink.
+
+    Equal arguments give equal drawings in any process.
 
     Args:
         seed: seed of the collection.

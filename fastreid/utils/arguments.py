@@ -77,7 +77,9 @@ class CommandParser(argparse.ArgumentParser):
             if not word.startswith("-"):
                 self.error(f"unexpected argument {word!r}; options come before other arguments")
             if name not in self._option_string_actions:
-                self.error(f"unknown option {name}.{suggest_nearest(name, self._option_string_actions)}".removesuffix("."))
+                self.error(
+                    f"unknown option {name}.{suggest_nearest(name, self._option_string_actions)}".removesuffix(".")
+                )
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         choices: Iterable[Any] | None = action.choices

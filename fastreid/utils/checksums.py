@@ -1,7 +1,7 @@
-"""Files that can be told from damaged ones: their sha256 lies beside them and is compared when they are read.
+"""Files with a sha256 checksum next to them, which is verified when they are read.
 
-Beside `model_best.pth` lies `model_best.pth.sha256`, a line that `sha256sum -c` reads too. A file without one is taken
-as it is.
+The checksum of `model_best.pth` is in `model_best.pth.sha256`, in the format of `sha256sum`. A file without a checksum
+is accepted unverified.
 """
 
 import contextlib
@@ -18,59 +18,59 @@ from fastreid.utils.files import atomic_write, compute_sha256, write_text
 SUFFIX = ".sha256"
 
 
-def checksum_path(path: str | os.PathLike) -> Path:
-    """Where the sha256 of a file lies."""
+def checksum_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of the checksum file of a file."""
     return Path(f"{path}{SUFFIX}")
 
 
 @contextlib.contextmanager
-def write_with_checksum(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """As `atomic_write`, for a file that is written once from front to back; its sha256 is left beside it.
+def write_with_checksum(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a file like `atomic_write`, for sequential writing, and write its checksum next to it.
 
-    Two files cannot change their names together. So while an old file gives way to a new one, the sha256 of both are
-    allowed: a kill at any moment leaves a file that its manifest knows.
+    Two files cannot be replaced atomically together. Therefore the checksum file lists the digests of the old and the
+    new file while one replaces the other, so a kill at any moment leaves a file that matches it.
 
     Raises:
-        StorageError: one of the two cannot be written; the previous file and a sha256 that allows it stay.
+        StorageError: one of the two files cannot be written; the previous file and its checksum are kept.
     """
     path = Path(path)
     with atomic_write(path) as file:
-        hashed = _HashingWriter(file)
-        yield cast(IO[bytes], hashed)  # all that is asked of it is to be written to
-        digest, old = hashed.digest.hexdigest(), _current_digests(path)
-        _write_digests(path, [digest, *old])
-    if old:
+        writer = _HashingWriter(file)
+        yield cast(IO[bytes], writer)  # callers only write to it
+        digest, previous = writer.digest.hexdigest(), _current_digests(path)
+        _write_digests(path, [digest, *previous])
+    if previous:
         _write_digests(path, [digest])
 
 
-def move_with_checksum(path: str | os.PathLike, to: str | os.PathLike) -> None:
-    """Give a file and its sha256 another name, whose file is replaced; as exact about kills as `write_with_checksum`."""
-    moved = _current_digests(Path(path))
-    _write_digests(Path(to), [*moved, *_current_digests(Path(to))])
-    os.replace(path, to)
-    _write_digests(Path(to), moved)
-    checksum_path(path).unlink(missing_ok=True)
+def move_with_checksum(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Rename a file and its checksum, replacing the target; a kill at any moment leaves valid checksums."""
+    digests = _current_digests(Path(source))
+    _write_digests(Path(target), [*digests, *_current_digests(Path(target))])
+    os.replace(source, target)
+    _write_digests(Path(target), digests)
+    checksum_path(source).unlink(missing_ok=True)
 
 
-def verify_checksum(path: str | os.PathLike) -> None:
-    """Compare a file with the sha256 beside it; one without is not looked at.
+def verify_checksum(path: str | os.PathLike[str]) -> None:
+    """Compare a file with the checksum next to it; a file without one is accepted.
 
     Raises:
-        WeightsError: the file, or what lies beside it, is not what was written.
+        WeightsError: the file or its checksum is damaged or changed.
     """
     manifest = checksum_path(path)
     if not manifest.is_file():
         return
-    found = compute_sha256(path)
-    if found not in _read_digests(manifest):
+    digest = compute_sha256(path)
+    if digest not in _read_digests(manifest):
         raise WeightsError(
-            f"{path}: damaged or changed, its sha256 {found[:12]} is not that of {manifest.name}; take another, or remove "
-            f"{manifest.name} if the file was changed on purpose"
+            f"{path}: damaged or changed, its sha256 {digest[:12]} is not that of {manifest.name}; use another file, or "
+            f"delete {manifest.name} if the file was changed on purpose"
         )
 
 
 class _HashingWriter:
-    """A file that is written to, and the digest of what was."""
+    """A writable file that also computes the sha256 of the written bytes."""
 
     def __init__(self, file: IO[Any]):
         self.file = file
@@ -85,7 +85,7 @@ class _HashingWriter:
 
 
 def _current_digests(path: Path) -> list[str]:
-    """The digests that a file which is there may have; none where there is no file."""
+    """Return the digests that an existing file may have; empty if the file does not exist."""
     if not path.is_file():
         return []
     return _read_digests(checksum_path(path)) if checksum_path(path).is_file() else [compute_sha256(path)]

@@ -1,4 +1,4 @@
-"""What the processes of one run say to each other; one process alone is a run of size 1."""
+"""Communication between the processes of a run; a single process is a run of world size 1."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -11,40 +11,44 @@ T = TypeVar("T")
 
 
 def get_world_size() -> int:
-    """How many processes work on this run."""
+    """Return the number of processes of this run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def get_rank() -> int:
-    """This process's number, 0 for the one that writes."""
+    """Return the process rank; the main process has rank 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def is_main_process() -> bool:
-    """Whether this process writes files and speaks."""
+    """Return whether this process writes files and console output."""
     return get_rank() == 0
 
 
-def all_gather_object(thing: T) -> list[T]:
-    """Every process's `thing`, in order of rank, in every process. Whatever can be pickled."""
+def all_gather_object(value: T) -> list[T]:
+    """Return the values of all processes, in order of process rank, in every process; they must be picklable."""
     if get_world_size() == 1:
-        return [thing]
-    everyone: list[Any] = [None] * get_world_size()
-    dist.all_gather_object(everyone, thing)
-    return everyone
+        return [value]
+    values: list[Any] = [None] * get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
-def broadcast_object(thing: T) -> T:
-    """Process 0's `thing`, in every process. Whatever can be pickled."""
+def broadcast_object(value: T) -> T:
+    """Return the value of the main process in every process; it must be picklable."""
     if get_world_size() == 1:
-        return thing
-    box: list[Any] = [thing]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
+        return value
+    values: list[T] = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def all_reduce_mean(values: Mapping[str, float]) -> dict[str, float]:
-    """The mean of each value over the processes, which all give the same names; a NaN or Inf of one is everyone's."""
+    """Return the mean of each value over all processes; a NaN or Inf in one process reaches all.
+
+    Args:
+        values: the same names in the same order in every process.
+    """
     if get_world_size() == 1:
         return dict(values)
     sums = torch.tensor(list(values.values()), dtype=torch.float64)
@@ -53,20 +57,24 @@ def all_reduce_mean(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def all_gather_rows(rows: Tensor) -> Tensor:
-    """The rows (B, ...) of every process, in order of rank, in every process: (N B, ...); each gives as many.
+    """Return the rows of all processes, in order of process rank, in every process.
 
-    A row's gradient is the sum of those it has in all processes.
+    Args:
+        rows: (B, ...), the same shape in every process.
+
+    Returns:
+        (N B, ...) for N processes. The gradient of a row is the sum of its gradients in all processes.
     """
     return rows if get_world_size() == 1 else _AllGatherRows.apply(rows)
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """The sum of a tensor over the processes, in every process; its gradient is the sum of theirs."""
+    """Return the sum of a tensor over all processes, in every process; its gradient is the sum of their gradients."""
     return values if get_world_size() == 1 else _AllReduceSum.apply(values)
 
 
 def broadcast_buffers(model: torch.nn.Module) -> None:
-    """Give every process the buffers (batch-norm statistics) of process 0, so that all hold the same model."""
+    """Copy the buffers (batch-norm statistics) of the main process to all, so that every process has the same model."""
     if get_world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
@@ -99,6 +107,6 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 def _all_reduce_copy(values: Tensor) -> Tensor:
-    whole = values.clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(whole)
-    return whole
+    total = values.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total

@@ -1,13 +1,13 @@
-"""What can go wrong, by exit code.
+"""Exceptions with exit codes.
 
-    FastreidError
-    |-- InputError          2   a config, list, image or argument is wrong
-    |-- EnvironmentSetupError    3   no GPU, a missing extra, a folder that cannot be written, a lock that is held
-    |-- NumericalError        4   NaN, Inf or zero where a number must be
-    |-- StorageError        5   disk full, a file that is lost, a download that fails
-    `-- WeightsError        6   a checkpoint or weights that do not fit or cannot be trusted
+    FastreidError                1
+    |-- InputError               2   a config, list, image or argument is invalid
+    |-- EnvironmentSetupError    3   no GPU, a missing extra, a folder that is not writable, a lock that is taken
+    |-- NumericalError           4   NaN, Inf or zero where a finite non-zero number is needed
+    |-- StorageError             5   full disk, missing file, failed download
+    `-- WeightsError             6   a checkpoint or weights that do not match or cannot be trusted
 
-A message is one line: what came, what is allowed, and the mend.
+A message is one line: what was given, what is allowed, and how to fix it.
 """
 
 import difflib
@@ -15,19 +15,19 @@ from collections.abc import Iterable
 
 
 class FastreidError(Exception):
-    """A fault with a plain message and an exit code; tools print the message and leave with the code."""
+    """An error with a one-line message and an exit code; commands print the message and exit with the code."""
 
     exit_code = 1
 
 
 class InputError(FastreidError):
-    """A config, list, image or argument is wrong."""
+    """A config, list, image or argument is invalid."""
 
     exit_code = 2
 
 
 class EnvironmentSetupError(FastreidError):
-    """The machine lacks what was asked for."""
+    """The machine or installation lacks something that was requested."""
 
     exit_code = 3
 
@@ -39,24 +39,24 @@ class NumericalError(FastreidError):
 
 
 class StorageError(FastreidError):
-    """A file cannot be written, read or fetched."""
+    """A file cannot be written, read or downloaded."""
 
     exit_code = 5
 
 
 class WeightsError(FastreidError):
-    """A checkpoint or weights file does not fit the model or cannot be trusted."""
+    """A checkpoint or weights file does not match the model or cannot be trusted."""
 
     exit_code = 6
 
 
 def suggest_and_list(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'gem'? Known: avg, gem.` for a name that is not among the known ones."""
+    """Return " Did you mean 'gem'? Available: avg, gem." for an unknown name."""
     known = sorted(known)
-    return f"{suggest_nearest(name, known)} Known: {', '.join(known)}."
+    return f"{suggest_nearest(name, known)} Available: {', '.join(known)}."
 
 
 def suggest_nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'gem'?` for a name that is nearly a known one, else nothing."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    """Return " Did you mean 'gem'?" for a name similar to a known one, else ""."""
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean '{matches[0]}'?" if matches else ""

@@ -1,4 +1,4 @@
-"""The one way files are written: whole or not at all, and the digest that tells."""
+"""Atomic file writing, safe reading and sha256 digests."""
 
 import contextlib
 import errno
@@ -13,26 +13,32 @@ from typing import IO, Any
 
 from fastreid.utils.errors import StorageError
 
-TEMPORARY_MARK = ".fastreid-tmp-"  # between a file's name and the eight letters `mkstemp` adds; .gitignore has it too
+TEMPORARY_MARK = ".fastreid-tmp-"  # between a file's name and the 8 characters of `mkstemp`; also in .gitignore
+_O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # POSIX only
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike, *, text: bool = False) -> Iterator[IO[Any]]:
-    """Open a file that appears under its name only when it is complete and on the disk.
+def atomic_write(path: str | os.PathLike[str], *, text: bool = False) -> Iterator[IO[Any]]:
+    """Open a file that appears under its name only once it is complete and on disk.
 
-    The bytes go to a temporary file in the same folder; at the end it is flushed, synced and renamed, and the folder
-    is synced. A kill at any moment leaves either the old file or the new one; a fault inside the block leaves the old
-    one and removes the temporary. Missing folders are made.
+    Data is written to a temporary file in the same folder, which is flushed, synced and renamed at the end; then the
+    folder is synced. A kill at any moment leaves the old file or the new one. An exception in the block keeps the old
+    file and deletes the temporary one. Missing folders are created.
+
+    Args:
+        path: the file.
+        text: open as UTF-8 text instead of binary.
 
     Raises:
-        StorageError: the folder cannot be written or the disk is full; the previous file stays.
+        StorageError: the folder cannot be written or the disk is full; the previous file is kept.
     """
     path = Path(path)
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f"{path.name}{TEMPORARY_MARK}", dir=path.parent)
-        os.fchmod(handle, 0o644)
+        if hasattr(os, "fchmod"):  # POSIX only
+            os.fchmod(handle, 0o644)
         with os.fdopen(handle, "w", encoding="utf-8") if text else os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
@@ -49,21 +55,21 @@ def atomic_write(path: str | os.PathLike, *, text: bool = False) -> Iterator[IO[
             os.unlink(temporary)
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all."""
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 text file atomically."""
     with atomic_write(path, text=True) as file:
         file.write(text)
 
 
-def check_writable(path: str | os.PathLike) -> None:
-    """Refuse a file that `atomic_write` could not write, before there is any work in it; makes missing folders.
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Check before any work that `atomic_write` can write a file; create missing folders.
 
     Raises:
         StorageError: the folder cannot be written, or the path is a folder.
     """
     path = Path(path)
     if path.is_dir():
-        raise StorageError(f"{path}: is a folder, and a file should be written there; choose another name")
+        raise StorageError(f"{path}: is a folder, but must be a file; choose another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f"{path.name}{TEMPORARY_MARK}", dir=path.parent)
@@ -73,40 +79,47 @@ def check_writable(path: str | os.PathLike) -> None:
     os.unlink(temporary)
 
 
-def remove_temporary_files(folder: str | os.PathLike) -> list[str]:
-    """Remove the temporary files a killed writer left in a folder; returns their names."""
-    ending = re.compile(rf"{re.escape(TEMPORARY_MARK)}\w{{8}}$")
-    stale = sorted(file for file in Path(folder).iterdir() if ending.search(file.name) and file.is_file())
-    for file in stale:
+def remove_temporary_files(folder: str | os.PathLike[str]) -> list[str]:
+    """Delete the temporary files that a killed process left in a folder, and return their names."""
+    pattern = re.compile(rf"{re.escape(TEMPORARY_MARK)}\w{{8}}$")
+    leftovers = sorted(file for file in Path(folder).iterdir() if pattern.search(file.name) and file.is_file())
+    for file in leftovers:
         file.unlink(missing_ok=True)
-    return [file.name for file in stale]
+    return [file.name for file in leftovers]
 
 
 def open_regular_file(path: str, flags: int) -> int:
-    """An opener for `open` that does not wait: a pipe or device in place of a file would block or go on for ever.
+    """Open a regular file, as `opener` of `open`; pipes and devices, which could block or never end, are rejected.
+
+    Returns:
+        A file descriptor.
 
     Raises:
-        OSError: there is no file, or something else than one.
+        OSError: the file does not exist or is not a regular file.
     """
-    handle = os.open(path, flags | os.O_NONBLOCK)
+    handle = os.open(path, flags | _O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise OSError(errno.EINVAL, "not a regular file", path)
     return handle
 
 
-def read_file_bytes(path: str | os.PathLike) -> bytes:
-    """A file's bytes.
+def read_file_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of a regular file.
 
     Raises:
-        OSError: there is no file, something else than one, or it cannot be read.
+        OSError: the file does not exist, is not a regular file, or cannot be read.
     """
     with open(path, "rb", opener=open_regular_file) as file:
         return file.read()
 
 
-def compute_sha256(path: str | os.PathLike) -> str:
-    """The sha256 of a file's bytes, as 64 hexadecimal digits."""
+def compute_sha256(path: str | os.PathLike[str]) -> str:
+    """Return the sha256 of a regular file as 64 hexadecimal digits.
+
+    Raises:
+        OSError: as in `read_file_bytes`.
+    """
     digest = hashlib.sha256()
     with open(path, "rb", opener=open_regular_file) as file:
         while block := file.read(1 << 20):
@@ -115,6 +128,8 @@ def compute_sha256(path: str | os.PathLike) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open folders, and syncs a rename with the file
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,7 +1,6 @@
-"""One process at a time: a lock that a killed process gives back by dying."""
+"""File locks, which the operating system releases when the process ends, even if it is killed."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,33 +11,30 @@ from fastreid.utils.processes import is_importing_main_script
 
 
 @contextlib.contextmanager
-def exclusive_lock(lock: str | os.PathLike, *, activity: str, config_key: str) -> Iterator[None]:
-    """Inside, no other process holds this lock; the folder is made where it is missing.
+def exclusive_lock(lock: str | os.PathLike[str], *, activity: str, config_key: str) -> Iterator[None]:
+    """Hold a lock that only one process can hold; wait while another holds it.
 
-    The lock file stays, as a lock that is removed locks nobody out.
+    The lock file is not deleted, because a process that waits for a deleted file would not exclude a third one. On a
+    system without `fcntl` (Windows) nothing is locked, with a warning.
 
     Args:
-        lock: the lock's file, in the folder it guards.
-        activity: what the other does when one has to wait, such as "draws".
-        config_key: the key that names another folder, for the message.
+        lock: the lock file, in the folder it protects; a missing folder is created.
+        activity: what the holder does, for the message, such as "rendering drawings".
+        config_key: the config key of the folder, for the message.
 
     Raises:
-        StorageError: the folder cannot be written, there or by what is done inside.
-        EnvironmentSetupError: the script of a process that is only starting asks, whose parent may hold the lock.
+        StorageError: the folder cannot be written, by the lock or by the code inside.
+        EnvironmentSetupError: called while a worker process imports the main script; its parent may hold the lock.
     """
     if is_importing_main_script():
         raise EnvironmentSetupError(
-            'this script does its work when it is imported; put it under `if __name__ == "__main__":`'
+            'this script starts its work when it is imported; move it under `if __name__ == "__main__":`'
         )
     folder, handle = Path(lock).parent, None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            get_logger().info(f"another run {activity} in {folder}; waiting for it")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        _wait_for_lock(handle, folder, activity)
         yield
     except OSError as error:
         raise StorageError(
@@ -47,3 +43,16 @@ def exclusive_lock(lock: str | os.PathLike, *, activity: str, config_key: str) -
     finally:
         if handle is not None:
             os.close(handle)
+
+
+def _wait_for_lock(handle: int, folder: Path, activity: str) -> None:
+    try:
+        import fcntl
+    except ImportError:
+        get_logger().warning(f"{folder}: this system has no file locks; let only one run use the folder at a time")
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        get_logger().info(f"another run is {activity} in {folder}; waiting for it")
+        fcntl.flock(handle, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The run's log: plain lines on the console, the same and more with dates in `log.txt`."""
+"""Logging: plain messages on the console, and all messages with time stamps in `log.txt`."""
 
 import logging
 import os
@@ -6,34 +6,44 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from termcolor import colored
 
 LOGGER_NAME = "fastreid"
-RESULT = logging.INFO + 5  # what a command is run for, such as scores and its end: told with --quiet too
-QUIET, DEBUG = "--quiet", "--debug"  # words that any command takes, anywhere
+RESULT = logging.INFO + 5  # level of the results of a command, such as scores; shown with --quiet too
+QUIET, DEBUG = "--quiet", "--debug"  # options of every command, at any position
 
 
 def get_logger() -> logging.Logger:
-    """The logger all of the package writes to."""
+    """Return the logger of the package."""
     return logging.getLogger(LOGGER_NAME)
 
 
-def console_level(words: Sequence[str]) -> int:
-    """From where on the console tells, by the words of a command line: warnings and results, progress too, or all."""
-    return logging.DEBUG if DEBUG in words else RESULT if QUIET in words else logging.INFO
+def console_level(arguments: Sequence[str]) -> int:
+    """Return the log level of the console for a command line.
+
+    RESULT (results and warnings) with --quiet, DEBUG with --debug, else INFO.
+    """
+    return logging.DEBUG if DEBUG in arguments else RESULT if QUIET in arguments else logging.INFO
 
 
 def is_quiet() -> bool:
-    """Whether progress is not wanted on the console."""
+    """Return whether the console shows no progress, because of --quiet."""
     return console_level(sys.argv) > logging.INFO
 
 
 def setup_logger(folder: str | Path | None = None, *, rank: int = 0) -> logging.Logger:
-    """Send the run's lines to the console (process 0 only) and to `folder/log.txt` (`log.txt.rankN` for the others).
+    """Send log messages to the console (main process only) and to `log.txt` (`log.txt.rankN` in other processes).
 
-    Without a folder there is no file. The console follows --quiet and --debug of the command line, which processes that
-    a run starts have too; the file holds everything.
+    The console obeys --quiet and --debug of the command line, which worker processes share; the file has all messages.
+
+    Args:
+        folder: folder of the log file; None: no file.
+        rank: process rank.
+
+    Returns:
+        The logger of the package.
     """
     logger = get_logger()
     logger.setLevel(logging.DEBUG)
@@ -56,18 +66,18 @@ def setup_logger(folder: str | Path | None = None, *, rank: int = 0) -> logging.
 
 
 def show_status(text: str) -> bool:
-    """Put a line at the console's end that the next one replaces; "" takes it away.
+    """Show a status line below the console output, replacing the previous one; "" removes it.
 
     Returns:
-        Whether it is seen: only on a terminal, and not with --quiet.
+        Whether the line is visible: only on a terminal, and not with --quiet.
     """
     return any(handler.show(text) for handler in get_logger().handlers if isinstance(handler, _ConsoleHandler))
 
 
-class _ConsoleHandler(logging.StreamHandler):
-    """A console that keeps a line of status below all others, where it is a terminal.
+class _ConsoleHandler(logging.StreamHandler[TextIO]):
+    """Writes to the console and, on a terminal, keeps a status line below all messages.
 
-    One whose reader left, as with `| head -1`, is written to no more; the run goes on.
+    If the reader has exited, as in `| head -1`, further output is discarded and the run continues.
     """
 
     status = ""
@@ -75,14 +85,14 @@ class _ConsoleHandler(logging.StreamHandler):
     def show(self, text: str) -> bool:
         if not self.stream.isatty() or os.environ.get("TERM") == "dumb" or self.level > logging.INFO:
             return False
-        width = shutil.get_terminal_size().columns - 1  # a full line would break, and its first half stay
+        width = shutil.get_terminal_size().columns - 1  # a full line would wrap, and its first part would remain
         self.acquire()
         try:
             self.stream.write(f"\r{text[:width]}\033[K")
             self.flush()
             self.status = text
         except OSError:
-            self._leave()
+            self._discard_output()
         finally:
             self.release()
         return True
@@ -97,15 +107,15 @@ class _ConsoleHandler(logging.StreamHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         if isinstance(sys.exc_info()[1], BrokenPipeError):
-            self._leave()
+            self._discard_output()
         else:
             super().handleError(record)
 
-    def _leave(self) -> None:
-        # What the stream still holds must go somewhere, or Python complains of it when it ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.stream.fileno())
-        os.close(nowhere)
+    def _discard_output(self) -> None:
+        # Redirect the stream, because Python reports buffered output that it cannot write at exit.
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, self.stream.fileno())
+        os.close(devnull)
 
 
 class _ConsoleFormatter(logging.Formatter):
@@ -117,11 +127,14 @@ class _ConsoleFormatter(logging.Formatter):
 
 
 class _LogFileHandler(logging.FileHandler):
-    """A log that cannot be written says so once on stderr and lets the run go on."""
+    """Reports a write error once on stderr and lets the run continue."""
 
-    failed = False
+    has_failed = False
 
     def handleError(self, record: logging.LogRecord) -> None:
-        if not self.failed:
-            self.failed = True
-            print(f"{self.baseFilename}: cannot be written ({sys.exc_info()[1]}); training goes on", file=sys.stderr)
+        if not self.has_failed:
+            self.has_failed = True
+            print(
+                f"{self.baseFilename}: cannot be written ({sys.exc_info()[1]}); the run continues without it",
+                file=sys.stderr,
+            )

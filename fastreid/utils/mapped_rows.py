@@ -1,26 +1,28 @@
-"""Rows of floats that stay in their file: read by stretches, and given back to the system after each."""
+"""Feature rows in a memory-mapped file, read in chunks that do not stay in memory."""
 
 import mmap
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid.utils.errors import InputError
 
 
 class MappedRows:
-    """A float32 table in a mapped file that reads like a tensor on the CPU, stretch by stretch.
+    """A float32 matrix in a memory-mapped file that is read like a tensor on the CPU, in chunks.
 
-    What was read leaves this process's memory again, so a table larger than the memory can be gone through; the
-    system keeps of it what it has room for.
+    Pages that were read are released from the memory of this process (on systems with `madvise`), so a matrix larger
+    than the memory can be processed; the system caches what it has room for.
 
     Args:
-        array: float32 (N, D) in C order, as `numpy.load(path, mmap_mode="r")` gives it.
+        array: float32 (N, D) in C order, as `numpy.load(path, mmap_mode="r")` returns it.
 
     Raises:
-        InputError: another kind of array, or one that is not mapped, or mapped to be written to.
+        InputError: the array has another shape, dtype or order, or is not mapped read-only.
     """
 
     device = torch.device("cpu")
@@ -28,41 +30,42 @@ class MappedRows:
     ndim = 2
 
     @classmethod
-    def is_mapped_table(cls, array: np.ndarray) -> bool:
-        """Whether an array is what this class is made from."""
-        right_kind = array.ndim == 2 and array.dtype == np.float32 and array.flags.c_contiguous
-        return right_kind and _find_mapping(array) is not None
+    def is_supported(cls, array: NDArray[Any]) -> bool:
+        """Return whether an array is a float32 matrix in C order that is mapped read-only."""
+        is_float32_matrix = array.ndim == 2 and array.dtype == np.float32 and array.flags.c_contiguous
+        return is_float32_matrix and _find_mapping(array) is not None
 
-    def __init__(self, array: np.ndarray):
+    def __init__(self, array: NDArray[Any]):
         if array.ndim != 2 or array.dtype != np.float32 or not array.flags.c_contiguous:
             raise InputError(
-                f"mapped rows are float32 (N, D) in C order, not {array.dtype} {array.shape}; convert them"
+                f"mapped rows must be float32 (N, D) in C order, not {array.dtype} {array.shape}; convert them"
             )
         self.shape = torch.Size(array.shape)
         self._array = array
         mapping = _find_mapping(array)
         if mapping is None:
-            raise InputError("mapped rows are those of a file, only to be read: numpy.load(path, mmap_mode='r')")
+            raise InputError("mapped rows must be mapped read-only from a file: numpy.load(path, mmap_mode='r')")
         self._mapping = mapping
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
-        """A copy of some rows, float32 (n, D); rows are a slice or int64 (n,)."""
-        taken = np.array(self._array[rows.cpu().numpy() if isinstance(rows, Tensor) else rows], dtype=np.float32)
-        self._mapping.madvise(mmap.MADV_DONTNEED)
-        return torch.from_numpy(taken)
+        """Return a copy of some rows, float32 (n, D); rows is a slice or int64 (n,)."""
+        copy = np.array(self._array[rows.cpu().numpy() if isinstance(rows, Tensor) else rows], dtype=np.float32)
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+        return torch.from_numpy(copy)
 
     def split(self, step: int) -> Iterator[Tensor]:
-        """Copies of `step` rows at a time, in order, the last of what is left."""
+        """Yield copies of `step` rows each, in order; the last one may have fewer."""
         return (self[start : start + step] for start in range(0, len(self), step))
 
 
-def _find_mapping(array: np.ndarray) -> mmap.mmap | None:
-    """The mapping an array lies in, which is that of the array it is a view of; None where it lies in none.
+def _find_mapping(array: NDArray[Any]) -> mmap.mmap | None:
+    """Return the mapping of an array or of the array it is a view of; None if it is not mapped read-only.
 
-    None also where the mapping may be written to: its pages hold what was written, and giving them back would lose it.
+    The pages of a writable mapping contain changes, which releasing them would lose.
     """
     base: object = array
     while isinstance(base, np.ndarray):

@@ -1,4 +1,4 @@
-"""Processes that do one kind of work beside the main one."""
+"""Worker processes for parallel work on the CPU."""
 
 import contextlib
 import itertools
@@ -20,17 +20,17 @@ Result = TypeVar("Result")
 
 
 def create_worker_pool(num_workers: int, *, preload: str) -> ProcessPoolExecutor:
-    """A pool of processes that start clean and end with the one that started them, however that ends.
+    """Create a pool of processes that do not inherit threads and exit with this process, however it ends.
 
-    A forked copy of a process that runs threads can hang, so where there is a fork server it makes them; it imports once.
-    Ctrl-C in a terminal reaches every process; only the one that made the pool answers it.
+    A forked copy of a process with threads can hang, so a fork server starts the workers where the system has one; it
+    imports the module only once. Ctrl-C in a terminal reaches every process, but only this one handles it.
 
     Args:
-        num_workers: how many, at least 1.
-        preload: the module their work lies in.
+        num_workers: number of processes, at least 1.
+        preload: name of the module that contains the workers' function.
     """
-    clean = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(clean)
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
     context.set_forkserver_preload([preload])
     return _WorkerPool(num_workers, mp_context=context, initializer=_exit_with_parent)
 
@@ -38,32 +38,34 @@ def create_worker_pool(num_workers: int, *, preload: str) -> ProcessPoolExecutor
 def map_in_processes(
     function: Callable[[Task], Result], tasks: Iterable[Task], *, num_workers: int, preload: str, activity: str
 ) -> Iterator[Result]:
-    """The answers to all tasks, in their order, worked out by a clean pool; few at a time, so that none pile up.
+    """Yield `function(task)` for each task, in order, computed by a worker pool.
+
+    At most four tasks per worker are pending, so tasks and results do not accumulate in memory.
 
     Args:
-        function: a function at the top of its module.
-        tasks: what it is given, one after the other.
-        num_workers: processes; 0 works in this one.
-        preload: the module of `function`.
-        activity: what it does, for the message: "decoding".
+        function: a function at module level.
+        tasks: its arguments, consumed lazily.
+        num_workers: number of processes; 0 computes in this process.
+        preload: name of the module that contains `function`.
+        activity: what the function does, for the message, such as "decoding".
 
     Raises:
-        EnvironmentSetupError: a process died.
+        EnvironmentSetupError: a worker process died.
     """
     if num_workers == 0:
         yield from map(function, tasks)
         return
     with create_worker_pool(num_workers, preload=preload) as pool:
-        given = (pool.submit(function, task) for task in tasks)
-        running = deque(itertools.islice(given, 4 * num_workers))
+        futures = (pool.submit(function, task) for task in tasks)
+        pending = deque(itertools.islice(futures, 4 * num_workers))
         try:
-            while running:
-                yield running.popleft().result()
-                running.extend(itertools.islice(given, 1))
+            while pending:
+                yield pending.popleft().result()
+                pending.extend(itertools.islice(futures, 1))
         except BrokenProcessPool:
             raise EnvironmentSetupError(
-                f"a {activity} process died; free memory, or take fewer (DATALOADER.NUM_WORKERS); a script of your own does "
-                'its work under `if __name__ == "__main__":`'
+                f"a {activity} process died; free memory or use fewer workers (DATALOADER.NUM_WORKERS); in your own "
+                'script, start the work under `if __name__ == "__main__":`'
             )
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -71,51 +73,57 @@ def map_in_processes(
 
 @contextlib.contextmanager
 def defer_signals(*signals: int) -> Iterator[None]:
-    """Inside, these signals wait. What is started inside keeps them waiting, unless it is told otherwise."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    """Block signals for this thread until the block ends; processes started inside inherit the blocked signals.
+
+    Has no effect on a system without `pthread_sigmask` (Windows).
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 @contextlib.contextmanager
 def _defer_keyboard_interrupt() -> Iterator[None]:
-    """Inside, Ctrl-C waits, also one that reached another thread of this process; what is started never sees it."""
-    if threading.current_thread() is not threading.main_thread():  # no signal interrupts it
+    """Defer Ctrl-C, also if another thread of this process receives it; processes started inside never get it."""
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
         with defer_signals(signal.SIGINT):
             yield
         return
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    received: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
     try:
         with defer_signals(signal.SIGINT):
             yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        for number in came[:1]:
+        signal.signal(signal.SIGINT, previous)
+        for number in received[:1]:
             signal.raise_signal(number)
 
 
 class _WorkerPool(ProcessPoolExecutor):
-    """A pool whose workers never see Ctrl-C, and that is not torn down while one of them starts."""
+    """A pool whose workers never get Ctrl-C, and that Ctrl-C does not interrupt while it starts one."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        with _defer_keyboard_interrupt():  # workers, and the server that forks them, are started here when they are needed
+        with _defer_keyboard_interrupt():  # workers and the fork server are started here, on demand
             return super().submit(fn, *args, **kwargs)
 
 
 def is_importing_main_script() -> bool:
-    """Whether this process is a pool's that reads its main script again, before it is given any work.
+    """Return whether this is a new worker process that is importing the main script, before it gets any work.
 
-    A script whose work is not under `if __name__ == "__main__":` begins that work anew there, and must not wait for
-    what its parent holds.
+    A script that starts its work outside of `if __name__ == "__main__":` starts it again there, and must not wait for
+    locks of its parent.
     """
     return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
 
 
 def _exit_with_parent() -> None:
-    """Watch the process that made the pool: one that is killed tells its workers nothing, and they would wait for ever."""
+    """Watch the parent process from a thread; workers of a killed parent are not notified and would wait forever."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 

@@ -50,7 +50,7 @@ class Generated:
 
     def _generate(self) -> None:
         root = self.folder.parent
-        with exclusive_lock(root / LOCK_NAME, activity="draws", config_key="DATASETS.ROOT"):
+        with exclusive_lock(root / LOCK_NAME, activity="rendering drawings", config_key="DATASETS.ROOT"):
             if self.folder.exists():  # generated while this run waited
                 return
             for entry in root.iterdir():

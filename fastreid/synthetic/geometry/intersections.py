@@ -42,7 +42,8 @@ def _boxes_overlap(low: Points, high: Points, other_low: Points, other_high: Poi
 def _select_in_box(triangles: Points, low: Points, high: Points) -> Points:
     """Return the triangles whose bounding boxes overlap the given one."""
     inside = (triangles.min(axis=1) <= high).all(axis=1) & (triangles.max(axis=1) >= low).all(axis=1)
-    return triangles[inside]
+    selected: Points = triangles[inside]
+    return selected
 
 
 def _intersect_triangles(first: Points, second: Points) -> Points:
@@ -66,17 +67,20 @@ def _intersect_triangles(first: Points, second: Points) -> Points:
     low = np.maximum(positions[:, :2].min(axis=1), positions[:, 2:].min(axis=1))
     high = np.minimum(positions[:, :2].max(axis=1), positions[:, 2:].max(axis=1))
     ends = start[:, :1] + np.stack([low, high], axis=1)[:, :, None] * direction[:, None]
-    return ends[high - low > MIN_LENGTH]
+    segments: Points = ends[high - low > MIN_LENGTH]
+    return segments
 
 
 def _unit_normals(triangles: Points) -> Points:
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    unit_normals: Points = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    return unit_normals
 
 
 def _signed_distances(triangles: Points, planes: Points) -> Points:
     """Return the signed distance of each corner to the plane of the other triangle of its pair, (P, 3)."""
-    return ((triangles - planes[:, :1]) * _unit_normals(planes)[:, None]).sum(axis=2)
+    distances: Points = ((triangles - planes[:, :1]) * _unit_normals(planes)[:, None]).sum(axis=2)
+    return distances
 
 
 def _plane_crossings(triangles: Points, distances: Points) -> Points:

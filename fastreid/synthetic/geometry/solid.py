@@ -102,7 +102,8 @@ def _drop_slivers(points: Points, faces: Faces) -> Faces:
     """Drop faces with almost no area."""
     corners = points[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    return faces[area > WELD_TOLERANCE * WELD_TOLERANCE * 10]
+    kept: Faces = faces[area > WELD_TOLERANCE * WELD_TOLERANCE * 10]
+    return kept
 
 
 def _extract_edges(points: Points, faces: Faces) -> tuple[Faces, Faces, NDArray[np.bool_]]:

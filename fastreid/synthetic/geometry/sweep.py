@@ -58,7 +58,8 @@ def thread(radius: float, depth: float, pitch: float, height: float) -> Mesh:
 
 def _transport(up: Points, old: Points, new: Points) -> Points:
     """Rotate `up`, perpendicular to the unit vector `old`, by the smallest rotation from `old` to `new`."""
-    return up - (old + new) * np.dot(new, up) / (1 + np.dot(old, new))
+    rotated: Points = up - (old + new) * np.dot(new, up) / (1 + np.dot(old, new))
+    return rotated
 
 
 def _miter(offsets: Points, behind: Points, ahead: Points) -> Points:
@@ -72,4 +73,5 @@ def _miter(offsets: Points, behind: Points, ahead: Points) -> Points:
 
 
 def _normalize(vectors: Points) -> Points:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit_vectors: Points = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return unit_vectors

@@ -27,7 +27,8 @@ def dash_segments(segments: Points, *, dash: float, gap: float) -> Points:
     high = np.minimum(dash_index * period + dash, start[owner] + length[owner]) - start[owner]
     keep = high > low
     owner, t = owner[keep], np.stack([low[keep], high[keep]], axis=1) / length[owner[keep]][:, None]
-    return segments[owner, :1] + t[:, :, None] * direction[owner][:, None]
+    dashes: Points = segments[owner, :1] + t[:, :, None] * direction[owner][:, None]
+    return dashes
 
 
 def _chain_segments(segments: Points) -> tuple[Points, NDArray[np.float64]]:

@@ -124,17 +124,20 @@ def face_normals(solid: Solid) -> Points:
     """Return the unit normals of the faces, float64 (F, 3)."""
     corners = solid.points[solid.faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    unit_normals: Points = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    return unit_normals
 
 
 def _to_pixels(projected: Points, low: Points, scale: float) -> Points:
     pixels = (projected - [*low, 0.0]) * scale + [MARGIN_PX, MARGIN_PX, 0.0]
-    return np.round(pixels * SUBPIXELS) / SUBPIXELS
+    rounded: Points = np.round(pixels * SUBPIXELS) / SUBPIXELS
+    return rounded
 
 
 def _find_silhouettes(solid: Solid, view: View) -> NDArray[np.bool_]:
     is_front = view.compute_facing(face_normals(solid), solid.points[solid.faces[:, 0]]) > 1e-6
-    return is_front[solid.edge_faces[:, 0]] != is_front[solid.edge_faces[:, 1]]
+    is_silhouette: NDArray[np.bool_] = is_front[solid.edge_faces[:, 0]] != is_front[solid.edge_faces[:, 1]]
+    return is_silhouette
 
 
 def _min_filter_3x3(depth: NDArray[np.float32]) -> NDArray[np.float32]:

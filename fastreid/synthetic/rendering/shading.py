@@ -133,7 +133,8 @@ def _cut_contours(triangles: Points, darkness: Points, shading: Shading) -> Poin
     phase = (
         pieces.mean(axis=1) @ shading.break_rates + 2.399963 * plane[keep][owner]
     )  # golden angle, so that adjacent lines differ
-    return pieces[np.cos(phase) > np.cos(np.pi * shading.drawn_share)]
+    drawn: Points = pieces[np.cos(phase) > np.cos(np.pi * shading.drawn_share)]
+    return drawn
 
 
 def _split_lines(ends: Points) -> tuple[NDArray[np.int64], Points]:
@@ -164,4 +165,5 @@ def _place_dots(triangles: Points, darkness: Points, shading: Shading) -> Points
 def _is_shaded(points: Points, shading: Shading) -> NDArray[np.bool_]:
     """Return whether each point is shaded: waves in space, with a threshold for about `coverage` of it."""
     waves = np.sin(points @ shading.waves + shading.waves[0]).sum(axis=1)
-    return waves > 2.6 * (0.5 - shading.coverage)
+    is_shaded: NDArray[np.bool_] = waves > 2.6 * (0.5 - shading.coverage)
+    return is_shaded

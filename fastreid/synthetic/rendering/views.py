@@ -46,7 +46,7 @@ class View:
         Depth grows towards the viewer, is linear in image space (so it can be interpolated there) and equals the true
         depth near the center of the object.
         """
-        projected = np.einsum("vj,ij->vi", points, self.axes())
+        projected: Points = np.einsum("vj,ij->vi", points, self.axes())
         if not self.distance:
             return projected
         factor = self.distance / (self.distance - projected[:, 2])
@@ -60,9 +60,12 @@ class View:
             points: float64 (F, 3), any point of each face.
         """
         towards_viewer = self.axes()[2]
-        if not self.distance:
-            return np.einsum("fj,j->f", normals, towards_viewer)
-        return np.einsum("fj,fj->f", normals, self.distance * towards_viewer - points)
+        facing: Points
+        if self.distance:
+            facing = np.einsum("fj,fj->f", normals, self.distance * towards_viewer - points)
+        else:
+            facing = np.einsum("fj,j->f", normals, towards_viewer)
+        return facing
 
 
 def plan_views(rng: np.random.Generator) -> list[View]:

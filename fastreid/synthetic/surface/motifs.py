@@ -72,7 +72,8 @@ def _lettering(rng: PartRng) -> Points:
             x_offset += width + 1.8
         lines.append(np.concatenate(strokes) - [x_offset / 2, 0])
     text = np.concatenate(lines)
-    return text / np.abs(text[..., 0]).max() - [0, 0.1]
+    lettering: Points = text / np.abs(text[..., 0]).max() - [0, 0.1]
+    return lettering
 
 
 def _emblem(rng: PartRng) -> Points:
@@ -221,4 +222,5 @@ def _open_segments(path: Points) -> Points:
 def _rotate(segments: Points, degrees: float) -> Points:
     """Rotate segments about the origin."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return segments @ np.array([[cos, sin], [-sin, cos]])
+    rotated: Points = segments @ np.array([[cos, sin], [-sin, cos]])
+    return rotated

@@ -26,7 +26,8 @@ def vertex_bytes(patent):
 
 def make_shading(kind, drawn_share=1.0):
     return Shading(kind, plane_normal=np.array([0, 0, 1.0]), spacing=0.03, coverage=3.0, waves=np.ones((3, 3)),
-                   break_rates=np.array([9.0, 2, 0]), drawn_share=drawn_share, clearance=0.05, max_tone=0.9)  # fmt: skip
+                   break_rates=np.array([9.0, 2, 0]), drawn_share=drawn_share, clearance=0.05,
+                   max_tone=0.9)  # fmt: skip
 
 
 @pytest.mark.parametrize("family", FAMILIES.names())

@@ -58,6 +58,6 @@ def test_a_mapping_with_changes_of_its_own_is_refused_even_under_a_view_that_is_
     view = changed[:]
     view.flags.writeable = changed.flags.writeable = False
     for array in (changed, view):
-        assert not MappedRows.is_mapped_table(array)
+        assert not MappedRows.is_supported(array)
         with pytest.raises(InputError, match="only to be read"):
             MappedRows(array)

@@ -173,7 +173,7 @@ class PageCache:
     def _writer(self) -> Iterator[sqlite3.Connection]:
         """Connect for writing, with the lock held; SQLite's errors become a StorageError."""
         with exclusive_lock(
-            self.path.with_suffix(".lock"), activity="reads drawings", config_key="DATASETS.CACHE.FOLDER"
+            self.path.with_suffix(".lock"), activity="filling the cache", config_key="DATASETS.CACHE.FOLDER"
         ):
             try:
                 with contextlib.closing(tables.open_for_writing(self.path)) as connection:
