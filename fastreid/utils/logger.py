@@ -6,13 +6,18 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from termcolor import colored
 
 LOGGER_NAME = "fastreid"
 RESULT = logging.INFO + 5  # level of the results of a command, such as scores; shown with --quiet too
 QUIET, DEBUG = "--quiet", "--debug"  # options of every command, at any position
+
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:
+    _StreamHandler = logging.StreamHandler  # generic at run time only since Python 3.11
 
 
 def get_logger() -> logging.Logger:
@@ -74,7 +79,7 @@ def show_status(text: str) -> bool:
     return any(handler.show(text) for handler in get_logger().handlers if isinstance(handler, _ConsoleHandler))
 
 
-class _ConsoleHandler(logging.StreamHandler[TextIO]):
+class _ConsoleHandler(_StreamHandler):
     """Writes to the console and, on a terminal, keeps a status line below all messages.
 
     If the reader has exited, as in `| head -1`, further output is discarded and the run continues.

@@ -30,7 +30,7 @@ def test_sigterm_to_the_run_and_all_its_workers_saves_and_the_run_goes_on(drawin
     os.killpg(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, len(errors.splitlines())) == (143, 1), errors
-    assert "model_stopped.pth; go on with --resume" in errors
+    assert "model_stopped.pth; continue with --resume" in errors
     code, _, errors = run("train", *arguments, folder=tmp_path)
     assert code == 0, errors
     assert same_bits(tmp_path / "run" / "model_final.pth", trained / "model_final.pth")

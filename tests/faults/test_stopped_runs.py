@@ -65,7 +65,7 @@ def stop_one(nursery, folder, number, *, root, never_stopped):
         os.kill(process, signal.SIGTERM)
         code = nursery.wait(process)
         is_over = code in (0, -signal.SIGTERM) and (folder / "one/model_final.pth").exists()
-    if code != 143 or "saved one/model_stopped.pth; go on with --resume" not in said(folder)[-1]:
+    if code != 143 or "saved one/model_stopped.pth; continue with --resume" not in said(folder)[-1]:
         return code, said(folder)
     code = nursery.run(folder, stages=["one"], root=root, workers=workers)
     return differs(folder, whole, ["one"]) if code == 0 else said(folder)

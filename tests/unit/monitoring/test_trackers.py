@@ -138,7 +138,7 @@ def test_registered_tracker_receives_the_run(tmp_path, monkeypatch):
 
 
 def test_unknown_tracker_suggests_nearest_name(tmp_path):
-    with pytest.raises(InputError, match=r"no tracker is called 'wand'. Did you mean 'wandb'"):
+    with pytest.raises(InputError, match=r"unknown tracker 'wand'. Did you mean 'wandb'"):
         build_writers(config(tmp_path, "wand"), iteration=0, iters_per_epoch=2)
 
 

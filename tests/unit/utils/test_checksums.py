@@ -2,8 +2,8 @@ import subprocess
 
 import pytest
 
-from fastreid.utils import checksums as checked
-from fastreid.utils.checksums import verify_checksum, write_with_checksum, checksum_path, move_with_checksum
+from fastreid.utils import checksums
+from fastreid.utils.checksums import checksum_path, move_with_checksum, verify_checksum, write_with_checksum
 from fastreid.utils.errors import StorageError, WeightsError
 
 
@@ -13,7 +13,7 @@ def write(path, data):
         file.write(data[2:])
 
 
-def test_what_was_written_is_whole_and_anything_else_is_not(tmp_path):
+def test_any_change_of_a_file_is_detected(tmp_path):
     path = tmp_path / "model.pth"
     write(path, b"weights")
     verify_checksum(path)
@@ -23,44 +23,44 @@ def test_what_was_written_is_whole_and_anything_else_is_not(tmp_path):
             verify_checksum(path)
 
 
-def test_a_file_without_a_digest_is_taken_as_it_is(tmp_path):
+def test_file_without_checksum_is_accepted(tmp_path):
     (tmp_path / "theirs.pth").write_bytes(b"anything")
     verify_checksum(tmp_path / "theirs.pth")
 
 
-def test_sha256sum_reads_what_lies_beside_a_file_and_the_other_way_round(tmp_path):
+def test_checksum_file_is_compatible_with_sha256sum(tmp_path):
     path = tmp_path / "model.pth"
     write(path, b"old")
     write(path, b"new")
-    done = subprocess.run(["sha256sum", "-c", checksum_path(path).name], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout == "model.pth: OK\n"
+    result = subprocess.run(["sha256sum", "-c", checksum_path(path).name], cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout == "model.pth: OK\n"
     checksum_path(path).write_bytes(subprocess.check_output(["sha256sum", path]))
     verify_checksum(path)
 
 
 @pytest.mark.parametrize("first", [b"", b"old"])
-def test_between_any_two_changes_of_names_the_file_is_known(first, tmp_path, monkeypatch):
-    """At each moment a kill could fall on, whatever is there is whole."""
-    path, seen = tmp_path / "model.pth", []
+def test_checksum_is_valid_between_all_renames(first, tmp_path, monkeypatch):
+    """Whenever a kill can occur, the file on disk matches its checksum."""
+    path, contents = tmp_path / "model.pth", []
     if first:
         write(path, first)
-    plain = checked.write_text
+    write_text = checksums.write_text
 
-    def look(*arguments):
-        for moment in (lambda: None, lambda: plain(*arguments)):
-            moment()
-            seen.append(path.read_bytes() if path.exists() else b"")
+    def write_and_verify(*arguments):
+        for action in (lambda: None, lambda: write_text(*arguments)):
+            action()
+            contents.append(path.read_bytes() if path.exists() else b"")
             verify_checksum(path) if path.exists() else None
 
-    monkeypatch.setattr(checked, "write_text", look)
+    monkeypatch.setattr(checksums, "write_text", write_and_verify)
     write(path, b"new")
-    assert seen == ([b"old", b"old", b"new", b"new"] if first else [b"", b""])
+    assert contents == ([b"old", b"old", b"new", b"new"] if first else [b"", b""])
     verify_checksum(path)
 
 
-def test_a_file_of_before_there_were_digests_stays_known_while_it_is_replaced(tmp_path, monkeypatch):
+def test_kill_while_replacing_an_unverified_file(tmp_path, monkeypatch):
     (tmp_path / "model.pth").write_bytes(b"old")
-    monkeypatch.setattr(checked, "write_text", lambda path, text: path.write_text(text) and stop())
+    monkeypatch.setattr(checksums, "write_text", lambda path, text: path.write_text(text) and stop())
 
     def stop():
         raise KeyboardInterrupt
@@ -71,14 +71,14 @@ def test_a_file_of_before_there_were_digests_stays_known_while_it_is_replaced(tm
     verify_checksum(tmp_path / "model.pth")
 
 
-def test_a_disk_that_is_full_for_the_digest_keeps_the_old_file_too(tmp_path, monkeypatch):
+def test_old_file_is_kept_if_the_checksum_cannot_be_written(tmp_path, monkeypatch):
     path = tmp_path / "model.pth"
     write(path, b"old")
 
-    def full(*arguments):
+    def raise_disk_full(*arguments):
         raise StorageError("full")
 
-    monkeypatch.setattr(checked, "write_text", full)
+    monkeypatch.setattr(checksums, "write_text", raise_disk_full)
     with pytest.raises(StorageError):
         write(path, b"new")
     assert path.read_bytes() == b"old"
@@ -86,7 +86,7 @@ def test_a_disk_that_is_full_for_the_digest_keeps_the_old_file_too(tmp_path, mon
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.pth", "model.pth.sha256"]
 
 
-def test_a_file_that_gets_another_name_takes_its_digest_along(tmp_path):
+def test_move_replaces_the_file_and_its_checksum(tmp_path):
     for name, data in (("a", b"one"), ("b", b"two")):
         write(tmp_path / name, data)
     move_with_checksum(tmp_path / "a", tmp_path / "b")

@@ -11,17 +11,17 @@ from fastreid.utils.logger import RESULT, get_logger, setup_logger
 
 @pytest.fixture
 def logger():
-    """The package's logger, as it was afterwards."""
+    """Yield the logger of the package and restore its state."""
     logger = get_logger()
-    before = (logger.level, logger.propagate, list(logger.handlers))
+    saved = (logger.level, logger.propagate, list(logger.handlers))
     logger.handlers = []
     yield logger
     for handler in logger.handlers:
         handler.close()
-    logger.level, logger.propagate, logger.handlers = before
+    logger.level, logger.propagate, logger.handlers = saved
 
 
-def test_a_console_whose_reader_left_is_written_to_no_more_and_the_log_goes_on(logger, tmp_path, monkeypatch, capfd):
+def test_closed_console_is_ignored_and_the_log_continues(logger, tmp_path, monkeypatch, capfd):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as console:
@@ -38,40 +38,40 @@ def test_a_console_whose_reader_left_is_written_to_no_more_and_the_log_goes_on(l
     ]
 
 
-def test_any_other_fault_of_the_console_is_told(logger, tmp_path, capfd):
+def test_other_console_errors_are_reported(logger, tmp_path, capfd):
     setup_logger(tmp_path)
     logger.handle(logging.LogRecord("fastreid", logging.INFO, "", 1, "%d drawings", ("many",), None))
     assert "--- Logging error ---" in capfd.readouterr().err
 
 
-def speak(words):
-    assert words == ["KEY", "1"]
+def log_and_fail(arguments):
+    assert arguments == ["KEY", "1"]
     for level in (logging.DEBUG, logging.INFO, RESULT, logging.WARNING):
         get_logger().log(level, logging.getLevelName(level).lower() if level != RESULT else "result")
     raise InputError("no such key")
 
 
 @pytest.mark.parametrize(
-    ("word", "heard"),
+    ("option", "expected"),
     [
         ("--quiet", ["result", "warning"]),
         ("KEY", ["info", "result", "warning"]),
         ("--debug", ["debug", "info", "result", "warning"]),
     ],
 )
-def test_a_command_says_as_much_as_its_words_ask_for(word, heard, logger, monkeypatch, capsys):
-    words = ["KEY", "1"] if word == "KEY" else ["KEY", word, "1"]
-    monkeypatch.setattr(sys, "argv", ["tool", *words])
-    assert run_tool(speak) == 2
-    told = capsys.readouterr()
-    assert [line.removeprefix("\x1b[33m").removesuffix("\x1b[0m") for line in told.out.splitlines()] == heard
-    assert ("Traceback" in told.err) == (word == "--debug")
-    assert told.err.splitlines()[-1] == "no such key"
+def test_quiet_and_debug_set_the_console_level(option, expected, logger, monkeypatch, capsys):
+    arguments = ["KEY", "1"] if option == "KEY" else ["KEY", option, "1"]
+    monkeypatch.setattr(sys, "argv", ["tool", *arguments])
+    assert run_tool(log_and_fail) == 2
+    output = capsys.readouterr()
+    assert [line.removeprefix("\x1b[33m").removesuffix("\x1b[0m") for line in output.out.splitlines()] == expected
+    assert ("Traceback" in output.err) == (option == "--debug")
+    assert output.err.splitlines()[-1] == "no such key"
 
 
-def test_quiet_and_debug_do_not_go_together(logger, monkeypatch, capsys):
+def test_quiet_and_debug_together_raise(logger, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tool", "--debug", "--quiet"])
-    assert run_tool(speak) == 2
+    assert run_tool(log_and_fail) == 2
     assert capsys.readouterr().err.endswith(
-        "command line: --quiet and --debug do not go together; leave one of them out\n"
+        "command line: --quiet and --debug cannot be combined; leave one of them out\n"
     )

@@ -13,51 +13,51 @@ def saved(tmp_path):
     return torch.from_numpy(rows), tmp_path / "rows.npy"
 
 
-def test_mapped_rows_read_like_the_tensor_they_hold(saved):
+def test_mapped_rows_read_like_a_tensor(saved):
     rows, path = saved
     mapped = MappedRows(np.load(path, mmap_mode="r"))
-    some = torch.tensor([5, 5, 999, 0])
+    indices = torch.tensor([5, 5, 999, 0])
     assert (len(mapped), mapped.shape, mapped.ndim) == (1000, (1000, 16), 2)
     assert torch.equal(mapped[3:70], rows[3:70])
-    assert torch.equal(mapped[some], rows[some])
+    assert torch.equal(mapped[indices], rows[indices])
     assert torch.equal(torch.cat(list(mapped.split(300))), rows)
 
 
-def test_a_copy_may_be_changed_and_the_file_stays(saved):
+def test_changing_a_copy_does_not_change_the_file(saved):
     rows, path = saved
     mapped = MappedRows(np.load(path, mmap_mode="r")[10:])
     mapped[0:5].zero_()
     assert torch.equal(mapped[0:5], rows[10:15])
 
 
-def test_a_table_that_is_gone_through_does_not_stay_in_memory(tmp_path, measure_peak_memory):
+def test_reading_a_file_does_not_keep_it_in_memory(tmp_path, measure_peak_memory):
     num_mib = 256
     np.lib.format.open_memmap(tmp_path / "big.npy", "w+", np.float32, (num_mib * 256, 1024)).flush()
     rows = MappedRows(np.load(tmp_path / "big.npy", mmap_mode="r"))
-    total, held = measure_peak_memory(lambda: sum(len(part) for part in rows.split(1024)))
+    total, memory_mb = measure_peak_memory(lambda: sum(len(part) for part in rows.split(1024)))
     assert total == num_mib * 256
-    assert held < num_mib / 2
+    assert memory_mb < num_mib / 2
 
 
 @pytest.mark.parametrize(
-    ("array", "words"),
+    ("array", "message"),
     [
         (np.zeros((3, 4)), "float32"),
         (np.zeros(3, dtype=np.float32), r"float32 \(N, D\)"),
-        (np.zeros((3, 4), dtype=np.float32), "those of a file, only to be read"),
+        (np.zeros((3, 4), dtype=np.float32), "mapped read-only from a file"),
         (np.zeros((4, 3), dtype=np.float32).T, "in C order"),
     ],
 )
-def test_what_is_no_mapped_table_is_refused(array, words):
-    with pytest.raises(InputError, match=words):
+def test_unsupported_array_raises(array, message):
+    with pytest.raises(InputError, match=message):
         MappedRows(array)
 
 
-def test_a_mapping_with_changes_of_its_own_is_refused_even_under_a_view_that_is_only_read(saved):
+def test_copy_on_write_mapping_raises_even_as_read_only_view(saved):
     changed = np.load(saved[1], mmap_mode="c")
     view = changed[:]
     view.flags.writeable = changed.flags.writeable = False
     for array in (changed, view):
         assert not MappedRows.is_supported(array)
-        with pytest.raises(InputError, match="only to be read"):
+        with pytest.raises(InputError, match="mapped read-only"):
             MappedRows(array)

@@ -7,29 +7,29 @@ from fastreid.utils.registry import Registry
 from fastreid.utils.seeding import keyed_generator, keyed_torch_rng
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_known_one():
-    table = Registry("pooling layer", {"avg": int, "gem": float})
-    with pytest.raises(InputError) as fault:
-        table.get("gme")
-    assert str(fault.value) == "no pooling layer is called 'gme'. Did you mean 'gem'? Known: avg, gem."
+def test_unknown_name_raises_with_the_nearest_known_one():
+    registry = Registry("pooling layer", {"avg": int, "gem": float})
+    with pytest.raises(InputError) as caught:
+        registry.get("gme")
+    assert str(caught.value) == "unknown pooling layer 'gme'. Did you mean 'gem'? Available: avg, gem."
 
 
-def test_a_part_from_outside_joins_but_takes_no_name_that_is_there():
-    table = Registry("loss", {"triplet": int})
-    table.register("mine")(float)
-    assert table.get("mine") is float
-    with pytest.raises(InputError, match="already called 'mine'"):
-        table.register("mine")
+def test_register_adds_new_names_only():
+    registry = Registry("loss", {"triplet": int})
+    registry.register("mine")(float)
+    assert registry.get("mine") is float
+    with pytest.raises(InputError, match="'mine' already exists"):
+        registry.register("mine")
 
 
-def test_draws_follow_from_their_key_alone():
+def test_generator_depends_on_its_key_only():
     first = keyed_generator(1, "augment", 2).random(3)
     np.random.default_rng(0).random(100)
     assert np.array_equal(first, keyed_generator(1, "augment", 2).random(3))
     assert not np.array_equal(first, keyed_generator(1, "augment", 3).random(3))
 
 
-def test_a_keyed_block_leaves_torch_s_own_generator_as_it_was():
+def test_keyed_torch_rng_restores_the_generator():
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
