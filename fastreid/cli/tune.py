@@ -92,14 +92,14 @@ def tune(args: argparse.Namespace) -> None:
 
 def _check_output(path: Path, table: Path, config: Path) -> None:
     """Check, before any work, that the files can be written and replace neither the config nor each other."""
-    from fastreid.config.values import is_text
+    from fastreid.config.values import is_single_line
     from fastreid.utils.files import check_writable
 
     for output in (table, path):
         check_writable(output)
     if path.resolve() in (table.resolve(), config.resolve()):
         raise InputError(f"--output {path} is the given config or the table of all trials; choose another name")
-    if not is_text(str(path)):
+    if not is_single_line(str(path)):
         raise InputError(f"--output {str(path)!r} contains characters that are not text; choose another name")
 
 

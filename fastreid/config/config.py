@@ -1,4 +1,4 @@
-"""The tree of settings: defaults, then files, then the command line, then frozen for good."""
+"""The tree of settings: defaults, overridden by files, then by the command line, then frozen."""
 
 import copy
 import difflib
@@ -10,84 +10,97 @@ from typing import Any, NoReturn
 from yacs.config import CfgNode as YacsNode
 
 from fastreid.config.defaults import _C
-from fastreid.config.ranges import NOT_HERE, RULES, Rule
-from fastreid.config.reader import Setting, read_chain
-from fastreid.config.values import fitted, free_value, shown
+from fastreid.config.legacy import LEGACY_KEYS, check_legacy_setting
+from fastreid.config.ranges import RULES, Rule
+from fastreid.config.reader import Setting, read_config
+from fastreid.config.values import coerce, coerce_free_value, quote
 from fastreid.utils.errors import InputError
 
 _PREFIX = "__prefix__"
 
 
-class CfgNode(YacsNode):
+class CfgNode(YacsNode):  # type: ignore[misc]  # yacs has no type hints
     """A section of settings, read as `cfg.SOLVER.BASE_LR`.
 
-    A value from a file, from the command line or from Python is held to the same rules: the key exists, the value is
-    of the default's kind and within the range of `fastreid/config/ranges.py`. Get one from `get_cfg()`.
+    Values from files, the command line and Python are checked in the same way: the key exists, and the value has the
+    type of the default and is allowed by `fastreid/config/ranges.py`. Create one with `get_cfg()`.
     """
 
-    def merge_from_file(self, cfg_filename: str | os.PathLike) -> None:
-        """Take the settings of a YAML file and of the files it names by `_BASE_`, base first.
+    def merge_from_file(self, cfg_filename: str | os.PathLike[str]) -> None:
+        """Set the values of a YAML file and of its chain of `_BASE_` files, base first.
 
-        Sections merge, values replace. A fault leaves everything as it was.
+        Sections are merged, values are replaced. An error leaves all settings unchanged.
 
         Raises:
-            InputError: `file:line: what came; what to do`.
+            InputError: a file or a setting is invalid; the message starts with `file:line`.
         """
-        self._merge(read_chain(cfg_filename))
+        self._merge(read_config(cfg_filename))
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
-        """Take `[KEY, value, KEY, value, ...]`; values may be words, as from a command line; the last of a key wins.
+        """Set the values of `[KEY, value, KEY, value, ...]`; the last value of a key wins.
+
+        Values may be strings, as on a command line. An error leaves all settings unchanged.
 
         Raises:
-            InputError: as for files, with "command line" as the place.
+            InputError: a key or a value is invalid; the message starts with "command line".
         """
         if len(cfg_list) % 2:
             raise InputError(
-                f"command line: {shown(cfg_list[-1])} has no partner; settings are pairs, such as SOLVER.BASE_LR 1e-4"
+                f"command line: {quote(cfg_list[-1])} has no value; write pairs of a key and a value, "
+                "such as SOLVER.BASE_LR 1e-4"
             )
         self._merge([Setting(key, value, "command line") for key, value in zip(cfg_list[::2], cfg_list[1::2])])
 
     def merge_from_other_cfg(self, cfg_other: Mapping[str, Any]) -> None:
-        """Take every setting of another tree; the same rules hold."""
-        self._merge([Setting(key, value, "Python") for key, value in leaves(cfg_other)])
+        """Set all values of another tree.
+
+        Raises:
+            InputError: a key or a value is invalid; the message starts with "Python".
+        """
+        self._merge([Setting(key, value, "Python") for key, value in iter_settings(cfg_other)])
 
     def changes(self) -> dict[str, Any]:
-        """The settings that are not the defaults, section by section, as a YAML file would have them."""
-        found: dict[str, Any] = {}
-        for key, value in leaves(self):
-            if key not in _defaults() or value != _defaults()[key]:
+        """Return the settings that differ from the defaults, nested by section as in a YAML file."""
+        changes: dict[str, Any] = {}
+        for key, value in iter_settings(self):
+            if key not in flat_defaults() or value != flat_defaults()[key]:
                 *sections, name = key.split(".")
-                node = functools.reduce(lambda section, word: section.setdefault(word, {}), sections, found)
+                node = functools.reduce(lambda node, section: node.setdefault(section, {}), sections, changes)
                 node[name] = list(value) if isinstance(value, tuple) else value
-        return found
+        return changes
 
     def clone(self) -> "CfgNode":
-        """A copy that may be changed, also of a frozen tree."""
-        twin = copy.deepcopy(self)
-        twin._immutable(False)
-        return twin
+        """Return a copy that is not frozen."""
+        clone = copy.deepcopy(self)
+        clone._immutable(False)
+        return clone
 
     def defrost(self) -> NoReturn:
-        """Refused: what was built from a frozen tree would no longer agree with it."""
-        raise InputError("settings stay frozen once they are; change a copy: cfg.clone()")
+        """Raise: objects built from a frozen tree would no longer match it."""
+        raise InputError("frozen settings cannot be unfrozen; change a copy: cfg.clone()")
 
     @classmethod
     def load_cfg(cls, cfg_file_obj_or_str: object) -> NoReturn:
-        """Refused: yacs would run a .py file here."""
-        raise InputError("settings are read by get_cfg().merge_from_file(path)")
+        """Raise: the method of yacs executes .py files."""
+        raise InputError("load_cfg is disabled; read a file with get_cfg().merge_from_file(path)")
 
     def _merge(self, settings: Sequence[Setting]) -> None:
-        changes = {setting.key: _checked(setting) for setting in settings}
+        changes: dict[str, Any] = {}
+        for setting in settings:
+            if isinstance(setting.key, str) and setting.key in LEGACY_KEYS:
+                check_legacy_setting(setting)
+            else:
+                changes[setting.key] = _validate(setting)
         for key, value in changes.items():
             *sections, name = key.split(".")
-            node = functools.reduce(lambda section, word: section[word], sections, self)
+            node = functools.reduce(lambda node, section: node[section], sections, self)
             node._put(name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._put(name, _checked(Setting(f"{self.__dict__[_PREFIX]}{name}", value, "Python")))
+        self._put(name, _validate(Setting(f"{self.__dict__[_PREFIX]}{name}", value, "Python")))
 
     def _put(self, name: str, value: Any) -> None:
         if self.is_frozen():
@@ -95,89 +108,89 @@ class CfgNode(YacsNode):
         super().__setitem__(name, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _node, (self.__dict__[_PREFIX], dict(self), self.is_frozen(), self.is_new_allowed())
+        return _build_node, (self.__dict__[_PREFIX], dict(self), self.is_frozen(), self.is_new_allowed())
 
 
 def get_cfg() -> CfgNode:
-    """A fresh tree with every default."""
-    return _section("", _C)
+    """Return a new tree of all settings with their defaults."""
+    return _build_section("", _C)
 
 
-def _section(prefix: str, defaults: YacsNode) -> CfgNode:
+def _build_section(prefix: str, defaults: YacsNode) -> CfgNode:
     items = {
-        name: _section(f"{prefix}{name}.", value) if isinstance(value, YacsNode) else copy.copy(value)
+        name: _build_section(f"{prefix}{name}.", value) if isinstance(value, YacsNode) else copy.copy(value)
         for name, value in defaults.items()
     }
-    return _node(prefix, items, False, defaults.is_new_allowed())
+    return _build_node(prefix, items, False, defaults.is_new_allowed())
 
 
-def _node(prefix: str, items: dict[str, Any], frozen: bool, new_allowed: bool) -> CfgNode:
-    node = CfgNode(new_allowed=new_allowed)
+def _build_node(prefix: str, items: dict[str, Any], is_frozen: bool, is_new_allowed: bool) -> CfgNode:
+    node = CfgNode(new_allowed=is_new_allowed)
     node.__dict__[_PREFIX] = prefix
-    node.update(items)  # dict's own: past the checks of __setitem__
-    node.__dict__[CfgNode.IMMUTABLE] = frozen
+    node.update(items)  # dict.update bypasses the checks of __setitem__
+    node.__dict__[CfgNode.IMMUTABLE] = is_frozen
     return node
 
 
-def leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(full name, value) of every setting of a section and of those in it."""
+def iter_settings(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (full name, value) of every setting of a section and of its subsections."""
     for name, value in section.items():
         if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{name}.")
+            yield from iter_settings(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
 @functools.cache
-def _defaults() -> dict[str, Any]:
-    return dict(leaves(_C))
+def flat_defaults() -> dict[str, Any]:
+    """Return the default of every setting by its full name."""
+    return dict(iter_settings(_C))
 
 
 @functools.cache
-def _sections() -> dict[str, bool]:
-    """Dotted name of every section -> whether new keys may join it."""
-    found: dict[str, bool] = {}
+def section_names() -> dict[str, bool]:
+    """Return, for the full name of every section, whether it accepts new keys."""
+    sections: dict[str, bool] = {}
 
-    def walk(section: YacsNode, prefix: str) -> None:
+    def collect(section: YacsNode, prefix: str) -> None:
         for name, value in section.items():
             if isinstance(value, YacsNode):
-                found[f"{prefix}{name}"] = value.is_new_allowed()
-                walk(value, f"{prefix}{name}.")
+                sections[f"{prefix}{name}"] = value.is_new_allowed()
+                collect(value, f"{prefix}{name}.")
 
-    walk(_C, "")
-    return found
+    collect(_C, "")
+    return sections
 
 
-def _checked(setting: Setting) -> Any:
-    """The value as its default's kind, or a refusal that names the place, the key and what is allowed."""
-    key, value, place = setting
+def _validate(setting: Setting) -> Any:
+    """Return the value with the type of its default.
+
+    Raises:
+        InputError: the key does not exist, or the value is not allowed.
+    """
+    key, value, location = setting
     if not isinstance(key, str):
-        raise InputError(f"{place}: {shown(key)} is not the name of a setting; write KEY VALUE pairs")
-    if key not in _defaults():
+        raise InputError(f"{location}: {quote(key)} is not the name of a setting; write pairs of a key and a value")
+    if key not in flat_defaults():
         section, _, name = key.rpartition(".")
-        if not (_sections().get(section) and name.isidentifier()):
-            raise InputError(f"{place}: {_unknown(key)}")
-        return free_value(key, value, place=place)
-    default = _defaults()[key]
-    taken = fitted(key, value, default=default, rule=RULES.get(key, Rule()), place=place)
-    if key in NOT_HERE and taken != default:
-        raise InputError(
-            f"{place}: {key} is {shown(value)}, but {NOT_HERE[key]} is not part of this project; "
-            f"remove the line (only {default!r} is accepted)"
-        )
-    return taken
+        if not (section_names().get(section) and name.isidentifier()):
+            raise InputError(f"{location}: {_describe_unknown_key(key)}")
+        return coerce_free_value(key, value, location=location)
+    return coerce(key, value, default=flat_defaults()[key], rule=RULES.get(key, Rule()), location=location)
 
 
-def _unknown(key: str) -> str:
-    if key in _sections():
-        return f"{key} is a section, not a setting; name one in it, such as {_first_in(key)}"
+def _describe_unknown_key(key: str) -> str:
+    if key in section_names():
+        return f"{key} is a section, not a setting; set one of its keys, such as {_first_key_in(key)}"
+    if key in LEGACY_KEYS:
+        return f"{key} has no effect: {LEGACY_KEYS[key].reason}; remove the setting"
     name = key.partition("=")[0]
-    if name != key and name in _defaults():
-        return f"no setting is called {shown(key)}; write {name} and its value as two words"
-    near = difflib.get_close_matches(key[:100], _defaults(), n=1)
-    hint = f"did you mean {near[0]}?" if near else "docs/configs.md lists them all"
-    return f"no setting is called {shown(key)}; {hint}"
+    if name != key and name in flat_defaults():
+        return f"unknown setting {quote(key)}; write {name} and its value as two words"
+    nearest = difflib.get_close_matches(key[:100], flat_defaults(), n=1)
+    hint = f"Did you mean {nearest[0]}?" if nearest else "All settings are listed in docs/configs.md"
+    return f"unknown setting {quote(key)}. {hint}"
 
 
-def _first_in(section: str) -> str:
-    return next((key for key in _defaults() if key.startswith(f"{section}.")), f"{section}.betas")
+def _first_key_in(section: str) -> str:
+    return next((key for key in flat_defaults() if key.startswith(f"{section}.")), f"{section}.betas")

@@ -1,4 +1,4 @@
-"""From a YAML file and its `_BASE_` chain to a plain list of settings, each with the line it stands on."""
+"""Read a YAML file and its chain of `_BASE_` files as a list of settings with their line numbers."""
 
 import os
 from collections.abc import Iterator
@@ -9,79 +9,82 @@ from typing import Any, NamedTuple
 import yaml
 
 from fastreid.config.locate import find_config, find_shipped_config
-from fastreid.config.values import is_text, shown
+from fastreid.config.values import is_single_line, quote
 from fastreid.utils.errors import InputError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_ALIASES = 50
-MAX_PARTS = 20_000  # names, values and brackets; the longest real file has some 500, and a crowd would cost seconds
-MAX_SECTIONS = 5  # one above what any setting needs
+MAX_NODES = 20_000  # names, values and brackets; real files have up to 500, and very many cost seconds
+MAX_SECTIONS = 5  # levels; one more than any setting needs
 MAX_ITEMS = 1000
-MAX_LETTERS = 4000
-_DOTTED = "write a section and indent what is in it"
+MAX_CHARACTERS = 4000  # of a value
+_DOTTED_NAME_HINT = "write the section on its own line and indent its settings"
 BASE = "_BASE_"
 _Loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 class Setting(NamedTuple):
-    """A value on its way into the tree.
+    """A value that has been read but not yet checked.
 
     Args:
-        key: dotted, such as "SOLVER.BASE_LR".
-        value: as YAML or the command line gives it.
-        place: where it was said, such as "configs/mine.yml:12".
+        key: full name, such as "SOLVER.BASE_LR".
+        value: as parsed from YAML or written on the command line.
+        location: where it was set, such as "configs/mine.yml:12".
     """
 
     key: str
     value: Any
-    place: str
+    location: str
 
 
-def read_chain(path: str | os.PathLike) -> list[Setting]:
-    """The settings of a file after those of its base, the base's base first.
+def read_config(path: str | os.PathLike[str]) -> list[Setting]:
+    """Return the settings of a file and of its chain of base files, base first.
 
-    A relative `_BASE_` starts from the folder of the file it stands in, `~` is the home folder. It must stay in the
-    tree: the working folder, the nearest folder called `configs` above the file, the folder above the file's own, and
-    for a path that is written with `~` the home folder.
+    A relative `_BASE_` is relative to the folder of its file; `~` is the home folder. A base must be inside one of the
+    working folder, the nearest parent folder named `configs`, the parent of the file's folder, and, for a path that is
+    written with `~`, the home folder.
 
     Raises:
-        InputError: a file is missing or unsafe, or the chain runs in a circle.
+        InputError: a file is missing or unsafe, or the chain is circular.
     """
     return [setting for _, settings in reversed(_read_files(path)) for setting in settings if setting.key != BASE]
 
 
-def list_base_files(path: str | os.PathLike) -> list[Path]:
+def list_base_files(path: str | os.PathLike[str]) -> list[Path]:
     """Return the files that a config is based on by `_BASE_`, the nearest first."""
     return [Path(name) for name, _ in _read_files(path)[1:]]
 
 
-def _read_files(path: str | os.PathLike) -> list[tuple[str, list[Setting]]]:
+def _read_files(path: str | os.PathLike[str]) -> list[tuple[str, list[Setting]]]:
     """Return (file name, settings) of a file, then of its base, the base of that and so on."""
     first = os.path.normpath(path)
-    if not is_text(first):
-        raise InputError(f"{shown(first)}: no file has such a name; check the path")
+    if not is_single_line(first):
+        raise InputError(f"{quote(first)}: is not a valid file name; check the path")
     files: list[tuple[str, list[Setting]]] = []
     seen: dict[Path, str] = {}
     name: str | None = find_config(first)
     while name is not None:
         real = Path(os.path.realpath(name))
         if real in seen:
-            raise InputError(f"{name}: {BASE} runs in a circle: {' -> '.join([*seen.values(), name])}; break it")
+            raise InputError(f"{name}: {BASE} is circular: {' -> '.join([*seen.values(), name])}; remove one of them")
         seen[real] = name
         settings = read_settings(name)
         files.append((name, settings))
         base = [setting for setting in settings if setting.key == BASE]
-        name = _base_path(base[0], name) if base else None
+        name = _resolve_base(base[0], name) if base else None
     return files
 
 
-def _base_path(setting: Setting, child: str) -> str:
-    value, place = setting.value, setting.place
-    if not isinstance(value, str) or not value.strip() or not is_text(value):
-        raise InputError(f"{place}: {BASE} is {shown(value)}; it takes the path of one YAML file")
+def _resolve_base(setting: Setting, child: str) -> str:
+    """Return the path of the base file that `setting` of the file `child` names."""
+    value, location = setting.value, setting.location
+    if not isinstance(value, str) or not value.strip() or not is_single_line(value):
+        raise InputError(f"{location}: {BASE} is {quote(value)}; it must be the path of one YAML file")
     if "://" in value:
-        raise InputError(f"{place}: {BASE} is {shown(value)}; a config is not fetched, save it beside this one")
+        raise InputError(
+            f"{location}: {BASE} is {quote(value)}; configs are not downloaded, save it in the same folder"
+        )
     folder = Path(child).parent
     base = os.path.normpath(folder / os.path.expanduser(value))
     here = Path(os.path.realpath(folder))
@@ -91,74 +94,74 @@ def _base_path(setting: Setting, child: str) -> str:
     real = os.path.realpath(base)
     if not any(Path(real).is_relative_to(os.path.realpath(root)) for root in roots):
         raise InputError(
-            f"{place}: {BASE} {shown(value)} leads out of the tree; "
-            f"put it under {here.parent} or the working folder, or write its path from ~"
+            f"{location}: {BASE} {quote(value)} is outside the allowed folders; "
+            f"move it into {here.parent} or the working folder, or write its path with ~"
         )
     if not os.path.isfile(real):
         if (shipped := find_shipped_config(value)) is not None:
             return str(shipped)
-        raise InputError(f"{place}: {BASE} {shown(value)} is no file; it is looked for as {shown(base)}")
+        raise InputError(f"{location}: {BASE} {quote(value)} does not exist; the searched path is {quote(base)}")
     return base
 
 
-def read_settings(path: str, *, dotted: str = _DOTTED) -> list[Setting]:
-    """The settings of one file, in its order; `_BASE_` is among them.
+def read_settings(path: str, *, dotted_name_hint: str = _DOTTED_NAME_HINT) -> list[Setting]:
+    """Return the settings of one file in its order, including `_BASE_`.
 
     Args:
         path: of the file.
-        dotted: what to do about a dot in a name that is in no section.
+        dotted_name_hint: how to fix a name with a dot, for the message.
 
     Raises:
-        InputError: not a small plain YAML file of sections and settings.
+        InputError: the file is not a small YAML file that contains only sections and settings.
     """
-    settings = _parsed(_text(path), path, dotted)
+    settings = _parse(_read_text(path), path, dotted_name_hint)
     if not settings:
-        raise InputError(f"{path}: holds no settings; write some or remove the file")
+        raise InputError(f"{path}: contains no settings; add some or remove the file")
     return settings
 
 
-def settings_of(text: str, source: str) -> dict[str, Any]:
-    """Settings by their full names, from the text of a `config.yaml` that a run left; none from an empty text.
+def parse_settings(text: str, source: str) -> dict[str, Any]:
+    """Return the settings by full name of the text of a run's `config.yaml`; {} for an empty text.
 
-    The text is as little trusted as a config is.
+    The text is not trusted: the limits of config files apply.
 
     Args:
-        text: of the file.
-        source: where it comes from, for messages.
+        text: content of the file.
+        source: name of the file, for messages.
 
     Raises:
-        InputError: not a small plain YAML text of sections and settings.
+        InputError: the text is not a small YAML document that contains only sections and settings.
     """
     if len(text) > MAX_BYTES:
-        raise InputError(f"{source}: settings of over {MAX_BYTES} characters; a config is a few kilobytes")
-    return {setting.key: setting.value for setting in _parsed(text, source, _DOTTED)}
+        raise InputError(f"{source}: has more than {MAX_BYTES} characters; a config has a few kilobytes")
+    return {setting.key: setting.value for setting in _parse(text, source, _DOTTED_NAME_HINT)}
 
 
-def _parsed(text: str, path: str, dotted: str) -> list[Setting]:
+def _parse(text: str, path: str, dotted_name_hint: str) -> list[Setting]:
     try:
         _check_events(text, path)
         root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise InputError(f"{path}{_line_of(error)}: not YAML: {_problem(error)}; mend the line")
+        raise InputError(f"{path}{_line_suffix(error)}: not YAML: {_describe_yaml_error(error)}; correct the line")
     if root is None:
         return []
     if not isinstance(root, yaml.MappingNode):
-        raise InputError(f"{path}:1: a config is a mapping, such as MODEL: on one line and settings below it")
-    return list(islice(_settings(root, path, sections=(), dotted=dotted), MAX_PARTS))
+        raise InputError(f"{path}:1: a config is a mapping, such as MODEL: on one line and its settings indented below")
+    return list(islice(_iter_settings(root, path, sections=(), dotted_name_hint=dotted_name_hint), MAX_NODES))
 
 
-def _text(path: str) -> str:
+def _read_text(path: str) -> str:
     if Path(path).suffix not in (".yml", ".yaml"):
-        raise InputError(f"{path}: settings are read from .yml and .yaml files only")
+        raise InputError(f"{path}: a config is a .yml or .yaml file; rename it")
     try:
         if not os.path.isfile(path):
             raise InputError(f"{path}: no such file; check the path and the working folder")
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); change who may read it")
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions")
     if len(data) > MAX_BYTES:
-        raise InputError(f"{path}: over {MAX_BYTES} bytes; a config is a few kilobytes")
+        raise InputError(f"{path}: has more than {MAX_BYTES} bytes; a config has a few kilobytes")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -167,66 +170,70 @@ def _text(path: str) -> str:
 
 
 def _check_events(text: str, path: str) -> None:
-    """One pass without building anything, so that a hostile file costs nothing."""
+    """Check the limits in one pass that builds no objects, so that a malicious file costs no time or memory."""
     depth = aliases = 0
-    for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
+    for index, event in enumerate(yaml.parse(text, Loader=_Loader)):
         line = event.start_mark.line + 1 if event.start_mark else 1
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         aliases += isinstance(event, yaml.AliasEvent)
         tag = getattr(event, "tag", None)
         if tag is not None:
-            raise InputError(f"{path}:{line}: YAML tag {shown(tag)}; write the plain value")
+            raise InputError(f"{path}:{line}: YAML tag {quote(tag)} is not allowed; write the plain value")
         if depth > MAX_DEPTH:
             raise InputError(f"{path}:{line}: nested deeper than {MAX_DEPTH}; settings are at most 4 deep")
         if aliases > MAX_ALIASES:
-            raise InputError(f"{path}:{line}: more than {MAX_ALIASES} aliases; write the values out")
-        if number > MAX_PARTS:
-            raise InputError(f"{path}:{line}: more than {MAX_PARTS} parts; a config has a few hundred")
+            raise InputError(f"{path}:{line}: more than {MAX_ALIASES} aliases; write the values instead")
+        if index > MAX_NODES:
+            raise InputError(
+                f"{path}:{line}: more than {MAX_NODES} names, values and brackets; a config has a few hundred"
+            )
 
 
-def _settings(
-    section: yaml.MappingNode, path: str, *, sections: tuple[str, ...], dotted: str = _DOTTED
+def _iter_settings(
+    section: yaml.MappingNode, path: str, *, sections: tuple[str, ...], dotted_name_hint: str = _DOTTED_NAME_HINT
 ) -> Iterator[Setting]:
     lines: dict[str, int] = {}
     for name_node, node in section.value:
         line = name_node.start_mark.line + 1
         if not isinstance(name_node, yaml.ScalarNode):
-            raise InputError(f"{path}:{line}: a list or mapping cannot be the name of a setting; write a word")
+            raise InputError(f"{path}:{line}: a list or mapping cannot be the name of a setting; write a string")
         name = name_node.value
         if "." in name:
-            raise InputError(f"{path}:{line}: {shown(name)} has a dot; {dotted}")
+            raise InputError(f"{path}:{line}: {quote(name)} contains a dot; {dotted_name_hint}")
         if name in lines:
-            raise InputError(f"{path}:{line}: {shown(name)} stands here and on line {lines[name]}; keep one")
+            raise InputError(f"{path}:{line}: {quote(name)} is also set on line {lines[name]}; remove one of them")
         lines[name] = line
         if not isinstance(node, yaml.MappingNode):
-            yield Setting(".".join([*sections, name]), _value(node, f"{path}:{line}"), f"{path}:{line}")
-        elif len(sections) < MAX_SECTIONS:  # an alias may lead a section around itself
-            yield from _settings(node, path, sections=(*sections, name))
+            yield Setting(".".join([*sections, name]), _construct_value(node, f"{path}:{line}"), f"{path}:{line}")
+        elif len(sections) < MAX_SECTIONS:  # an alias can make a section contain itself
+            yield from _iter_settings(node, path, sections=(*sections, name))
         else:
-            raise InputError(f"{path}:{line}: no setting lies as deep as {shown('.'.join(sections))}; check the indent")
+            raise InputError(
+                f"{path}:{line}: sections are nested too deeply: {quote('.'.join(sections))}; check the indentation"
+            )
 
 
-def _value(node: yaml.Node, place: str) -> Any:
-    """A scalar, or a list of scalars: no setting holds more."""
+def _construct_value(node: yaml.Node, location: str) -> Any:
+    """Return a scalar or a list of scalars; no setting is more complex."""
     if isinstance(node, yaml.SequenceNode):
         if len(node.value) > MAX_ITEMS or any(not isinstance(item, yaml.ScalarNode) for item in node.value):
-            raise InputError(f"{place}: a list within a list, or a very long one; write one value or one plain list")
-        return [_value(item, place) for item in node.value]
-    is_text = node.tag == "tag:yaml.org,2002:str"
-    if len(node.value) > (MAX_LETTERS if is_text else 100):  # numbers without end take time without end
-        raise InputError(f"{place}: a value of {len(node.value)} characters; no setting is as long")
-    if is_text:
+            raise InputError(f"{location}: a nested or very long list; write one value or one flat list")
+        return [_construct_value(item, location) for item in node.value]
+    is_string = node.tag == "tag:yaml.org,2002:str"
+    if len(node.value) > (MAX_CHARACTERS if is_string else 100):  # conversion of very long numbers is slow
+        raise InputError(f"{location}: a value of {len(node.value)} characters is too long")
+    if is_string:
         return node.value
     try:
         return yaml.constructor.SafeConstructor().construct_object(node)
     except (yaml.YAMLError, ValueError, OverflowError):
-        raise InputError(f"{place}: {shown(node.value)} is no value; put quotes around a word")
+        raise InputError(f"{location}: {quote(node.value)} is not a valid value; put strings in quotes")
 
 
-def _line_of(error: yaml.YAMLError) -> str:
+def _line_suffix(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     return f":{mark.line + 1}" if mark else ""
 
 
-def _problem(error: yaml.YAMLError) -> str:
+def _describe_yaml_error(error: yaml.YAMLError) -> str:
     return " ".join(str(getattr(error, "problem", None) or getattr(error, "reason", None) or error).split())[:200]

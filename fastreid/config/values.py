@@ -1,4 +1,4 @@
-"""A value as the kind its default has, or a refusal that says what is allowed."""
+"""Conversion of values to the types of their defaults, or an error that says what is allowed."""
 
 import ast
 import math
@@ -10,140 +10,146 @@ from typing import Any
 from fastreid.config.ranges import Rule
 from fastreid.utils.errors import InputError, suggest_nearest
 
-_MAX_TEXT = 4000  # characters of a value that is read as a literal
-_LONGEST_WORD = 80  # characters of a word that others like it are sought for
-_WORDS = {"true": True, "false": False}
+_MAX_LITERAL_CHARACTERS = 4000  # longer strings are not parsed as Python literals
+_MAX_COMPARED_CHARACTERS = 80  # of a string, when the nearest choice is searched
+_BOOLEANS = {"true": True, "false": False}
 
 
-def shown(value: object) -> str:
-    """A value for a message: as Python writes it, cut to a line."""
+def quote(value: object) -> str:
+    """Return the `repr` of a value for a message, shortened to about 80 characters."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = 80
     return short.repr(value)
 
 
-def fitted(key: str, value: Any, *, default: Any, rule: Rule, place: str) -> Any:
-    """The value as the kind of its default.
+def coerce(key: str, value: Any, *, default: Any, rule: Rule, location: str) -> Any:
+    """Return a value with the type of its default.
 
-    An int passes for a float, a whole float for an int, a text such as "1e-4" or "(0.9, 0.98)" for what it says, one
-    value for a list of one, a list for a tuple and the other way round.
+    Conversions that lose nothing are allowed: int to float, a whole float to int, a string such as "1e-4" or
+    "(0.9, 0.98)" to its literal, a single value to a list of one item, a list to a tuple and vice versa.
+
+    Args:
+        key: name of the setting, for messages.
+        value: from a file, the command line or Python.
+        default: determines the type.
+        rule: the allowed values.
+        location: where the value was set, for messages.
 
     Raises:
-        InputError: it is of another kind, not finite, or out of range.
+        InputError: the value has another type, is not finite, or is not allowed.
     """
     try:
-        return _fit(value, default, rule)
+        return _coerce(value, default, rule)
     except (ValueError, OverflowError):
-        hint = _unquoted(value, default) or _nearest(value, rule)
-        raise InputError(f"{place}: {key} is {shown(value)}; it takes {rule.words(default)}{hint}")
+        hint = _list_hint(value, default) or _suggest_choice(value, rule)
+        raise InputError(f"{location}: {key} is {quote(value)}; it must be {rule.describe(default)}{hint}")
 
 
-def _nearest(value: Any, rule: Rule) -> str:
-    """The choice that the first wrong word of a value nearly is, as a question; nothing where none is near."""
-    meant = _literal(value) if isinstance(value, str) else value
-    words = meant if isinstance(meant, (list, tuple)) else (meant,)
-    wrong = next((word for word in words if isinstance(word, str) and word not in rule.choices), "")
-    near = suggest_nearest(wrong[:_LONGEST_WORD].lower(), rule.choices)
-    return f".{near}" if near else ""
+def _suggest_choice(value: Any, rule: Rule) -> str:
+    """Return the choice nearest to the first invalid string of a value, as a question; "" if none is near."""
+    literal = _parse_literal(value) if isinstance(value, str) else value
+    items = literal if isinstance(literal, (list, tuple)) else (literal,)
+    invalid = next((item for item in items if isinstance(item, str) and item not in rule.choices), "")
+    hint = suggest_nearest(invalid[:_MAX_COMPARED_CHARACTERS].lower(), rule.choices)
+    return f".{hint}" if hint else ""
 
 
-def _unquoted(value: Any, default: Any) -> str:
-    """What to say of a text that was meant to be a list, and on a command line lacks what makes it one."""
-    meant = isinstance(default, (list, tuple)) and isinstance(value, str) and value[:1] in ("(", "[")
-    return (
-        """; words between brackets stand in quotes, such as "['a', 'b']\""""
-        if meant and isinstance(_literal(value), str)
-        else ""
-    )
+def _list_hint(value: Any, default: Any) -> str:
+    """Return a hint if a string starts like a list but is none, as the shell removed the quotes of its items."""
+    is_like_list = isinstance(default, (list, tuple)) and isinstance(value, str) and value[:1] in ("(", "[")
+    if is_like_list and isinstance(_parse_literal(value), str):
+        return """; quote the strings of a list, such as "['a', 'b']\""""
+    return ""
 
 
-def free_value(key: str, value: Any, *, place: str) -> Any:
-    """A value without a default: a number, a truth value, a word, None, or a tuple of those.
+def coerce_free_value(key: str, value: Any, *, location: str) -> Any:
+    """Return a value of a setting without default: a number, a boolean, a string, None, or a tuple of these.
 
     Raises:
-        InputError: it is anything else or not finite.
+        InputError: the value is anything else or not finite.
     """
-    meant = _literal(value) if isinstance(value, str) else value
-    many = isinstance(meant, (list, tuple))
-    parts = tuple(meant) if many else (meant,)
-    if not all(_is_plain(part) for part in parts):
-        raise InputError(f"{place}: {key} is {shown(value)}; it takes a finite number, a word, or a list of them")
-    return parts if many else meant
+    literal = _parse_literal(value) if isinstance(value, str) else value
+    is_list = isinstance(literal, (list, tuple))
+    items = tuple(literal) if is_list else (literal,)
+    if not all(_is_scalar(item) for item in items):
+        allowed = "a finite number, a string, or a list of them"
+        raise InputError(f"{location}: {key} is {quote(value)}; it must be {allowed}")
+    return items if is_list else literal
 
 
-def _is_plain(value: Any) -> bool:
+def _is_scalar(value: Any) -> bool:
     if isinstance(value, str):
-        return is_text(value)
-    return value is None or (isinstance(value, (int, float)) and abs(value) < 2**63)  # NaN is never less
+        return is_single_line(value)
+    return value is None or (isinstance(value, (int, float)) and abs(value) < 2**63)  # False for NaN
 
 
-def _fit(value: Any, default: Any, rule: Rule) -> Any:
+def _coerce(value: Any, default: Any, rule: Rule) -> Any:
     if isinstance(default, (list, tuple)):
-        return type(default)(_fit_items(value, rule.item(default), rule))
+        return type(default)(_coerce_items(value, rule.example_item(default), rule))
     if isinstance(default, str):
-        return _text(value, rule)
-    value = _literal(value) if isinstance(value, str) else value
+        return _coerce_text(value, rule)
+    value = _parse_literal(value) if isinstance(value, str) else value
     if isinstance(default, bool):
-        return _truth(value)
-    return _number(value, default, rule)
+        return _coerce_bool(value)
+    return _coerce_number(value, default, rule)
 
 
-def _fit_items(value: Any, item: Any, rule: Rule) -> list[Any]:
-    value = _literal(value) if isinstance(value, str) else value
+def _coerce_items(value: Any, example: Any, rule: Rule) -> list[Any]:
+    value = _parse_literal(value) if isinstance(value, str) else value
     items = list(value) if isinstance(value, (list, tuple)) else [value]
     if isinstance(value, str) and value[:1] in ("(", "["):
-        raise ValueError("a list that is not closed or whose words lack quotes")
-    fit = [_fit(each, item, rule) for each in items]
-    if not rule.fits_length(len(fit)):
-        raise ValueError("too few or too many")
-    if rule.ascending and fit != sorted(fit):
-        raise ValueError("not in rising order")
-    return fit
+        raise ValueError("a list that is not closed or has strings without quotes")
+    items = [_coerce(item, example, rule) for item in items]
+    if not rule.allows_length(len(items)):
+        raise ValueError("too few or too many items")
+    if rule.ascending and items != sorted(items):
+        raise ValueError("not in ascending order")
+    return items
 
 
-def _text(value: Any, rule: Rule) -> str:
-    if not isinstance(value, str) or value == "None" or not is_text(value):
-        raise ValueError("not a text")
+def _coerce_text(value: object, rule: Rule) -> str:
+    if not isinstance(value, str) or value == "None" or not is_single_line(value):
+        raise ValueError("not a string on one line")
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
-    if not rule.suits(value):
-        raise ValueError("not among the words there are")
+    if not rule.allows_text(value):
+        raise ValueError("not one of the allowed values")
     return value
 
 
-def _truth(value: Any) -> bool:
-    value = _WORDS.get(value.lower(), value) if isinstance(value, str) else value
+def _coerce_bool(value: Any) -> bool:
+    value = _BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value
     if not isinstance(value, bool):
         raise ValueError("neither True nor False")
     return value
 
 
-def _number(value: Any, default: int | float, rule: Rule) -> int | float:
+def _coerce_number(value: object, default: int | float, rule: Rule) -> int | float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError("not a finite number")
     if isinstance(default, float):
         value = float(value)
-    elif not rule.real:
+    elif not rule.allow_fractions:
         if value != int(value):
-            raise ValueError("not whole")
+            raise ValueError("not an integer")
         value = int(value)
-    if not rule.holds(value):
+    if not rule.allows_number(value):
         raise ValueError("out of range")
     return value
 
 
-def _literal(text: str) -> Any:
-    """What the text says as a Python literal; the text itself when it is none."""
-    if len(text) > _MAX_TEXT:
+def _parse_literal(text: str) -> Any:
+    """Return the value of a Python literal; the text itself if it is none."""
+    if len(text) > _MAX_LITERAL_CHARACTERS:
         return text
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the compiler warns of odd backslashes in what is no literal at all
+            warnings.simplefilter("ignore")  # the compiler warns about backslashes in text that is not a literal
             return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 
-def is_text(text: str) -> bool:
-    """Without control characters, line ends and halves of characters: it can be a name or a path, and be written."""
+def is_single_line(text: str) -> bool:
+    """Return whether a text has no control characters, line ends or surrogates, so it can be written as a path."""
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)

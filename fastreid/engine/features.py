@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastreid import __version__
 from fastreid.config import CfgNode
-from fastreid.config.config import leaves
+from fastreid.config.config import iter_settings
 from fastreid.data.build import fill_cache_if_enabled
 from fastreid.data.loading.unreadable import UnreadableDrawings
 from fastreid.data.loading.workers import translate_worker_errors
@@ -221,7 +221,7 @@ def build_provenance(cfg: CfgNode, *, random_weights: bool = False) -> Provenanc
 def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Any]:
     """Return the settings that affect features by full name, with lists instead of tuples, as in JSON."""
     settings = {
-        name: value for name, value in leaves(cfg.MODEL, "MODEL.") if not name.startswith(FEATURE_IRRELEVANT_SETTINGS)
+        name: value for name, value in iter_settings(cfg.MODEL, "MODEL.") if not name.startswith(FEATURE_IRRELEVANT_SETTINGS)
     }
     settings |= {
         "INPUT.SIZE_TEST": cfg.INPUT.SIZE_TEST,

@@ -91,8 +91,8 @@ class Predictor:
                 ready = [
                     self.transform.prepare(self._load_page(page)) for page in pages[start : start + self.batch_size]
                 ]
-                levels, numbers = (torch.stack(part).to(self.device) for part in zip(*ready))
-                images = self.transform.to_images(levels, numbers)
+                levels, aug_params = (torch.stack(part).to(self.device) for part in zip(*ready))
+                images = self.transform.to_images(levels, aug_params)
                 parts.append(compute_features(self.model, images, flip=self.flip, dtype=self.dtype))
         return torch.cat(parts).clone()
 

@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from fastreid.config.reader import settings_of
+from fastreid.config.reader import parse_settings
 
 # Settings that may change when a run is resumed, by the start of their names.
 RESUME_SAFE_SETTINGS = (
@@ -67,4 +67,4 @@ def diff_settings(before: str, now: str, *, defaults: str = "") -> dict[str, str
 
 @functools.lru_cache(maxsize=4)  # an ablation compares every run with the same defaults and the same baseline
 def _parse_settings(text: str) -> dict[str, Any]:
-    return settings_of(text, "config.yaml")
+    return parse_settings(text, "config.yaml")

@@ -13,7 +13,7 @@ import torchvision
 
 from fastreid import __version__
 from fastreid.config import CfgNode, get_cfg
-from fastreid.config.reader import settings_of
+from fastreid.config.reader import parse_settings
 from fastreid.utils import comm
 from fastreid.utils.arguments import CommandParser, add_config_options, add_output_options, add_process_options
 from fastreid.utils.errors import EnvironmentSetupError, InputError
@@ -36,7 +36,7 @@ def default_argument_parser(description: str = "") -> CommandParser:
 def load_config(config_file: str | Path | None, opts: Sequence[Any] = ()) -> CfgNode:
     """Return the frozen settings of a config file with `KEY VALUE` pairs that override it.
 
-    MODEL.DEVICE `auto` is replaced by the device it stands for.
+    MODEL.DEVICE `auto` is replaced by the device that it selects.
 
     Args:
         config_file: a path or the name of a shipped config, as `fastreid.config.locate.find_config`; None: the defaults.
@@ -55,7 +55,7 @@ def load_config(config_file: str | Path | None, opts: Sequence[Any] = ()) -> Cfg
     if cfg.MODEL.DEVICE == "auto":
         cfg.MODEL.DEVICE = find_device()
     cfg.freeze()
-    settings_of(cfg.dump(), "command line")
+    parse_settings(cfg.dump(), "command line")
     return cfg
 
 

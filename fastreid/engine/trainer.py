@@ -172,14 +172,14 @@ class DefaultTrainer:
         return TrainLoop(
             self.step,
             self._iterate_batches(),
-            hooks=self._build_hooks(),
+            hooks=self.build_hooks(),
             iters_per_epoch=self.loader.iters_per_epoch,
             max_epochs=self.cfg.SOLVER.MAX_EPOCH,
             iteration=self.progress.iteration,
         )
 
-    def _build_hooks(self) -> list[Hook]:
-        """Build the hooks in their order: later hooks use the results of earlier ones."""
+    def build_hooks(self) -> list[Hook]:
+        """Return the hooks in their order: later ones use results of earlier ones. Override it to add your own."""
         cfg, progress, checkpoint_period = self.cfg, self.progress, self.cfg.SOLVER.CHECKPOINT_PERIOD
         best_models = SaveBestModels(
             self.checkpointer, progress, num_models=cfg.SOLVER.SAVE_TOP_K, period=checkpoint_period

@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fastreid.config import CfgNode
 from fastreid.data.io.image import read_image
-from fastreid.data.transforms.build import BATCH_STEPS, PAGE_STEPS, build_train_transforms
+from fastreid.data.transforms.build import BATCH_STEPS, LINE_OPERATIONS, PAGE_STEPS, build_train_transforms
 from fastreid.engine.setup import load_config
 from fastreid.structures import Drawing
 from fastreid.synthetic import render_patent
 from fastreid.utils.seeding import keyed_torch_rng
 
-AUGMENTATIONS = [switch for switch, _ in (*PAGE_STEPS, *BATCH_STEPS) if switch] + ["RPT"]
+AUGMENTATIONS = [name for name, _ in (*PAGE_STEPS, *BATCH_STEPS) if name] + ["RPT"]
 DEFAULT_SIZE = ["INPUT.SIZE_TRAIN", [168, 128], "INPUT.CROP.SIZE", [168, 128]]  # without a config
 SYNTHETIC_PX = 640  # longest side of the synthetic drawing
 MARGIN_PX, TEXT_PX, NUM_COLORS = 100, 13, 12
@@ -37,7 +37,8 @@ def show_augmentations(config_file: str | Path | None, images: Sequence[str | Pa
         InputError: the config is invalid or an image cannot be read.
     """
     pages = [read_image(path) for path in images] or [_render_page(0)]
-    all_off = [word for name in AUGMENTATIONS for word in (f"INPUT.{name}.ENABLED", False)]
+    sections = [name for name in AUGMENTATIONS if name not in LINE_OPERATIONS]
+    all_off = ["INPUT.LINE_AUG.OPS", [], *(item for name in sections for item in (f"INPUT.{name}.ENABLED", False))]
     rows: list[Row] = []
     for name in AUGMENTATIONS:
         for page in pages:
@@ -70,6 +71,8 @@ def _load_config(path: str | Path | None, opts: Sequence[Any]) -> CfgNode:
 
 def _always(cfg: CfgNode, name: str) -> list[Any]:
     """Return the settings that apply one augmentation to every drawing."""
+    if name in LINE_OPERATIONS:
+        return ["INPUT.LINE_AUG.OPS", [name], "INPUT.LINE_AUG.PROB", 1.0]
     prob = [f"INPUT.{name}.PROB", 1.0] if "PROB" in cfg.INPUT[name] else []
     return [f"INPUT.{name}.ENABLED", True, *prob]
 

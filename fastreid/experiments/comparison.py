@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fastreid.config import get_cfg
-from fastreid.config.config import leaves
-from fastreid.config.reader import settings_of
+from fastreid.config.config import iter_settings
+from fastreid.config.reader import parse_settings
 from fastreid.evaluation.scoring.metrics import score_names
 from fastreid.monitoring.writers import METRICS_FILE, read_metrics
 from fastreid.utils.errors import InputError
@@ -62,7 +62,7 @@ def read_runs(folders: Sequence[str]) -> list[RunRecord]:
     Raises:
         InputError: a folder is given twice, or has no line of `metrics.json`.
     """
-    defaults = {key: list(value) if isinstance(value, tuple) else value for key, value in leaves(get_cfg())}
+    defaults = {key: list(value) if isinstance(value, tuple) else value for key, value in iter_settings(get_cfg())}
     paths = [Path(folder) for folder in folders]
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError(f"{', '.join(folders)}: a run is given twice; name each folder once")
@@ -116,7 +116,7 @@ def _load_run(path: Path, name: str, defaults: Mapping[str, Any]) -> RunRecord:
     try:
         if not config.is_file():
             return RunRecord(name, lines, {})
-        settings = settings_of(config.read_text(encoding="utf-8"), str(config))
+        settings = parse_settings(config.read_text(encoding="utf-8"), str(config))
     except (InputError, UnicodeDecodeError) as error:
         raise InputError(f"{config}: not the settings of a run ({' '.join(str(error).split())[:100]}); remove it")
     return RunRecord(name, lines, {**defaults, **settings})

@@ -41,11 +41,12 @@ def compute_spread(features: Tensor, targets: Tensor) -> Stats:
         targets: int64 (B,), classes.
 
     Returns:
-        `positive_distance`, `negative_distance`: mean cosine distance over pairs of the same patent (excluding a drawing
-        with itself) and of different patents; NaN if there are no such pairs. `feature_spread`: root mean square
-        distance of the directions from their mean, 0 if all are equal, 1 if they cancel out. `feature_rank`: effective
-        number of dimensions, (sum of variances)^2 / sum of squared variances over the principal directions, 1 to B - 1;
-        0 if all directions are equal.
+        `positive_distance`, `negative_distance`: mean cosine distance over pairs of the same patent (without pairs of a
+        drawing with itself) and of different patents; NaN if there are no such pairs.
+        `feature_spread`: root mean square distance of the directions from their mean, 0 if all are equal, 1 if they
+        cancel out.
+        `feature_rank`: effective number of dimensions, (sum of variances)^2 / sum of squared variances over the
+        principal directions, 1 to B - 1; 0 if all directions are equal.
     """
     directions = F.normalize(features)
     cosines = directions @ directions.T

@@ -50,8 +50,8 @@ class EmbeddingHead(nn.Module):
         embedding_dim: width of the reduction layer; 0: none.
         norm: factory of the norm of the neck, whose bias is fixed at 0; None: no neck.
         neck_feat: features for the metric losses: "before" or "after" the neck.
-        partial_fc_ratio: ratio of the classes, above 0, in a step: those of the global batch and randomly sampled others
-            (An et al.: Partial FC, 2021). Before the first call of `sample_classes`, all classes are used.
+        partial_fc_ratio: ratio of the classes, above 0, in a step: those of the global batch and randomly sampled
+            others (An et al.: Partial FC, 2021). Before the first call of `sample_classes`, all classes are used.
 
     Raises:
         InputError: an argument is out of range; when called: the pooling layer does not return one value per channel.

@@ -126,8 +126,8 @@ def load_state(
     faults += [f"{name}: unknown to the model" for name in state if name not in expected]
     if faults:
         raise WeightsError(
-            f"{prefix}weights do not match the model, {len(faults)} of {len(expected)} tensors differ: {format_names(faults)}; "
-            "check DEPTH, WITH_IBN, WITH_SE, WITH_NL, EMBEDDING_DIM and POOL_LAYER"
+            f"{prefix}weights do not match the model, {len(faults)} of {len(expected)} tensors differ: "
+            f"{format_names(faults)}; check DEPTH, WITH_IBN, WITH_SE, WITH_NL, EMBEDDING_DIM and POOL_LAYER"
         )
     selected = {name: state[name] for name in expected if name not in reinitialized}
     check_finite(selected, source=source)
@@ -183,8 +183,8 @@ def _load_pickle(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files can raise any exception
         raise WeightsError(
-            f"{path}: not a file of tensors and plain values, or damaged; download it again, or convert it where it was "
-            'created: torch.save({"model": model.state_dict()}, path)'
+            f"{path}: not a file of tensors and plain values, or damaged; download it again, or convert it where it "
+            'was created: torch.save({"model": model.state_dict()}, path)'
         ) from error
 
 
@@ -199,8 +199,8 @@ def _check_inflation(path: Path) -> None:
         return  # torch.load raises the error
     if num_bytes > path.stat().st_size:
         raise WeightsError(
-            f"{path}: unpacks from {path.stat().st_size} to {num_bytes} bytes, but torch.save does not compress; download or "
-            "save it again"
+            f"{path}: unpacks from {path.stat().st_size} to {num_bytes} bytes, but torch.save does not compress; "
+            "download or save it again"
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fastreid.config import CfgNode
-from fastreid.config.config import leaves
+from fastreid.config.config import iter_settings
 from fastreid.monitoring.console import ConsoleWriter
 from fastreid.monitoring.tensorboard import TensorboardWriter
 from fastreid.monitoring.trackers import MLflowWriter, WandbWriter
@@ -65,5 +65,5 @@ def changed_settings(cfg: CfgNode) -> dict[str, str | int | float]:
     """Return the settings that differ from the defaults by full name; numbers as they are, all else as text."""
     return {
         key: value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
-        for key, value in leaves(cfg.changes())
+        for key, value in iter_settings(cfg.changes())
     }

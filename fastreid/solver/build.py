@@ -78,7 +78,8 @@ def compute_base_lr(cfg: CfgNode) -> float:
         return reference_lr
     lr = reference_lr * batch_size / reference_batch_size
     get_logger().info(
-        f"learning rate scaled from {reference_lr:g} (batch size {reference_batch_size}) to {lr:g} (batch size {batch_size})"
+        f"learning rate scaled from {reference_lr:g} (batch size {reference_batch_size}) "
+        f"to {lr:g} (batch size {batch_size})"
     )
     return lr
 

@@ -33,8 +33,8 @@ def layerwise_lr_factors(
     backbone: Any = dict(model.named_children()).get("backbone")
     if not hasattr(backbone, "stages"):
         raise InputError(
-            "SOLVER.LAYER_DECAY and STAGE_FACTORS need a backbone with named stages, such as build_resnet_backbone; set "
-            "LAYER_DECAY to 1 and remove STAGE_FACTORS"
+            "SOLVER.LAYER_DECAY and STAGE_FACTORS need a backbone with named stages, such as build_resnet_backbone; "
+            "set LAYER_DECAY to 1 and remove STAGE_FACTORS"
         )
     stages: Mapping[str, tuple[str, ...]] = backbone.stages
     for name, factor in table.items():

@@ -64,8 +64,8 @@ def verify_checksum(path: str | os.PathLike[str]) -> None:
     digest = compute_sha256(path)
     if digest not in _read_digests(manifest):
         raise WeightsError(
-            f"{path}: damaged or changed, its sha256 {digest[:12]} is not that of {manifest.name}; use another file, or "
-            f"delete {manifest.name} if the file was changed on purpose"
+            f"{path}: damaged or changed, its sha256 {digest[:12]} is not that of {manifest.name}; use another file, "
+            f"or delete {manifest.name} if the file was changed on purpose"
         )
 
 

@@ -26,7 +26,7 @@ def is_main_process() -> bool:
 
 
 def all_gather_object(value: T) -> list[T]:
-    """Return the values of all processes, in order of process rank, in every process; they must be picklable."""
+    """Return the values from every process, in order of process rank, in every process; they must be picklable."""
     if get_world_size() == 1:
         return [value]
     values: list[Any] = [None] * get_world_size()
@@ -57,7 +57,7 @@ def all_reduce_mean(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def all_gather_rows(rows: Tensor) -> Tensor:
-    """Return the rows of all processes, in order of process rank, in every process.
+    """Return the rows from every process, in order of process rank, in every process.
 
     Args:
         rows: (B, ...), the same shape in every process.

@@ -16,7 +16,7 @@ class MappedRows:
     """A float32 matrix in a memory-mapped file that is read like a tensor on the CPU, in chunks.
 
     Pages that were read are released from the memory of this process (on systems with `madvise`), so a matrix larger
-    than the memory can be processed; the system caches what it has room for.
+    than the memory can be processed; the system decides which pages it caches.
 
     Args:
         array: float32 (N, D) in C order, as `numpy.load(path, mmap_mode="r")` returns it.

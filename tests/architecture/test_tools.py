@@ -28,7 +28,7 @@ def load(path):
 
 
 def test_tools_are_those_of_the_challenge():
-    assert {path.name for path in TOOLS} == {"train_net.py", "test.py", "plain_train_net.py", "document_configs.py"}
+    assert {path.name for path in TOOLS} == {"train_net.py", "test.py", "plain_train_net.py"}
 
 
 @pytest.mark.parametrize("path", TOOLS, ids=label)

@@ -1,5 +1,5 @@
 import pytest
-from invalid_inputs import CSVS, LINES
+from invalid_inputs import CSV_LISTS, LIST_LINES
 
 from fastreid.data.datasets.base import RetrievalData, read_list
 from fastreid.structures import Drawing
@@ -30,7 +30,7 @@ def get_error(folder, content, *, name="list.txt"):
 
 @pytest.mark.parametrize(
     ("line", "expected"),
-    LINES,
+    LIST_LINES,
 )
 def test_fault_of_a_line_has_its_number(folder, line, expected):
     message = get_error(folder, f"\n{line}\n")
@@ -74,7 +74,7 @@ def test_syntax_faults_and_missing_files_are_reported_together(folder):
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    CSVS,
+    CSV_LISTS,
 )
 def test_fault_of_a_csv_is_reported(folder, content, expected):
     assert expected in get_error(folder, content, name="list.csv")

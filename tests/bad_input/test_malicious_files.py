@@ -19,12 +19,12 @@ from fastreid.data.io.cache.store import PageCache
 from fastreid.data.io.image import read_header, read_image
 from fastreid.engine.checkpoint import Checkpointer
 from fastreid.engine.feature_journal import FeatureJournal
-from fastreid.experiments.comparison import read_runs
 from fastreid.engine.train_step import TrainStep
 from fastreid.evaluation.postprocess.whitening import load_whitening
 from fastreid.evaluation.storage.saved_features import load_features
+from fastreid.experiments.comparison import read_runs
 from fastreid.experiments.variants import read_variants
-from fastreid.modeling.weights import load_state, extract_model_state, read_weights
+from fastreid.modeling.weights import extract_model_state, load_state, read_weights
 from fastreid.structures import Drawing
 from fastreid.utils.cli import explain_error
 

@@ -39,7 +39,7 @@ SUFFIXES = ("png", "jpg", "tif", "gif", "bmp")
 def write_broken_inputs(folder, trained, drawings):
     """Fill a folder with broken variants of the weights of a trained run; `drawings` is the data root of tiny.yml."""
     (folder / "tiny.yml").write_text(TINY.read_text().replace("DATASETS:\n", f"DATASETS:\n  ROOT: {drawings}\n"))
-    (folder / "rows.yml").write_text("turns: {INPUT: {ROT90: {ENABLED: True}}}\n")
+    (folder / "rows.yml").write_text("turns: {INPUT: {LINE_AUG: {OPS: [rot90]}}}\n")
     for name in ("pages", "bad", "run", "torn", "bare"):
         (folder / name).mkdir()
     (folder / "outside.png").write_bytes(encode_page("PNG"))

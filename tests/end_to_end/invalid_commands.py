@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from invalid_inputs import CONFIGS, CSVS, LINES, WORDS
+from invalid_inputs import COMMAND_LINES, CONFIGS, CSV_LISTS, LIST_LINES
 
 CONFIG_COMMANDS = (
     *("train", "test", "extract", "data check", "data cache"),
@@ -56,7 +56,7 @@ def invalid_configs():
         yield InvalidCommand(
             command, REQUIRED_OPTIONS.get(command, ()), message, files={"bad.yml": text}, config="bad.yml"
         )
-    for arguments, message in WORDS:
+    for arguments, message in COMMAND_LINES:
         if all(isinstance(word, str) and not word.startswith("-") for word in arguments):
             command = next(commands)
             yield InvalidCommand(command, (*REQUIRED_OPTIONS.get(command, ()), *arguments), message)
@@ -72,7 +72,7 @@ def invalid_lists():
     """Yield every invalid list, and lists that do not fit each other."""
     commands = itertools.cycle(LIST_COMMANDS)
     tests = (QUERY, "sound.txt", DATABASE, "sound.txt", "DATASETS.ALLOW_OVERLAP", "True")
-    for name, faults in (("list.txt", LINES), ("list.csv", CSVS)):
+    for name, faults in (("list.txt", LIST_LINES), ("list.csv", CSV_LISTS)):
         for text, message in faults:
             yield InvalidCommand(
                 next(commands),
@@ -186,12 +186,12 @@ def invalid_values():
     yield invalid("tune", "--features", "features", "--k1", "4,x", message="invalid list of int value")
     yield invalid("tune", "--features", "features", "--queries", -3, message="or 0 for all")
     rows = {
-        "rows.yml": "turns: {INPUT: {ROT90: {ENABLED: True}}}\n",
+        "rows.yml": "turns: {INPUT: {LINE_AUG: {OPS: [rot90]}}}\n",
         "wrong.yml": "a: {INPUT: {TRUN: {ENABLED: True}}}\n",
     }
     yield invalid("ablate", "--variants", "rows.yml", "--seeds", "0,0", message="contains a seed twice", files=rows)
     yield invalid("ablate", "--variants", "rows.yml", "--only", "turn", message="no row is called 'turn'", files=rows)
-    yield invalid("ablate", "--variants", "wrong.yml", message="no setting is called 'INPUT.TRUN.ENABLED'", files=rows)
+    yield invalid("ablate", "--variants", "wrong.yml", message="unknown setting 'INPUT.TRUN.ENABLED'", files=rows)
     yield invalid("ablate", "--variants", "gone.yml", message="gone.yml: no such file")
     synth = ("--output", "rendered", "--patents")
     for arguments, message in (
@@ -244,7 +244,7 @@ def invalid_words():
         ("configs list", ("demo",), "unexpected argument 'demo'"),
         ("configs copy", ("copies", "demo/stage9.yml"), "there is no shipped config 'demo/stage9.yml'. Did you mean"),
         ("configs copy", (".", "pages"), "there is no shipped config 'pages'"),
-        ("doctor", ("OUTPUT_DR", "x"), "did you mean OUTPUT_DIR?"),
+        ("doctor", ("OUTPUT_DR", "x"), "Did you mean OUTPUT_DIR?"),
     ):
         yield invalid(command, *arguments, message=message, config="")
     yield invalid("test.py", message="add --eval-only")
@@ -256,7 +256,7 @@ def invalid_words():
 
 def invalid_environments():
     """Yield unknown options, missing packages, and folders that are not writable."""
-    commands = [*CONFIG_COMMANDS, "compare", "document_configs.py", "data synth", "data measure"]
+    commands = [*CONFIG_COMMANDS, "compare", "data synth", "data measure"]
     for command in (*commands, "data show"):
         yield InvalidCommand(
             command,
@@ -268,14 +268,13 @@ def invalid_environments():
         weights = ("MODEL.WEIGHTS", "good.pth") if command in ("test", "extract") else ()
         yield InvalidCommand(command, ("MODEL.DEVICE", "cuda", *weights), "MODEL.DEVICE cpu", 3)
     yield invalid("train", "OUTPUT_DIR", "/proc/none", message="cannot be written", code=3, needs_process=True)
-    yield invalid("train", "SOLVER.BASE_LRR", 1, message="did you mean SOLVER.BASE_LR?", needs_process=True)
+    yield invalid("train", "SOLVER.BASE_LRR", 1, message="Did you mean SOLVER.BASE_LR?", needs_process=True)
     yield invalid("extract", "--output", "tiny.yml", "MODEL.WEIGHTS", "good.pth", message="cannot be made", code=3)
     yield invalid("data check", "--output", "/proc/none", message="cannot be written", code=5)
     yield invalid("data cache", "DATASETS.CACHE.FOLDER", "/proc/none", message="cannot be written", code=5)
     nowhere = "/proc/none/a.png"
     yield invalid("compare", "run", "--output", nowhere, message="cannot be written", code=5, config="")
     yield invalid("data show", "--output", nowhere, message="cannot be written", code=5, config="")
-    yield invalid("document_configs.py", "/proc/none/a.md", message="cannot be written", code=5, config="")
     yield invalid(
         "data synth", "--output", "/proc/none", "--patents", 2, message="cannot be written", code=5, config=""
     )
@@ -291,7 +290,7 @@ def invalid_environments():
     for command in ("train", "test", "data cache"):
         yield InvalidCommand(command, message="gone.yml: no such file", config="gone.yml")
     yield invalid(
-        "train", message="settings are read from .yml", config="refused.py", files={"refused.py": "raise OSError"}
+        "train", message="a config is a .yml or .yaml file", config="refused.py", files={"refused.py": "raise OSError"}
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 from commands import TINY, run, run_here, same_bits
 
-VARIANTS = "rotations: {INPUT: {ROT90: {ENABLED: True}}}\nno-erasing: {INPUT: {REA: {ENABLED: False}}}\n"
+VARIANTS = "rotations: {INPUT: {LINE_AUG: {OPS: [rot90]}}}\nno-erasing: {INPUT: {REA: {ENABLED: False}}}\n"
 
 
 def ablate(drawings, folder, *options, settings=(), variants=VARIANTS):
@@ -66,7 +66,7 @@ def test_run_with_other_settings_is_rejected(finished, drawings):
         (VARIANTS, ("--resume",), "unknown option --resume"),
         (VARIANTS, ("--eval-only",), "unknown option --eval-only"),
         (VARIANTS, ("--only", "turn"), "no variant is named 'turn'"),
-        ("bad: {INPUT: {TRUN: {ENABLED: True}}}\n", (), "variant 'bad': no setting is called 'INPUT.TRUN.ENABLED'"),
+        ("bad: {INPUT: {TRUN: {ENABLED: True}}}\n", (), "variant 'bad': unknown setting 'INPUT.TRUN.ENABLED'"),
     ],
 )
 def test_invalid_command_is_one_line_before_training(variants, options, message, drawings, tmp_path):

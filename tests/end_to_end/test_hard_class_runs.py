@@ -1,4 +1,4 @@
-"""Batches made of look-alikes, from the shell: the same batches whenever the run is stopped."""
+"""Training with hard identities: a resumed run samples the same batches."""
 
 import pytest
 import torch

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from run_server import STAGES, Nursery
 
-from fastreid.utils.checksums import verify_checksum, checksum_path
+from fastreid.utils.checksums import checksum_path, verify_checksum
 
 TIMED = {"time", "data_time", "eta_seconds", "drawings_per_second", "memory_mb", "cuda_memory_mb"}
 

@@ -6,14 +6,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastreid.config import get_cfg
-from fastreid.config.config import _defaults
-from fastreid.config.ranges import NOT_HERE
+from fastreid.config.config import flat_defaults
+from fastreid.config.legacy import LEGACY_KEYS
 from fastreid.utils.errors import InputError
 
-KEYS = sorted(set(_defaults()) - set(NOT_HERE))
+KEYS = sorted([*flat_defaults(), *LEGACY_KEYS])
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = [path.read_bytes() for path in sorted(CONFIGS.rglob("*.yml"))]
-WORDS = [
+FRAGMENTS = [
     b"&a ",
     b"*a",
     b"!!int ",
@@ -31,7 +31,7 @@ WORDS = [
     b"1e9",
     b"~",
 ]
-ANYTHING = st.recursive(
+ANY_VALUE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=5,
@@ -39,17 +39,17 @@ ANYTHING = st.recursive(
 shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
-def is_taken(cfg, key, value) -> bool:
-    """Whether a value is taken; anything but a refusal in one line fails the test."""
+def try_to_set(cfg, key, value) -> bool:
+    """Return whether a value is valid; any error other than a one-line InputError fails the test."""
     try:
         cfg.merge_from_list([key, value])
     except InputError as error:
-        assert "\n" not in str(error)  # noqa: PT017 (the words of a refusal are what is tested)
+        assert "\n" not in str(error)  # noqa: PT017 (the message is tested)
         return False
     return True
 
 
-def survives(data: bytes, path: Path) -> None:
+def load_or_fail_cleanly(data: bytes, path: Path) -> None:
     path.write_bytes(data)
     start = time.process_time()
     try:
@@ -60,8 +60,8 @@ def survives(data: bytes, path: Path) -> None:
     assert time.process_time() - start < 2
 
 
-def beside_the_bases(folder: Path) -> Path:
-    """Where a patent file would lie, so that a chain that is whole is followed to its end."""
+def path_with_base_files(folder: Path) -> Path:
+    """Return the path of a patent config with its base files in place, so that intact chains are followed."""
     (folder / "configs/patent").mkdir(parents=True, exist_ok=True)
     for base in CONFIGS.glob("*.yml"):
         (folder / "configs" / base.name).write_bytes(base.read_bytes())
@@ -69,39 +69,39 @@ def beside_the_bases(folder: Path) -> Path:
 
 
 def mutations(original: bytes):
-    piece = st.sampled_from(WORDS) | st.binary(max_size=4)
-    cut = st.tuples(st.integers(0, len(original)), st.integers(0, 20), piece)
-    return st.lists(cut, min_size=1, max_size=6).map(lambda cuts: mutated(original, cuts))
+    fragment = st.sampled_from(FRAGMENTS) | st.binary(max_size=4)
+    cut = st.tuples(st.integers(0, len(original)), st.integers(0, 20), fragment)
+    return st.lists(cut, min_size=1, max_size=6).map(lambda cuts: apply_cuts(original, cuts))
 
 
-def mutated(data: bytes, cuts) -> bytes:
-    for start, length, piece in cuts:
-        data = data[:start] + piece + data[start + length :]
+def apply_cuts(data: bytes, cuts) -> bytes:
+    for start, length, fragment in cuts:
+        data = data[:start] + fragment + data[start + length :]
     return data
 
 
-@given(st.sampled_from(KEYS), ANYTHING)
-def test_any_value_is_taken_or_refused_in_one_line(key, value):
+@given(st.sampled_from(KEYS), ANY_VALUE)
+def test_any_value_is_set_or_fails_in_one_line(key, value):
     cfg = get_cfg()
-    if not is_taken(cfg, key, value):
+    if not try_to_set(cfg, key, value):
         assert cfg == get_cfg()
 
 
 @shared_folder
-@given(st.lists(st.tuples(st.sampled_from(KEYS), ANYTHING), max_size=8))
-def test_whatever_was_taken_comes_back_from_a_dump(tmp_path, pairs):
+@given(st.lists(st.tuples(st.sampled_from(KEYS), ANY_VALUE), max_size=8))
+def test_dump_restores_all_settings(tmp_path, pairs):
     cfg, again = get_cfg(), get_cfg()
     for key, value in pairs:
-        is_taken(cfg, key, value)
+        try_to_set(cfg, key, value)
     (tmp_path / "config.yaml").write_text(cfg.dump())
     again.merge_from_file(tmp_path / "config.yaml")
     assert again == cfg
 
 
-@given(st.sampled_from(KEYS), ANYTHING)
-def test_a_value_taken_twice_is_the_same_as_once(key, value):
+@given(st.sampled_from(KEYS), ANY_VALUE)
+def test_setting_a_value_twice_changes_nothing(key, value):
     once = get_cfg()
-    if is_taken(once, key, value):
+    if try_to_set(once, key, value):
         twice = once.clone()
         twice.merge_from_other_cfg(once)
         assert twice == once
@@ -109,12 +109,12 @@ def test_a_value_taken_twice_is_the_same_as_once(key, value):
 
 @shared_folder
 @given(data=st.sampled_from(FILES).flatmap(mutations))
-def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path, data):
-    survives(data, beside_the_bases(tmp_path))
+def test_damaged_file_loads_or_fails_in_one_line(tmp_path, data):
+    load_or_fail_cleanly(data, path_with_base_files(tmp_path))
 
 
 @pytest.mark.slow
 @settings(parent=shared_folder, max_examples=20_000)
 @given(data=st.sampled_from(FILES).flatmap(mutations))
-def test_many_damaged_files_are_read_or_refused_in_one_line(tmp_path, data):
-    survives(data, beside_the_bases(tmp_path))
+def test_many_damaged_files_load_or_fail_in_one_line(tmp_path, data):
+    load_or_fail_cleanly(data, path_with_base_files(tmp_path))

@@ -181,6 +181,6 @@ def _check_neighbor_table(table: np.ndarray, num_patents: int) -> None:
     if not has_valid_shape or (table.size and not 0 <= table.min() <= table.max() < num_patents):
         raise InputError(
             f"the hard-identity table is {table.dtype} {table.shape}; it must contain integers (num_patents, M) from 0 "
-            f"to num_patents - 1, and the training list has {num_patents} patents; compute it with a classifier of this "
-            "list"
+            f"to num_patents - 1, and the training list has {num_patents} patents; compute it with a classifier of "
+            "this list"
         )

@@ -40,8 +40,8 @@ class Coverage:
             f"{self.distinct_ratio:.0%} of a batch are distinct drawings, of {self.identities_per_batch:.1f} patents; "
             f"{self.paired_ratio:.0%} of them have another drawing of their patent in the batch, "
             f"{self.complete_ratio:.0%} have at least {self.num_instance - 1}; "
-            f"{self.cut_ratio:.2%} of the patents in a batch have fewer than {self.num_instance} drawings in it although "
-            f"they have more; an epoch of {self.num_batches} batches covers {self.seen_ratio:.1%} of the list"
+            f"{self.cut_ratio:.2%} of the patents in a batch have fewer than {self.num_instance} drawings in it "
+            f"although they have more; an epoch of {self.num_batches} batches covers {self.seen_ratio:.1%} of the list"
         )
 
 

@@ -42,7 +42,8 @@ class IdentitySampler(abc.ABC):
             raise InputError(f"DATALOADER.NUM_INSTANCE is {num_instance}; it must be at least 1")
         if batch_size < num_instance or batch_size % num_instance:
             raise InputError(
-                f"SOLVER.IMS_PER_BATCH is {batch_size}; it must be a multiple of DATALOADER.NUM_INSTANCE ({num_instance})"
+                f"SOLVER.IMS_PER_BATCH is {batch_size}; it must be a multiple of DATALOADER.NUM_INSTANCE "
+                f"({num_instance})"
             )
         # Rows sorted by patent: those of patent p are rows_by_patent[starts[p] : starts[p] + counts[p]].
         self.rows_by_patent = np.argsort(np.asarray(targets, dtype=np.int64), kind="stable")
@@ -52,8 +53,9 @@ class IdentitySampler(abc.ABC):
         self.patents_per_batch = batch_size // num_instance
         if len(self.counts) < self.patents_per_batch:
             raise InputError(
-                f"a batch of {batch_size} with {num_instance} drawings per patent needs {self.patents_per_batch} patents, "
-                f"but the training list has {len(self.counts)}; lower SOLVER.IMS_PER_BATCH or raise DATALOADER.NUM_INSTANCE"
+                f"a batch of {batch_size} with {num_instance} drawings per patent needs {self.patents_per_batch} "
+                f"patents, but the training list has {len(self.counts)}; lower SOLVER.IMS_PER_BATCH or raise "
+                "DATALOADER.NUM_INSTANCE"
             )
         self.num_instance = num_instance
         self.seed = seed

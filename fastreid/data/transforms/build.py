@@ -6,6 +6,7 @@ from typing import Any
 from torchvision.transforms import v2
 
 from fastreid.config import CfgNode
+from fastreid.config.ranges import RULES
 from fastreid.data.io.image import read_drawing
 from fastreid.data.io.reader import ReadPage
 from fastreid.data.transforms.autoaugment import AugMix, AutoAugment
@@ -21,11 +22,15 @@ from fastreid.utils.errors import InputError
 
 BICUBIC = v2.InterpolationMode.BICUBIC
 
-# Training steps on the decoded gray page, in order: (section of INPUT that enables it, factory).
+LINE_OPERATIONS: tuple[str, ...] = RULES["INPUT.LINE_AUG.OPS"].choices
+MAX_ELASTIC_SHIFT = 0.08  # ratio of the side; a page may fold above 1/12
+
+# Training steps on the decoded gray page, in order: (section of INPUT or operation of LINE_AUG that enables it,
+# factory).
 PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
     ("LABEL", lambda options: LabelRemoval(options.LABEL.PROB)),
     ("INK_CROP", lambda options: InkCrop(options.INK_CROP.PROB, margin=options.INK_CROP.MARGIN)),
-    ("ROT90", lambda options: RandomRotate90(options.ROT90.PROB)),
+    ("rot90", lambda options: RandomRotate90(options.LINE_AUG.PROB)),
     ("AUTOAUG", lambda options: AutoAugment(options.AUTOAUG.PROB, fill=options.FILL)),
     ("", lambda options: _resize(options, options.SIZE_TRAIN)),
     ("CROP", lambda options: _random_crop(options.CROP)),
@@ -36,16 +41,13 @@ PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
     ("AUGMIX", lambda options: AugMix(options.AUGMIX.PROB, fill=options.FILL)),
 )
 
-# Training steps on whole batches on the network's device, in order: (section of INPUT that enables it, factory).
+# Training steps on whole batches on the network's device, in order, as above.
 BATCH_STEPS: tuple[tuple[str, Callable[[CfgNode], BatchStep]], ...] = (
-    ("WARP", lambda options: _warp(options.WARP, options.FILL)),
-    (
-        "ELASTIC",
-        lambda options: ElasticDeformation(options.ELASTIC.PROB, shift=options.ELASTIC.SHIFT, fill=options.FILL),
-    ),
-    ("STROKES", lambda options: _stroke_width(options.STROKES)),
-    ("BREAKS", lambda options: StrokeGaps(options.BREAKS.PROB, num=options.BREAKS.NUM, size=options.BREAKS.SIZE)),
-    ("SCAN", lambda options: ScanNoise(options.SCAN.PROB, noise=options.SCAN.NOISE, dust=options.SCAN.DUST)),
+    ("warp", lambda options: _warp(options.LINE_AUG, options.FILL)),
+    ("elastic", lambda options: _elastic(options.LINE_AUG, options.FILL)),
+    ("stroke_width", lambda options: _stroke_width(options.LINE_AUG)),
+    ("stroke_gaps", lambda options: _stroke_gaps(options.LINE_AUG)),
+    ("scan_noise", lambda options: _scan_noise(options.LINE_AUG)),
     ("REA", lambda options: RandomErasing(options.REA.PROB, value=options.REA.VALUE, noise=options.REA.NOISE)),
 )
 
@@ -62,12 +64,12 @@ def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read
         InputError: an option of INPUT is invalid, or INPUT.RPT is enabled without donors.
     """
     options = cfg.INPUT
-    page_steps = [build(options) for section, build in PAGE_STEPS if not section or options[section].ENABLED]
+    page_steps = [build(options) for name, build in PAGE_STEPS if not name or _is_enabled(options, name)]
     if options.RPT.ENABLED:
         page_steps.append(
             RandomPatch(donors, prob=options.RPT.PROB, read=read, skip_unreadable=options.ON_BAD_IMAGE == "skip")
         )
-    return Pipeline(page_steps, [build(options) for section, build in BATCH_STEPS if options[section].ENABLED])
+    return Pipeline(page_steps, [build(options) for name, build in BATCH_STEPS if _is_enabled(options, name)])
 
 
 def build_test_transforms(cfg: CfgNode) -> Pipeline:
@@ -92,6 +94,12 @@ def build_test_transforms(cfg: CfgNode) -> Pipeline:
             )
         steps.append(v2.CenterCrop(_pair(crop)))
     return Pipeline(steps)
+
+
+def _is_enabled(options: CfgNode, name: str) -> bool:
+    """Return whether a section of INPUT or an operation of LINE_AUG is enabled."""
+    is_enabled: bool = name in options.LINE_AUG.OPS if name in LINE_OPERATIONS else options[name].ENABLED
+    return is_enabled
 
 
 def _pair(size: Sequence[int]) -> tuple[int, int]:
@@ -120,8 +128,22 @@ def _affine(fill: int) -> v2.RandomAffine:
 
 
 def _warp(options: CfgNode, fill: int) -> Warp:
-    return Warp(options.PROB, rotate=options.ROTATE, shear=options.SHEAR, scale=options.SCALE, fill=fill)
+    strength = options.STRENGTH
+    scale = (1 - 0.1 * strength, 1 + 0.1 * strength)
+    return Warp(options.PROB, rotate=10 * strength, shear=5 * strength, scale=scale, fill=fill)
+
+
+def _elastic(options: CfgNode, fill: int) -> ElasticDeformation:
+    return ElasticDeformation(options.PROB, shift=min(0.05 * options.STRENGTH, MAX_ELASTIC_SHIFT), fill=fill)
 
 
 def _stroke_width(options: CfgNode) -> StrokeWidth:
-    return StrokeWidth(options.PROB, thicken_px=options.THICKEN_PX, thin_px=options.THIN_PX)
+    return StrokeWidth(options.PROB, thicken_px=1.0 * options.STRENGTH, thin_px=0.5 * options.STRENGTH)
+
+
+def _stroke_gaps(options: CfgNode) -> StrokeGaps:
+    return StrokeGaps(options.PROB, num=max(1, round(12 * options.STRENGTH)), size=0.02 * options.STRENGTH)
+
+
+def _scan_noise(options: CfgNode) -> ScanNoise:
+    return ScanNoise(options.PROB, noise=10.0 * options.STRENGTH, dust=round(20 * options.STRENGTH))

@@ -51,8 +51,8 @@ class Pipeline:
     """Transform pages into images, in two parts: `prepare` per page in a worker, `to_images` per batch on the device.
 
     Between the two parts, a page is one channel of bytes and a few sampled parameters, a twelfth of a float image. Only
-    `prepare` samples, from torch's default generator, so `keyed_torch_rng` around it determines the result, on whichever
-    device `to_images` runs.
+    `prepare` samples, from torch's default generator, so `keyed_torch_rng` around it determines the result on any
+    device.
 
     Args:
         page_steps: functions from Pillow image to Pillow image.

@@ -40,7 +40,7 @@ def plot_rankings(
     Args:
         queries: query list.
         gallery: gallery list.
-        ranking: ranking of all queries; its indices are rows of the gallery.
+        ranking: ranking of the queries; its indices are rows of the gallery.
         read_image: returns the pixels of a drawing for its path, uint8 (H, W) or (H, W, 3).
         num_queries: maximum number of rows.
         cell_px: side of the square that a drawing is fitted into, in px; the aspect ratio is kept.

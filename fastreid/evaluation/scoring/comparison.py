@@ -62,8 +62,8 @@ def compare_runs(
     check_level(level)
     if not runs or len(runs) != len(baseline):
         raise InputError(
-            f"{len(runs)} runs and {len(baseline)} baseline runs do not pair up; give one baseline run of the same seed "
-            "for each run"
+            f"{len(runs)} runs and {len(baseline)} baseline runs do not pair up; give one baseline run of the same "
+            "seed for each run"
         )
     for scores in (*runs, *baseline):
         scores.check_same_test(baseline[0])

@@ -44,7 +44,7 @@ class GroundTruth:
 
     Attributes:
         query_patents: int64 (Q,), equal for equal ids; -1 for an unknown id.
-        gallery_patents: int64 (G,), from 0 without gaps; a drawing with an unknown id is a patent of its own.
+        gallery_patents: int64 (G,), from 0 without gaps; a drawing with an unknown id counts as a separate patent.
 
     Raises:
         InputError: no ids, ids of two types, cameras of one side only, a wrong length, or a row outside the gallery.

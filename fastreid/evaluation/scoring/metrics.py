@@ -37,7 +37,7 @@ def score(
 
     Args:
         ranking_or_distances: a ranking, or floating-point distances (Q, G), in which ties are ordered by row.
-        query_ids: Q ids, strings or integers. A query whose id the gallery lacks is excluded from the means and counted.
+        query_ids: Q ids, strings or integers. A query whose id is not in the gallery is not part of the means.
         gallery_ids: G ids of the same type.
         query_cameras: Q integers; None if unknown. Gallery rows with the query's id and camera are ignored.
         gallery_cameras: G integers, or None.
@@ -121,7 +121,7 @@ def check_score_name(name: str, *, top_k: int = 10, roc: bool = False) -> None:
 
 
 def score_ranking(ranking: Ranking, truth: GroundTruth, settings: ScoreSettings) -> QueryScores:
-    """Return the scores of all queries for a ranking; for a short one only those that are exact (see `score_topk`).
+    """Return the scores of each query for a ranking; for a short one only those that are exact (see `score_topk`).
 
     Raises:
         InputError: the ranking is empty, does not match the ground truth, or is too short for `roc`.

@@ -61,7 +61,7 @@ class PatentRankByMean:
         position[by_size] = np.arange(len(by_size))
         rows = patents.argsort(kind="stable")
         index_in_patent = np.arange(len(rows)) - (sizes.cumsum() - sizes)[patents[rows]]
-        # The first rows of all patents, then all second rows, and so on: the patents that have an n-th drawing are
+        # The first row of each patent, then all second rows, and so on: the patents that have an n-th drawing are
         # always the first ones of `by_size`.
         steps = rows[np.lexsort((position[patents[rows]], index_in_patent))]
         self.steps = torch.split(torch.from_numpy(steps), np.bincount(index_in_patent).tolist())

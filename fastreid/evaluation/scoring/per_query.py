@@ -64,7 +64,7 @@ class ScoreSettings:
 
 @dataclass(frozen=True)
 class QueryScores:
-    """Scores of all queries, in query order.
+    """Scores of each query, in query order.
 
     Args:
         values: score name -> float64 (Q,), x100; NaN for a query without a match.

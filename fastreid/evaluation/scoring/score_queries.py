@@ -26,7 +26,7 @@ _MAX_CHUNK_PAIRS = 1 << 23  # (query, gallery) pairs per chunk: 64 MiB of keys; 
 def score_distance_blocks(
     blocks: Iterable[tuple[Tensor, Tensor]], truth: GroundTruth, settings: ScoreSettings
 ) -> QueryScores:
-    """Return the scores of all queries from blocks of distances, without storing all Q x G distances.
+    """Return the scores of each query from blocks of distances, without storing all Q x G distances.
 
     Args:
         blocks: query indices, int64 (B,), and their floating-point distances (B, G), on the CPU or on a GPU, where they
@@ -62,7 +62,7 @@ def score_distance_blocks(
 
 
 def score_topk(rows: NDArray[np.int64], truth: GroundTruth, settings: ScoreSettings) -> QueryScores:
-    """Return the scores of all queries from their nearest gallery rows, int64 (Q, K), nearest first.
+    """Return the scores of each query from their nearest gallery rows, int64 (Q, K), nearest first.
 
     If K is smaller than the gallery, only the scores that are exact are returned. With d the smallest number of rows of
     a query that are not ignored, these are: scores @k for k <= d; Rank-r for r <= d; R-precision if no query has more
@@ -99,7 +99,7 @@ def score_topk(rows: NDArray[np.int64], truth: GroundTruth, settings: ScoreSetti
 
 
 class _ScoreAccumulator:
-    """Collects the scores of all queries, batch by batch."""
+    """Collects the scores of each query, batch by batch."""
 
     def __init__(self, truth: GroundTruth):
         self.patents = truth.query_patents

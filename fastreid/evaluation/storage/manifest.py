@@ -132,7 +132,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 
 
 def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:
-    """Write `manifest.json`, including a sha256 of its own content."""
+    """Write `manifest.json`, including a sha256 of its content."""
     parts = {name: _encode_entry(entry) for name, entry in manifest.parts.items()}
     content = {"format": FORMAT, "origin": asdict(manifest.provenance), "parts": parts}
     text = json.dumps({**content, "sha256": _compute_digest(content)}, indent=1)

@@ -150,7 +150,7 @@ class ResNet(nn.Module):
         spec = RESNET_SPECS[depth]
         if nl_wide and not (with_nl and any(spec.num_non_local)):
             raise InputError(
-                "MODEL.BACKBONE.NL_WIDE needs WITH_NL True and DEPTH 50x or 101x, as other networks have no non-local blocks"
+                "MODEL.BACKBONE.NL_WIDE needs WITH_NL True and DEPTH 50x or 101x; others have no non-local blocks"
             )
         self.conv1 = nn.Conv2d(3, NUM_STEM_CHANNELS, 7, stride=2, padding=3, bias=False)
         self.bn1 = norm(NUM_STEM_CHANNELS)

@@ -19,8 +19,8 @@ class LossTerm:
             inputs "pairs" it also takes the keyword argument `global_batch`.
         inputs: "logits" (class scores with margin), "features" (selected by NECK_FEAT), or "pairs" of features.
         scale: weight of the term, above 0.
-        stats_fn: optional function of the same arguments -> scalars of the batch for the log, by name, without gradient.
-        collapse_value: value of the function if all features are equal, to detect feature collapse; None: not monitored.
+        stats_fn: optional function of the same arguments -> scalars for the log, by name, without gradient.
+        collapse_value: value of the function if all features are equal, to detect collapse; None: not monitored.
 
     Raises:
         InputError: the scale is not above 0.

@@ -19,7 +19,7 @@ MIN_ACTIVE_SLOPE = 0.05  # minimum slope of the loss for an active triplet; with
 
 @dataclass(frozen=True)
 class TripletLoss:
-    """Compute the mean triplet loss over the drawings of a batch: [p - n + margin]+, or log(1 + exp(p - n)) for margin 0.
+    """Compute the mean over a batch of the triplet loss [p - n + margin]+, or log(1 + exp(p - n)) for margin 0.
 
     p and n are the distances to the positive and to the negative: Euclidean, or 2 - 2 cos with `norm_feat`. A drawing
     is one of its own positives. With `hard_mining`, the positive is the farthest and the negative the nearest (Hermans,

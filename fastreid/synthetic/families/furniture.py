@@ -38,14 +38,14 @@ def build_furniture(rng: PartRng) -> list[Mesh]:
             parts += as_component("arms", [arm.translate(x=-width * 0.45), arm.translate(x=width * 0.45)])
     elif role == "drawers":
         num = randint(rng, 1, 4)
-        tall = min(height * 0.9, 0.22 * num)
-        parts.append(box(width * 0.86, depth * 0.8, tall).translate(z=height - tall + 0.005))
+        drawers_height = min(height * 0.9, 0.22 * num)
+        parts.append(box(width * 0.86, depth * 0.8, drawers_height).translate(z=height - drawers_height + 0.005))
         pull = make_knob(rng.next_part(), 0.04).rotate("x", 90)
         for row in range(num):
-            z = height - tall + tall / num * (row + 0.12)
-            front = slab(width * 0.8, 0.06, tall / num * 0.76, radius=0.02).translate(y=-depth * 0.4, z=z)
-            tray = box(width * 0.74, depth * 0.7, tall / num * 0.6).translate(y=-depth * 0.02, z=z)
-            drawer = [front, tray, pull.translate(y=-depth * 0.4 - 0.03, z=z + tall / num * 0.38)]
+            z = height - drawers_height + drawers_height / num * (row + 0.12)
+            front = slab(width * 0.8, 0.06, drawers_height / num * 0.76, radius=0.02).translate(y=-depth * 0.4, z=z)
+            tray = box(width * 0.74, depth * 0.7, drawers_height / num * 0.6).translate(y=-depth * 0.02, z=z)
+            drawer = [front, tray, pull.translate(y=-depth * 0.4 - 0.03, z=z + drawers_height / num * 0.38)]
             parts += as_component("drawer" if row == num - 1 else "drawers", drawer)
     elif role == "shelf":
         levels = np.linspace(0.15, 0.8, randint(rng, 1, 3)) * height

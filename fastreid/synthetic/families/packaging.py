@@ -131,8 +131,8 @@ def build_case(rng: PartRng) -> list[Mesh]:
     radius, rim = rng.uniform(0.01, 0.25), sample_rim(rng, 0.05)
     lid = rng.uniform(0.12, 0.4) * height
     parts = [slab(width, depth, height - lid, radius=radius, **rim)]
-    grow = rng.uniform(1.0, 1.08)
-    cover = slab(width * grow, depth * grow, lid, radius=radius, **rim)
+    lid_scale = rng.uniform(1.0, 1.08)
+    cover = slab(width * lid_scale, depth * lid_scale, lid, radius=radius, **rim)
     parts += as_component("lid", [cover.translate(z=height - lid + rng.uniform(0.0, 0.03))])
     num = randint(rng, 0, 6)
     rib = slab(0.06, depth * 1.07, (height - lid) * 0.8, radius=0.02)

@@ -61,8 +61,8 @@ def _build_grip(rng: PartRng) -> tuple[list[Mesh], float]:
         )
         return [plate.rotate("x", 90).translate(y=thickness * 0.35, z=length / 2)], length
     if kind == "loop":
-        wide = rng.uniform(0.35, 0.6)
-        path = rounded_rectangle(2 * wide, length * 0.6, radius=wide * rng.uniform(0.3, 0.95))
+        half_width = rng.uniform(0.35, 0.6)
+        path = rounded_rectangle(2 * half_width, length * 0.6, radius=half_width * rng.uniform(0.3, 0.95))
         path = np.stack([path[:, 0], 0 * path[:, 0], path[:, 1] + length * 0.3], axis=1)
         return [sweep(path, sample_bar_section(rng.next_part(), thickness), closed=True)], length * 0.62
     path = spline([(-0.5, 0, -length * 0.5), (-0.25, 0, -0.2), (-0.05, 0, 0.2), (0, 0, 0.5)])

@@ -51,20 +51,20 @@ def build_wheel(rng: PartRng) -> list[Mesh]:
         )
         tire = ring(0.9, rng.uniform(0.13, 0.2), half * rng.uniform(0.8, 1.4), outline=tread)
         parts += as_component("tire", [tire])
-    hub, sunk = rng.uniform(0.12, 0.3), rng.uniform(0.1, 0.6)
+    hub, hub_share = rng.uniform(0.12, 0.3), rng.uniform(0.1, 0.6)
     parts.append(
         revolve(
-            [(hub, -half * rng.uniform(0.5, 1.2)), (hub, half * sunk), (hub * 0.8, half * sunk + 0.08)],
+            [(hub, -half * rng.uniform(0.5, 1.2)), (hub, half * hub_share), (hub * 0.8, half * hub_share + 0.08)],
             choose(rng, circle(), polygon(6), lobed_circle(5, depth=0.15)),
         )
     )
     parts += as_component("spokes", _build_spokes(rng.next_part(), hub, floor + 0.05, half))
     bolts = randint(rng, 0, 6)
     if bolts > 2:
-        bolt = revolve([(0.04, 0.0), (0.04, half * sunk + 0.13)], polygon(6)).translate(x=hub * 0.6)
+        bolt = revolve([(0.04, 0.0), (0.04, half * hub_share + 0.13)], polygon(6)).translate(x=hub * 0.6)
         parts += circular_pattern(bolt, bolts)
     else:
-        parts.append(make_knob(rng.next_part(), hub * 0.4).translate(z=half * sunk + 0.08))
+        parts.append(make_knob(rng.next_part(), hub * 0.4).translate(z=half * hub_share + 0.08))
     if bernoulli(rng, 0.25):
         parts.append(make_knob(rng.next_part(), 0.12).translate(x=0.86, z=half * 0.9))
     return [part.rotate("x", 90) for part in parts]

@@ -37,16 +37,16 @@ def build_bottle(rng: PartRng) -> list[Mesh]:
         side = [*side, (shoulder * 0.9, height + 0.06), (neck, height + 0.06)]
         top = height + 0.06
     parts = [revolve(fillet_corners([(0, 0), *side, (0, side[-1][1])], sample_fillet(rng, 0.12)), outline)]
-    tall = rng.uniform(0.15, 0.6)
+    neck_height = rng.uniform(0.15, 0.6)
     closure, room = _build_closure(rng.next_part(), neck)
-    sunk = min(0.5 * tall, 0.9 * room)  # insertion depth of the neck into the closure
-    parts.append(revolve([(neck * 0.95, top - 0.1), (neck * 0.95, top + tall * 0.5 + sunk)]))
+    insertion = min(0.5 * neck_height, 0.9 * room)  # insertion depth of the neck into the closure
+    parts.append(revolve([(neck * 0.95, top - 0.1), (neck * 0.95, top + neck_height * 0.5 + insertion)]))
     if room >= MIN_THREAD_HEIGHT and bernoulli(rng, 0.7):
-        ridge = thread(neck * 0.95, neck * 0.09, sunk * rng.uniform(0.22, 0.35), sunk * 0.95)
-        parts.append(ridge.translate(z=top + tall * 0.5))
+        ridge = thread(neck * 0.95, neck * 0.09, insertion * rng.uniform(0.22, 0.35), insertion * 0.95)
+        parts.append(ridge.translate(z=top + neck_height * 0.5))
     if bernoulli(rng, 0.5):
-        parts.append(ring(neck * 0.9, 0.08, 0.06, z=top + tall * 0.3))
-    parts += as_component("cap", [part.translate(z=top + tall * 0.5) for part in closure])
+        parts.append(ring(neck * 0.9, 0.08, 0.06, z=top + neck_height * 0.3))
+    parts += as_component("cap", [part.translate(z=top + neck_height * 0.5) for part in closure])
     parts += [
         ring(0.5, rng.uniform(0.02, 0.1), rng.uniform(0.03, 0.12), z=z, outline=outline)
         for z in rng.uniform(0.2, height, randint(rng, 0, 3))

@@ -13,7 +13,8 @@ INPUT:
   SIZE_TRAIN: [40, 30]
   CROP: {SIZE: [40, 30]}
   PADDING: {ENABLED: true, SIZE: 9}
-  WARP: {PROB: 0.0, ROTATE: 0, SHEAR: 0, SCALE: [0.5, 0.5]}
+  INK_CROP: {PROB: 0.0, MARGIN: 0.0}
+  LINE_AUG: {PROB: 0.0, STRENGTH: 2}
 """
 
 
@@ -41,11 +42,13 @@ def read_cells(path, *, row):
 def test_row_has_the_original_and_samples_of_configured_strength(inputs):
     files = ["--output", inputs / "out.png", "--config-file", inputs / "a.yml", "--image", inputs / "a.png"]
     assert show(*files, "--samples", 3) == 0
-    plain, *warped = read_cells(inputs / "out.png", row=AUGMENTATIONS.index("WARP"))
-    assert len(warped) == 3
-    share = [(cell < 128).mean() for cell in (plain, *warped)]
-    assert share[0] == pytest.approx(0.5, abs=0.05)
-    assert share[1:] == pytest.approx([0.125] * 3, abs=0.03)
+    plain, *cropped = read_cells(inputs / "out.png", row=AUGMENTATIONS.index("INK_CROP"))
+    assert len(cropped) == 3
+    ratios = [(cell < 128).mean() for cell in (plain, *cropped)]
+    assert ratios[0] == pytest.approx(0.5, abs=0.05)
+    assert ratios[1:] == [1.0] * 3
+    widths = [(cell < 250).mean() for cell in read_cells(inputs / "out.png", row=AUGMENTATIONS.index("stroke_width"))]
+    assert max(widths[1:]) > widths[0]
     assert all((read_cells(inputs / "out.png", row=row)[0] == plain).all() for row in range(len(AUGMENTATIONS)))
     together = read_cells(inputs / "out.png", row=len(AUGMENTATIONS))
     assert any((cell != plain).any() for cell in together)

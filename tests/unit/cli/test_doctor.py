@@ -61,5 +61,5 @@ def test_broken_torch_is_reported(capsys, monkeypatch):
 
 
 def test_unknown_setting_is_an_error():
-    with pytest.raises(InputError, match=r"did you mean OUTPUT_DIR\?"):
+    with pytest.raises(InputError, match=r"Did you mean OUTPUT_DIR\?"):
         main(["doctor", "OUTPUT_DR", "x"])

@@ -60,7 +60,7 @@ def test_error_names_what_was_tried_and_the_nearest_name(name, message):
     assert len(str(error.value)) < 1000
 
 
-def written_configs(folder):
+def list_written(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yml"))
 
 
@@ -74,7 +74,7 @@ def test_list_prints_every_config_with_its_description(capsys):
 
 def test_copy_writes_configs_and_their_bases(working_folder, capsys):
     assert main(["configs", "copy", "mine", "patent/sbs_R101-ibn_patent_256.yml", "demo/test.yml"]) == 0
-    written = written_configs(working_folder / "mine")
+    written = list_written(working_folder / "mine")
     shipped = get_config_folder()
     assert {"demo/test.yml", "patent/sbs_R101-ibn_patent_256.yml", "Base-SBS.yml"} <= set(written)
     for name in written:
@@ -87,7 +87,7 @@ def test_copy_writes_configs_and_their_bases(working_folder, capsys):
 
 def test_copy_writes_all_configs(working_folder):
     main(["configs", "copy", "mine"])
-    assert written_configs(working_folder / "mine") == list_configs()
+    assert list_written(working_folder / "mine") == list_configs()
 
 
 def test_copy_never_overwrites(working_folder):

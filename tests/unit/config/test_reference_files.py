@@ -1,4 +1,4 @@
-"""The challenge's patent files load as they are: what is known of them, written in the ways such files are written."""
+"""Configs of fast-reid and of the challenge load unchanged. The texts repeat their known values in their style."""
 
 from pathlib import Path
 
@@ -100,20 +100,20 @@ OUTPUT_DIR: logs/Patent/R101_384
 
 
 @pytest.mark.parametrize("names", ['("Patent",)', "\"('Patent',)\"", "('Patent',)", "[Patent]", "Patent"])
-def test_the_384_file_of_the_challenge_says_what_ours_says(tmp_path, names):
+def test_384_config_of_the_challenge_equals_ours(tmp_path, names):
     (tmp_path / "configs/patent").mkdir(parents=True)
     (tmp_path / "configs/Base-bagtricks.yml").write_text(BAGTRICKS)
     (tmp_path / "configs/Base-SBS.yml").write_text(SBS)
     path = tmp_path / "configs/patent/sbs_384.yml"
     path.write_text(PATENT % (names, names))
-    theirs, ours = get_cfg(), get_cfg()
-    theirs.merge_from_file(path)
+    original, ours = get_cfg(), get_cfg()
+    original.merge_from_file(path)
     ours.merge_from_file(PATENT_FILES / "sbs_R101-ibn_patent_384.yml")
-    theirs.SOLVER.STEPS = ours.SOLVER.STEPS  # given there, but its cosine never reads them
-    assert theirs == ours
+    original.SOLVER.STEPS = ours.SOLVER.STEPS  # set there, but its cosine schedule does not use them
+    assert original == ours
 
 
-def test_the_patent_files_hold_the_settings_of_the_challenge():
+def test_patent_configs_have_the_settings_of_the_challenge():
     facts = {}
     for name in ("256", "384", "test"):
         cfg = get_cfg()

@@ -120,8 +120,8 @@ def test_white_page_stays_white(name):
 @pytest.mark.parametrize(
     ("name", "step"),
     [
-        ("WARP", Warp(1.0, rotate=20, shear=0, scale=[0.7, 0.7], fill=0)),
-        ("ELASTIC", ElasticDeformation(1.0, shift=0.08, fill=0)),
+        ("warp", Warp(1.0, rotate=20, shear=0, scale=[0.7, 0.7], fill=0)),
+        ("elastic", ElasticDeformation(1.0, shift=0.08, fill=0)),
     ],
 )
 def test_outside_pixels_have_the_fill_level(name, step):

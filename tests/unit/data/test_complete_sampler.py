@@ -92,7 +92,7 @@ def test_seed_changes_the_order():
     assert not np.array_equal(take_batches(make_sampler(), 1), take_batches(other, 1))
 
 
-def test_giant_patent_repeats_in_batch_without_repeating_drawings():
+def test_giant_patent_repeats_but_its_drawings_do_not():
     counts = [400, 4, 4, 2]
     stream = take_batches(make_sampler(counts, batch_size=16), 410 * 3 // 16)
     assert all(len(set(batch.tolist())) == 16 for batch in stream)

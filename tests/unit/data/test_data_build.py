@@ -19,9 +19,9 @@ from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_torch_rng
 
 DATA = Path(__file__).parents[4] / "shared/data/uspto_design"
-OWN_STEPS = ("ROT90", "WARP", "ELASTIC", "STROKES", "BREAKS", "SCAN")
-ALL_STEPS = ("CROP", "PADDING", "FLIP", "CJ", "AFFINE", "AUTOAUG", "AUGMIX", "REA", "RPT", *OWN_STEPS)
-STEPS_WITH_PROB = ("FLIP", "CJ", "AUTOAUG", "AUGMIX", "REA", "RPT", *OWN_STEPS)
+LINE_OPERATIONS = ("rot90", "warp", "elastic", "stroke_width", "stroke_gaps", "scan_noise")
+ALL_STEPS = ("CROP", "PADDING", "FLIP", "CJ", "AFFINE", "AUTOAUG", "AUGMIX", "REA", "RPT", *LINE_OPERATIONS)
+STEPS_WITH_PROB = ("FLIP", "CJ", "AUTOAUG", "AUGMIX", "REA", "RPT")
 
 
 def make_config(*options):
@@ -221,7 +221,13 @@ def enable(*names):
 
 
 def enable_always(*names):
-    return enable(*names) + [word for name in names if name in STEPS_WITH_PROB for word in (f"INPUT.{name}.PROB", 1.0)]
+    operations = [name for name in names if name in LINE_OPERATIONS]
+    sections = [name for name in names if name not in LINE_OPERATIONS]
+    return [
+        *enable(*sections),
+        *(item for name in sections if name in STEPS_WITH_PROB for item in (f"INPUT.{name}.PROB", 1.0)),
+        *("INPUT.LINE_AUG.OPS", operations, "INPUT.LINE_AUG.PROB", 1.0),
+    ]
 
 
 @pytest.mark.parametrize("step", ALL_STEPS)
@@ -241,8 +247,25 @@ def test_every_augmentation_can_be_enabled_and_changes_images(step):
     assert sum(changed) >= 3
 
 
+@pytest.mark.parametrize("operation", LINE_OPERATIONS[1:])
+def test_line_augmentations_grow_with_strength(operation):
+    page = np.full((64, 64), 255, np.uint8)
+    page[16:48:4, 16:48] = 0
+    size = ["INPUT.SIZE_TRAIN", [64, 64]]
+    plain = build_train_transforms(make_config(*size))(page)
+    changes = []
+    for strength in (0.2, 2):
+        options = [*enable_always(operation), "INPUT.LINE_AUG.STRENGTH", strength]
+        transform, change = build_train_transforms(make_config(*size, *options)), 0.0
+        for seed in range(8):
+            with keyed_torch_rng(seed):
+                change += float((transform(page) - plain).abs().mean())
+        changes.append(change)
+    assert 0 < changes[0] < changes[1]
+
+
 def test_white_page_stays_white_in_geometric_augmentations():
-    cfg = make_config("INPUT.SIZE_TRAIN", [24, 24], *enable_always("PADDING", "FLIP", "AFFINE", "WARP", "ELASTIC"))
+    cfg = make_config("INPUT.SIZE_TRAIN", [24, 24], *enable_always("PADDING", "FLIP", "AFFINE", "warp", "elastic"))
     for seed in range(20):
         with keyed_torch_rng(seed):
             assert build_train_transforms(cfg)(np.full((30, 30), 255, np.uint8)).min() == 255

@@ -134,9 +134,11 @@ def test_synthetic_sheets_lose_only_their_label():
 
 def test_layout_steps_are_built_from_the_config():
     cfg = get_cfg()
-    names = ("LABEL", "INK_CROP", "ROT90")
+    names = ("LABEL", "INK_CROP")
     options = [item for name in names for item in (f"INPUT.{name}.ENABLED", True, f"INPUT.{name}.PROB", 1.0)]
-    cfg.merge_from_list([*options, "INPUT.SIZE_TRAIN", [100, 100]])
+    cfg.merge_from_list(
+        [*options, "INPUT.SIZE_TRAIN", [100, 100], "INPUT.LINE_AUG.OPS", ["rot90"], "INPUT.LINE_AUG.PROB", 1.0]
+    )
     cfg.freeze()
     pipeline = build_train_transforms(cfg)
     assert (pipeline(np.full((50, 80), 255, np.uint8)) == 255).all()

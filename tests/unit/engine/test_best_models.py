@@ -157,7 +157,7 @@ def test_new_run_archives_the_previous_best_models(tmp_path):
 
 
 def test_early_stopping_requires_evaluations():
-    with pytest.raises(InputError, match="EARLY_STOP_PATIENCE is 2 evaluations and TEST.EVAL_PERIOD is 0"):
+    with pytest.raises(InputError, match=r"EARLY_STOP_PATIENCE is 2 evaluations and TEST.EVAL_PERIOD is 0"):
         _check_early_stopping(load_config(TINY, ["SOLVER.EARLY_STOP_PATIENCE", "2", "TEST.EVAL_PERIOD", "0"]))
 
 

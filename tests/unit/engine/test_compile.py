@@ -128,8 +128,8 @@ def test_last_feature_batch_is_padded_for_the_compiler(make_step, compiler, log_
     parts = [Batch(images[rows], torch.zeros(len(rows), dtype=torch.int64), rows) for rows in torch.arange(8).split(3)]
     device, caller = torch.device("cpu"), CompiledCaller(lambda: model, compiled=True)
     expected = run_inference(model, parts, drawings, device=device)
-    found = [run_inference(model, parts, drawings, device=device, caller=caller, pad_to=3) for _ in range(2)]
-    for embeddings in found:
+    results = [run_inference(model, parts, drawings, device=device, caller=caller, pad_to=3) for _ in range(2)]
+    for embeddings in results:
         torch.testing.assert_close(embeddings.features, expected.features)
     assert len(graphs) == 1
     assert [line for line in log_lines if line.startswith("compiling")] == [

@@ -54,7 +54,7 @@ def test_missing_device_is_an_error(machine, device, message, monkeypatch):
 
 
 def test_unknown_device_is_an_error():
-    with pytest.raises(InputError, match="it takes auto, cpu, mps, cuda or cuda:N"):
+    with pytest.raises(InputError, match="it must be auto, cpu, mps, cuda or cuda:N"):
         config_with("tpu")
 
 

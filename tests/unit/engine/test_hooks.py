@@ -130,9 +130,9 @@ def train(make_loop, step, folder, *, resume=False, extra_hooks=()):
 @pytest.mark.parametrize("steps", [1, 5, 6, 8])
 def test_signal_saves_and_the_resumed_run_is_identical(steps, make_loop, make_step, tmp_path):
     whole = train(make_loop, make_step(), tmp_path / "whole")
-    ask = CallAt(steps, lambda loop: os.kill(os.getpid(), signal.SIGTERM))
+    send_signal = CallAt(steps, lambda loop: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(StoppedBySignalError) as stop:
-        train(make_loop, make_step(), tmp_path / "parts", extra_hooks=[ask])
+        train(make_loop, make_step(), tmp_path / "parts", extra_hooks=[send_signal])
     assert stop.value.exit_code == 143
     parts = train(make_loop, make_step(), tmp_path / "parts", resume=True)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)

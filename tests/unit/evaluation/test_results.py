@@ -103,7 +103,7 @@ def test_invalid_per_query_table_raises(text, tmp_path):
         path.write_text(text)
     with pytest.raises(
         InputError,
-        match=r"queries\.csv: not a table of query scores .*delete it and write it again with TEST.SCORE.PER_QUERY_FILE",
+        match=r"queries\.csv: not a table of query scores .*delete it and write it again with TEST\.SCORE\.",
     ):
         read_per_query_table(path)
 

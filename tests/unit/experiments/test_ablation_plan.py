@@ -15,7 +15,7 @@ from fastreid.utils.cli import StoppedBySignalError, UserFacingError
 from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 
 TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
-ROTATIONS = Variant("rotations", ("INPUT.ROT90.ENABLED", True))
+ROTATIONS = Variant("rotations", ("INPUT.LINE_AUG.OPS", ["rot90"]))
 
 
 @pytest.fixture(scope="module")

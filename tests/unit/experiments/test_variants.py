@@ -4,7 +4,7 @@ from fastreid.config import get_cfg
 from fastreid.experiments.variants import Variant, read_variants, select_variants
 from fastreid.utils.errors import InputError
 
-TEXT = "turns:\n  INPUT:\n    ROT90: {ENABLED: True, PROB: 0.2}\nlarge-lr:\n  SOLVER: {BASE_LR: 0.1}\n"
+TEXT = "turns:\n  INPUT:\n    LINE_AUG: {OPS: [rot90], PROB: 0.2}\nlarge-lr:\n  SOLVER: {BASE_LR: 0.1}\n"
 
 
 def read(tmp_path, text):
@@ -14,11 +14,11 @@ def read(tmp_path, text):
 
 
 def test_baseline_comes_first_then_file_order(tmp_path):
-    turns = Variant("turns", ("INPUT.ROT90.ENABLED", True, "INPUT.ROT90.PROB", 0.2))
+    turns = Variant("turns", ("INPUT.LINE_AUG.OPS", ["rot90"], "INPUT.LINE_AUG.PROB", 0.2))
     assert read(tmp_path, TEXT) == [Variant("baseline"), turns, Variant("large-lr", ("SOLVER.BASE_LR", 0.1))]
     cfg = get_cfg()
     cfg.merge_from_list(list(turns.opts))
-    assert cfg.INPUT.ROT90.PROB == 0.2
+    assert cfg.INPUT.LINE_AUG.PROB == 0.2
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ def test_baseline_comes_first_then_file_order(tmp_path):
         ("baseline: {SOLVER: {BASE_LR: 1.0}}\n", "variants.yml:1: 'baseline' is not a valid name for a variant"),
         (
             "v1.0: {SOLVER: {BASE_LR: 1.0}}\n",
-            "variants.yml:1: 'v1.0' has a dot; if it is the name of a variant, use at most",
+            "variants.yml:1: 'v1.0' contains a dot; if it is the name of a variant, use at most",
         ),
-        ("lr:\n  SOLVER.BASE_LR: 1.0\n", "variants.yml:2: 'SOLVER.BASE_LR' has a dot; write a section"),
+        ("lr:\n  SOLVER.BASE_LR: 1.0\n", "variants.yml:2: 'SOLVER.BASE_LR' contains a dot; write the section"),
         ("a/b: {INPUT: {FILL: 1}}\n", "'a/b' is not a valid name for a variant"),
         ("_BASE_: other.yml\n", "_BASE_ is not a variant"),
         ("turns:\n", "variants.yml:1: turns is not a variant"),
-        ("", "holds no settings"),
+        ("", "contains no settings"),
         (
             "lr:\n  SEED: 3\n",
             "variants.yml:2: variant 'lr' cannot set SEED, since each variant is trained with every seed of --seeds",

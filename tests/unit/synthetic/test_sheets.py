@@ -207,4 +207,4 @@ def test_drawing_index_out_of_range_is_invalid():
 
 def test_config_range_of_size_px_matches_the_renderer():
     rule = RULES["DATASETS.GENERATED.SIZE_PX"]
-    assert (rule.least, rule.most) == (MIN_SIZE_PX, MAX_SIZE_PX)
+    assert (rule.minimum, rule.maximum) == (MIN_SIZE_PX, MAX_SIZE_PX)
