@@ -1,7 +1,7 @@
 """All settings: one line per key with its default, unit and meaning.
 
-`docs/configs.md` is generated from this file. Names and defaults are those of fast-reid where it has the key;
-`legacy.py` lists the keys of fast-reid that do not exist here.
+`docs/configs.md` is generated from this file. Names and most defaults are those of fast-reid where it has the
+key; `legacy.py` lists the keys of fast-reid that do not exist here.
 """
 
 from yacs.config import CfgNode as Node
@@ -13,7 +13,7 @@ _C.CUDNN_BENCHMARK = False  # let cuDNN benchmark its convolution kernels; exclu
 _C.DETERMINISTIC = False  # use kernels that give the same bits in every run on a GPU; slower
 
 _C.MODEL = Node()
-_C.MODEL.DEVICE = "cuda"  # auto: the first available of cuda, mps and cpu; any other device must exist
+_C.MODEL.DEVICE = "auto"  # auto: the first available of cuda, mps and cpu; any other device must exist
 _C.MODEL.COMPILE = False  # compile the network with torch.compile: minutes at the start, then faster iterations
 _C.MODEL.CHANNELS_LAST = False  # store feature maps channels last; faster on some devices
 _C.MODEL.META_ARCHITECTURE = "Baseline"  # the complete network; see META_ARCHITECTURES in fastreid/modeling/build.py
@@ -75,8 +75,8 @@ _C.MODEL.LOSSES.COSFACE.GAMMA = 128  # pairwise CosFace loss: scale of the cosin
 _C.MODEL.LOSSES.COSFACE.SCALE = 1.0  # weight of the loss
 
 _C.INPUT = Node()
-_C.INPUT.SIZE_TRAIN = [256, 128]  # px, (height, width); one number: the short side
-_C.INPUT.SIZE_TEST = [256, 128]  # px, (height, width); one number: the short side
+_C.INPUT.SIZE_TRAIN = [256, 256]  # px, (height, width); one number: the short side
+_C.INPUT.SIZE_TEST = [256, 256]  # px, (height, width); one number: the short side
 _C.INPUT.ASPECT = "squash"  # squash (stretch to the size), pad (to a square first) or fit (scale, then pad)
 _C.INPUT.FILL = 255  # gray level 0..255 of padding and of pixels from outside the page; 0 is fast-reid's black
 _C.INPUT.LONGEST_PX = 0  # px; pages are reduced to this longest side when they are decoded; 0: never
@@ -133,8 +133,8 @@ _C.INPUT.LINE_AUG.PROB = 0.5  # probability 0..1 of each operation per drawing
 _C.INPUT.LINE_AUG.STRENGTH = 1.0  # multiplier of the magnitude of all operations, up to 2
 
 _C.DATASETS = Node()
-_C.DATASETS.NAMES = ("Market1501",)  # training datasets, concatenated; see DATASETS in fastreid/data/build.py
-_C.DATASETS.TESTS = ("Market1501",)  # test datasets, each with its own scores
+_C.DATASETS.NAMES = ("Generated",)  # training datasets, concatenated; see DATASETS in fastreid/data/build.py
+_C.DATASETS.TESTS = ("Generated",)  # test datasets, each with its own scores
 _C.DATASETS.ROOT = ""  # folder of all data; empty: $FASTREID_DATASETS, else datasets
 _C.DATASETS.COMBINEALL = False  # also train on the queries and the gallery
 _C.DATASETS.ALLOW_OVERLAP = False  # allow the same drawing in training and test; the result then contains a warning
@@ -162,7 +162,7 @@ _C.DATALOADER = Node()
 _C.DATALOADER.SAMPLER_TRAIN = "TrainingSampler"  # see SAMPLERS in fastreid/data/build.py
 _C.DATALOADER.NUM_INSTANCE = 4  # drawings per patent in a batch of an identity sampler
 _C.DATALOADER.HARD_IDENTITIES = 0.0  # ratio 0..1 of a batch's patents that are nearest neighbors of the others; 0: off
-_C.DATALOADER.NUM_WORKERS = 8  # processes that load drawings; 0: the main process loads them
+_C.DATALOADER.NUM_WORKERS = 2  # processes that load drawings; 0: the main process loads them
 _C.DATALOADER.TIMEOUT_S = 300  # s without a batch after which a worker counts as stuck; 0: never
 
 _C.SOLVER = Node()

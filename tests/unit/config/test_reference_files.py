@@ -109,6 +109,7 @@ def test_384_config_of_the_challenge_equals_ours(tmp_path, names):
     original, ours = get_cfg(), get_cfg()
     original.merge_from_file(path)
     ours.merge_from_file(PATENT_FILES / "sbs_R101-ibn_patent_384.yml")
+    original.MODEL.DEVICE = "cuda"  # default of fast-reid
     original.SOLVER.STEPS = ours.SOLVER.STEPS  # set there, but its cosine schedule does not use them
     assert original == ours
 
