@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{cache.path}: empty, because none of these drawings has a readable file")
         return 0
     print(
-        f"{cache.path}: decoded {filled.num_decoded} pages, {filled.num_reused} were in the cache; it has {num_pages} in "
-        f"{num_bytes / 2**20:.1f} MiB, {num_bytes / num_pages / 1024:.1f} KiB per page"
+        f"{cache.path}: decoded {filled.num_decoded} pages, {filled.num_reused} were in the cache; it has {num_pages} "
+        f"in {num_bytes / 2**20:.1f} MiB, {num_bytes / num_pages / 1024:.1f} KiB per page"
     )
     if not cfg.DATASETS.CACHE.ENABLED:
         print("to use the cache, set DATASETS.CACHE.ENABLED True")

@@ -33,7 +33,8 @@ def evaluate(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, args.opts)
     if not os.access(Path.cwd(), os.W_OK):
         raise EnvironmentSetupError(
-            f"the working folder {Path.cwd()} is not writable, but result.npy is written there; change to another folder"
+            f"the working folder {Path.cwd()} is not writable, but result.npy is written there; change to another "
+            "folder"
         )
     if args.features is not None and args.random_weights:
         raise InputError("--features ranks saved features and --random-weights builds a network; use only one of them")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastreid.config.reader import Setting
 
 _NO_VISION_TRANSFORMER = "use a vision transformer of timm: MODEL.BACKBONE.NAME build_timm_backbone"
+_GRAY_PAGES = "pages are gray; use INPUT.CJ.BRIGHTNESS and CONTRAST"
 _NO_DISTILLATION = "knowledge distillation does not exist here"
 
 
@@ -33,6 +34,8 @@ LEGACY_KEYS: dict[str, LegacyKey] = {
     "MODEL.BACKBONE.DROP_PATH_RATIO": LegacyKey(0.1, _NO_VISION_TRANSFORMER),
     "MODEL.BACKBONE.DROP_RATIO": LegacyKey(0.0, _NO_VISION_TRANSFORMER),
     "MODEL.BACKBONE.ATT_DROP_RATE": LegacyKey(0.0, _NO_VISION_TRANSFORMER),
+    "INPUT.CJ.SATURATION": LegacyKey(0.1, _GRAY_PAGES),
+    "INPUT.CJ.HUE": LegacyKey(0.1, _GRAY_PAGES),
     "KD.MODEL_CONFIG": LegacyKey([], _NO_DISTILLATION),
     "KD.MODEL_WEIGHTS": LegacyKey([], _NO_DISTILLATION),
     "KD.EMA.ENABLED": LegacyKey(False, "use SOLVER.AVERAGE.METHOD ema to average weights"),

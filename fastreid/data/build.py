@@ -130,8 +130,8 @@ def build_sampler(
     sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)(targets, options)
     if options.hard_identity_ratio and not isinstance(sampler, CompleteIdentitySampler):
         raise InputError(
-            f"DATALOADER.HARD_IDENTITIES is {options.hard_identity_ratio}, which {cfg.DATALOADER.SAMPLER_TRAIN} does not "
-            "support; set it to 0, or DATALOADER.SAMPLER_TRAIN to CompleteIdentitySampler"
+            f"DATALOADER.HARD_IDENTITIES is {options.hard_identity_ratio}, which {cfg.DATALOADER.SAMPLER_TRAIN} does "
+            "not support; set it to 0, or DATALOADER.SAMPLER_TRAIN to CompleteIdentitySampler"
         )
     return sampler
 

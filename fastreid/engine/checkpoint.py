@@ -143,7 +143,8 @@ class Checkpointer:
         name, state = self._read_newest(names)
         if len(set(comm.all_gather_object(name))) > 1:
             raise WeightsError(
-                f"{self.folder}: the processes of the run see different checkpoints; use a folder that all machines share"
+                f"{self.folder}: the processes of the run see different checkpoints; use a folder that all machines "
+                "share"
             )
         if not name:
             return None
@@ -164,8 +165,8 @@ class Checkpointer:
                     get_logger().warning(f"{error}; trying the previous checkpoint")
         if errors:
             raise WeightsError(
-                f"{self.folder}: none of its {len(errors)} checkpoints can be loaded; the newest: {errors[0]}. To start "
-                "a new run, omit --resume and optionally set MODEL.WEIGHTS"
+                f"{self.folder}: none of its {len(errors)} checkpoints can be loaded; the newest: {errors[0]}. To "
+                "start a new run, omit --resume and optionally set MODEL.WEIGHTS"
             )
         return "", {}
 
@@ -190,7 +191,8 @@ class Checkpointer:
         missing = [name for name in ("optimizer", "scaler", "iteration", "generator") if name not in state]
         if missing:
             raise WeightsError(
-                f"{path}: not a training checkpoint, {', '.join(missing)} missing; start a new run with it as MODEL.WEIGHTS"
+                f"{path}: not a training checkpoint, {', '.join(missing)} missing; start a new run with it as "
+                "MODEL.WEIGHTS"
             )
         self._check_settings(path, state.get("config", ""))
         load_state(self.step.model, extract_model_state(state), source=str(path))
@@ -198,7 +200,8 @@ class Checkpointer:
             self.step.load_state_dict(state)
         except (ValueError, KeyError, RuntimeError) as error:
             raise WeightsError(
-                f"{path}: its optimizer state does not fit this config ({error}); restore the SOLVER settings of the run"
+                f"{path}: its optimizer state does not fit this config ({error}); restore the SOLVER settings of the "
+                "run"
             )
         torch.set_rng_state(state["generator"])
         return Progress(

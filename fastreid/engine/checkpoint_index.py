@@ -53,7 +53,7 @@ class CheckpointIndex:
         self.write([name, *(other for other in self.names() if other != name)])
 
     def rotate_previous(self, name: str) -> None:
-        """Rename the newest checkpoint if a file of this name is about to overwrite it, so that two checkpoints remain."""
+        """Rename the newest checkpoint if a file of this name will overwrite it, so that two checkpoints remain."""
         newest, *others = self.names() or [""]
         if newest != name or not (self.folder / name).is_file():
             return

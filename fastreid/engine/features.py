@@ -34,10 +34,9 @@ from fastreid.utils.logger import get_logger
 
 SPLITS = ("test", "train", "all")
 
-# Settings that do not affect the features of a test, by the start of their names. MODEL.DEVICE, MODEL.CHANNELS_LAST
-# and, in float32, MODEL.COMPILE can change the last bits; TEST.IMS_PER_BATCH is ignored for the same reason.
+# Settings that do not affect the features of a test, by the start of their names. MODEL.DEVICE and, in float32,
+# MODEL.COMPILE can change the last bits; TEST.IMS_PER_BATCH is ignored for the same reason.
 FEATURE_IRRELEVANT_SETTINGS = (
-    "MODEL.CHANNELS_LAST",
     "MODEL.COMPILE",
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
@@ -141,10 +140,10 @@ def extract_features(
 def build_journals(cfg: CfgNode, folder: Path, provenance: Provenance) -> JournalFolder:
     """Return the journals that store the batches of an extraction until it is complete.
 
-    In addition to the settings that affect features, the device, the memory layout, the compiler and the batch size
+    In addition to the settings that affect features, the device, the compiler and the batch size
     must equal those of the stopped run, because they can change the last bits.
     """
-    changes_last_bits = [cfg.MODEL.DEVICE, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE, cfg.TEST.IMS_PER_BATCH]
+    changes_last_bits = [cfg.MODEL.DEVICE, cfg.MODEL.COMPILE, cfg.TEST.IMS_PER_BATCH]
     key = [provenance.settings, provenance.versions, provenance.weights_sha256, *changes_last_bits]
     return JournalFolder(folder, json.dumps(key, sort_keys=True))
 
@@ -221,7 +220,9 @@ def build_provenance(cfg: CfgNode, *, random_weights: bool = False) -> Provenanc
 def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Any]:
     """Return the settings that affect features by full name, with lists instead of tuples, as in JSON."""
     settings = {
-        name: value for name, value in iter_settings(cfg.MODEL, "MODEL.") if not name.startswith(FEATURE_IRRELEVANT_SETTINGS)
+        name: value
+        for name, value in iter_settings(cfg.MODEL, "MODEL.")
+        if not name.startswith(FEATURE_IRRELEVANT_SETTINGS)
     }
     settings |= {
         "INPUT.SIZE_TEST": cfg.INPUT.SIZE_TEST,

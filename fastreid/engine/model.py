@@ -2,7 +2,6 @@
 
 import os
 
-import torch
 from torch import nn
 
 from fastreid.config import CfgNode
@@ -72,10 +71,8 @@ def resolve_num_classes(cfg: CfgNode, num_patents: int) -> int:
 
 
 def to_device(cfg: CfgNode, model: nn.Module) -> nn.Module:
-    """Move a network to MODEL.DEVICE with the memory format of MODEL.CHANNELS_LAST, which its feature maps follow."""
-    memory_format = torch.channels_last if cfg.MODEL.CHANNELS_LAST else torch.preserve_format
-    model.to(resolve_device(cfg), memory_format=memory_format)  # type: ignore[call-overload]  # torch declares 4-D tensors only
-    return model
+    """Move a network to MODEL.DEVICE."""
+    return model.to(resolve_device(cfg))
 
 
 def require_weights_file(cfg: CfgNode) -> str:

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fastreid.engine.compile import CompiledCaller, Network
 from fastreid.engine.precision import autocast
 from fastreid.engine.weight_average import WeightAverage
-from fastreid.solver.fused_optimizers import keep_fused_flags, match_memory_layout
+from fastreid.solver.fused_optimizers import keep_fused_flags
 from fastreid.structures import Batch
 from fastreid.utils import comm
 from fastreid.utils.errors import NumericalError
@@ -198,7 +198,6 @@ class TrainStep:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load the state of a checkpoint."""
         self.optimizer.load_state_dict(keep_fused_flags(state["optimizer"], self.optimizer))
-        match_memory_layout(self.optimizer)
         self.scaler.load_state_dict(state["scaler"])
         self._num_skipped, self._num_skipped_in_a_row = state.get("skipped", [0, 0])  # missing in older checkpoints
         if self.average is not None:
@@ -238,7 +237,7 @@ class TrainStep:
             self.model.get_submodule(name).eval()
 
     def _clip_gradients(self) -> Scalars:
-        """Clip the gradients; return their norms before clipping, in total and per part, and the number of zero ones."""
+        """Clip the gradients; return their norms before clipping (total, per part) and the number of zero gradients."""
         part_norms: Scalars = {}
         num_dead = torch.zeros((), device=self.device)
         for part, parameters in self._parameters.items():

@@ -152,8 +152,8 @@ class DefaultTrainer:
             self.loader.close()
         get_logger().log(
             RESULT,
-            f"done: best {self.cfg.TEST.SELECT_BY} {self.progress.best:.2f} after epoch {self.progress.best_epoch + 1}, "
-            f"in {Path(self.cfg.OUTPUT_DIR) / BEST_FILE}",
+            f"done: best {self.cfg.TEST.SELECT_BY} {self.progress.best:.2f} after epoch "
+            f"{self.progress.best_epoch + 1}, in {Path(self.cfg.OUTPUT_DIR) / BEST_FILE}",
         )
         return {self.cfg.TEST.SELECT_BY: self.progress.best}
 
@@ -270,16 +270,16 @@ def _check_model_selection(cfg: CfgNode, data: RetrievalData) -> None:
     check_score_name(cfg.TEST.SELECT_BY, top_k=cfg.TEST.TOP_K, roc=cfg.TEST.ROC.ENABLED)
     if not {drawing.patent for drawing in data.queries} & {drawing.patent for drawing in data.gallery} - {""}:
         raise InputError(
-            f"{data.name}, the first of DATASETS.TESTS, has no query with a patent in its gallery, so it cannot choose the "
-            "best model; put a dataset with known patents first"
+            f"{data.name}, the first of DATASETS.TESTS, has no query with a patent in its gallery, so it cannot choose "
+            "the best model; put a dataset with known patents first"
         )
 
 
 def _check_hard_identities(cfg: CfgNode) -> None:
     if cfg.DATALOADER.HARD_IDENTITIES and not cfg.TEST.EVAL_PERIOD:
         raise InputError(
-            f"DATALOADER.HARD_IDENTITIES is {cfg.DATALOADER.HARD_IDENTITIES} and TEST.EVAL_PERIOD is 0: hard identities are "
-            "mined after evaluations; set EVAL_PERIOD to 1 or more, or HARD_IDENTITIES to 0"
+            f"DATALOADER.HARD_IDENTITIES is {cfg.DATALOADER.HARD_IDENTITIES} and TEST.EVAL_PERIOD is 0: hard "
+            "identities are mined after evaluations; set EVAL_PERIOD to 1 or more, or HARD_IDENTITIES to 0"
         )
 
 
@@ -292,6 +292,6 @@ def _check_feature_settings(cfg: CfgNode, device: torch.device) -> None:
 def _check_early_stopping(cfg: CfgNode) -> None:
     if cfg.SOLVER.EARLY_STOP_PATIENCE and not cfg.TEST.EVAL_PERIOD:
         raise InputError(
-            f"SOLVER.EARLY_STOP_PATIENCE is {cfg.SOLVER.EARLY_STOP_PATIENCE} evaluations and TEST.EVAL_PERIOD is 0, so there "
-            "is one evaluation, at the end; set EVAL_PERIOD to 1 or more, or EARLY_STOP_PATIENCE to 0"
+            f"SOLVER.EARLY_STOP_PATIENCE is {cfg.SOLVER.EARLY_STOP_PATIENCE} evaluations and TEST.EVAL_PERIOD is 0, so "
+            "there is one evaluation, at the end; set EVAL_PERIOD to 1 or more, or EARLY_STOP_PATIENCE to 0"
         )

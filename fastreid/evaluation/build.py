@@ -57,7 +57,7 @@ def build_evaluator(cfg: CfgNode, *, device: torch.device | str = "cpu") -> Eval
         raise InputError(f"TEST.STEPS contains a step twice: {list(names)}; list each step once")
     return Evaluator(
         metric=test.METRIC,
-        search=SearchSettings(memory_mb=test.MEMORY_MB, engine=test.ENGINE, precision=test.PRECISION),
+        search=SearchSettings(memory_mb=test.MEMORY_MB, engine=test.ENGINE),
         steps=[step for step in (STEPS.get(name)(test) for name in names) if step is not None],
         scoring=ScoreSettings(
             top_k=test.TOP_K,

@@ -154,9 +154,10 @@ def try_batch_sizes(
     limit, largest = min(limits.items(), key=lambda item: item[1])
     if largest < smallest:
         raise InputError(
-            f"no batch size to try: the smallest is {smallest} drawings (two patents of DATALOADER.NUM_INSTANCE drawings "
-            f"for each of SOLVER.GRAD_ACCUM_STEPS micro-batches), the largest {largest} ({limit}); lower one of the two "
-            "settings or raise the limit"
+            f"no batch size to try: the smallest is {smallest} drawings (two patents of DATALOADER.NUM_INSTANCE "
+            "drawings "
+            f"for each of SOLVER.GRAD_ACCUM_STEPS micro-batches), the largest {largest} ({limit}); lower one of the "
+            "two settings or raise the limit"
         )
     model = to_device(cfg, build_model(cfg, num_classes=num_classes))
     heads = model.get_submodule("heads")
@@ -205,8 +206,8 @@ class MemoryPeak:
                 os.close(handle)
             except OSError as error:
                 raise EnvironmentSetupError(
-                    f"/proc/self/clear_refs: cannot be written ({error.strerror}), so memory cannot be measured on this "
-                    "system; try batch sizes by hand"
+                    f"/proc/self/clear_refs: cannot be written ({error.strerror}), so memory cannot be measured on "
+                    "this system; try batch sizes by hand"
                 )
         return self
 

@@ -63,7 +63,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     arguments = dict(cfg.SOLVER.OPT_ARGS)
     if cfg.SOLVER.OPT == "SGD":
         arguments = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV, **arguments}
-    return create_optimizer(cfg.SOLVER.OPT, build_parameter_groups(model, rates), arguments, fused=cfg.SOLVER.FUSED)
+    return create_optimizer(cfg.SOLVER.OPT, build_parameter_groups(model, rates), arguments)
 
 
 def compute_base_lr(cfg: CfgNode) -> float:
@@ -85,15 +85,14 @@ def compute_base_lr(cfg: CfgNode) -> float:
 
 
 def create_optimizer(
-    name: str, groups: Sequence[dict[str, Any]], arguments: Mapping[str, Any], *, fused: str = "never"
+    name: str, groups: Sequence[dict[str, Any]], arguments: Mapping[str, Any]
 ) -> torch.optim.Optimizer:
     """Create an optimizer of torch.optim by name.
 
     Args:
         name: class name, such as "Adam".
         groups: parameter groups, as `build_parameter_groups` returns them.
-        arguments: keyword arguments of the class.
-        fused: auto, always or never; see `add_fused_flag`.
+        arguments: keyword arguments of the class; on CUDA with `fused=True` by default, if torch has fused kernels.
 
     Raises:
         InputError: the class is unknown or unsupported, or does not accept the arguments.
@@ -109,6 +108,6 @@ def create_optimizer(
         raise InputError(f"SOLVER.OPT: torch.optim has no optimizer '{name}'.{suggest_and_list(name, known)}")
     device = groups[0]["params"][0].device if groups else torch.device("cpu")
     try:
-        return known[name](groups, **add_fused_flag(known[name], arguments, when=fused, device=device))
+        return known[name](groups, **add_fused_flag(known[name], arguments, device=device))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"SOLVER.OPT_ARGS: {name} does not accept {dict(arguments)}: {error}")

@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-from fastreid.utils.errors import InputError
-
 
 def supports_fused(optimizer: type[torch.optim.Optimizer]) -> bool:
     """Return True if torch has a fused version of an optimizer."""
@@ -15,23 +13,16 @@ def supports_fused(optimizer: type[torch.optim.Optimizer]) -> bool:
 
 
 def add_fused_flag(
-    optimizer: type[torch.optim.Optimizer], arguments: Mapping[str, Any], *, when: str, device: torch.device
+    optimizer: type[torch.optim.Optimizer], arguments: Mapping[str, Any], *, device: torch.device
 ) -> dict[str, Any]:
-    """Return the optimizer arguments, with `fused=True` added if requested.
+    """Return the optimizer arguments, with `fused=True` added on CUDA if the optimizer supports it.
 
     Args:
         optimizer: a class of torch.optim.
         arguments: its keyword arguments; unchanged if they contain `fused` or `foreach`.
-        when: auto (on CUDA if the optimizer supports it), always or never.
         device: device of the weights.
-
-    Raises:
-        InputError: `when` is always and the optimizer has no fused version.
     """
-    if when == "always" and not supports_fused(optimizer):
-        raise InputError(f"SOLVER.FUSED is always, but torch has no fused {optimizer.__name__}; set it to auto")
-    is_requested = when == "always" or (when == "auto" and device.type == "cuda" and supports_fused(optimizer))
-    if not is_requested or {"fused", "foreach"} & arguments.keys():
+    if device.type != "cuda" or not supports_fused(optimizer) or {"fused", "foreach"} & arguments.keys():
         return dict(arguments)
     return {**arguments, "fused": True}
 
@@ -47,15 +38,3 @@ def keep_fused_flags(state: Mapping[str, Any], optimizer: torch.optim.Optimizer)
         for index, group in enumerate(state["param_groups"])
     ]
     return {**state, "param_groups": groups}
-
-
-def match_memory_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Convert the state tensors of an optimizer to the memory format of their parameters.
-
-    Fused kernels ignore strides. Momenta saved in another memory format (MODEL.CHANNELS_LAST may change on resume)
-    would be applied to the wrong elements.
-    """
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,4 +1,4 @@
-"""What the architecture tests read: the source as trees, the settings, the pages."""
+"""Files that the architecture tests read, as paths and syntax trees."""
 
 import ast
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ BUILDS = [path for path in PACKAGE if path.name == "build.py"]
 
 
 def label(path: Path) -> str:
+    """Return the path relative to the repository, with slashes."""
     return path.relative_to(ROOT).as_posix()
 
 
@@ -29,20 +30,20 @@ def module_name(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, module) of every import, those inside functions too; a relative one gives its dots."""
+    """Yield (line, module) of every import, those inside functions included; a relative import keeps its dots."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
-            if module == "fastreid":  # `from fastreid import data` names the room in its second half
+            if module == "fastreid":  # `from fastreid import data`: the package is the imported name
                 yield from ((node.lineno, f"fastreid.{alias.name}") for alias in node.names)
             else:
                 yield node.lineno, module
 
 
 def with_parents(path: Path) -> Iterator[tuple[ast.AST, tuple[ast.AST, ...]]]:
-    """Every node with those around it, outermost first."""
+    """Yield each node with the nodes that contain it, outermost first."""
 
     def walk(node: ast.AST, above: tuple[ast.AST, ...]) -> Iterator[tuple[ast.AST, tuple[ast.AST, ...]]]:
         yield node, above
@@ -53,5 +54,5 @@ def with_parents(path: Path) -> Iterator[tuple[ast.AST, tuple[ast.AST, ...]]]:
 
 
 def called(node: ast.AST) -> str:
-    """Dotted name of what a call calls, such as "torch.save"; "" for anything else."""
+    """Return the dotted name that a call calls, such as "torch.save"; "" if the node is not a call."""
     return ast.unparse(node.func) if isinstance(node, ast.Call) else ""

@@ -9,9 +9,9 @@ LAYERS = (
     {"data", "modeling", "solver", "evaluation", "monitoring", "synthetic"},
     {"engine", "index"},
     {"experiments"},
-    {"cli", "service"},
+    {"cli", "service", "__main__"},
 )
-LAYER_OF = {package: number for number, packages in enumerate(LAYERS) for package in packages}
+LAYER_OF = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
 
 
 def package_of(module: str) -> str:
@@ -21,6 +21,7 @@ def package_of(module: str) -> str:
 
 
 def invalid_imports(path) -> list[str]:
+    """Return the imports of a file that break the layer rules, as lines of a report."""
     here = package_of(module_name(path))
     found = []
     for line, module in imports(path):
@@ -31,12 +32,15 @@ def invalid_imports(path) -> list[str]:
             found.append(f"{label(path)}:{line}: {module} is outside the package")
         elif not module.startswith("fastreid.") or there in (here, "__version__"):
             continue
-        elif here != "fastreid" and LAYER_OF[there] >= LAYER_OF[here]:
+        elif here != "fastreid" and LAYER_OF[there] > LAYER_OF[here]:
             found.append(f"{label(path)}:{line}: {here} imports {module}")
+        elif here != "fastreid" and LAYER_OF[there] == LAYER_OF[here] and here != "__main__":
+            found.append(f"{label(path)}:{line}: {here} imports {module}, a sibling")
     return found
 
 
 def import_graph() -> dict[str, set[str]]:
+    """Return the modules of the package that each module imports."""
     modules = {module_name(path) for path in PACKAGE}
     return {
         module_name(path): {module for _, module in imports(path) if module in modules} - {module_name(path)}

@@ -25,18 +25,18 @@ KEYWORDS = {
 
 
 @pytest.mark.parametrize("module", NAMES)
-def test_the_names_others_rely_on_are_there(module):
-    there = importlib.import_module(module)
-    assert [name for name in NAMES[module] if not callable(getattr(there, name, None))] == []
+def test_public_names_are_importable(module):
+    imported = importlib.import_module(module)
+    assert [name for name in NAMES[module] if not callable(getattr(imported, name, None))] == []
 
 
 @pytest.mark.parametrize("dotted", KEYWORDS)
-def test_the_keywords_others_rely_on_are_taken(dotted):
+def test_public_keywords_are_accepted(dotted):
     module, _, name = dotted.rpartition(".")
     function = getattr(importlib.import_module(module), name)
     assert KEYWORDS[dotted] <= set(inspect.signature(function).parameters)
 
 
-def test_a_predictor_is_made_from_a_config():
+def test_predictor_is_built_from_a_config():
     predictor = importlib.import_module("fastreid.engine").Predictor
     assert list(inspect.signature(predictor.from_config).parameters) == ["config_file", "weights", "opts"]

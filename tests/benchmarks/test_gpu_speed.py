@@ -32,13 +32,12 @@ pytestmark = [
 DEPTH, ROUNDS = "101x", 7
 NUM = {256: 128, 384: 48}  # drawings a step that 80 GB hold in float32
 HALF, BFLOAT = (["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", kind] for kind in ("float16", "bfloat16"))
-LAST, COMPILED = ["MODEL.CHANNELS_LAST", True], ["MODEL.COMPILE", True]
+COMPILED = ["MODEL.COMPILE", True]
 CHOICES = {
     "float32 (TF32 convolutions)": ["SOLVER.AMP.ENABLED", False],
     "float16": HALF,
     "bfloat16": BFLOAT,
-    "bfloat16, channels last": [*BFLOAT, *LAST],
-    **({"bfloat16, channels last, compiled": [*BFLOAT, *LAST, *COMPILED]} if os.environ.get("BENCH_COMPILE") else {}),
+    **({"bfloat16, compiled": [*BFLOAT, *COMPILED]} if os.environ.get("BENCH_COMPILE") else {}),
 }
 
 

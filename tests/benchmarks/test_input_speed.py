@@ -139,7 +139,8 @@ def test_training_input_from_the_cache_beside_the_reference(size, drawings, cach
     mine, plain = cpu_ms(ours, NUM), cpu_ms(theirs, NUM // BATCH // 2 * BATCH or BATCH, runs=3)
     with capsys.disabled():
         print(
-            f"\n{size} px, train transforms, from pages of {LONGEST_PX} px: {mine:.2f} CPU-ms a drawing, the reference's way {plain:.1f}: {plain / mine:.1f} times"
+            f"\n{size} px, train transforms, from pages of {LONGEST_PX} px: {mine:.2f} CPU-ms a drawing, the "
+            f"reference's way {plain:.1f}: {plain / mine:.1f} times"
         )
 
 
@@ -168,8 +169,9 @@ def test_the_first_pass_beside_the_references_decode_and_resize(kind, tmp_path, 
     off = np.abs(cache.read(drawings[0]).astype(int) - exact)
     with capsys.disabled():
         print(
-            f"\nfirst pass of {kind}: {mine:.1f} CPU-ms a sheet, written to the cache too; the reference's decode and resize "
-            f"{plain:.1f}: {plain / mine:.1f} times; levels off plain bicubic: {off.mean():.2f} in the mean, {off.max()} at most"
+            f"\nfirst pass of {kind}: {mine:.1f} CPU-ms a sheet, written to the cache too; the reference's decode and "
+            f"resize {plain:.1f}: {plain / mine:.1f} times; levels off plain bicubic: {off.mean():.2f} in the mean, "
+            f"{off.max()} at most"
         )
 
 
@@ -185,6 +187,6 @@ def test_two_workers_from_the_cache_without_augmentation(longest_px, drawings, t
     with capsys.disabled():
         print(
             f"\ntwo workers, 256 px from pages of {longest_px} px ({num_bytes / num_pages / 1024:.1f} KiB each): "
-            f"{median(rates):.0f} drawings a second ({min(rates):.0f} to {max(rates):.0f}); main process and workers hold "
-            f"{held:.0f} MiB at the most, torch itself and shared memory included, the page cache not"
+            f"{median(rates):.0f} drawings a second ({min(rates):.0f} to {max(rates):.0f}); main process and workers "
+            f"hold {held:.0f} MiB at the most, torch itself and shared memory included, the page cache not"
         )

@@ -83,6 +83,7 @@ def test_a_mapped_gallery_beside_a_compressed_index(files, capsys):
     with capsys.disabled():
         print(f"\nexact top-{TOP_K} of {NUM_QUERIES} queries in {len(gallery)} x {WIDTH} mapped floats: {exact:.1f} s,")
         print(
-            f"  {beside:.0f} MiB more at the most, {beside + held:.0f} MiB in all; the file has {gallery.nbytes >> 20} MiB"
+            f"  {beside:.0f} MiB more at the most, {beside + held:.0f} MiB in all; the file has {gallery.nbytes >> 20} "
+            "MiB"
         )
         print("\n".join([*lines, f"  built in {built:.0f} s"]))

@@ -48,7 +48,8 @@ def test_training_beside_plain_eager_float32(capsys):
     )
     with capsys.disabled():
         print(
-            f"\ntraining R50-IBN-NL at 128 px, {NUM} a step: as the reference {NUM / found['reference']:.1f} drawings a second; "
+            f"\ntraining R50-IBN-NL at 128 px, {NUM} a step: as the reference {NUM / found['reference']:.1f} drawings "
+            "a second; "
             + ", ".join(f"{kind} {found['reference'] / found[kind]:.2f} times that" for kind in ("float32", "bfloat16"))
         )
 
@@ -69,7 +70,8 @@ def test_features_beside_plain_eager_float32(size_px, capsys):
     cosine = nn.functional.cosine_similarity(near.double(), exact.double()).min()
     with capsys.disabled():
         print(
-            f"\nfeatures of R101-IBN-NL at {size_px} px: as the reference {NUM / found['reference']:.1f} drawings a second; "
+            f"\nfeatures of R101-IBN-NL at {size_px} px: as the reference {NUM / found['reference']:.1f} drawings a "
+            "second; "
             + ", ".join(f"{kind} {found['reference'] / found[kind]:.2f} times that" for kind in ("float32", "bfloat16"))
             + f"; the least cosine of bfloat16 to float32 {cosine:.6f}"
         )

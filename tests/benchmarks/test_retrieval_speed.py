@@ -78,7 +78,8 @@ def test_the_challenge_s_test_beside_row_by_row(capsys):
         for precision, ours, beside, _ in lines:
             print(
                 f"  {precision}: {ours:.1f} s; row by row {slow:.0f} s = {slow / ours:.1f} times; the bare float32 "
-                f"products it needs (half of all pairs, and queries x database) {product:.1f} s = {ours / product:.2f} of them; {beside:.0f} MiB more at the most"
+                f"products it needs (half of all pairs, and queries x database) {product:.1f} s = {ours / product:.2f} "
+                f"of them; {beside:.0f} MiB more at the most"
             )
 
 

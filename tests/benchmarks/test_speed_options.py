@@ -16,13 +16,12 @@ from fastreid.structures import Batch
 
 CONFIG = "configs/patent/sbs_R101-ibn_patent_256.yml"
 ROUNDS, NUM, SIZE_PX = 5, 16, 128
-FUSED, LAST, COMPILED = ["SOLVER.FUSED", "always"], ["MODEL.CHANNELS_LAST", True], ["MODEL.COMPILE", True]
+FUSED, COMPILED = ["SOLVER.OPT_ARGS.fused", True], ["MODEL.COMPILE", True]
 CHOICES = {
     "plain": [],
     "fused": FUSED,
-    "channels last": LAST,
     "compiled": COMPILED,
-    "all": [*FUSED, *LAST, *COMPILED],
+    "all": [*FUSED, *COMPILED],
 }
 
 
@@ -55,7 +54,8 @@ def told(what, works, capsys):
     first, *others = ((name, statistics.median(spans[1:])) for name, spans in times.items())
     with capsys.disabled():
         print(
-            f"\n{what}, {NUM} of {SIZE_PX} px, medians of {ROUNDS} rounds in turn: {first[0]} {NUM / first[1]:.1f} a second; "
+            f"\n{what}, {NUM} of {SIZE_PX} px, medians of {ROUNDS} rounds in turn: {first[0]} {NUM / first[1]:.1f} a "
+            "second; "
             + ", ".join(f"{name} {first[1] / median:.2f} times that" for name, median in others)
             + "; the first round "
             + ", ".join(f"{name} {spans[0]:.0f} s" for name, spans in times.items())

@@ -65,7 +65,7 @@ def run(command, *arguments, folder, launcher=(), **environment):
 
 
 def is_short_error(errors):
-    """Return whether an error is one line, or a heading per list and one indented line per fault, at most 20 of them."""
+    """Return whether an error is one line, or a heading per list and one indented line per fault, up to 20."""
     headings = [line for line in errors.splitlines() if not line.startswith("  ")]
     is_list = any(re.search(r": \d+ faults$", line) for line in headings)
     return len(errors.splitlines()) == 1 or (is_list and len(errors.splitlines()) <= 22 * len(headings))

@@ -142,7 +142,7 @@ def invalid_weights():
     yield invalid("extract", message="--random-weights")
     yield invalid("train_net.py", "--eval-only", message="MODEL.WEIGHTS is empty")
     yield invalid("train", "--resume", "OUTPUT_DIR", "torn", message="none of its 1 checkpoints", code=6)
-    yield invalid("train", "--resume", "OUTPUT_DIR", "bare", message="so a run cannot go on from it", code=6)
+    yield invalid("train", "--resume", "OUTPUT_DIR", "bare", message="not a training checkpoint", code=6)
 
 
 def invalid_features():
@@ -190,7 +190,7 @@ def invalid_values():
         "wrong.yml": "a: {INPUT: {TRUN: {ENABLED: True}}}\n",
     }
     yield invalid("ablate", "--variants", "rows.yml", "--seeds", "0,0", message="contains a seed twice", files=rows)
-    yield invalid("ablate", "--variants", "rows.yml", "--only", "turn", message="no row is called 'turn'", files=rows)
+    yield invalid("ablate", "--variants", "rows.yml", "--only", "turn", message="no variant is named 'turn'", files=rows)
     yield invalid("ablate", "--variants", "wrong.yml", message="unknown setting 'INPUT.TRUN.ENABLED'", files=rows)
     yield invalid("ablate", "--variants", "gone.yml", message="gone.yml: no such file")
     synth = ("--output", "rendered", "--patents")

@@ -37,8 +37,6 @@ def whole_float32(monkeypatch):
             True,
             "SOLVER.AMP.DTYPE",
             "bfloat16",
-            "MODEL.CHANNELS_LAST",
-            True,
             "MODEL.COMPILE",
             True,
         ),

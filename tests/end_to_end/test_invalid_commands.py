@@ -69,7 +69,7 @@ def test_invalid_commands_fail_with_short_errors(folder, monkeypatch):
     num_early = sum(not one.fails_in_training for one in INVALID_COMMANDS)
     num_passed = len(INVALID_COMMANDS) - len(faults)
     print(f"\nR6 {num_passed}/{len(INVALID_COMMANDS)}, {num_early} of them before the first iteration (R15)")
-    assert faults == []
+    assert not faults, "\n".join(faults)
     assert len(INVALID_COMMANDS) >= 120
     assert not (folder / "executed").exists()
 

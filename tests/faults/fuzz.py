@@ -102,7 +102,7 @@ def seeds(kind):
 
 
 def mutated(data, others, words, generator):
-    """One to five changes: bits flipped, bytes drawn, words put in, stretches cut, doubled or taken from another file."""
+    """Return the data with one to five changes: flipped bits, random bytes, inserted words, cut or copied parts."""
     data = bytearray(data)
     for _ in range(generator.integers(1, 6)):
         at = int(generator.integers(0, len(data) + 1))

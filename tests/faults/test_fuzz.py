@@ -1,4 +1,4 @@
-"""Mutated images, lists and configs are read or refused in one line, each within two seconds and bounded memory (R8)."""
+"""Mutated images, lists and configs load or fail in one line, each within two seconds and bounded memory (R8)."""
 
 import os
 import subprocess

@@ -146,7 +146,7 @@ def find_leakage(
 
 
 def find_duplicates(lists: Sequence[DrawingList], files: Mapping[str, FileInfo]) -> Iterator[Finding]:
-    """Yield groups of files with the same bytes, and of similar pages; kinds name other patents, and training and test."""
+    """Yield groups of equal files and of similar pages; kinds distinguish other patents, and training and test."""
     uses = map_first_uses(lists)
     trained = {drawing.path for one in lists if one.is_training for drawing in one.drawings}
     patents = {drawing.path: (one.id_space, drawing.patent) for one in lists for drawing in one.drawings}

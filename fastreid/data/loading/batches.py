@@ -164,8 +164,8 @@ def collate(samples: Sequence[Sample | FastreidError]) -> HostBatch | FastreidEr
     if len(sizes) > 1:
         shown = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)[:MAX_SIZES_SHOWN])
         return InputError(
-            f"the drawings of a batch have {len(sizes)} sizes ({shown} px); set INPUT.SIZE_TRAIN and SIZE_TEST to a height "
-            "and a width, or set INPUT.CROP.ENABLED"
+            f"the drawings of a batch have {len(sizes)} sizes ({shown} px); set INPUT.SIZE_TRAIN and SIZE_TEST to a "
+            "height and a width, or set INPUT.CROP.ENABLED"
         )
     return HostBatch(
         torch.stack([sample.page for sample in valid]),

@@ -40,8 +40,8 @@ class UnreadableDrawings:
             self._rows.add(row)
             if len(self._rows) > self.max_num:
                 raise InputError(
-                    f"{fault}; this is unreadable training drawing number {len(self._rows)}, and INPUT.MAX_BAD_IMAGES is "
-                    f"{self.max_num}"
+                    f"{fault}; this is unreadable training drawing number {len(self._rows)}, and INPUT.MAX_BAD_IMAGES "
+                    f"is {self.max_num}"
                 )
             get_logger().warning(f"{fault}; skipped, {action} (INPUT.ON_BAD_IMAGE)")
 

@@ -118,7 +118,7 @@ def _random_crop(options: CfgNode) -> v2.RandomResizedCrop:
 
 
 def _jitter(options: CfgNode) -> v2.ColorJitter:
-    return v2.ColorJitter(options.BRIGHTNESS, contrast=options.CONTRAST, saturation=options.SATURATION, hue=options.HUE)
+    return v2.ColorJitter(options.BRIGHTNESS, contrast=options.CONTRAST)
 
 
 def _affine(fill: int) -> v2.RandomAffine:

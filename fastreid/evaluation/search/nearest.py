@@ -113,7 +113,7 @@ def check_precision(precision: str) -> None:
         InputError: it is not.
     """
     if precision not in PRECISIONS:
-        raise InputError(f"precision (TEST.PRECISION) must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
 
 
 def self_first(indices: Tensor, rows: Tensor) -> Tensor:

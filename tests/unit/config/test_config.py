@@ -173,9 +173,9 @@ def test_list_without_quotes_is_explained():
 @pytest.mark.parametrize(
     ("key", "value", "hint"),
     [
-        ("TEST.PRECISION", "bflot16", ". Did you mean 'bfloat16'?"),
+        ("TEST.NETWORK_PRECISION", "bflot16", ". Did you mean 'bfloat16'?"),
         ("DATASETS.GENERATED.EXCLUDE", "['marks', 'sibling']", ". Did you mean 'siblings'?"),
-        ("TEST.PRECISION", "x" * 3000, "bfloat16"),
+        ("TEST.NETWORK_PRECISION", "x" * 3000, "float16"),
     ],
 )
 def test_error_names_the_nearest_choice(key, value, hint):

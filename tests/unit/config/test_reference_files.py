@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from fastreid.config import get_cfg
+from fastreid.config.legacy import LEGACY_KEYS
+from fastreid.utils.errors import InputError
+from fastreid.utils.logger import get_logger
 
 PATENT_FILES = Path(__file__).parents[3] / "configs/patent"
 BAGTRICKS = """
@@ -134,3 +137,141 @@ def test_patent_configs_have_the_settings_of_the_challenge():
     assert facts["256"] == ([256, 256], 128, 16, 3.5e-4, 70, False, ("Patent",), "logs/Patent/R101_256")
     assert facts["384"] == ([384, 384], 64, 16, 3.5e-5, 90, False, ("Patent",), "logs/Patent/R101_384")
     assert facts["test"] == ([384, 384], 64, 16, 3.5e-5, 60, True, ("PatentTest",), "submit_log")
+
+
+# The config.yaml that fast-reid 1.3 writes for a run with all its defaults.
+FAST_REID_DEFAULTS = """
+CUDNN_BENCHMARK: false
+DATALOADER: {NUM_INSTANCE: 4, NUM_WORKERS: 8, SAMPLER_TRAIN: TrainingSampler, SET_WEIGHT: []}
+DATASETS:
+  COMBINEALL: false
+  NAMES: [Market1501]
+  TESTS: [Market1501]
+INPUT:
+  AFFINE: {ENABLED: false}
+  AUGMIX: {ENABLED: false, PROB: 0.0}
+  AUTOAUG: {ENABLED: false, PROB: 0.0}
+  CJ: {BRIGHTNESS: 0.15, CONTRAST: 0.15, ENABLED: false, HUE: 0.1, PROB: 0.5, SATURATION: 0.1}
+  CROP: {ENABLED: false, RATIO: [0.75, 1.3333333333333333], SCALE: [0.16, 1], SIZE: [224, 224]}
+  FLIP: {ENABLED: false, PROB: 0.5}
+  PADDING: {ENABLED: false, MODE: constant, SIZE: 10}
+  REA: {ENABLED: false, PROB: 0.5, VALUE: [123.675, 116.28, 103.53]}
+  RPT: {ENABLED: false, PROB: 0.5}
+  SIZE_TEST: [256, 128]
+  SIZE_TRAIN: [256, 128]
+KD:
+  EMA: {ENABLED: false, MOMENTUM: 0.999}
+  MODEL_CONFIG: []
+  MODEL_WEIGHTS: []
+MODEL:
+  BACKBONE:
+    ATT_DROP_RATE: 0.0
+    DEPTH: 50x
+    DROP_PATH_RATIO: 0.1
+    DROP_RATIO: 0.0
+    FEAT_DIM: 2048
+    LAST_STRIDE: 1
+    NAME: build_resnet_backbone
+    NORM: BN
+    PRETRAIN: false
+    PRETRAIN_PATH: ''
+    SIE_COE: 3.0
+    STRIDE_SIZE: [16, 16]
+    WITH_IBN: false
+    WITH_NL: false
+    WITH_SE: false
+  DEVICE: cuda
+  FREEZE_LAYERS: []
+  HEADS:
+    CLS_LAYER: Linear
+    EMBEDDING_DIM: 0
+    MARGIN: 0.0
+    NAME: EmbeddingHead
+    NECK_FEAT: before
+    NORM: BN
+    NUM_CLASSES: 0
+    POOL_LAYER: GlobalAvgPool
+    SCALE: 1
+    WITH_BNNECK: false
+  LOSSES:
+    CE: {ALPHA: 0.2, EPSILON: 0.0, SCALE: 1.0}
+    CIRCLE: {GAMMA: 128, MARGIN: 0.25, SCALE: 1.0}
+    COSFACE: {GAMMA: 128, MARGIN: 0.25, SCALE: 1.0}
+    FL: {ALPHA: 0.25, GAMMA: 2, SCALE: 1.0}
+    NAME: [CrossEntropyLoss]
+    TRI: {HARD_MINING: false, MARGIN: 0.3, NORM_FEAT: false, SCALE: 1.0}
+  META_ARCHITECTURE: Baseline
+  PIXEL_MEAN: [123.675, 116.28, 103.53]
+  PIXEL_STD: [58.395, 57.12, 57.375]
+  QUEUE_SIZE: 8192
+  WEIGHTS: ''
+OUTPUT_DIR: logs/
+SOLVER:
+  AMP: {ENABLED: false}
+  BASE_LR: 0.0003
+  BIAS_LR_FACTOR: 1.0
+  CHECKPOINT_PERIOD: 20
+  CLIP_GRADIENTS: {CLIP_TYPE: norm, CLIP_VALUE: 5.0, ENABLED: false, NORM_TYPE: 2.0}
+  DELAY_EPOCHS: 0
+  ETA_MIN_LR: 1.0e-07
+  FREEZE_ITERS: 0
+  GAMMA: 0.1
+  HEADS_LR_FACTOR: 1.0
+  IMS_PER_BATCH: 64
+  MAX_EPOCH: 120
+  MOMENTUM: 0.9
+  NESTEROV: false
+  OPT: Adam
+  SCHED: MultiStepLR
+  STEPS: [30, 55]
+  WARMUP_FACTOR: 0.1
+  WARMUP_ITERS: 1000
+  WARMUP_METHOD: linear
+  WEIGHT_DECAY: 0.0005
+  WEIGHT_DECAY_BIAS: 0.0005
+  WEIGHT_DECAY_NORM: 0.0005
+TEST:
+  AQE: {ALPHA: 3.0, ENABLED: false, QE_K: 5, QE_TIME: 1}
+  EVAL_PERIOD: 20
+  FLIP: {ENABLED: false}
+  IMS_PER_BATCH: 64
+  METRIC: cosine
+  PRECISE_BN: {DATASET: Market1501, ENABLED: false, NUM_ITER: 300}
+  RERANK: {ENABLED: false, K1: 20, K2: 6, LAMBDA: 0.3}
+  ROC: {ENABLED: false}
+"""
+CHANGED_DEFAULTS = {
+    "MODEL.DEVICE": "cuda",
+    "INPUT.SIZE_TRAIN": [256, 128],
+    "INPUT.SIZE_TEST": [256, 128],
+    "DATASETS.NAMES": ("Market1501",),
+    "DATASETS.TESTS": ("Market1501",),
+    "DATALOADER.NUM_WORKERS": 8,
+}
+
+
+def test_config_dumped_by_fast_reid_loads(tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text(FAST_REID_DEFAULTS)
+    lines = []
+    monkeypatch.setattr(get_logger(), "debug", lambda message, *values: lines.append(message % values))
+    cfg, expected = get_cfg(), get_cfg()
+    cfg.merge_from_file(tmp_path / "config.yaml")
+    expected.merge_from_list([item for pair in CHANGED_DEFAULTS.items() for item in pair])
+    expected.INPUT.CROP.RATIO = [0.75, 4 / 3]
+    assert cfg == expected
+    assert {line.split()[1] for line in lines} == set(LEGACY_KEYS)
+    assert all(line.startswith(f"{tmp_path}/config.yaml:") for line in lines)
+
+
+@pytest.mark.parametrize("key", LEGACY_KEYS)
+def test_legacy_key_is_ignored_at_its_default_only(key):
+    cfg = get_cfg()
+    cfg.merge_from_list([key, str(LEGACY_KEYS[key].default)])
+    assert cfg == get_cfg()
+    with pytest.raises(InputError, match=rf"command line: {key} is 77, which has no effect: .+; remove the setting"):
+        cfg.merge_from_list([key, 77])
+
+
+def test_legacy_key_set_in_python_is_explained():
+    with pytest.raises(InputError, match=r"Python: MODEL\.QUEUE_SIZE has no effect: MoCo does not exist here"):
+        get_cfg().MODEL.QUEUE_SIZE = 8192

@@ -10,7 +10,6 @@ from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.compile import CompiledCaller
 from fastreid.engine.features import feature_settings
 from fastreid.engine.inference import run_inference
-from fastreid.engine.model import to_device
 from fastreid.engine.setup import load_config
 from fastreid.modeling import build_model
 from fastreid.structures import Batch, Drawing
@@ -135,19 +134,6 @@ def test_last_feature_batch_is_padded_for_the_compiler(make_step, compiler, log_
     assert [line for line in log_lines if line.startswith("compiling")] == [
         "compiling the network for features, 3, 3, 8, 8; this may take minutes"
     ]
-
-
-def test_channels_last_gives_the_same_features():
-    torch.manual_seed(0)
-    cfg = load_config(TINY, ["MODEL.CHANNELS_LAST", "True"])
-    plain = build_model(cfg, num_classes=4).eval()
-    images = torch.rand(2, 3, 32, 32) * 255
-    expected, maps = plain(images).detach(), plain.backbone(images).detach()
-    model = to_device(cfg, plain)
-    assert model.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)
-    assert model.backbone(images).is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(model.backbone(images), maps, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_compile_affects_saved_features_only_in_16_bits():

@@ -35,7 +35,7 @@ def build_network(*settings):
 
 
 def train_one_step(*settings):
-    """Return values, gradients and weights of one step in float64, where rounding is negligible, and float32 features."""
+    """Return values, gradients and weights of one step in float64 (negligible rounding), and float32 features."""
     model = build_network(*settings).double()
     model.heads.sample_classes(0, 5)
     step = TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.1), device=CPU)

@@ -86,7 +86,7 @@ def test_user_defined_loss_can_be_registered():
         (["MODEL.META_ARCHITECTURE", "MGN"], "unknown network 'MGN'"),
         (["MODEL.HEADS.NAME", "ClasHead"], "unknown head 'ClasHead'"),
         (["MODEL.HEADS.NECK_FEAT", "middle"], "before or after|before, after"),
-        (["MODEL.LOSSES.CE.SCALE", 0.0], "above 0"),
+        (["MODEL.LOSSES.CE.SCALE", 0.0], "must be a number > 0"),
     ],
 )
 def test_invalid_settings_raise(options, message):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fastreid.solver.build import create_optimizer
-from fastreid.solver.fused_optimizers import add_fused_flag, keep_fused_flags, match_memory_layout
+from fastreid.solver.fused_optimizers import add_fused_flag, keep_fused_flags
 from fastreid.utils.errors import InputError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -17,7 +17,7 @@ def parameters():
 def build_optimizer(name, fused, **arguments):
     weights = parameters()
     group = {"params": weights, "lr": 0.01, "base_lr": 0.01, "weight_decay": 5e-4}
-    return weights, create_optimizer(name, [group], arguments, fused=fused)
+    return weights, create_optimizer(name, [group], {**arguments, "fused": True} if fused else arguments)
 
 
 def run_steps(weights, optimizer, steps):
@@ -34,8 +34,8 @@ def run_steps(weights, optimizer, steps):
 )
 def test_fused_and_default_optimizer_agree(name, arguments):
     (plain, one), (fused, other) = (
-        build_optimizer(name, "never", **arguments),
-        build_optimizer(name, "always", **arguments),
+        build_optimizer(name, False, **arguments),
+        build_optimizer(name, True, **arguments),
     )
     assert (one.param_groups[0]["fused"], other.param_groups[0]["fused"]) == (None, True)
     run_steps(plain, one, range(20))
@@ -44,8 +44,8 @@ def test_fused_and_default_optimizer_agree(name, arguments):
         torch.testing.assert_close(weight, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("before", ["never", "always"])
-@pytest.mark.parametrize("after", ["never", "always"])
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("after", [False, True])
 def test_resume_uses_the_new_fused_setting(before, after):
     full, one = build_optimizer("Adam", before)
     run_steps(full, one, range(6))
@@ -56,7 +56,7 @@ def test_resume_uses_the_new_fused_setting(before, after):
         for weight, value in zip(second, first):
             weight.copy_(value)
     other.load_state_dict(keep_fused_flags(saved.state_dict(), other))
-    assert other.param_groups[0]["fused"] is (True if after == "always" else None)
+    assert other.param_groups[0]["fused"] is (True if after else None)
     run_steps(second, other, range(3, 6))
     if before == after:
         assert all(torch.equal(weight, value) for weight, value in zip(full, second))
@@ -64,41 +64,15 @@ def test_resume_uses_the_new_fused_setting(before, after):
         assert all(torch.allclose(weight, value, atol=1e-6) for weight, value in zip(full, second))
 
 
-def test_auto_uses_fused_only_on_cuda_if_supported():
+def test_fused_is_the_default_only_on_cuda_if_supported():
     adam, plain = torch.optim.Adam, {"betas": (0.8, 0.9)}
-    assert add_fused_flag(adam, plain, when="auto", device=CPU) == plain
-    assert add_fused_flag(adam, plain, when="auto", device=CUDA) == {**plain, "fused": True}
-    assert add_fused_flag(torch.optim.RMSprop, plain, when="auto", device=CUDA) == plain
-    assert add_fused_flag(adam, plain, when="never", device=CUDA) == plain
-    assert add_fused_flag(adam, {"foreach": True}, when="auto", device=CUDA) == {"foreach": True}
-
-
-def test_fused_always_raises_if_unsupported():
-    with pytest.raises(InputError, match="torch has no fused RMSprop; set it to auto"):
-        build_optimizer("RMSprop", "always")
+    assert add_fused_flag(adam, plain, device=CPU) == plain
+    assert add_fused_flag(adam, plain, device=CUDA) == {**plain, "fused": True}
+    assert add_fused_flag(torch.optim.RMSprop, plain, device=CUDA) == plain
+    assert add_fused_flag(adam, {"foreach": True}, device=CUDA) == {"foreach": True}
+    assert add_fused_flag(adam, {"fused": False}, device=CUDA) == {"fused": False}
 
 
 def test_incompatible_arguments_raise():
     with pytest.raises(InputError, match=r"OPT_ARGS: Adam does not accept.*foreach"):
         create_optimizer("Adam", [{"params": parameters()}], {"fused": True, "foreach": True})
-
-
-@pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
-def test_momenta_are_converted_to_the_memory_format(first):
-    second = torch.channels_last if first is torch.contiguous_format else torch.contiguous_format
-    generator = torch.Generator().manual_seed(0)
-    start, *gradients = torch.randn(3, 4, 3, 5, 5, generator=generator)
-    results = []
-    for order in (first, second):
-        weight = torch.nn.Parameter(start.clone(memory_format=first))
-        saved = torch.optim.Adam([weight], lr=0.1, fused=True)
-        weight.grad = gradients[0].clone(memory_format=first)
-        saved.step()
-        other = torch.nn.Parameter(weight.detach().clone(memory_format=order))
-        later = torch.optim.Adam([other], lr=0.1, fused=True)
-        later.load_state_dict(saved.state_dict())
-        match_memory_layout(later)
-        other.grad = gradients[1].clone(memory_format=order)
-        later.step()
-        results.append(other.detach())
-    torch.testing.assert_close(*results)

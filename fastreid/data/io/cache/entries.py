@@ -22,7 +22,7 @@ FileState = tuple[int, int, int]  # size in bytes, mtime and ctime in ns
 
 
 class CachedPage(NamedTuple):
-    """A file that was read: its state before reading, its SHA-256, and its packed page unless that is stored already."""
+    """A file that was read: its state before reading, its SHA-256, and its packed page unless it is stored."""
 
     path: str
     state: FileState
