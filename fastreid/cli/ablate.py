@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=split_commas,
         default=[],
         metavar="A,B",
-        help="variants to run besides the baseline (default: all)",
+        help="variants to run in addition to the baseline (default: all)",
     )
     add_process_options(parser)
 
@@ -65,7 +65,7 @@ def ablate(args: argparse.Namespace) -> None:
 
 
 def _write_table(ablation: "Ablation", path: Path) -> str:
-    """Write the comparison of all finished runs and return it; "" if there is nothing to compare yet."""
+    """Write the comparison of the finished runs and return it; "" if there is nothing to compare yet."""
     from tabulate import tabulate
 
     from fastreid.evaluation.scoring.comparison import build_comparison_table

@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the script, generated from the parsers of all commands."""
+    """Print the script, generated from the parsers of the commands."""
     import shtab
 
     parser = importlib.import_module(
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _actions_of(parser: argparse.ArgumentParser) -> Iterator[Any]:
-    """Yield the actions of a parser and of all its sub-parsers."""
+    """Yield the actions of a parser and of its sub-parsers."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):

@@ -7,7 +7,7 @@ from fastreid.config.locate import get_config_folder, list_configs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """`fastreid configs list` has no options of its own."""
+    """Add nothing: `fastreid configs list` has no options."""
 
 
 def run(args: argparse.Namespace) -> int:

@@ -42,7 +42,7 @@ def extract(args: argparse.Namespace) -> None:
 
 
 def _format_summary(saved: "SavedDataset", config_file: str) -> str:
-    """Return one line: the folder, what was written, what it contains, and how to evaluate it."""
+    """Return one line: the folder, its new and all its parts, and the command that evaluates it."""
     parts = saved.manifest.parts
     action = f"wrote {' and '.join(saved.extracted_parts)}" if saved.extracted_parts else "already up to date"
     contents = ", ".join(f"{entry.num_rows} x {entry.dim} {name}" for name, entry in parts.items())

@@ -1,4 +1,4 @@
-"""Run the function of a command in every process that the command line asks for."""
+"""Run the function of a command in every process of a run."""
 
 import argparse
 from collections.abc import Callable

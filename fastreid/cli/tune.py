@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 UNTUNED = ("TEST.AQE.ENABLED", "False", "TEST.RERANK.ENABLED", "False")  # the steps that are tuned
 # (option, field of Grid, type, default, help); the defaults are those of Grid, which imports torch.
 GRID_OPTIONS: tuple[tuple[str, str, type, tuple[Any, ...], str], ...] = (
-    ("--steps", "steps", str, ("AQE", "RERANK"), "steps to tune, of AQE and RERANK"),
+    ("--steps", "steps", str, ("AQE", "RERANK"), "steps to tune: AQE, RERANK or both"),
     ("--expansion-k", "expansion_k", int, (2, 3, 5, 8), "values of TEST.AQE.QE_K"),
     ("--expansion-alpha", "expansion_alpha", float, (0.0, 1.0, 3.0), "values of TEST.AQE.ALPHA"),
-    ("--sides", "sides", str, ("both", "queries"), "what is expanded, of both, queries and database"),
+    ("--sides", "sides", str, ("both", "queries"), "sides to expand: both, queries or gallery"),
     ("--k1", "k1", int, (8, 12, 20), "values of TEST.RERANK.K1"),
     ("--k2", "k2", int, (1, 3, 6), "values of TEST.RERANK.K2"),
     ("--lambda", "lambda_value", float, (0.1, 0.3, 0.5), "values of TEST.RERANK.LAMBDA"),
@@ -98,7 +98,7 @@ def _check_output(path: Path, table: Path, config: Path) -> None:
     for output in (table, path):
         check_writable(output)
     if path.resolve() in (table.resolve(), config.resolve()):
-        raise InputError(f"--output {path} is the given config or the table of all trials; choose another name")
+        raise InputError(f"--output {path} is the config itself or the table of trials; choose another name")
     if not is_single_line(str(path)):
         raise InputError(f"--output {str(path)!r} contains characters that are not text; choose another name")
 

@@ -112,7 +112,7 @@ class CfgNode(YacsNode):  # type: ignore[misc]  # yacs has no type hints
 
 
 def get_cfg() -> CfgNode:
-    """Return a new tree of all settings with their defaults."""
+    """Return a new tree with the default of every setting."""
     return _build_section("", _C)
 
 

@@ -61,7 +61,7 @@ class Rule:
         return self.num_items[0] <= length <= self.num_items[1]
 
     def describe(self, default: Any) -> str:
-        """Return what is allowed, such as "an integer >= 1".
+        """Return the allowed values, such as "an integer >= 1".
 
         Args:
             default: the default of the setting, which determines the type.

@@ -1,4 +1,4 @@
-"""Conversion of values to the types of their defaults, or an error that says what is allowed."""
+"""Conversion of values to the types of their defaults, or an error that names the allowed values."""
 
 import ast
 import math

@@ -211,10 +211,10 @@ def _build_folder(cfg: CfgNode) -> Folder:
 
 def _build_lists(cfg: CfgNode) -> ImageLists:
     options = cfg.DATASETS.LIST
-    train, query, database = (
-        Path(path).expanduser() if path else None for path in (options.TRAIN, options.QUERY, options.DATABASE)
+    train, query, gallery = (
+        Path(path).expanduser() if path else None for path in (options.TRAIN, options.QUERY, options.GALLERY)
     )
-    return ImageLists(_parse_folder(options.IMAGES, "LIST.IMAGES"), train=train, query=query, database=database)
+    return ImageLists(_parse_folder(options.IMAGES, "LIST.IMAGES"), train=train, query=query, gallery=gallery)
 
 
 def _parse_folder(path: str, key: str) -> Path:

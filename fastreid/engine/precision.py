@@ -23,8 +23,8 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
 def training_dtype(name: str, device: torch.device) -> torch.dtype | None:
     """Return the dtype of SOLVER.AMP.DTYPE on a device; None: float32.
 
-    float16 needs loss scaling, which only CUDA devices support. On other devices training falls back to float32 and logs
-    it, because fast-reid's configs request float16 and are used on CPUs too.
+    float16 needs loss scaling, which only CUDA devices support. On other devices training falls back to float32 and
+    logs it, because fast-reid's configs request float16 and are used on CPUs too.
 
     Args:
         name: key of `DTYPES`.

@@ -39,7 +39,7 @@ def load_config(config_file: str | Path | None, opts: Sequence[Any] = ()) -> Cfg
     MODEL.DEVICE `auto` is replaced by the device that it selects.
 
     Args:
-        config_file: a path or the name of a shipped config, as `fastreid.config.locate.find_config`; None: the defaults.
+        config_file: path or name of a shipped config, see `fastreid.config.locate.find_config`; None: the defaults.
         opts: KEY VALUE pairs, one list.
 
     Raises:

@@ -82,7 +82,7 @@ def _expansion_settings(options: CfgNode) -> ExpansionSettings:
         alpha=options.ALPHA,
         times=options.QE_TIME,
         queries_too=options.QUERIES,
-        gallery_too=options.DATABASE,
+        gallery_too=options.GALLERY,
     )
 
 

@@ -120,8 +120,16 @@ class Evaluator:
     ) -> tuple[RetrievalState, GroundTruth | None]:
         """Return the retrieval state before the first step, and the ground truth.
 
-        The ground truth is None if the patents of the queries or of the gallery are unknown. Arguments and errors as
-        for a call.
+        The ground truth is None if the patents of the queries or of the gallery are unknown.
+
+        Args:
+            queries: see `__call__`.
+            gallery: see `__call__`.
+            training: see `__call__`.
+            model: see `__call__`.
+
+        Raises:
+            InputError: see `__call__`.
         """
         width, num_gallery = gallery.features.shape[1], len(gallery.names)
         num_training = None if training is None else 0

@@ -25,7 +25,7 @@ NOT_COMPARABLE = (
     "TEST.ROC needs distances that are comparable between queries, but after TEST.RERANK.TOP_N or TEST.FUSE.BY rank "
     "they only order each query's gallery; disable one of them"
 )
-LEARN_FROM = ("database", "train")
+LEARN_FROM = ("gallery", "train")
 _PIPELINE_ORDER = (FEATURES, DISTANCES, RANKINGS)
 
 
@@ -145,12 +145,12 @@ class Whiten(Step):
 
     Args:
         settings: settings of a whitening that is learned by this step.
-        learn_from: "database": the gallery features at this step; "train": the training drawings.
+        learn_from: "gallery": the gallery features at this step; "train": the training drawings.
         whitening: an existing whitening to use instead.
     """
 
     settings: WhiteningSettings
-    learn_from: str = "database"
+    learn_from: str = "gallery"
     whitening: Whitening | None = None
     name = "+ whitening"
     works_on = FEATURES
@@ -178,7 +178,7 @@ class Whiten(Step):
                 "TEST.WHITEN.LEARN_FROM is train, but there are no features of training drawings; extract them with "
                 "fastreid extract --split all"
             )
-        num_features = num_gallery if self.learn_from == "database" else num_training
+        num_features = num_gallery if self.learn_from == "gallery" else num_training
         self.settings.check(width=width, num_features=num_features or 0)
 
     def __call__(self, state: RetrievalState) -> RetrievalState:
@@ -189,7 +189,7 @@ class Whiten(Step):
         )
         whitening = self.whitening
         if whitening is None:
-            features = gallery if training is None or self.learn_from == "database" else training()
+            features = gallery if training is None or self.learn_from == "gallery" else training()
             whitening = learn_whitening(features, self.settings, model=state.model)
         whitened = state.with_features(whitening(state.space.queries), whitening(state.space.gallery))
         return whitened if self.whitening is whitening else replace(whitened, whitening=whitening)

@@ -38,7 +38,8 @@ def show_augmentations(config_file: str | Path | None, images: Sequence[str | Pa
     """
     pages = [read_image(path) for path in images] or [_render_page(0)]
     sections = [name for name in AUGMENTATIONS if name not in LINE_OPERATIONS]
-    all_off: list[Any] = ["INPUT.LINE_AUG.OPS", [], *(item for name in sections for item in (f"INPUT.{name}.ENABLED", False))]
+    switches = (item for name in sections for item in (f"INPUT.{name}.ENABLED", False))
+    all_off: list[Any] = ["INPUT.LINE_AUG.OPS", [], *switches]
     rows: list[Row] = []
     for name in AUGMENTATIONS:
         for page in pages:

@@ -124,7 +124,7 @@ def _trial_settings(trial: Trial) -> dict[str, dict[str, Any]]:
     }
     if expansion is not None:
         settings["AQE"] |= {"QE_K": expansion.k, "ALPHA": float(expansion.alpha), "QE_TIME": expansion.times}
-        settings["AQE"] |= {"QUERIES": expansion.queries_too, "DATABASE": expansion.gallery_too}
+        settings["AQE"] |= {"QUERIES": expansion.queries_too, "GALLERY": expansion.gallery_too}
     if reranking is not None:
         settings["RERANK"] |= {"K1": reranking.k1, "K2": reranking.k2, "LAMBDA": float(reranking.lambda_value)}
         settings["RERANK"] |= {"FORM": reranking.form, "TOP_N": reranking.top_n or 0}

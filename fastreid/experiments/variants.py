@@ -42,7 +42,8 @@ def read_variants(path: str | Path) -> list[Variant]:
             overrides a setting that the ablation itself sets.
     """
     options: dict[str, list[Any]] = {}
-    for key, value, location in read_settings(str(path), dotted_name_hint=f"if it is the name of a variant, {_NAME_RULE}"):
+    hint = f"if it is the name of a variant, {_NAME_RULE}"
+    for key, value, location in read_settings(str(path), dotted_name_hint=hint):
         name, _, setting = key.partition(".")
         if not setting:
             raise InputError(

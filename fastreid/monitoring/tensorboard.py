@@ -76,6 +76,7 @@ class TensorboardWriter(Writer):
 
     def _add_summaries(self, *summaries: Any) -> None:
         with self.tolerate_write_errors():
-            if self._events is not None and self._events.file_writer is not None:
+            event_file: Any = None if self._events is None else self._events.file_writer  # declared as None in torch
+            if event_file is not None:
                 for summary in summaries:
-                    self._events.file_writer.add_summary(summary)
+                    event_file.add_summary(summary)

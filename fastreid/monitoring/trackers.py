@@ -86,7 +86,16 @@ class MLflowWriter(Writer):
     """Send the metrics, images and settings of a run to MLflow.
 
     MLflow reads its own environment variables, such as MLFLOW_TRACKING_URI. It does not allow @ in names, so mAP@10 is
-    logged as mAP_at_10. Arguments and errors are those of `WandbWriter`.
+    logged as mAP_at_10.
+
+    Args:
+        folder: see `WandbWriter`.
+        project: experiment of the run.
+        settings: see `WandbWriter`.
+        iteration: see `WandbWriter`.
+
+    Raises:
+        EnvironmentSetupError: the library is not installed or cannot start a run.
     """
 
     target = "mlflow"

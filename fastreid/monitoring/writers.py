@@ -42,10 +42,22 @@ class Writer:
         """Write the metrics since the last call, by name; `iteration` iterations are completed."""
 
     def add_image(self, iteration: int, name: str, image: Image.Image) -> None:
-        """Write an image."""
+        """Write an image.
+
+        Args:
+            iteration: iterations completed.
+            name: name of the image.
+            image: the image.
+        """
 
     def add_embedding(self, iteration: int, name: str, data: ProjectorData) -> None:
-        """Write features of drawings with their thumbnails."""
+        """Write features of drawings with their thumbnails.
+
+        Args:
+            iteration: iterations completed.
+            name: name of the features.
+            data: features, names and thumbnails of drawings.
+        """
 
     def on_evaluation(self) -> None:
         """Finish an evaluation; called after `write` has received its scores."""

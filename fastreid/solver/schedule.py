@@ -79,7 +79,11 @@ class Schedule(abc.ABC):
 
 @dataclass(frozen=True)
 class CosineSchedule(Schedule):
-    """Cosine decay from the base rate to `eta_min` (Loshchilov and Hutter: SGDR, 2017, without restarts)."""
+    """Cosine decay from the base rate to `eta_min` (Loshchilov and Hutter: SGDR, 2017, without restarts).
+
+    Args:
+        eta_min: learning rate at the end; a lower base rate is kept.
+    """
 
     eta_min: float = 0.0
 
@@ -93,7 +97,12 @@ class CosineSchedule(Schedule):
 
 @dataclass(frozen=True)
 class MultiStepSchedule(Schedule):
-    """Multiply the learning rate by `gamma` at each milestone, in epochs of decay."""
+    """Multiply the learning rate by `gamma` at each milestone.
+
+    Args:
+        steps: milestones, in epochs of decay.
+        gamma: factor at each milestone.
+    """
 
     steps: tuple[int, ...] = ()
     gamma: float = 0.1

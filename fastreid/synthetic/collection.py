@@ -32,7 +32,7 @@ class Collection:
         num_test_patents: number of test patents, 1 to 500,000.
         size_px: longest side of a drawing, 64 to 2000.
         disjoint: take test patents from other families than training patents.
-        without: sources of VARIETY to exclude from training patents, sorted and without duplicates.
+        exclude: sources of VARIETY to exclude from training patents, sorted and without duplicates.
     """
 
     seed: int

@@ -173,7 +173,13 @@ def _sample_unclaimed(rng: PartRng, parts: list[Mesh]) -> tuple[str, ...]:
 
 
 def num_drawings(seed: int, number: int, *, min_drawings: int = MIN_DRAWINGS) -> int:
-    """Return the number of drawings of a patent, 2 to 16, distributed as in DeepPatent but not below `min_drawings`."""
+    """Return the number of drawings of a patent, 2 to 16, distributed as in DeepPatent but not below `min_drawings`.
+
+    Args:
+        seed: seed of the collection.
+        number: number of the patent in the collection.
+        min_drawings: minimum number of drawings, 2 to 16.
+    """
     return sample_num_drawings(keyed_generator(seed, "generated", number, "count"), min_drawings=min_drawings)
 
 

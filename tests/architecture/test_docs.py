@@ -1,5 +1,7 @@
 """Examples of the docs run, links resolve, and files, commands and tests that a page names exist."""
 
+import importlib
+import inspect
 import os
 import re
 import subprocess
@@ -53,3 +55,17 @@ def test_named_tests_exist():
     text = "".join(path.read_text(encoding="utf-8") for path in [*PAGES, *(ROOT / "docs/decisions").glob("*.md")])
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     assert [name for name in re.findall(r"`(test_\w+)`", text) if f"def {name}(" not in tests] == []
+
+
+def test_api_reference_lists_all_public_names():
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    packages = [path.parent.name for path in (ROOT / "fastreid").glob("*/__init__.py")]
+    modules = [importlib.import_module(f"fastreid.{name}") for name in [*packages, "structures", "engine.hooks"]]
+    expected = {
+        f"{module.__name__}.{name}"
+        for module in modules
+        for name in module.__all__
+        if not inspect.ismodule(getattr(module, name))
+    }
+    listed = re.findall(r"^::: (\S+)$", page, re.MULTILINE)
+    assert sorted(listed) == sorted(expected)

@@ -83,3 +83,15 @@ def test_wheel_contains_all_configs():
     packaged = {path for pattern in re.findall(r'"(.+?)"', patterns) for path in (ROOT / "configs").glob(pattern)}
     assert packaged == {path for path in (ROOT / "configs").rglob("*") if path.is_file()}
     assert 'package_dir={"fastreid.configs": "configs"}' in SETUP
+
+
+def test_wheel_contains_the_type_marker():
+    assert '"fastreid": ["py.typed"]' in SETUP
+    assert (ROOT / "fastreid/py.typed").read_bytes() == b""
+
+
+def test_strict_type_checks_and_line_length_are_enabled():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert "strict = true" in text
+    assert "line-length = 120" in text
+    assert "E501" not in re.search(r"^ignore = .*", text, re.MULTILINE)[0]

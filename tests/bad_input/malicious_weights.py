@@ -45,7 +45,8 @@ def tensors():
 
 def layer(size, stride=(1,), offset=0, numel=4):
     """A pickle of `torch.save` whose one tensor says this of its storage of 4 floats."""
-    text = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0000X\x03\0\0\0cpu"
+    text = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage"
+    text += b"ctorch\nFloatStorage\nX\x01\0\0\0000X\x03\0\0\0cpu"
     whole = lambda number: b"\x8a\x08" + struct.pack("<q", number)  # noqa: E731
     many = lambda numbers: b"(" + b"".join(map(whole, numbers)) + b"t"  # noqa: E731
     tail = b"tQ" + whole(offset) + many(size) + many(stride) + b"\x89ccollections\nOrderedDict\n(tRtR"

@@ -151,7 +151,12 @@ RANKING = Ranking(torch.tensor([[0, 2]]), torch.zeros(1, 2))
         (RANKING, (["a", "b"], ["a", "b", "c"]), {}, "a ranking of 1 queries has 2 query ids"),
         (RANKING, (["a"], ["a", "b"]), {}, "a ranking contains row 2, but the gallery has 2 ids"),
         (RANKING, (["a"], ["b", "b", "c"]), {}, "none of 1 queries has a match"),
-        (RANKING, (["a"], ["a", "b", "c"]), {"roc": True}, "true positive rates .* need all 3 columns of a ranking, not 2"),
+        (
+            RANKING,
+            (["a"], ["a", "b", "c"]),
+            {"roc": True},
+            "true positive rates .* need all 3 columns of a ranking, not 2",
+        ),
         (RANKING, (["a"], ["a", "b", "c"]), {"top_k": 0}, "top_k must be an integer of at least 1"),
         (RANKING, (["a"], [1, 2, 3]), {}, "make both strings or both integers"),
         (RANKING, ([1.0], [1.0, 2.0, 3.0]), {}, "query_ids must be strings or integers, not float64"),

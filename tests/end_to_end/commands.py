@@ -1,4 +1,4 @@
-"""Run commands like a user, in a process of their own or in this one."""
+"""Run commands like a user: in this process, in a forked process, or by a new interpreter."""
 
 import contextlib
 import importlib.util
@@ -13,14 +13,16 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import tiny_backbone
 import torch
+from fork_server import REPOSITORY, get_server
 
 from fastreid.cli.main import main as fastreid_main
 from fastreid.engine import setup
 from fastreid.utils.cli import run_tool
 
-REPOSITORY = Path(__file__).parents[2]
 TINY = REPOSITORY / "tests/end_to_end/tiny.yml"
+RESNET = REPOSITORY / "tests/end_to_end/resnet.yml"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 TIMED = {
     "time",
@@ -32,23 +34,39 @@ TIMED = {
 }  # metrics that depend on the clock and the machine
 
 
-def command_line(command):
-    """Return the arguments of Python for a sub-command of `fastreid` or a script of tools/."""
-    return [REPOSITORY / "tools" / command] if command.endswith(".py") else ["-m", "fastreid", *command.split()]
+MODULE = ("-m", "fastreid")
+WITH_TINY_BACKBONE = (tiny_backbone.__file__,)
 
 
-def start(command, *arguments, folder, launcher=(), **environment):
-    """Start a command in a folder and return the process.
+def start(command, *arguments, folder, new_session=False):
+    """Start a command in a forked process and return the process.
 
     Args:
         command: such as "data check", or a script such as "plain_train_net.py".
         arguments: its arguments.
         folder: working folder.
-        launcher: arguments of Python in front, such as TORCHRUN.
+        new_session: whether the process leads a new process group, so that a signal can be sent to all of its processes.
+    """
+    arguments = (command, list(map(str, arguments)))
+    return get_server().start("fork_server:run_command", *arguments, folder=folder, new_session=new_session)
+
+
+def run(command, *arguments, folder):
+    """Run a command in a forked process and return its exit code, output and errors."""
+    process = start(command, *arguments, folder=folder)
+    return wait(process)
+
+
+def start_interpreter(command, *arguments, folder, launcher=(), program=WITH_TINY_BACKBONE, **environment):
+    """Start a sub-command of `fastreid` in a new interpreter, as from a shell.
+
+    Args:
+        program: arguments of Python that run `fastreid`: MODULE or WITH_TINY_BACKBONE.
+        launcher: arguments of Python in front of the command, such as TORCHRUN.
         environment: additional environment variables.
     """
     return subprocess.Popen(
-        [sys.executable, *launcher, *command_line(command), *map(str, arguments)],
+        [sys.executable, *launcher, *program, *command.split(), *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **environment},
         stdout=subprocess.PIPE,
@@ -57,10 +75,13 @@ def start(command, *arguments, folder, launcher=(), **environment):
     )
 
 
-def run(command, *arguments, folder, launcher=(), **environment):
-    """Run a command like `start` and return its exit code, output and errors."""
-    process = start(command, *arguments, folder=folder, launcher=launcher, **environment)
-    output, errors = process.communicate(timeout=240)
+def run_interpreter(command, *arguments, folder, **options):
+    """Run a command like `start_interpreter` and return its exit code, output and errors."""
+    return wait(start_interpreter(command, *arguments, folder=folder, **options))
+
+
+def wait(process, *, limit_s=240):
+    output, errors = process.communicate(timeout=limit_s)
     return process.returncode, output, errors
 
 

@@ -63,7 +63,7 @@ def invalid_configs():
 
 
 LIST_SETTINGS = ("DATASETS.NAMES", "List", "DATASETS.TESTS", "List", "DATASETS.LIST.IMAGES", "pages")
-TRAIN, QUERY, DATABASE = (f"DATASETS.LIST.{part}" for part in ("TRAIN", "QUERY", "DATABASE"))
+TRAIN, QUERY, GALLERY = (f"DATASETS.LIST.{part}" for part in ("TRAIN", "QUERY", "GALLERY"))
 VALID_LIST = "".join(f"{number}.png {number // 4}\n" for number in range(16))
 LIST_COMMANDS = ("train", "data cache", "batch-size", "plain_train_net.py")
 
@@ -71,7 +71,7 @@ LIST_COMMANDS = ("train", "data cache", "batch-size", "plain_train_net.py")
 def invalid_lists():
     """Yield every invalid list, and lists that do not fit each other."""
     commands = itertools.cycle(LIST_COMMANDS)
-    tests = (QUERY, "sound.txt", DATABASE, "sound.txt", "DATASETS.ALLOW_OVERLAP", "True")
+    tests = (QUERY, "sound.txt", GALLERY, "sound.txt", "DATASETS.ALLOW_OVERLAP", "True")
     for name, faults in (("list.txt", LIST_LINES), ("list.csv", CSV_LISTS)):
         for text, message in faults:
             yield InvalidCommand(
@@ -83,7 +83,7 @@ def invalid_lists():
     files = {"train.txt": VALID_LIST, "sound.txt": VALID_LIST, "empty.txt": "\n", "two.txt": "0.png 0\n1.png 0\n"}
 
     def with_lists(command, message, *arguments, train="train.txt", query="two.txt", database="two.txt"):
-        lists = (TRAIN, train, QUERY, query, DATABASE, database)
+        lists = (TRAIN, train, QUERY, query, GALLERY, database)
         return InvalidCommand(command, (*LIST_SETTINGS, *lists, *arguments), message, files=files)
 
     yield with_lists("train", "are in both training and the test set", query="sound.txt")
@@ -110,7 +110,7 @@ def invalid_images():
         message = f"bad/{name}: "
         yield invalid("data show", "--output", "shown.png", "--image", f"bad/{name}", message=message, config="")
     small = ("SOLVER.IMS_PER_BATCH", 2, "DATALOADER.NUM_INSTANCE", 2, "DATASETS.ALLOW_OVERLAP", "True")
-    listed = (*LIST_SETTINGS, TRAIN, "bad.txt", QUERY, "bad.txt", DATABASE, "two.txt", *small)
+    listed = (*LIST_SETTINGS, TRAIN, "bad.txt", QUERY, "bad.txt", GALLERY, "two.txt", *small)
     files = {"bad.txt": "0.png 0\n1.png 0\nbad.png 1\n3.png 1\n", "two.txt": "0.png 0\n3.png 1\n"}
     for command, more in (
         *(("train", ()), ("plain_train_net.py", ()), ("data cache", ())),
@@ -130,7 +130,7 @@ def invalid_weights():
         *(("gone.pth", 2, "no such weights file"), ("pages", 2, "no such weights file")),
         *(("torn.pth", 6, "not a file of tensors"), ("torn.safetensors", 6, "cannot be read")),
         *(("code.pth", 6, "not a file of tensors"), ("tensor.pth", 6, "contains a Tensor")),
-        *(("other.pth", 6, "holds other things too"), ("empty.pth", 6, "this file holds none")),
+        *(("other.pth", 6, "contains other values"), ("empty.pth", 6, "this one is empty")),
         *(("missing.pth", 6, "absent"), ("extra.pth", 6, "unknown to the model")),
         *(("wide.pth", 6, "->"), ("nan.pth", 6, "contain NaN or Inf"), ("flipped.pth", 6, "damaged or changed")),
         *(("whole.pth", 6, "->"), ("large.pth", 4, "NaN, Inf or zero")),
@@ -159,7 +159,7 @@ def invalid_features():
     whitened = ("--features", "features", "TEST.WHITEN.ENABLED", "True", "TEST.WHITEN.LEARN_FROM")
     yield invalid("test", *whitened, "gone.safetensors", message="there is no file")
     yield invalid("test", *whitened, "torn.safetensors", message="not a whitening file", code=6)
-    yield invalid("test", *whitened, "database", "TEST.WHITEN.DIM", 600, message="TEST.WHITEN.DIM")
+    yield invalid("test", *whitened, "gallery", "TEST.WHITEN.DIM", 600, message="TEST.WHITEN.DIM")
 
 
 def invalid_values():
@@ -190,7 +190,9 @@ def invalid_values():
         "wrong.yml": "a: {INPUT: {TRUN: {ENABLED: True}}}\n",
     }
     yield invalid("ablate", "--variants", "rows.yml", "--seeds", "0,0", message="contains a seed twice", files=rows)
-    yield invalid("ablate", "--variants", "rows.yml", "--only", "turn", message="no variant is named 'turn'", files=rows)
+    yield invalid(
+        "ablate", "--variants", "rows.yml", "--only", "turn", message="no variant is named 'turn'", files=rows
+    )
     yield invalid("ablate", "--variants", "wrong.yml", message="unknown setting 'INPUT.TRUN.ENABLED'", files=rows)
     yield invalid("ablate", "--variants", "gone.yml", message="gone.yml: no such file")
     synth = ("--output", "rendered", "--patents")
@@ -204,7 +206,7 @@ def invalid_values():
     yield invalid("data measure", "pages", message="is not NAME=DIR", config="")
     yield invalid("data measure", "a=gone", message="cannot read the list", config="")
     yield invalid("compare", "gone", message="no line of metrics.json", config="")
-    yield invalid("compare", "run", "run", message="a run stands twice", config="")
+    yield invalid("compare", "run", "run", message="a run is given twice", config="")
     yield invalid("compare", "run", "--metrics", "los", message="no run has the metric 'los'", config="")
     yield invalid("compare", "run", "--output", "a.jpg", message="must end in .png", config="")
     yield invalid("data show", "--output", "a.jpg", message="must end in .png", config="")
@@ -240,7 +242,7 @@ def invalid_words():
         ("trian", (), "unknown command 'trian'. Did you mean 'train'?"),
         ("data", (), "required: COMMAND"),
         ("data chek", (), "unknown command 'chek'. Did you mean 'check'?"),
-        ("completion", ("csh",), "'csh' is not allowed. Available: bash, zsh, fish"),
+        ("completion", ("csh",), "'csh' is not allowed. Did you mean 'zsh'? Available: bash, zsh, fish"),
         ("configs list", ("demo",), "unexpected argument 'demo'"),
         ("configs copy", ("copies", "demo/stage9.yml"), "there is no shipped config 'demo/stage9.yml'. Did you mean"),
         ("configs copy", (".", "pages"), "there is no shipped config 'pages'"),
@@ -269,7 +271,7 @@ def invalid_environments():
         yield InvalidCommand(command, ("MODEL.DEVICE", "cuda", *weights), "MODEL.DEVICE cpu", 3)
     yield invalid("train", "OUTPUT_DIR", "/proc/none", message="cannot be written", code=3, needs_process=True)
     yield invalid("train", "SOLVER.BASE_LRR", 1, message="Did you mean SOLVER.BASE_LR?", needs_process=True)
-    yield invalid("extract", "--output", "tiny.yml", "MODEL.WEIGHTS", "good.pth", message="cannot be made", code=3)
+    yield invalid("extract", "--output", "tiny.yml", "MODEL.WEIGHTS", "good.pth", message="cannot be created", code=3)
     yield invalid("data check", "--output", "/proc/none", message="cannot be written", code=5)
     yield invalid("data cache", "DATASETS.CACHE.FOLDER", "/proc/none", message="cannot be written", code=5)
     nowhere = "/proc/none/a.png"

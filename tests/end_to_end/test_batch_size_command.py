@@ -2,7 +2,7 @@
 
 import re
 
-from commands import TINY, run, run_here
+from commands import RESNET, TINY, run, run_here
 
 
 def test_prints_fitting_sizes_and_the_setting(drawings, tmp_path):
@@ -14,7 +14,7 @@ def test_prints_fitting_sizes_and_the_setting(drawings, tmp_path):
 
 
 def test_too_little_memory_is_one_line(drawings, tmp_path):
-    settings = ("--config-file", TINY, "DATASETS.ROOT", drawings)
+    settings = ("--config-file", RESNET, "DATASETS.ROOT", drawings)
     code, output, errors = run_here("batch-size", "--memory-mb", 10, "--steps", 1, *settings, folder=tmp_path)
     assert (code, errors.count("\n")) == (2, 1)
     assert re.search(r"batch of 8 does not fit: it needs \d+ MiB", output)
@@ -30,7 +30,7 @@ def test_limit_below_the_smallest_batch_is_named(drawings, tmp_path):
 
 
 def test_partial_fc_needs_less_memory_and_batch_of_config_is_ignored(drawings, tmp_path):
-    many_classes = ("MODEL.HEADS.NUM_CLASSES", 60_000, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.GRAD_ACCUM_STEPS", 4)
+    many_classes = ("MODEL.HEADS.NUM_CLASSES", 300_000, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.GRAD_ACCUM_STEPS", 4)
     settings = ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out", *many_classes)
     memory_mb = []  # each in its own process, because this one still holds the memory of earlier tests
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from commands import TINY, TORCHRUN, run, run_here
+from commands import TINY, run, run_here, run_interpreter
 
 from fastreid.evaluation.storage.manifest import read_manifest
 from fastreid.evaluation.storage.saved_features import FeaturePart, load_features, save_features
@@ -17,16 +17,9 @@ FILES = ("result.npy", "result.zip", "ranks.png")
 AQE = ("TEST.AQE.ENABLED", True)
 
 
-def call(command, folder, *arguments, code=0, shell=False, launcher=()):
-    """Run a command with the tiny config and return stdout, or stderr if an exit code other than 0 is expected.
-
-    `shell` runs it in a separate process with a locale without Unicode.
-    """
-    arguments = ("--config-file", TINY, *arguments)
-    if shell:
-        exit_code, output, errors = run(command, *arguments, folder=folder, launcher=launcher, LC_ALL="C")
-    else:
-        exit_code, output, errors = run_here(command, *arguments, folder=folder)
+def call(command, folder, *arguments, code=0, run=run_here, **options):
+    """Run a command with the tiny config and return stdout, or stderr if an exit code other than 0 is expected."""
+    exit_code, output, errors = run(command, "--config-file", TINY, *arguments, folder=folder, **options)
     assert exit_code == code, output + errors
     assert code == 0 or len(errors.splitlines()) == 1
     return errors if code else output
@@ -40,13 +33,11 @@ def source(drawings, trained):
 
 @pytest.fixture(scope="module")
 def saved(source, tmp_path_factory):
-    """A working folder with the features of all splits in out/features."""
+    """Return a working folder with the features of all splits in out/features, extracted in the C locale."""
     folder = tmp_path_factory.mktemp("saved ünïcode")
-    output = call("extract", folder, "--split", "all", *source, "OUTPUT_DIR", "out", shell=True)
+    output = call("extract", folder, "--split", "all", *source, "OUTPUT_DIR", "out", run=run_interpreter, LC_ALL="C")
     summary = output.splitlines()[-1]
-    assert summary.startswith(
-        "out/features/Generated: wrote queries and gallery and train; contains 16 x 512 queries, "
-    )
+    assert summary.startswith("out/features/Generated: wrote queries and gallery and train; contains 16 x 32 queries, ")
     assert summary.endswith(f"to evaluate: fastreid test --config-file {TINY} --features out/features/Generated")
     return folder
 
@@ -86,13 +77,13 @@ def test_whitening_from_saved_training_features(in_sibling_folder, saved, source
 
 def test_two_processes_give_the_files_of_one(saved, source, direct, tmp_path):
     arguments = ("--split", "all", "--output", "Zeichnungen ä 図", *source, "OUTPUT_DIR", "out")
-    call("extract", tmp_path, *arguments, shell=True, launcher=TORCHRUN)
+    call("extract", tmp_path, "--num-gpus", 2, *arguments, run=run)
     files = [f"{part}.{ending}" for part in ("queries", "gallery", "train") for ending in ("npy", "csv")]
     for name in files:
         path = saved / "out/features/Generated" / name
         assert compute_sha256(tmp_path / "Zeichnungen ä 図/Generated" / name) == compute_sha256(path), name
     arguments = ("--num-gpus", 2, "--features", "Zeichnungen ä 図", *AQE, "OUTPUT_DIR", "ranked")
-    call("test", tmp_path, *arguments, shell=True)
+    call("test", tmp_path, *arguments, run=run)
     assert compute_sha256(tmp_path / "result.npy") == compute_sha256(direct / "result.npy")
 
 
@@ -192,7 +183,7 @@ def test_damaged_and_incomplete_features_raise(saved, tmp_path):
     content = bytearray((folder / "gallery.npy").read_bytes())
     content[-1] ^= 1
     (folder / "gallery.npy").write_bytes(content)
-    errors = call("test", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=6, shell=True)
+    errors = call("test", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=6)
     assert "gallery.npy: damaged or changed" in errors
     (folder / "manifest.json").unlink()
     errors = call("test", tmp_path, "--features", "features", "OUTPUT_DIR", "ranked", code=2)

@@ -9,7 +9,7 @@ import pytest
 from commands import TINY, run_here
 
 # Command, options, settings; then the files it writes, each of which fails in turn.
-WHITEN = ("TEST.WHITEN.ENABLED", True, "TEST.WHITEN.LEARN_FROM", "database", "TEST.WHITEN.DIM", 4)
+WHITEN = ("TEST.WHITEN.ENABLED", True, "TEST.WHITEN.LEARN_FROM", "gallery", "TEST.WHITEN.DIM", 4)
 TESTED = ("test", (), ("MODEL.WEIGHTS", "model.pth", "TEST.SCORE.PER_QUERY_FILE", "queries.csv", *WHITEN))
 FILES = ("result.npy", "result.zip", "ranks.png", "queries.csv", "whitening.safetensors")
 EXTRACTED = ("extract", (), ("MODEL.WEIGHTS", "model.pth"))

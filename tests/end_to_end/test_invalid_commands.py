@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from broken_inputs import write_broken_inputs
-from commands import REPOSITORY, TINY, is_short_error, run, run_here
+from commands import MODULE, REPOSITORY, TINY, is_short_error, run, run_here, run_interpreter
 from invalid_commands import INVALID_COMMANDS
 
 from fastreid.cli.main import COMMANDS
@@ -50,8 +50,11 @@ def find_problems(one, folder, monkeypatch):
         patch.setattr(torch.Tensor, "backward", lambda *args, **more: steps.append(1) or backward(*args, **more))
         if one.without:
             patch.setitem(sys.modules, one.without, None)
-        start = run if one.needs_process else run_here
-        code, _, errors = start(one.command, *config, *options, *settings, folder=folder)
+        arguments = (one.command, *config, *options, *settings)
+        if one.needs_process:
+            code, _, errors = run_interpreter(*arguments, folder=folder, program=MODULE)
+        else:
+            code, _, errors = run_here(*arguments, folder=folder)
     problems = [f"exit code {code}, not {one.code}"] * (code != one.code)
     problems += ["not a short error"] * (not is_short_error(errors) or len(errors) > 3000)
     problems += [f"{one.message!r} is missing"] * (one.message not in errors)
@@ -64,6 +67,7 @@ def find_problems(one, folder, monkeypatch):
     return text if problems else ""
 
 
+@pytest.mark.timeout(900)  # some 290 commands; 150 s on an idle machine with two cores
 def test_invalid_commands_fail_with_short_errors(folder, monkeypatch):
     faults = [fault for one in INVALID_COMMANDS if (fault := find_problems(one, folder, monkeypatch))]
     num_early = sum(not one.fails_in_training for one in INVALID_COMMANDS)

@@ -24,10 +24,15 @@ print([pages[row] for row in nearest(features, features, 1).indices[:, 0].tolist
 """
 
 
+RESNET = ("{NAME: tiny_backbone, FEAT_DIM: 32}", "{DEPTH: 18x, FEAT_DIM: 512, WITH_IBN: true}")
+
+
 def test_train_test_and_search_in_c_locale(tmp_path):
     folder = tmp_path / "Prüfung der 図 mit Leerzeichen"
     folder.mkdir()
-    (folder / "kürzer.yml").write_text(TINY.read_text().replace("MAX_EPOCH: 3", "MAX_EPOCH: 1"), encoding="utf-8")
+    (folder / "kürzer.yml").write_text(
+        TINY.read_text().replace("MAX_EPOCH: 3", "MAX_EPOCH: 1").replace(*RESNET), encoding="utf-8"
+    )
     options = (
         "--config-file",
         "kürzer.yml",

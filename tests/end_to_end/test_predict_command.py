@@ -1,7 +1,7 @@
 """`fastreid predict` with trained weights."""
 
 import numpy as np
-from commands import TINY, run, run_here
+from commands import TINY, run_here, run_interpreter
 
 from fastreid.engine.predictor import Predictor
 from fastreid.evaluation import nearest
@@ -31,7 +31,7 @@ def test_csv_in_its_own_process(drawings, trained, tmp_path):
     page = min(map(str, drawings.rglob("*.png")))
     settings = ("MODEL.WEIGHTS", trained / "model_best.pth")
     options = ("--quiet", "--config-file", TINY, "--output", "features.csv")
-    code, output, errors = run("predict", *options, page, *settings, folder=tmp_path)
+    code, output, errors = run_interpreter("predict", *options, page, *settings, folder=tmp_path)
     assert (code, errors) == (0, "")
     assert output == "features.csv: features of 1 drawings, 512 values each\n"
     assert len((tmp_path / "features.csv").read_text().splitlines()) == 2

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from commands import TINY, TORCHRUN, is_alive, metrics, processes_of, run, same_bits, start, wait_for
+from commands import TINY, TORCHRUN, is_alive, metrics, processes_of, run, same_bits, start_interpreter, wait_for
 
 
 def test_two_processes_train_one_model(drawings, trained_by_two, tmp_path):
@@ -34,7 +34,7 @@ def test_ten_kills_of_a_process_of_ours_bring_all_down_and_say_so(drawings, tmp_
     words = ["DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "SOLVER.MAX_EPOCH", 50, "SOLVER.CHECKPOINT_PERIOD", 50]
     for number in range(10):
         arguments = ["--config-file", TINY, "--num-gpus", 2 + number % 2 * 2, *words, "DATALOADER.NUM_WORKERS", 1]
-        process = start("train", *arguments, folder=tmp_path)
+        process = start_interpreter("train", *arguments, folder=tmp_path)
         left = kill_one(number, process, tmp_path / "run")
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 3, errors
@@ -46,7 +46,7 @@ def test_ten_kills_of_a_process_of_ours_bring_all_down_and_say_so(drawings, tmp_
 
 def killed_and_restarted(number, drawings, whole, folder):
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", folder]
-    process = start("train", *arguments, folder=folder.parent, launcher=(*TORCHRUN, "--max-restarts", "1"))
+    process = start_interpreter("train", *arguments, folder=folder.parent, launcher=(*TORCHRUN, "--max-restarts", "1"))
     kill_one(number, process, folder)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors

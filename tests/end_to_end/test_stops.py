@@ -3,12 +3,10 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from commands import REPOSITORY, TINY, command_line, kill_and_resume, metrics, run, same_bits, start, wait_for
+from commands import TINY, kill_and_resume, metrics, run, same_bits, start, wait_for
 
 
 def test_a_run_killed_and_resumed_ends_with_the_same_bits(drawings, trained, tmp_path):
@@ -21,11 +19,7 @@ def test_a_run_killed_and_resumed_ends_with_the_same_bits(drawings, trained, tmp
 
 def test_sigterm_to_the_run_and_all_its_workers_saves_and_the_run_goes_on(drawings, trained, tmp_path):
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
-    command = [sys.executable, *command_line("train"), *map(str, arguments), "DATALOADER.NUM_WORKERS", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(
-        command, env=environment, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = start("train", *arguments, "DATALOADER.NUM_WORKERS", 2, folder=tmp_path, new_session=True)
     wait_for(tmp_path / "run" / "metrics.json", process)
     os.killpg(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=60)

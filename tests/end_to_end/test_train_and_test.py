@@ -1,6 +1,7 @@
 """Generated drawings, from the shell: train, resume, test."""
 
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -35,13 +36,14 @@ def test_the_best_model_is_the_one_that_earned_the_best_score(trained):
     assert best["epoch"] == scored.index(max(scored))
 
 
-def test_a_finished_run_resumed_says_so_and_changes_nothing(drawings, trained):
+def test_a_finished_run_resumed_says_so_and_changes_nothing(drawings, trained, tmp_path):
     before = (trained / "model_final.pth").read_bytes(), (trained / "metrics.json").read_text()
-    arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", trained]
-    code, output, _ = run("train", *arguments, folder=trained)
+    finished = shutil.copytree(trained, tmp_path / "run")
+    arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", finished]
+    code, output, _ = run("train", *arguments, folder=tmp_path)
     assert code == 0
     assert "the run is finished" in output
-    assert before == ((trained / "model_final.pth").read_bytes(), (trained / "metrics.json").read_text())
+    assert before == ((finished / "model_final.pth").read_bytes(), (finished / "metrics.json").read_text())
 
 
 def test_the_page_without_hooks_refuses_to_be_one_of_several(drawings, tmp_path, monkeypatch):
@@ -64,7 +66,7 @@ def test_the_page_without_hooks_has_the_same_losses(drawings, trained, tmp_path)
 @pytest.fixture(scope="module")
 def tested(drawings, trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tested")
-    arguments = ["--config-file", TINY, "--eval-only", "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out"]
+    arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out"]
     code, output, errors = run(
         "test", *arguments, "MODEL.WEIGHTS", trained / "model_best.pth", "TEST.AQE.ENABLED", True, folder=folder
     )

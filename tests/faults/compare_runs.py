@@ -1,64 +1,59 @@
-"""Whether two runs are the same to the bit, and many tries beside each other."""
+"""Compare two runs bit by bit, and run many trials in parallel."""
 
-import contextlib
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from run_server import STAGES, Nursery
+from commands import TIMED
+from training_runs import STAGES
 
 from fastreid.utils.checksums import checksum_path, verify_checksum
 
-TIMED = {"time", "data_time", "eta_seconds", "drawings_per_second", "memory_mb", "cuda_memory_mb"}
 
-
-def lines(folder):
-    """The log of metrics but for times."""
+def read_metrics(folder):
+    """Return the lines of metrics.json without times."""
     text = (folder / "metrics.json").read_text()
     return [{k: v for k, v in json.loads(line).items() if k not in TIMED} for line in text.splitlines()]
 
 
-def same(one, other):
-    """Whether two things read from checkpoints are the same to the bit."""
+def is_equal(one, other):
+    """Return whether two values of checkpoints have the same bits."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one if key not in TIMED)
+        return list(one) == list(other) and all(is_equal(one[key], other[key]) for key in one if key not in TIMED)
     if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(is_equal, one, other))
     return one == other
 
 
-def differs(folder, whole, stages=STAGES):
-    """What of a run that was stopped is not as in the one that was not: weights, optimizer, best, log, or not whole."""
-    found = []
+def find_differences(folder, expected, stages=STAGES):
+    """Return the parts of a run that differ from an uninterrupted one: weights, optimizer, best model and metrics.
+
+    Every checkpoint must match its checksum.
+    """
+    differences = []
     for stage in stages:
         for name in ("model_final.pth", "model_best.pth"):
-            one, other = (torch.load(run / stage / name, weights_only=True) for run in (folder, whole))
-            found += [f"{stage}/{name}: {key}" for key in other if not same(one.get(key), other[key])]
-        if lines(folder / stage) != lines(whole / stage):
-            found.append(f"{stage}/metrics.json")
+            one, other = (torch.load(run / stage / name, weights_only=True) for run in (folder, expected))
+            differences += [f"{stage}/{name}: {key}" for key in other if not is_equal(one.get(key), other[key])]
+        if read_metrics(folder / stage) != read_metrics(expected / stage):
+            differences.append(f"{stage}/metrics.json")
         for path in (folder / stage).glob("*.pth"):
             assert checksum_path(path).is_file()
             verify_checksum(path)
-    return found
+    return differences
 
 
-def each(try_one, num, *, folder, nursery, beside=1):
-    """Try so many numbers, in an empty folder each, `beside` of them at a time; what came of each.
+def run_trials(trial, num, *, folder, num_parallel=1):
+    """Return `trial(folder, index)` for each index, in an empty folder each, `num_parallel` at a time."""
 
-    The nursery serves one at a time, so all but the first of those beside each other start one of their own.
-    """
+    def run(index):
+        try:
+            return trial(folder / str(index), index)
+        finally:
+            shutil.rmtree(folder / str(index), ignore_errors=True)
 
-    def some(first):
-        with contextlib.nullcontext(nursery) if first == 0 else Nursery() as mine:
-            for number in range(first, num, beside):
-                results[number] = try_one(mine, folder / str(number), number)
-                with contextlib.suppress(FileNotFoundError):
-                    shutil.rmtree(folder / str(number))
-
-    results = [None] * num
-    with ThreadPoolExecutor(beside) as pool:
-        list(pool.map(some, range(beside)))
-    return results
+    with ThreadPoolExecutor(num_parallel) as pool:
+        return list(pool.map(run, range(num)))

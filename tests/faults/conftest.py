@@ -1,35 +1,32 @@
-"""A nursery of runs, and runs that were never stopped to compare with."""
+"""Synthetic drawings, and training runs without interruption to compare with."""
 
+import json
 import time
 
 import pytest
-from run_server import Nursery
-
-
-@pytest.fixture(scope="session")
-def nursery():
-    with Nursery() as nursery:
-        yield nursery
+from shared_folders import build_once
+from training_runs import start_training
 
 
 @pytest.fixture(scope="session")
 def drawings(tmp_path_factory):
-    return tmp_path_factory.mktemp("drawings")
+    """Return the data root; the first training run renders the drawings."""
+    return build_once(tmp_path_factory, "drawings of faults", lambda folder: None)
 
 
 @pytest.fixture(scope="session")
-def never_stopped(nursery, drawings, tmp_path_factory):
-    """By the number of workers: the folder of a run of both stages, and its seconds from the first checkpoint on."""
-    runs = {}
+def uninterrupted(drawings, tmp_path_factory):
+    """Return a function: number of workers -> folder of a run of both stages, and its seconds after a checkpoint."""
 
-    def run(workers):
-        if workers not in runs:
-            folder = tmp_path_factory.mktemp("never_stopped")
-            process = nursery.start(folder, root=drawings, workers=workers)
-            nursery.wait_for(folder / "one/last_checkpoint", process)
-            start = time.monotonic()
-            assert nursery.wait(process) == 0
-            runs[workers] = folder, time.monotonic() - start
-        return runs[workers]
+    def train(folder, workers):
+        process = start_training(folder, root=drawings, workers=workers)
+        process.wait_for(folder / "one/last_checkpoint")
+        start = time.monotonic()
+        assert process.wait() == 0
+        (folder / "seconds.json").write_text(json.dumps(time.monotonic() - start))
 
-    return run
+    def get_run(workers):
+        folder = build_once(tmp_path_factory, f"uninterrupted-{workers}", lambda folder: train(folder, workers))
+        return folder, json.loads((folder / "seconds.json").read_text())
+
+    return get_run

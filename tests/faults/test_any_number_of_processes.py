@@ -2,7 +2,8 @@
 
 import pytest
 from commands import TINY, run
-from compare_runs import differs
+from compare_runs import find_differences
+from training_runs import run_training
 
 from fastreid.utils.files import compute_sha256
 
@@ -11,11 +12,11 @@ FILES = ("result.npy", "queries.csv", "whitening.safetensors")  # ranks, scores,
 
 
 @pytest.mark.parametrize("workers", [(2,), pytest.param(WORKERS[1:], marks=pytest.mark.faults)])
-def test_loading_processes_change_no_bit_of_a_run(workers, nursery, drawings, never_stopped, tmp_path):
-    whole, faults = never_stopped(0)[0], {}
+def test_loading_processes_change_no_bit_of_a_run(workers, drawings, uninterrupted, tmp_path):
+    whole, faults = uninterrupted(0)[0], {}
     for num in workers:
-        assert nursery.run(tmp_path / str(num), stages=["one"], root=drawings, workers=num) == 0
-        lost = [name for name in differs(tmp_path / str(num), whole, ["one"]) if not name.endswith(": config")]
+        assert run_training(tmp_path / str(num), stages=["one"], root=drawings, workers=num) == 0
+        lost = [name for name in find_differences(tmp_path / str(num), whole, ["one"]) if not name.endswith(": config")]
         faults |= {num: lost} if lost else {}
     print(f"\nR10 (training) {len(workers) - len(faults)}/{len(workers)}")
     assert faults == {}
@@ -28,7 +29,7 @@ def test_processes_and_loading_processes_change_no_bit_of_a_test(drawings, tmp_p
         "TEST.WHITEN.ENABLED",
         True,
         "TEST.WHITEN.LEARN_FROM",
-        "database",
+        "gallery",
         "TEST.SCORE.PER_QUERY_FILE",
         "queries.csv",
     )

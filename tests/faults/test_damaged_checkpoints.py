@@ -4,8 +4,8 @@ import random
 import shutil
 
 import pytest
-from compare_runs import differs
-from run_server import checkpointer, said
+from compare_runs import find_differences
+from training_runs import build_checkpointer, read_errors, run_training
 
 from fastreid.engine.checkpoint import Progress
 from fastreid.modeling.weights import read_weights
@@ -39,7 +39,7 @@ DAMAGE = [flip_a_bit, cut, spoil_a_block, lose]
 
 @pytest.mark.parametrize("num", [100, pytest.param(10_000, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])])
 def test_no_damaged_file_is_read(num, tmp_path):
-    path, chance, num_read = checkpointer(tmp_path).save("model_best.pth", Progress()), random.Random(0), 0
+    path, chance, num_read = build_checkpointer(tmp_path).save("model_best.pth", Progress()), random.Random(0), 0
     whole = path.read_bytes()
     for number in range(num):
         path.write_bytes(whole)
@@ -54,28 +54,24 @@ def test_no_damaged_file_is_read(num, tmp_path):
 
 
 def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_to_the_same_bits(
-    nursery, drawings, never_stopped, tmp_path
+    drawings, uninterrupted, tmp_path
 ):
-    whole = never_stopped(0)[0]
+    whole = uninterrupted(0)[0]
     shutil.copytree(whole / "one", tmp_path / "run/one")
     flip_a_bit(tmp_path / "run/one/model_final.pth", random.Random(0))
-    assert nursery.run(tmp_path / "run", stages=["one"], root=drawings) == 0
+    assert run_training(tmp_path / "run", stages=["one"], root=drawings) == 0
     told = (tmp_path / "run/output").read_text()
     assert "one/model_final.pth: damaged or changed" in told
     assert "resuming from one/model_0001.pth after iteration" in told
-    assert differs(tmp_path / "run", whole, ["one"]) == []
+    assert find_differences(tmp_path / "run", whole, ["one"]) == []
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_keeps_its_files(
-    nursery, drawings, never_stopped, tmp_path
-):
-    shutil.copytree(never_stopped(0)[0] / "one", tmp_path / "run/one")
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_keeps_its_files(drawings, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted(0)[0] / "one", tmp_path / "run/one")
     for path in (tmp_path / "run/one").glob("model_*.pth"):
         cut(path, random.Random(0))
     before = sorted((path.name, path.stat().st_size) for path in (tmp_path / "run/one").glob("*.pth"))
-    assert nursery.run(tmp_path / "run", stages=["one"], root=drawings) == 6
-    [line] = said(tmp_path / "run")
-    assert line.startswith(
-        "one: none of its 3 checkpoints can be loaded; the newest: one/model_final.pth: damaged"
-    )
+    assert run_training(tmp_path / "run", stages=["one"], root=drawings) == 6
+    [line] = read_errors(tmp_path / "run")
+    assert line.startswith("one: none of its 3 checkpoints can be loaded; the newest: one/model_final.pth: damaged")
     assert sorted((path.name, path.stat().st_size) for path in (tmp_path / "run/one").glob("*.pth")) == before

@@ -4,8 +4,8 @@ import functools
 import random
 
 import pytest
-from compare_runs import differs, each
-from run_server import said
+from compare_runs import find_differences, run_trials
+from training_runs import read_errors, run_training
 
 from fastreid.utils.checksums import verify_checksum
 
@@ -23,11 +23,11 @@ WRITERS = [
 ]
 
 
-def fill_up(nursery, folder, number, *, writers, root, never_stopped):
+def fill_up(folder, number, *, writers, root, uninterrupted):
     """Let the disk be full for one file; what is wrong with the end of that run, and with how it goes on."""
     name, times = writers[number]
-    code = nursery.run(folder, stages=["one"], root=root, full=name, full_after=times)
-    line = said(folder)[-1]  # TensorBoard's thread, which the limit hits as well, may have complained before
+    code = run_training(folder, stages=["one"], root=root, full=name, full_after=times)
+    line = read_errors(folder)[-1]  # TensorBoard's thread, which the limit hits as well, may have complained before
     if code != 5 or f"{name}: cannot be written" not in line or "free " not in line:
         return name, code, line
     for path in (folder / "one").glob("*.pth"):
@@ -35,31 +35,30 @@ def fill_up(nursery, folder, number, *, writers, root, never_stopped):
     names = (folder / "one/resume_order").read_text().split() if (folder / "one/resume_order").exists() else []
     if not all((folder / "one" / kept).exists() for kept in names):
         return name, names
-    code = nursery.run(folder, stages=["one"], root=root)
-    return differs(folder, never_stopped(0)[0], ["one"]) if code == 0 else said(folder)
+    code = run_training(folder, stages=["one"], root=root)
+    return find_differences(folder, uninterrupted(0)[0], ["one"]) if code == 0 else read_errors(folder)
 
 
 @pytest.mark.parametrize(
-    ("num", "beside"), [(2, 1), pytest.param(len(WRITERS), 2, marks=[pytest.mark.faults, pytest.mark.timeout(900)])]
+    ("num", "num_parallel"),
+    [(2, 1), pytest.param(len(WRITERS), 2, marks=[pytest.mark.faults, pytest.mark.timeout(900)])],
 )
-def test_a_full_disk_keeps_the_file_before_and_the_run_goes_on(num, beside, nursery, drawings, never_stopped, tmp_path):
-    never_stopped(0)
-    task = functools.partial(fill_up, writers=WRITERS, root=drawings, never_stopped=never_stopped)
-    faults = [fault for fault in each(task, num, folder=tmp_path, nursery=nursery, beside=beside) if fault]
+def test_a_full_disk_keeps_the_file_before_and_the_run_goes_on(num, num_parallel, drawings, uninterrupted, tmp_path):
+    uninterrupted(0)
+    task = functools.partial(fill_up, writers=WRITERS, root=drawings, uninterrupted=uninterrupted)
+    faults = [fault for fault in run_trials(task, num, folder=tmp_path, num_parallel=num_parallel) if fault]
     print(f"\nR4 (training) {num - len(faults)}/{num}")
     assert faults == []
 
 
 @pytest.mark.parametrize("num", [1, pytest.param(10, marks=[pytest.mark.faults, pytest.mark.timeout(900)])])
-def test_a_log_that_cannot_be_written_is_told_once_and_training_goes_on(
-    num, nursery, drawings, never_stopped, tmp_path
-):
+def test_a_log_that_cannot_be_written_is_told_once_and_training_goes_on(num, drawings, uninterrupted, tmp_path):
     """The log, the metrics and the events, from a random moment on, on a device that is full."""
     for number in range(num):
         folder = tmp_path / str(number)
-        code = nursery.run(folder, stages=["one"], root=drawings, logs_full_at=random.Random(number).randint(2, 11))
-        assert code == 0, said(folder)
-        lost = differs(folder, never_stopped(0)[0], ["one"])
+        code = run_training(folder, stages=["one"], root=drawings, logs_full_at=random.Random(number).randint(2, 11))
+        assert code == 0, read_errors(folder)
+        lost = find_differences(folder, uninterrupted(0)[0], ["one"])
         assert lost == ["one/metrics.json"]
         told = (folder / "output").read_text() + (folder / "errors").read_text()
         assert [told.count(f"{name}: cannot be written") for name in ("metrics.json", "log.txt", "events in one")] == [
@@ -70,12 +69,10 @@ def test_a_log_that_cannot_be_written_is_told_once_and_training_goes_on(
     print(f"\nR4 (logs) {num}/{num}")
 
 
-def test_a_table_of_metrics_that_cannot_be_written_is_told_once_and_training_goes_on(
-    nursery, drawings, never_stopped, tmp_path
-):
-    code = nursery.run(tmp_path / "run", stages=["one"], root=drawings, full="metrics.csv")
-    assert code == 0, said(tmp_path / "run")
-    assert differs(tmp_path / "run", never_stopped(0)[0], ["one"]) == []
+def test_a_table_of_metrics_that_cannot_be_written_is_told_once_and_training_goes_on(drawings, uninterrupted, tmp_path):
+    code = run_training(tmp_path / "run", stages=["one"], root=drawings, full="metrics.csv")
+    assert code == 0, read_errors(tmp_path / "run")
+    assert find_differences(tmp_path / "run", uninterrupted(0)[0], ["one"]) == []
     told = (tmp_path / "run/output").read_text() + (tmp_path / "run/errors").read_text()
     assert told.count("metrics.csv: cannot be written") == 1
     print("\nR4 (metrics.csv) 1/1")

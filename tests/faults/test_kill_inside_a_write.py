@@ -4,8 +4,9 @@ import random
 import time
 
 import pytest
-from compare_runs import each
-from run_server import checkpointer
+from compare_runs import run_trials
+from fork_server import get_server
+from training_runs import build_checkpointer
 
 from fastreid.utils.checksums import verify_checksum
 from fastreid.utils.files import remove_temporary_files
@@ -13,17 +14,17 @@ from fastreid.utils.files import remove_temporary_files
 SIZE = 1_000_000
 
 
-def kill_writing(nursery, folder, number, *, task, waits_for):
+def kill_writing(folder, number, *, task, waits_for):
     """Kill what writes for ever into a folder, at a random moment after a first file is there."""
     folder.mkdir()
-    process = nursery.fork(task, folder)
-    nursery.wait_for(folder / waits_for, process)
+    process = get_server().start(f"training_runs:{task}", folder, folder=folder)
+    process.wait_for(folder / waits_for)
     time.sleep(random.Random(number).uniform(0, 0.03))
-    nursery.kill(process)
+    process.kill()
 
 
-def tear_a_file(nursery, folder, number):
-    kill_writing(nursery, folder, number, task="write_files", waits_for="file.bin")
+def tear_a_file(folder, number):
+    kill_writing(folder, number, task="write_files", waits_for="file.bin")
     data = (folder / "file.bin").read_bytes()
     verify_checksum(folder / "file.bin")
     remove_temporary_files(folder)
@@ -31,18 +32,18 @@ def tear_a_file(nursery, folder, number):
     return len(data) != SIZE or len(set(data)) != 1 or left != ["file.bin", "file.bin.sha256"]
 
 
-def tear_a_checkpoint(nursery, folder, number):
-    kill_writing(nursery, folder, number, task="save_checkpoints", waits_for="last_checkpoint")
-    keeper = checkpointer(folder)
+def tear_a_checkpoint(folder, number):
+    kill_writing(folder, number, task="save_checkpoints", waits_for="last_checkpoint")
+    keeper = build_checkpointer(folder)
     progress = keeper.resume()
     return progress is None or not (keeper.step.model.weight == progress.iteration).all()
 
 
 @pytest.mark.parametrize(
-    ("num", "beside"), [(10, 1), pytest.param(500, 2, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])]
+    ("num", "num_parallel"), [(10, 1), pytest.param(500, 2, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])]
 )
 @pytest.mark.parametrize("tear", [tear_a_file, tear_a_checkpoint])
-def test_no_kill_inside_a_write_tears_anything(tear, num, beside, nursery, tmp_path):
-    torn = each(tear, num, folder=tmp_path, nursery=nursery, beside=beside)
+def test_no_kill_inside_a_write_tears_anything(tear, num, num_parallel, tmp_path):
+    torn = run_trials(tear, num, folder=tmp_path, num_parallel=num_parallel)
     print(f"\nR2 {tear.__name__}: {num} kills, {sum(torn)} torn")
     assert sum(torn) == 0

@@ -41,7 +41,8 @@ def save_batch(rows, features):
     journal.add(int(rows[0]), features)
     made.append(len(rows))
     started.touch()
-features = run_inference(network, batches, drawings, device=torch.device("cpu"), done=done, on_batch=save_batch).features
+cpu = torch.device("cpu")
+features = run_inference(network, batches, drawings, device=cpu, done=done, on_batch=save_batch).features
 print(hashlib.sha256(features.numpy().tobytes()).hexdigest(), sum(made), flush=True)
 """
 

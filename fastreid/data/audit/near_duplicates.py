@@ -8,8 +8,9 @@ from scipy import sparse
 from fastreid.data.io.image import Array
 from fastreid.utils.errors import EnvironmentSetupError
 
-# On ../shared/data/uspto_design (589 sheets): 94 % of the sheets differ by at most this from themselves when reduced by a
-# quarter, moved and saved as JPEG of quality 70 (83 % by at most 16); the nearest sheets of two patents differ by 42.
+# On ../shared/data/uspto_design (589 sheets): 94 % of the sheets differ by at most this from a copy that is reduced by
+# a quarter, shifted and saved as JPEG of quality 70 (83 % by at most 16). The nearest sheets of two patents differ by
+# 42.
 MAX_BITS = 24
 
 _CHUNK = 4096  # fingerprints per search, so that the results fit in memory

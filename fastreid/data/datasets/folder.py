@@ -100,12 +100,12 @@ class ImageLists:
         images: the folder all paths are relative to.
         train: the training list, or None.
         query: the list of queries, or None.
-        database: the list of the gallery, or None.
+        gallery: the list of the gallery, or None.
     """
 
-    def __init__(self, images: Path, *, train: Path | None, query: Path | None, database: Path | None):
+    def __init__(self, images: Path, *, train: Path | None, query: Path | None, gallery: Path | None):
         self.images = images
-        self.lists = {"TRAIN": train, "QUERY": query, "DATABASE": database}
+        self.lists = {"TRAIN": train, "QUERY": query, "GALLERY": gallery}
 
     def train(self) -> tuple[Drawing, ...]:
         """Return the drawings of the training list."""
@@ -113,7 +113,7 @@ class ImageLists:
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
         """Return the queries and the gallery."""
-        queries, gallery = read_lists(lambda: self._read("QUERY"), lambda: self._read("DATABASE"))
+        queries, gallery = read_lists(lambda: self._read("QUERY"), lambda: self._read("GALLERY"))
         return queries, gallery
 
     def _read(self, part: str) -> tuple[Drawing, ...]:

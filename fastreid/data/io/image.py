@@ -122,7 +122,16 @@ def read_header(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
 
 
 def read_drawing(drawing: Drawing, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -> Array:
-    """Decode the page of a drawing, uint8 (H, W); error messages start with the drawing's list and line."""
+    """Decode the page of a drawing, uint8 (H, W); error messages start with the drawing's list and line.
+
+    Args:
+        drawing: an image file and its position in a list.
+        max_pixels: see `read_image`.
+        longest_px: see `read_image`.
+
+    Raises:
+        InputError: the file cannot be decoded.
+    """
     try:
         return read_image(drawing.path, max_pixels=max_pixels, longest_px=longest_px)
     except InputError as error:

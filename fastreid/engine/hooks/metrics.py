@@ -81,12 +81,24 @@ class WriteMetrics(Hook):
         self.scores = {}
 
     def add_image(self, loop: TrainLoop, name: str, image: Image.Image) -> None:
-        """Send an image to the writers."""
+        """Send an image to the writers.
+
+        Args:
+            loop: the training loop.
+            name: name of the image, such as "ranking".
+            image: the image.
+        """
         for writer in self.writers:
             writer.add_image(loop.iteration, name, image)
 
     def add_embedding(self, loop: TrainLoop, name: str, data: ProjectorData) -> None:
-        """Send features with their thumbnails to the writers."""
+        """Send features with their thumbnails to the writers.
+
+        Args:
+            loop: the training loop.
+            name: name of the features, such as that of their dataset.
+            data: features, names and thumbnails of drawings.
+        """
         for writer in self.writers:
             writer.add_embedding(loop.iteration, name, data)
 

@@ -17,7 +17,14 @@ _CHUNK_ROWS = 1024  # rows averaged at a time
 
 @dataclass(frozen=True)
 class ExpansionSettings:
-    """Settings of `expand`; see there.
+    """Settings of `expand`, which explains them.
+
+    Args:
+        k: number of drawings to average, at least 1.
+        alpha: power of the cosine, at least 0.
+        times: number of repetitions.
+        queries_too: expand the queries.
+        gallery_too: expand the gallery.
 
     Raises:
         InputError: a value is outside its range, or neither side is expanded.

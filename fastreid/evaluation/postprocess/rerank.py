@@ -34,7 +34,14 @@ _CHUNK_QUERIES = 512  # queries re-ranked at a time, each with a dense row of G 
 
 @dataclass(frozen=True)
 class RerankSettings:
-    """Settings of `k_reciprocal`; see there.
+    """Settings of `k_reciprocal`, which explains them.
+
+    Args:
+        k1: number of nearest drawings that must be reciprocal, at least 1.
+        k2: number of nearest drawings whose weights are averaged, 1 to k1.
+        lambda_value: weight of the original distance, 0..1.
+        form: "fast-reid" or "paper".
+        top_n: number of nearest drawings to re-rank; None: all.
 
     Raises:
         InputError: a value is outside its range.

@@ -17,7 +17,7 @@ from fastreid.structures import Embeddings
 from fastreid.utils.errors import InputError, suggest_and_list
 
 TUNABLE_STEPS = ("AQE", "RERANK")  # their names in TEST.STEPS
-SIDES = {"both": (True, True), "queries": (True, False), "database": (False, True)}  # (queries_too, gallery_too)
+SIDES = {"both": (True, True), "queries": (True, False), "gallery": (False, True)}  # (queries_too, gallery_too)
 
 
 @dataclass(frozen=True)

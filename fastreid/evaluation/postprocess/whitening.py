@@ -14,7 +14,7 @@ from fastreid.utils.errors import InputError, NumericalError, StorageError, Weig
 from fastreid.utils.files import atomic_write, read_file_bytes
 
 _CHUNK_ROWS = 4096
-_RELEARN_HINT = "learn a new one with TEST.WHITEN.LEARN_FROM database or train"
+_RELEARN_HINT = "learn a new one with TEST.WHITEN.LEARN_FROM gallery or train"
 _MIN_VARIANCE = 1e-12  # of unit features; a smaller variance is a rounding error of equal features
 _MIN_RELATIVE_VARIANCE = 1e-9  # of the largest variance; components with less are rounding errors and are dropped
 
@@ -197,7 +197,7 @@ def load_whitening(path: str | os.PathLike[str]) -> Whitening:
         content = read_file_bytes(path)
     except FileNotFoundError:
         raise InputError(
-            f"TEST.WHITEN.LEARN_FROM must be database, train or a whitening file, but there is no file {path}"
+            f"TEST.WHITEN.LEARN_FROM must be gallery, train or a whitening file, but there is no file {path}"
         )
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror})")

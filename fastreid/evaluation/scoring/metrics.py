@@ -92,8 +92,11 @@ def score_features(
         gallery: (G, D) features.
         truth: relevant and ignored rows.
         metric: one of the metrics of `nearest`.
+        top_k: see `score`.
+        roc: see `score`.
         memory_mb: memory for a block of distances, in MiB.
-        top_k, roc, normalizer, patent_distance: as in `score`.
+        normalizer: see `score`.
+        patent_distance: see `score`.
     """
     settings = ScoreSettings(top_k=top_k, roc=roc, normalizer=normalizer, patent_distance=patent_distance)
     space = build_metric_space(queries, gallery, metric)
@@ -122,6 +125,11 @@ def check_score_name(name: str, *, top_k: int = 10, roc: bool = False) -> None:
 
 def score_ranking(ranking: Ranking, truth: GroundTruth, settings: ScoreSettings) -> QueryScores:
     """Return the scores of each query for a ranking; for a short one only those that are exact (see `score_topk`).
+
+    Args:
+        ranking: gallery rows (Q, K), nearest first.
+        truth: ground truth of the Q queries and the gallery.
+        settings: scores to compute.
 
     Raises:
         InputError: the ranking is empty, does not match the ground truth, or is too short for `roc`.

@@ -106,6 +106,11 @@ class QueryScores:
 
         See `percentile_intervals`. The true positive rates are not means over queries and have no interval.
 
+        Args:
+            level: confidence level, between 0 and 1.
+            num_resamples: number of bootstrap resamples.
+            seed: seed of the resamples.
+
         Raises:
             InputError: the level is not between 0 and 1, or there are no resamples.
         """
@@ -118,6 +123,12 @@ class QueryScores:
 
         Both runs are evaluated on the same resamples, so effects that make a patent hard for both cancel out. An
         interval that excludes 0 is a significant difference.
+
+        Args:
+            other: scores of the other run.
+            level: confidence level, between 0 and 1.
+            num_resamples: number of bootstrap resamples.
+            seed: seed of the resamples.
 
         Returns:
             (low, high), in points, for each score that both have.

@@ -68,6 +68,11 @@ def score_topk(rows: NDArray[np.int64], truth: GroundTruth, settings: ScoreSetti
     a query that are not ignored, these are: scores @k for k <= d; Rank-r for r <= d; R-precision if no query has more
     matches than rows that are not ignored; and, for patent_distance "best", patent/Rank-r if the rows of each query
     contain the correct patent or at least r patents (patents rank in the order in which they first appear).
+
+    Args:
+        rows: gallery rows, int64 (Q, K), nearest first.
+        truth: ground truth of the Q queries and the gallery.
+        settings: scores to compute.
     """
     accumulator, (num_queries, num_columns) = _ScoreAccumulator(truth), rows.shape
     depths, patent_depths = np.full((2, num_queries), np.inf)

@@ -74,7 +74,17 @@ def nearest(
 
 
 def build_metric_space(queries: FeatureArray, gallery: FeatureArray, metric: str) -> MetricSpace:
-    """Validate features and return them with their metric, a name in METRICS."""
+    """Validate features and return them with their metric.
+
+    Args:
+        queries: floats (Q, D).
+        gallery: floats (G, D).
+        metric: a name in METRICS.
+
+    Raises:
+        InputError: the features are empty or not floats, their widths differ, or the metric is unknown.
+        NumericalError: a row contains NaN or Inf.
+    """
     space_class = METRICS.get(metric)
     rows = as_features(queries, "queries")
     return space_class(rows, rows if gallery is queries else as_features(gallery, "the gallery"))

@@ -65,6 +65,11 @@ class TripletLoss:
 
         The slope of the loss is 1 within the margin and 0 beyond. With margin 0 it is the sigmoid of p - n, and a
         triplet is active from a slope of `MIN_ACTIVE_SLOPE` on, where n - p is 2.9.
+
+        Args:
+            features: (B, D).
+            targets: class of each drawing, int64 (B,).
+            global_batch: features and classes of all processes; None: those of this process.
         """
         gap, has_no_negative = self._distance_gap(features, targets, global_batch)
         slope = (gap + self.margin > 0).float() if self.margin > 0 else gap.sigmoid()

@@ -40,12 +40,24 @@ class Mesh:
     component: str = "body"
 
     def translate(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Mesh":
-        """Return a translated copy."""
+        """Return a copy translated along the axes.
+
+        Args:
+            x: shift along the x axis.
+            y: shift along the y axis.
+            z: shift along the z axis.
+        """
         shift = np.array([x, y, z])
         return replace(self, vertices=self.vertices + shift, marks=self.marks + shift)
 
     def scale(self, x: float, y: float | None = None, z: float | None = None) -> "Mesh":
-        """Return a copy scaled along the axes; one factor scales all three, a negative one mirrors."""
+        """Return a copy scaled along the axes; negative factors mirror.
+
+        Args:
+            x: factor along the x axis.
+            y: factor along the y axis; None: as x.
+            z: factor along the z axis; None: as x.
+        """
         factors = np.array([x, x if y is None else y, x if z is None else z])
         return replace(self, vertices=self.vertices * factors, marks=self.marks * factors)
 

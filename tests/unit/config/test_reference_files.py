@@ -13,8 +13,10 @@ PATENT_FILES = Path(__file__).parents[3] / "configs/patent"
 BAGTRICKS = """
 MODEL:
   META_ARCHITECTURE: Baseline
-  BACKBONE: {NAME: build_resnet_backbone, NORM: BN, DEPTH: 50x, LAST_STRIDE: 1, FEAT_DIM: 2048, WITH_IBN: False, PRETRAIN: True}
-  HEADS: {NAME: EmbeddingHead, NORM: BN, WITH_BNNECK: True, POOL_LAYER: GlobalAvgPool, NECK_FEAT: before, CLS_LAYER: Linear}
+  BACKBONE:
+    {NAME: build_resnet_backbone, NORM: BN, DEPTH: 50x, LAST_STRIDE: 1, FEAT_DIM: 2048, WITH_IBN: False, PRETRAIN: True}
+  HEADS:
+    {NAME: EmbeddingHead, NORM: BN, WITH_BNNECK: True, POOL_LAYER: GlobalAvgPool, NECK_FEAT: before, CLS_LAYER: Linear}
   LOSSES:
     NAME: ("CrossEntropyLoss", "TripletLoss",)
     CE: {EPSILON: 0.1, SCALE: 1.}

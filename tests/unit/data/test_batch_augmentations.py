@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fastreid.config import get_cfg
+from fastreid.data.transforms.build import LINE_OPERATIONS, build_train_transforms
 from fastreid.data.transforms.hash_rng import hash_bits, to_unit_float
 from fastreid.data.transforms.pipeline import Pipeline
 from fastreid.data.transforms.random_erasing import RandomErasing
@@ -284,3 +286,20 @@ def test_erasing_with_noise_uses_the_same_rectangles():
     assert set(levels.unique().tolist()) == set(range(256))
     assert levels.mean().item() == pytest.approx(127.5, abs=2)
     assert levels.std().item() == pytest.approx(256 / 12**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("operation", LINE_OPERATIONS[1:])
+def test_line_augmentations_grow_with_strength(operation):
+    page = np.full((64, 64), 255, np.uint8)
+    page[16:48:4, 16:48] = 0
+    changes = []
+    for strength in (0.2, 2):
+        cfg = get_cfg()
+        options = ["INPUT.LINE_AUG.OPS", [operation], "INPUT.LINE_AUG.PROB", 1, "INPUT.LINE_AUG.STRENGTH", strength]
+        cfg.merge_from_list(["INPUT.SIZE_TRAIN", [64, 64], *options])
+        transform, change = build_train_transforms(cfg), 0.0
+        for seed in range(8):
+            with keyed_torch_rng(seed):
+                change += float((transform(page) - torch.from_numpy(page)).abs().mean())
+        changes.append(change)
+    assert 0 < changes[0] < changes[1]

@@ -144,7 +144,7 @@ def test_missing_or_empty_folder_raises(tmp_path):
 def test_lists_of_any_name_are_read(tmp_path):
     touch(tmp_path / "a.png")
     (tmp_path / "mine.csv").write_text("path,id\na.png,US 1\n")
-    lists = ImageLists(tmp_path, train=tmp_path / "mine.csv", query=None, database=None)
+    lists = ImageLists(tmp_path, train=tmp_path / "mine.csv", query=None, gallery=None)
     assert lists.train()[0].patent == "US 1"
     with pytest.raises(InputError, match=r"DATASETS\.LIST\.QUERY is empty"):
         lists.test()

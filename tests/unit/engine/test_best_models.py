@@ -12,7 +12,7 @@ from fastreid.engine.train_loop import Hook
 from fastreid.engine.trainer import _check_early_stopping
 from fastreid.utils.errors import InputError
 
-TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
+TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
 
 
 class FixedScores:

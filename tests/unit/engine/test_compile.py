@@ -16,7 +16,7 @@ from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
 
-TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
+TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
 
 
 @pytest.fixture

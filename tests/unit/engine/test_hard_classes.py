@@ -11,7 +11,7 @@ from fastreid.engine.setup import load_config
 from fastreid.engine.trainer import _check_hard_identities
 from fastreid.utils.errors import InputError
 
-TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
+TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
 
 
 def build_hook(progress, *, period=1, restarts=None, num_patents=3):

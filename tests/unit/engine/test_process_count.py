@@ -15,7 +15,7 @@ from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
 from fastreid.utils.seeding import keyed_torch_rng
 
-TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
+TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
 CPU = torch.device("cpu")
 LOSSES = ["CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", "FocalLoss"]
 NUM_DRAWINGS, NUM_CLASSES = 16, 40

@@ -13,7 +13,7 @@ from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import get_logger
 
-TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
+TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
 
 
 def build_dataset(query="a", gallery="a"):

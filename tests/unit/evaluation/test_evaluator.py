@@ -112,7 +112,7 @@ def test_own_drawing_is_ranked_but_not_scored():
 def test_build_evaluator_from_config():
     cfg = get_cfg()
     cfg.merge_from_list(
-        ["TEST.METRIC", "euclidean", "TEST.AQE.ENABLED", True, "TEST.AQE.QE_K", 4, "TEST.AQE.DATABASE", False]
+        ["TEST.METRIC", "euclidean", "TEST.AQE.ENABLED", True, "TEST.AQE.QE_K", 4, "TEST.AQE.GALLERY", False]
     )
     evaluator = build_evaluator(cfg)
     assert evaluator.steps == (Expand(ExpansionSettings(k=4, alpha=3.0, gallery_too=False)),)

@@ -120,7 +120,7 @@ def test_whitening_is_checked_after_a_change_of_width():
 
 def test_whiten_rejects_unknown_source():
     with pytest.raises(
-        InputError, match="learn_from must be database or train, not 'trian', unless a whitening is given"
+        InputError, match="learn_from must be gallery or train, not 'trian', unless a whitening is given"
     ):
         Whiten(WhiteningSettings(), "trian")
 

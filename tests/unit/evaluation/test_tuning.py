@@ -84,9 +84,9 @@ def test_trial_describes_its_settings():
     trials = tune(
         Evaluator(),
         *embeddings(),
-        grid=Grid(("AQE", "RERANK"), (3,), (2.0,), 1, ("database",), k1=(6,), k2=(2,), lambda_value=(0.3,)),
+        grid=Grid(("AQE", "RERANK"), (3,), (2.0,), 1, ("gallery",), k1=(6,), k2=(2,), lambda_value=(0.3,)),
     )
-    both = "expansion of database, k 3, alpha 2, re-ranking k1 6, k2 2, lambda 0.3"
+    both = "expansion of gallery, k 3, alpha 2, re-ranking k1 6, k2 2, lambda 0.3"
     assert both in {str(trial) for trial in trials}
     chosen = next(trial for trial in trials if str(trial) == both)
     assert chosen.expansion == ExpansionSettings(k=3, alpha=2.0, queries_too=False)

@@ -76,7 +76,7 @@ def test_load_rejects_nan_and_mismatched_shapes(tmp_path):
 
 def test_load_rejects_missing_file():
     with pytest.raises(
-        InputError, match="LEARN_FROM must be database, train or a whitening file, but there is no file nowhere"
+        InputError, match="LEARN_FROM must be gallery, train or a whitening file, but there is no file nowhere"
     ):
         load_whitening("nowhere")
 

@@ -14,7 +14,7 @@ from fastreid.experiments.variants import Variant
 from fastreid.utils.cli import StoppedBySignalError, UserFacingError
 from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 
-TINY = Path(__file__).parents[2] / "end_to_end/tiny.yml"
+TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
 ROTATIONS = Variant("rotations", ("INPUT.LINE_AUG.OPS", ["rot90"]))
 
 

@@ -80,7 +80,8 @@ def test_tuned_config_without_gain_disables_the_steps(tmp_path, monkeypatch):
 
 def test_tuned_config_with_defaults_loads(tmp_path):
     write_text(tmp_path / "tuned.yml", tuned_config([trial(None, None, 40.0)], get_cfg()))
-    cfg = load_config(tmp_path / "tuned.yml")
+    cfg = get_cfg()
+    cfg.merge_from_file(tmp_path / "tuned.yml")
     assert cfg.changes() == get_cfg().changes() == {}
 
 
