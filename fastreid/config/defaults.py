@@ -125,7 +125,7 @@ _C.INPUT.INK_CROP.PROB = 0.5  # probability 0..1
 _C.INPUT.INK_CROP.IN_TESTS = False  # crop all pages in tests, also if ENABLED is False
 _C.INPUT.INK_CROP.MARGIN = 0.02  # margin around the ink as a ratio of its longer side
 _C.INPUT.LINE_AUG = Node()
-_C.INPUT.LINE_AUG.OPS = []  # augmentations for line drawings, in a fixed order whatever their order here; empty: none
+_C.INPUT.LINE_AUG.OPS = []  # augmentations for line drawings, always applied in the same order; empty: none
 _C.INPUT.LINE_AUG.PROB = 0.5  # probability 0..1 of each operation per drawing
 _C.INPUT.LINE_AUG.STRENGTH = 1.0  # multiplier of the magnitude of every operation, up to 2
 

@@ -37,7 +37,7 @@ def find_config(path: str | os.PathLike[str]) -> str:
     without a leading `configs/`.
 
     Raises:
-        InputError: no such file; the message lists what was tried and the nearest name.
+        InputError: no such file; the message lists the searched folders and the nearest name.
     """
     given = os.fspath(path)
     if os.path.exists(given) or os.path.isabs(given):

@@ -1,3 +1,3 @@
-"""Torch's threads wait in benchmarks as they do in the commands: fastreid is imported before torch (decisions/0004)."""
+"""Import fastreid before torch, so that waiting threads sleep as in the commands (docs/decisions/0004)."""
 
 import fastreid  # noqa: F401

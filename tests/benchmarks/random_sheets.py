@@ -1,4 +1,4 @@
-"""Sheets of the size that patent offices scan, drawn from a seed, in the formats they come in."""
+"""Random sheets of the size that patent offices scan, in their file formats."""
 
 import io
 from pathlib import Path
@@ -7,38 +7,42 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 SIZE_PX = (1700, 2200)
-FORMATS = ("1-bit PNG", "grey PNG", "JPEG", "TIFF G4")
+FORMATS = ("1-bit PNG", "gray PNG", "JPEG", "TIFF G4")
 
 
-def sheet(seed):
-    """Curves on a white page, ink in its middle as on a real sheet; mode L, black and white only."""
+def make_sheet(seed):
+    """Return a white page with curves in its middle, mode L, black and white only."""
     rng, page = np.random.default_rng(seed), Image.new("L", SIZE_PX, 255)
     pen = ImageDraw.Draw(page)
-    for left, top, wide, high, end in zip(
+    for left, top, width, height, end in zip(
         *rng.integers([[200], [300], [50], [50], [60]], [[1100], [1500], [400], [500], [360]], (5, 120))
     ):
-        pen.arc((left, top, left + wide, top + high), 0, end, fill=0, width=3)
+        pen.arc((left, top, left + width, top + height), 0, end, fill=0, width=3)
     return page
 
 
-def encoded(page, kind, *, seed=0):
-    """The bytes of a file; grey ones are blurred and noisy, as scans are."""
+def encode_sheet(page, file_format, *, seed=0):
+    """Return the bytes of a file; gray sheets are blurred and noisy like scans."""
     file = io.BytesIO()
-    if kind in ("1-bit PNG", "TIFF G4"):
-        page.convert("1").save(
-            file, "PNG" if kind == "1-bit PNG" else "TIFF", **({} if "PNG" in kind else {"compression": "group4"})
-        )
+    if file_format == "1-bit PNG":
+        page.convert("1").save(file, "PNG")
+        return file.getvalue()
+    if file_format == "TIFF G4":
+        page.convert("1").save(file, "TIFF", compression="group4")
         return file.getvalue()
     levels = np.asarray(page.filter(ImageFilter.GaussianBlur(0.7)), dtype=float)
     levels += np.random.default_rng(seed).normal(0, 2, levels.shape)
     scan = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
-    scan.save(file, "PNG" if kind == "grey PNG" else "JPEG", **({} if "PNG" in kind else {"quality": 85}))
+    if file_format == "gray PNG":
+        scan.save(file, "PNG")
+    else:
+        scan.save(file, "JPEG", quality=85)
     return file.getvalue()
 
 
-def write_sheets(folder, num, kind="1-bit PNG"):
-    """Files of sheets; their paths."""
-    paths = [Path(folder, f"{number:04}.{kind.split()[-1].lower()}") for number in range(num)]
-    for number, path in enumerate(paths):
-        path.write_bytes(encoded(sheet(number), kind, seed=number))
+def write_sheets(folder, num, file_format="1-bit PNG"):
+    """Write files of random sheets and return their paths."""
+    paths = [Path(folder, f"{index:04}.{file_format.split()[-1].lower()}") for index in range(num)]
+    for index, path in enumerate(paths):
+        path.write_bytes(encode_sheet(make_sheet(index), file_format, seed=index))
     return paths

@@ -1,6 +1,6 @@
-"""The patent network on a GPU, beside itself as the reference runs it (eager, float16), in one run; and the card's own rate.
+"""Speed of the patent network on a GPU relative to fast-reid's form (eager, float16), and use of the GPU's peak rate.
 
-MODEL.COMPILE takes minutes and is left out unless BENCH_COMPILE=1.
+MODEL.COMPILE takes minutes and is measured only with BENCH_COMPILE=1.
 """
 
 import copy
@@ -13,7 +13,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from random_features import deeppatent_test
-from reference_network import AsReference, config, drawings, reference_step, used_network
+from reference_network import ReferenceBlocks, build_warm_network, load_config, random_images, reference_step
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,10 +30,10 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 DEPTH, ROUNDS = "101x", 7
-NUM = {256: 128, 384: 48}  # drawings a step that 80 GB hold in float32
-HALF, BFLOAT = (["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", kind] for kind in ("float16", "bfloat16"))
+NUM = {256: 128, 384: 48}  # drawings per step, by size in px; they fit into 80 GB in float32
+HALF, BFLOAT = (["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", dtype] for dtype in ("float16", "bfloat16"))
 COMPILED = ["MODEL.COMPILE", True]
-CHOICES = {
+VARIANTS = {
     "float32 (TF32 convolutions)": ["SOLVER.AMP.ENABLED", False],
     "float16": HALF,
     "bfloat16": BFLOAT,
@@ -42,116 +42,119 @@ CHOICES = {
 
 
 @pytest.fixture(autouse=True)
-def chosen_kernels():
-    torch.backends.cudnn.benchmark = True  # as the patent configs and the reference have it
+def cudnn_benchmark():
+    torch.backends.cudnn.benchmark = True  # as in the patent configs and in fast-reid
     yield
     torch.backends.cudnn.benchmark = False
 
 
 @pytest.fixture(scope="module")
-def matrix_rate():
-    """FLOP/s of the card in one large bfloat16 product, the median of several."""
+def peak_rate():
+    """Return the FLOP/s of the GPU in one large bfloat16 product, the median of several."""
     left, right = torch.randn(2, 8192, 8192, device="cuda").bfloat16()
-    spans = timed({"product": (lambda: left @ right, nullcontext)}, rounds=20)["product"]
-    return 2 * 8192**3 / spans
+    duration = median_seconds({"product": (lambda: left @ right, nullcontext)}, rounds=20)["product"]
+    return 2 * 8192**3 / duration
 
 
-def timed(works, *, rounds=ROUNDS):
-    """Seconds of each by the median of rounds in turn, after two that warm up."""
-    spans = {name: [] for name in works}
-    for number in range(rounds + 2):
-        for name, (work, around) in works.items():
-            with around():
+def median_seconds(cases, *, rounds=ROUNDS):
+    """Return the median time of each case (function, context); each round runs all cases, and two rounds warm up."""
+    durations = {name: [] for name in cases}
+    for index in range(rounds + 2):
+        for name, (function, context) in cases.items():
+            with context():
                 torch.cuda.synchronize()
                 start = time.perf_counter()
-                work()
+                function()
                 torch.cuda.synchronize()
-            if number > 1:
-                spans[name].append(time.perf_counter() - start)
-    return {name: statistics.median(of) for name, of in spans.items()}
+            if index > 1:
+                durations[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in durations.items()}
 
 
-def told(what, num, flops, found, matrix_rate, capsys, more=""):
-    reference = found["reference"]
+def print_speeds(title, num, flops, durations, peak_rate, capsys, footer=""):
+    """Print the speed of each case relative to the reference and to the peak rate of the GPU."""
+    reference = durations["reference"]
     with capsys.disabled():
         print(
-            f"\n{what}, {num} at a time, {flops / num / 1e9:.1f} GFLOP each; the card {matrix_rate / 1e12:.0f} TFLOP/s:"
+            f"\n{title}, batches of {num}, {flops / num / 1e9:.1f} GFLOP per image; "
+            f"peak rate {peak_rate / 1e12:.0f} TFLOP/s:"
         )
-        for name, seconds in found.items():
+        for name, seconds in durations.items():
             print(
-                f"  {name}: {num / seconds:.0f} a second, {reference / seconds:.2f} times the reference, "
-                f"{flops / seconds / matrix_rate:.1%} of the card's rate"
+                f"  {name}: {num / seconds:.0f} images per second, {reference / seconds:.2f} times the reference, "
+                f"{flops / seconds / peak_rate:.1%} of the peak rate"
             )
-        print(more, end="")
+        print(footer, end="")
 
 
 @functools.cache
 def network_on_cpu():
-    return used_network(DEPTH)
+    return build_warm_network(DEPTH)
 
 
-def on_gpu(cfg):
+def build_on_gpu(cfg):
     return to_device(cfg, copy.deepcopy(network_on_cpu()))
 
 
 @pytest.mark.parametrize("size_px", [256, 384])
-def test_training_beside_the_reference_s_way(size_px, matrix_rate, capsys):
+def test_training_speed_on_gpu(size_px, peak_rate, capsys):
     num = NUM[size_px]
-    batch = Batch(drawings(num, size_px).contiguous(), torch.arange(num) // 4, torch.arange(num)).to("cuda")
-    network, scaler = on_gpu(config(DEPTH)).train(), torch.amp.GradScaler("cuda")
+    batch = Batch(random_images(num, size_px).contiguous(), torch.arange(num) // 4, torch.arange(num)).to("cuda")
+    network, scaler = build_on_gpu(load_config(DEPTH)).train(), torch.amp.GradScaler("cuda")
     plain = torch.optim.Adam(network.parameters(), lr=3.5e-4, weight_decay=5e-4, foreach=False)
     with FlopCounterMode(display=False) as counter:
         sum(network(batch.images, batch.targets).values()).backward()
     network.zero_grad()
-    works = {"reference": (lambda: reference_step(network, plain, batch, scaler=scaler), AsReference)}
-    for name, words in CHOICES.items():
-        cfg = config(DEPTH, *words)
-        step = build_step(cfg, on_gpu(cfg), iters_per_epoch=1)
-        works[name] = (lambda step=step: step(batch), nullcontext)
+    cases = {"reference": (lambda: reference_step(network, plain, batch, scaler=scaler), ReferenceBlocks)}
+    for name, options in VARIANTS.items():
+        cfg = load_config(DEPTH, *options)
+        step = build_step(cfg, build_on_gpu(cfg), iters_per_epoch=1)
+        cases[name] = (lambda step=step: step(batch), nullcontext)
     flops = counter.get_total_flops()
-    told(f"training R101-IBN-NL at {size_px} px", num, flops, timed(works), matrix_rate, capsys)
+    print_speeds(f"training R101-IBN-NL at {size_px} px", num, flops, median_seconds(cases), peak_rate, capsys)
 
 
 @pytest.mark.parametrize("size_px", [256, 384])
-def test_features_beside_the_reference_s_way(size_px, matrix_rate, capsys):
+def test_feature_speed_on_gpu(size_px, peak_rate, capsys):
     num = NUM[size_px]
-    images, works = drawings(num, size_px).contiguous().cuda(), {}
-    with eval_mode(network := on_gpu(config(DEPTH))):
+    images, cases = random_images(num, size_px).contiguous().cuda(), {}
+    with eval_mode(network := build_on_gpu(load_config(DEPTH))):
         torch.backends.cudnn.allow_tf32 = False
         with FlopCounterMode(display=False) as counter:
             exact = compute_features(network, images)
         torch.backends.cudnn.allow_tf32 = True
-        works["reference"] = (lambda: compute_features(network, images, dtype=torch.float16), AsReference)
+        cases["reference"] = (lambda: compute_features(network, images, dtype=torch.float16), ReferenceBlocks)
         cosines = []
-        for name, words in CHOICES.items():
-            cfg = config(DEPTH, *words)
-            kinds = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-            dtype = kinds[cfg.SOLVER.AMP.DTYPE] if cfg.SOLVER.AMP.ENABLED else None
-            model = on_gpu(cfg).eval()
-            calls = CompiledCaller(lambda model=model: model, compiled=cfg.MODEL.COMPILE)
+        for name, options in VARIANTS.items():
+            cfg = load_config(DEPTH, *options)
+            dtypes = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+            dtype = dtypes[cfg.SOLVER.AMP.DTYPE] if cfg.SOLVER.AMP.ENABLED else None
+            model = build_on_gpu(cfg).eval()
+            caller = CompiledCaller(lambda model=model: model, compiled=cfg.MODEL.COMPILE)
 
-            def work(calls=calls, dtype=dtype):
-                return calls.run(lambda call: compute_features(call, images, dtype=dtype), signature=("features",))
+            def run(caller=caller, dtype=dtype):
+                return caller.run(lambda call: compute_features(call, images, dtype=dtype), signature=("features",))
 
-            works[name] = (work, nullcontext)
-            near = nn.functional.cosine_similarity(work().double(), exact.double())
-            cosines.append(f"  least cosine to float32 without TF32 of {name}: {near.min():.6f}\n")
-        found = timed(works)
+            cases[name] = (run, nullcontext)
+            cosine = nn.functional.cosine_similarity(run().double(), exact.double())
+            cosines.append(f"  minimum cosine of {name} to float32 without TF32: {cosine.min():.6f}\n")
+        durations = median_seconds(cases)
     flops = counter.get_total_flops()
-    told(f"features of R101-IBN-NL at {size_px} px", num, flops, found, matrix_rate, capsys, "".join(cosines))
+    title = f"features of R101-IBN-NL at {size_px} px"
+    print_speeds(title, num, flops, durations, peak_rate, capsys, footer="".join(cosines))
 
 
-def test_searches_and_re_ranking(capsys):
+def test_search_and_rerank_speed_on_gpu(capsys):
     queries, gallery, _, _ = deeppatent_test()
     queries, gallery = queries.cuda(), gallery.cuda()
-    works = {
+    searches = {
         "top-10": lambda: nearest(queries, gallery, 10, precision="auto"),
         "top-10 with AQE and DBA": lambda: nearest(
             *expand(queries, gallery, k=5, alpha=2.0, precision="auto"), 10, precision="auto"
         ),
         "k-reciprocal re-ranking": lambda: k_reciprocal(queries, gallery, k1=20, k2=6, lambda_value=0.3, k=10),
     }
-    found = timed({name: (work, nullcontext) for name, work in works.items()}, rounds=1)
+    durations = median_seconds({name: (search, nullcontext) for name, search in searches.items()}, rounds=1)
     with capsys.disabled():
         print(f"\n{len(queries)} x {len(gallery)} x {queries.shape[1]} floats on the GPU:")
-        print("\n".join(f"  {name}: {seconds:.2f} s" for name, seconds in found.items()))
+        print("\n".join(f"  {name}: {seconds:.2f} s" for name, seconds in durations.items()))

@@ -1,6 +1,6 @@
-"""From files or the cache to the network's input, beside the reference's way written out plainly, in one run.
+"""CPU time from files or the page cache to the network input, relative to fast-reid's steps.
 
-The reference decodes each sheet whole, makes three equal channels of it, and changes it step by step with Pillow.
+The reference decodes each sheet in full, converts it to three equal channels, and transforms it with Pillow.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ from fastreid.structures import Drawing
 
 NUM, BATCH, RUNS = 96, 32, 5
 LONGEST_PX = 512
-# In a process of its own, whose memory holds nothing else; each share of what processes share counts once.
+# Runs in a separate process, to measure its memory alone; shared pages are divided among the processes (PSS).
 LOAD = """
 import multiprocessing, re, sys, time, torch
 from pathlib import Path
@@ -34,24 +34,25 @@ from fastreid.data.io.cache.store import PageCache
 from fastreid.data.transforms.pipeline import Pipeline, Resize
 from fastreid.structures import Drawing
 torch.set_num_threads(1)
-def memory_mib():
-    held = 0
+def memory_mb():
+    total_kb = 0
     for pid in ("self", *(worker.pid for worker in multiprocessing.active_children())):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        held += sum(int(re.search(rf"{name}:\\s+(\\d+)", lines)[1]) for name in ("Pss_Anon", "Pss_Shmem"))
-    return held / 1024
+        total_kb += sum(int(re.search(rf"{name}:\\s+(\\d+)", lines)[1]) for name in ("Pss_Anon", "Pss_Shmem"))
+    return total_kb / 1024
 drawings = [Drawing(str(path), path.name, "1") for path in sorted(Path(sys.argv[1]).iterdir())] * 40
-read, held = PageCache(Path(sys.argv[2]), longest_px=int(sys.argv[3])).read, 0
+read, peak_mb = PageCache(Path(sys.argv[2]), longest_px=int(sys.argv[3])).read, 0
 transform = Pipeline([Resize([256, 256], max_pixels=10**8)])
 for _ in range(5):
-    batches = iter(TestLoader(drawings, transform=transform, batch_size=64, workers=Workers(2, timeout_s=60), read=read))
-    next(batches)  # the workers are there
+    workers = Workers(2, timeout_s=60)
+    batches = iter(TestLoader(drawings, transform=transform, batch_size=64, workers=workers, read=read))
+    next(batches)  # all workers have started
     num, start = 0, time.perf_counter()
-    for number, batch in enumerate(batches):
-        held = max(held, memory_mib()) if number == 40 else held
+    for index, batch in enumerate(batches):
+        peak_mb = max(peak_mb, memory_mb()) if index == 40 else peak_mb
         num += len(batch.rows)
     print(num / (time.perf_counter() - start))
-print(held)
+print(peak_mb)
 """
 
 
@@ -76,23 +77,23 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def cpu_ms(work, num, runs=RUNS):
-    """CPU milliseconds a drawing, the median of several runs after one that warms up."""
-    work()
-    taken = []
+def cpu_ms(function, num, runs=RUNS):
+    """Return the CPU milliseconds per drawing, the median of several runs after one that warms up."""
+    function()
+    durations = []
     for _ in range(runs):
         start = time.process_time()
-        work()
-        taken.append(time.process_time() - start)
-    return median(taken) / num * 1000
+        function()
+        durations.append(time.process_time() - start)
+    return median(durations) / num * 1000
 
 
-def reference_page(file):
+def read_reference_page(file):
     levels = np.asarray(Image.open(file).convert("L"))
     return Image.fromarray(np.repeat(levels[..., None], 3, axis=2))
 
 
-def reference_transforms(size):
+def build_reference_transforms(size):
     return v2.Compose(
         [
             v2.RandomApply([v2.AutoAugment()], 0.1),
@@ -107,7 +108,7 @@ def reference_transforms(size):
     )
 
 
-def our_transforms(size):
+def build_our_transforms(size):
     cfg = get_cfg()
     switches = [item for name in ("AUTOAUG", "PADDING", "FLIP", "REA") for item in (f"INPUT.{name}.ENABLED", True)]
     cfg.merge_from_list(["INPUT.SIZE_TRAIN", [size, size], "INPUT.AUTOAUG.PROB", 0.1, *switches])
@@ -116,10 +117,10 @@ def our_transforms(size):
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("size", [256, 384])
-def test_training_input_from_the_cache_beside_the_reference(size, drawings, cache, capsys):
-    transform, reference = our_transforms(size), reference_transforms(size)
+def test_training_input_from_the_cache(size, drawings, cache, capsys):
+    transform, reference = our_transforms(size), build_reference_transforms(size)
 
-    def ours():
+    def run_ours():
         loader = TrainLoader(
             drawings,
             transform=transform,
@@ -132,11 +133,12 @@ def test_training_input_from_the_cache_beside_the_reference(size, drawings, cach
             next(loader)
         loader.close()
 
-    def theirs():
+    def run_reference():
         for start in range(0, NUM // 2, BATCH):
-            torch.stack([reference(reference_page(drawing.path)) for drawing in drawings[start : start + BATCH]])
+            torch.stack([reference(read_reference_page(drawing.path)) for drawing in drawings[start : start + BATCH]])
 
-    mine, plain = cpu_ms(ours, NUM), cpu_ms(theirs, NUM // BATCH // 2 * BATCH or BATCH, runs=3)
+    ours_ms = cpu_ms(run_ours, NUM)
+    reference_ms = cpu_ms(run_reference, NUM // BATCH // 2 * BATCH or BATCH, runs=3)
     with capsys.disabled():
         print(
             f"\n{size} px, train transforms, from pages of {LONGEST_PX} px: {mine:.2f} CPU-ms a drawing, the "
@@ -145,28 +147,28 @@ def test_training_input_from_the_cache_beside_the_reference(size, drawings, cach
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize("kind", FORMATS)
-def test_the_first_pass_beside_the_references_decode_and_resize(kind, tmp_path, capsys):
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_first_pass_over_files(file_format, tmp_path, capsys):
     num = 12
-    paths = write_sheets(tmp_path, num, kind)
+    paths = write_sheets(tmp_path, num, file_format)
     drawings = [Drawing(str(path), path.name, "1") for path in paths]
-    turn = iter(range(1000))
+    run_index = iter(range(1000))
 
-    def ours():
-        PageCache(tmp_path / f"cache{next(turn)}", longest_px=LONGEST_PX).fill(drawings)
+    def run_ours():
+        PageCache(tmp_path / f"cache{next(run_index)}", longest_px=LONGEST_PX).fill(drawings)
 
-    def theirs():
+    def run_reference():
         for path in paths:
-            page = reference_page(path)
+            page = read_reference_page(path)
             page.resize((round(page.width * LONGEST_PX / page.height), LONGEST_PX), Image.Resampling.BICUBIC)
 
-    mine, plain = cpu_ms(ours, num), cpu_ms(theirs, num)
+    ours_ms, reference_ms = cpu_ms(run_ours, num), cpu_ms(run_reference, num)
     cache = PageCache(tmp_path / "cache0", longest_px=LONGEST_PX)
     page = Image.open(paths[0]).convert("L")
     exact = np.asarray(
         page.resize((round(page.width * LONGEST_PX / page.height), LONGEST_PX), Image.Resampling.BICUBIC)
     )
-    off = np.abs(cache.read(drawings[0]).astype(int) - exact)
+    difference = np.abs(cache.read(drawings[0]).astype(int) - exact)
     with capsys.disabled():
         print(
             f"\nfirst pass of {kind}: {mine:.1f} CPU-ms a sheet, written to the cache too; the reference's decode and "
@@ -177,13 +179,13 @@ def test_the_first_pass_beside_the_references_decode_and_resize(kind, tmp_path, 
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("longest_px", [LONGEST_PX, 320])
-def test_two_workers_from_the_cache_without_augmentation(longest_px, drawings, tmp_path, capsys):
+def test_two_workers_from_the_cache(longest_px, drawings, tmp_path, capsys):
     cache = PageCache(tmp_path, longest_px=longest_px)
     cache.fill(drawings)
     num_pages, num_bytes = cache.size()
-    words = (Path(drawings[0].path).parent, tmp_path, str(longest_px))
-    run = subprocess.run([sys.executable, "-c", LOAD, *words], capture_output=True, text=True, check=True)
-    *rates, held = map(float, run.stdout.split())
+    arguments = (Path(drawings[0].path).parent, tmp_path, str(longest_px))
+    run = subprocess.run([sys.executable, "-c", LOAD, *arguments], capture_output=True, text=True, check=True)
+    *rates, peak_mb = map(float, run.stdout.split())
     with capsys.disabled():
         print(
             f"\ntwo workers, 256 px from pages of {longest_px} px ({num_bytes / num_pages / 1024:.1f} KiB each): "

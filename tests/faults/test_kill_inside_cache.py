@@ -1,4 +1,4 @@
-"""A cache that a killed run was filling, or that two runs fill at once, is whole for the next one."""
+"""A cache that a killed run was process, or that two runs fill at once, is whole for the next one."""
 
 import os
 import random
@@ -10,36 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fork_server import get_server
 from PIL import Image
 
+from fastreid.data.io.cache import store
 from fastreid.data.io.cache.store import PageCache
 from fastreid.data.io.image import read_drawing
 from fastreid.structures import Drawing
-from fastreid.utils.cli import UserFacingError
+from fastreid.utils.cli import UserFacingError, run_tool
 
 REPOSITORY = Path(__file__).parents[2]
 NUM = 300
-FILL = """
-import sys
-from pathlib import Path
-from fastreid.data.io.cache import store as cache
-from fastreid.structures import Drawing
-cache._COMMIT_S, workers = 0.0, int(sys.argv[2])  # a commit a file, so that kills fall inside commits too
-drawings = [Drawing(str(path), path.name, "1") for path in sorted(Path(sys.argv[1], "data").iterdir())]
-print("begins", flush=True)
-filled = cache.PageCache(Path(sys.argv[1], "cache"), longest_px=60).fill(drawings, num_workers=workers)
-print(filled.num_decoded, flush=True)
-"""
-
-STOPPABLE = """
+UNGUARDED_SCRIPT = """
 import sys
 from pathlib import Path
 from fastreid.data.io.cache.store import PageCache
 from fastreid.structures import Drawing
-from fastreid.utils.cli import run_tool
 drawings = [Drawing(str(path), path.name, "1") for path in sorted(Path(sys.argv[1], "data").iterdir())]
-print("begins", flush=True)
-sys.exit(run_tool(lambda _: PageCache(Path(sys.argv[1], "cache"), longest_px=60).fill(drawings, num_workers=2)))
+PageCache(Path(sys.argv[1], "cache"), longest_px=60).fill(drawings, num_workers=2)
 """
 
 
@@ -52,57 +40,72 @@ def root(tmp_path):
     return tmp_path
 
 
+def list_drawings(root):
+    return [Drawing(str(path), path.name, "1") for path in sorted((Path(root) / "data").iterdir())]
+
+
+def fill(root, num_workers):
+    """Fill the cache with a commit per file, so that kills fall into commits too; print the number of decoded files."""
+    store._COMMIT_S = 0.0
+    print("begins", flush=True)
+    report = PageCache(Path(root, "cache"), longest_px=60).fill(list_drawings(root), num_workers=num_workers)
+    print(report.num_decoded, flush=True)
+
+
+def fill_as_command(root):
+    print("begins", flush=True)
+    return run_tool(lambda _: PageCache(Path(root, "cache"), longest_px=60).fill(list_drawings(root), num_workers=2))
+
+
 def start(root, num_workers=0):
-    process = subprocess.Popen(
-        [sys.executable, "-c", FILL, root, str(num_workers)],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    process.stdout.readline()
+    """Start process the cache and return the process."""
+    return wait_for_begin(get_server().start("test_kill_inside_cache:fill", root, num_workers, folder=root))
+
+
+def wait_for_begin(process):
+    while "begins" not in process.read_output():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
     return process
 
 
-def read_num_decoded(filling):
-    output = filling.stdout.read()  # not communicate(): it looks past what readline() has read ahead
-    assert filling.wait() == 0, output
-    filling.stdout.close()
+def read_num_decoded(process):
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
     return int(output.splitlines()[-1])
 
 
 def check(root):
-    """Every page is there and is that of its file."""
-    drawings = [Drawing(str(path), path.name, "1") for path in sorted((root / "data").iterdir())]
+    """Check that the cache contains the page of every file."""
+    drawings = list_drawings(root)
     cache = PageCache(root / "cache", longest_px=60)
     assert cache.fill(drawings).num_decoded == 0
     assert all(np.array_equal(cache.read(drawing), read_drawing(drawing, longest_px=60)) for drawing in drawings)
 
 
-def pages(root):
-    """How many pages the cache holds."""
+def count_pages(root):
+    """Return the number of pages in the cache."""
     cache = PageCache(root / "cache", longest_px=60)
     return cache.size()[0] if cache.path.exists() and cache.path.stat().st_size else 0
 
 
-def wait_for_pages(root, num, filling):
-    """Until the cache holds more than `num` pages, or the fill is over."""
+def wait_for_pages(root, num, process):
+    """Wait until the cache contains more than `num` pages, or the process has ended."""
     deadline = time.monotonic() + 60
-    while filling.poll() is None and time.monotonic() < deadline and pages(root) <= num:
+    while process.poll() is None and time.monotonic() < deadline and count_pages(root) <= num:
         time.sleep(0.05)
 
 
 @pytest.mark.parametrize("num_workers", [pytest.param(0, marks=pytest.mark.slow), 2])
-def test_kills_lose_no_page_that_was_written(root, num_workers):
-    chance, num_pages = random.Random(num_workers), [0]
+def test_kills_lose_no_written_page(root, num_workers):
+    rng, num_pages = random.Random(num_workers), [0]
     for _ in range(4):
-        filling = start(root, num_workers)
-        if num_workers:  # they take a while to start
-            wait_for_pages(root, num_pages[-1], filling)
-        time.sleep(chance.uniform(0.05, 0.25))
-        filling.send_signal(signal.SIGKILL)
-        filling.communicate(timeout=30)
-        num_pages.append(pages(root))
+        process = start(root, num_workers)
+        if num_workers:  # workers need time to start
+            wait_for_pages(root, num_pages[-1], process)
+        time.sleep(rng.uniform(0.05, 0.25))
+        process.kill()
+        num_pages.append(count_pages(root))
     assert num_pages == sorted(num_pages)
     assert num_pages[-1] > 0
     assert read_num_decoded(start(root, num_workers)) == NUM - num_pages[-1]
@@ -110,40 +113,38 @@ def test_kills_lose_no_page_that_was_written(root, num_workers):
 
 
 @pytest.mark.parametrize("after_s", [0.3, 1.0])
-def test_ctrl_c_while_workers_start_is_told_in_one_line(root, after_s):
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-c", STOPPABLE, root]
-    with subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, **pipes) as run:
-        assert run.stdout.readline() == "begins\n"
-        time.sleep(after_s)
-        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
-        _, told = run.communicate(timeout=60)
-    assert (run.returncode, len(told.splitlines())) == (130, 1), told
-    assert "interrupted by Ctrl-C" in told
+def test_ctrl_c_while_workers_start_is_one_line(root, after_s):
+    process = get_server().start("test_kill_inside_cache:fill_as_command", root, folder=root, new_session=True)
+    wait_for_begin(process)
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, len(errors.splitlines())) == (130, 1), errors
+    assert "interrupted by Ctrl-C" in errors
 
 
-def test_ctrl_c_keeps_what_was_read(root):
+def test_ctrl_c_keeps_decoded_pages(root):
     def stop(done, num):
         if done == 20:
             raise KeyboardInterrupt
 
     cache = PageCache(root / "cache", longest_px=60)
-    drawings = [Drawing(str(path), path.name, "1") for path in (root / "data").iterdir()]
+    drawings = list_drawings(root)
     with pytest.raises(UserFacingError, match=f"sqlite contains the pages of 20 of {NUM} files") as end:
         cache.fill(drawings, on_progress=stop)
     assert (end.value.exit_code, cache.size()[0]) == (130, 20)
 
 
-def test_two_runs_at_once_decode_every_file_once(root):
+def test_two_concurrent_runs_decode_every_file_once(root):
     runs = [start(root) for _ in range(2)]
     assert sum(read_num_decoded(run) for run in runs) == NUM
     check(root)
 
 
-def test_a_script_without_a_guard_is_told_and_does_not_hang(root):
-    (root / "mine.py").write_text(FILL)
+def test_script_without_main_guard_fails_with_a_hint(root):
+    (root / "mine.py").write_text(UNGUARDED_SCRIPT)
     done = subprocess.run(
-        [sys.executable, root / "mine.py", root, "2"],
+        [sys.executable, root / "mine.py", root],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,

@@ -1,42 +1,47 @@
-"""An extraction killed at any moment leaves whole features or none: never some that look whole."""
+"""Kill a process that saves features at random moments: complete features of one save are left, or none."""
 
+import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+import torch
+from fork_server import get_server
 
-from fastreid.evaluation.storage.saved_features import load_features
+from fastreid.evaluation.storage.manifest import Provenance
+from fastreid.evaluation.storage.saved_features import FeaturePart, load_features, save_features
+from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.errors import InputError
 
-REPOSITORY = Path(__file__).parents[2]
-WRITER = """
-import sys, torch
-from fastreid.evaluation.storage.manifest import Provenance
-from fastreid.evaluation.storage.saved_features import FeaturePart, save_features
-from fastreid.structures import Drawing, Embeddings
-listed = tuple(Drawing(f"/{n}", f"{n}.png", "1") for n in range(2000))
-for number in range(1, 1000):
-    features = Embeddings.from_drawings(torch.full((2000, 512), float(number)), listed)
-    parts = [FeaturePart(name, features, listed, "s") for name in ("queries", "gallery")]
-    print("begins", flush=True)
-    save_features(sys.argv[1], parts, provenance=Provenance("Mine", "", str(number), {}, "", {}))
-"""
+LISTED = tuple(Drawing(f"/{row}", f"{row}.png", "1") for row in range(2000))
 
 
-def start(folder):
-    """A writer that begins its second extraction into a folder, over the features of the first."""
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, folder], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    for _ in range(2):
-        writer.stdout.readline()
-    return writer
+def save_repeatedly(folder, kill_at_gallery_of=0):
+    """Save features again and again, all values being the number of the save, from 1; print a line before each.
+
+    With `kill_at_gallery_of`, the process kills itself between the two parts of that save.
+    """
+    for count in range(1, 1000):
+        features = Embeddings.from_drawings(torch.full((2000, 512), float(count)), LISTED)
+        parts = (FeaturePart(name, features, LISTED, "s") for name in ("queries", "gallery"))
+        print("begins", flush=True)
+        parts = kill_before_second(parts) if count == kill_at_gallery_of else parts
+        save_features(folder, parts, provenance=Provenance("Mine", "", str(count), {}, "", {}))
 
 
-def is_whole(folder):
-    """Whether a folder holds features, which are then those of one extraction; one without is refused as unfinished."""
+def kill_before_second(parts):
+    yield next(parts)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def start(folder, kill_at_gallery_of=0):
+    function = "test_kill_inside_saved_features:save_repeatedly"
+    return get_server().start(function, folder, kill_at_gallery_of, folder=folder.parent)
+
+
+def is_complete(folder):
+    """Return whether a folder contains features, which must be those of one save; otherwise reading them must raise."""
     if not (folder / "manifest.json").exists():
         with pytest.raises(InputError, match="did not finish"):
             load_features(folder, "queries")
@@ -45,22 +50,21 @@ def is_whole(folder):
     return bool((queries == gallery[0, 0]).all() and (gallery == gallery[0, 0]).all())
 
 
-def test_no_kill_leaves_features_of_two_extractions_or_half_of_one(tmp_path):
-    found = []
+def test_killed_save_leaves_complete_features_or_none(tmp_path):
+    outcomes = []
     for number in range(5):
         writer = start(tmp_path / str(number))
+        while writer.read_output().count("begins") < 2:  # the second save replaces the features of the first
+            time.sleep(0.001)
         time.sleep(random.Random(number).uniform(0, 0.05))
-        writer.send_signal(signal.SIGKILL)
-        writer.communicate()
-        there = (tmp_path / str(number) / "manifest.json").exists()
-        found.append((there, is_whole(tmp_path / str(number))))
-    assert set(found) <= {(True, True), (False, False)}
+        writer.kill()
+        has_manifest = (tmp_path / str(number) / "manifest.json").exists()
+        outcomes.append((has_manifest, is_complete(tmp_path / str(number))))
+    assert set(outcomes) <= {(True, True), (False, False)}
 
 
-def test_a_kill_between_two_parts_leaves_no_manifest(tmp_path):
-    killed = WRITER.replace("parts = [", "parts = (").replace('"gallery")]', '"gallery") if ready(number, name))')
-    ready = "import os\ndef ready(number, name): return (number, name) != (2, 'gallery') or os.kill(os.getpid(), 9)\n"
-    done = subprocess.run([sys.executable, "-c", ready + killed, tmp_path], cwd=REPOSITORY, capture_output=True)
-    assert done.returncode == -signal.SIGKILL
-    assert (tmp_path / "queries.npy").exists()
-    assert not is_whole(tmp_path)
+def test_kill_between_two_parts_leaves_no_manifest(tmp_path):
+    writer = start(tmp_path / "features", kill_at_gallery_of=2)
+    assert writer.wait() == -signal.SIGKILL
+    assert (tmp_path / "features/queries.npy").exists()
+    assert not is_complete(tmp_path / "features")
