@@ -39,7 +39,8 @@ def test_finished_runs_are_kept_and_failures_do_not_stop_others(finished, drawin
     code, output, errors = ablate(drawings, folder, "--seeds", "0", variants=variants)
     assert (code, errors.count("\n")) == (4, 1)
     assert (
-        "1 of 2 runs failed and are not in the table; the same command tries them again. variant 'explodes'" in errors
+        "1 of 2 runs failed and are not in the table; run the same command again to repeat them. variant 'explodes'"
+        in errors
     )
     assert "run 2 of 2: variant 'no-erasing', seed 0" in output
     assert (folder / "out/rotations/seed0/model_final.pth").stat().st_mtime_ns == before
