@@ -19,7 +19,7 @@ UNUSUAL = re.compile(
     r"(?:stands?|lies?|go|goes|holds?|comes?) (?:in|on|to|at|by|beside|below|still)|stood|lain|"
     r"(?:is|are|was|were) (?:refused|told|made anew|gone|worked out)|refuse[sd]?|"
     r"at the (?:most|least)|in place of|of its own|by itself|for ever|on the way|in the mean|"
-    r"what (?:is|was|are|were)|as many|so many|look(?:s|ed|ing)? at|the like|of all|none are|"
+    r"what (?:is|was|are|were)|as many|so many|look(?:s|ed|ing)? at|the like|"
     r"works? out|worked out|which is why|house|door|nursery|floors?"
     r")\b",
     re.IGNORECASE,

@@ -1,11 +1,11 @@
-"""The network beside itself in plain eager float32, with the reference's way of non-local blocks, IBN and optimizer."""
+"""Speed on the CPU relative to eager float32 with fast-reid's forms of non-local blocks, IBN and optimizer."""
 
 import time
 from contextlib import nullcontext
 
 import pytest
 import torch
-from reference_network import AsReference, config, drawings, reference_step, used_network
+from reference_network import ReferenceBlocks, build_warm_network, load_config, random_images, reference_step
 from torch import nn
 
 from fastreid.engine.inference import compute_features, eval_mode
@@ -16,32 +16,32 @@ from fastreid.structures import Batch
 ROUNDS, NUM = 5, 16
 
 
-def side_by_side(works):
-    """Seconds of each, the best of several rounds in turn."""
-    best = dict.fromkeys(works, float("inf"))
-    for number in range(ROUNDS + 1):
-        for name, (work, around) in works.items():
-            with around():
+def best_seconds(cases):
+    """Return the shortest time of each case (function, context); each round runs all cases."""
+    best = dict.fromkeys(cases, float("inf"))
+    for index in range(ROUNDS + 1):
+        for name, (function, context) in cases.items():
+            with context():
                 start = time.perf_counter()
-                work()
-                if number:  # the first warms up
+                function()
+                if index:  # the first round warms up
                     best[name] = min(best[name], time.perf_counter() - start)
     return best
 
 
 @pytest.mark.benchmark
-def test_training_beside_plain_eager_float32(capsys):
-    batch = Batch(drawings(NUM, 128), torch.arange(NUM) // 4, torch.arange(NUM))
-    cfg, networks = config("50x"), [used_network("50x") for _ in range(3)]
+def test_training_speed(capsys):
+    batch = Batch(random_images(NUM, 128), torch.arange(NUM) // 4, torch.arange(NUM))
+    cfg, networks = load_config("50x"), [build_warm_network("50x") for _ in range(3)]
     steps = [
         TrainStep(network, build_optimizer(cfg, network), device=torch.device("cpu"), dtype=dtype)
         for network, dtype in zip(networks[1:], (None, torch.bfloat16))
     ]
     plain = torch.optim.Adam(networks[0].parameters(), lr=3.5e-4, weight_decay=5e-4, foreach=False)
     networks[0].train()
-    found = side_by_side(
+    durations = best_seconds(
         {
-            "reference": (lambda: reference_step(networks[0], plain, batch), AsReference),
+            "reference": (lambda: reference_step(networks[0], plain, batch), ReferenceBlocks),
             "float32": (lambda: steps[0](batch), nullcontext),
             "bfloat16": (lambda: steps[1](batch), nullcontext),
         }
@@ -56,12 +56,12 @@ def test_training_beside_plain_eager_float32(capsys):
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("size_px", [256, 384])
-def test_features_beside_plain_eager_float32(size_px, capsys):
-    network, images = used_network("101x"), drawings(NUM, size_px)
+def test_feature_speed(size_px, capsys):
+    network, images = build_warm_network("101x"), random_images(NUM, size_px)
     with eval_mode(network):
-        found = side_by_side(
+        durations = best_seconds(
             {
-                "reference": (lambda: compute_features(network, images), AsReference),
+                "reference": (lambda: compute_features(network, images), ReferenceBlocks),
                 "float32": (lambda: compute_features(network, images), nullcontext),
                 "bfloat16": (lambda: compute_features(network, images, dtype=torch.bfloat16), nullcontext),
             }
