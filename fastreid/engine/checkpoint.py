@@ -68,7 +68,7 @@ class Checkpointer:
         step: contains the model, the optimizer and the loss scaler.
         iters_per_epoch: iterations per epoch.
         config: text of the run's settings, saved in every checkpoint.
-        defaults: text with the defaults of all settings, used for settings newer than the checkpoint.
+        defaults: text with the defaults of every setting, used for settings newer than the checkpoint.
     """
 
     def __init__(
@@ -238,7 +238,7 @@ class Checkpointer:
 
 
 def _size_mb(state: Any) -> int:
-    """Return the size in MB of all tensors in nested dicts and lists."""
+    """Return the size in MB of the tensors in nested dicts and lists."""
     if isinstance(state, torch.Tensor):
         return state.nbytes // 1_000_000 + 1
     values = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()

@@ -134,7 +134,7 @@ def run_test(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Evaluat
 
 
 def log_and_write(cfg: CfgNode, results: ResultWriter, evaluations: Mapping[str, Evaluation]) -> None:
-    """Log and write the newest evaluation; the first one goes to OUTPUT_DIR itself, others to a folder below."""
+    """Log and write the newest evaluation; the first one is written to OUTPUT_DIR itself, others to a folder below."""
     if comm.is_main_process():
         folder = Path(cfg.OUTPUT_DIR)
         results.log_scores(evaluations[results.name])

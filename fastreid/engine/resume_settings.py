@@ -50,7 +50,7 @@ def diff_settings(before: str, now: str, *, defaults: str = "") -> dict[str, str
     Args:
         before: the older text; settings that it does not contain have their default.
         now: the newer text.
-        defaults: text with the defaults of all settings.
+        defaults: text with the defaults of every setting.
 
     Returns:
         Full name -> "was 1 and is 2", sorted by name.

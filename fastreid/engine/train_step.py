@@ -28,7 +28,7 @@ class GradientClip:
     """Limit on the gradients.
 
     Args:
-        kind: "norm" limits the norm of all gradients together, "value" limits each element.
+        kind: "norm" limits the global gradient norm, "value" limits each element.
         limit: the largest norm or absolute value.
         norm_type: p of the p-norm.
     """

@@ -9,7 +9,7 @@ from fastreid.utils.errors import InputError
 
 
 class SqueezeExcitation(nn.Module):
-    """Scale each channel by a weight computed from the means of all channels.
+    """Scale each channel by a weight computed from the channel means.
 
     Hu, Shen, Sun: Squeeze-and-excitation networks (2018).
 

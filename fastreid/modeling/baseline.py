@@ -68,7 +68,7 @@ class Baseline(nn.Module):
 
         Returns:
             Evaluation mode: features (B, D), not normalized. Training mode: the losses by key, multiplied by their
-            scale, over the batch of this process; their pairs are searched in the batch of all processes. With stats: a
+            scale, over the batch of this process; their pairs are searched in the global batch. With stats: a
             tuple of these losses and the statistics of the batch (`fastreid.modeling.batch_statistics` and those of the
             losses), without gradient, on the device.
 

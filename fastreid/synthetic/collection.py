@@ -92,7 +92,7 @@ def write_patents(
         folder: output folder; it is created if missing.
         collection: determines every byte, for any number of processes.
         num_workers: number of rendering processes; 0: render in this process.
-        on_patent: called after each patent with the number of finished patents and the number of all patents.
+        on_patent: called after each patent with the number of finished patents and the total number.
 
     Returns:
         True if something was rendered, False if the folder already contained everything.

@@ -221,6 +221,6 @@ def _lift_to_plane(flat: Points, plane: float) -> Points:
 
 
 def _bounding_box(parts: Sequence[Mesh]) -> tuple[Points, Points]:
-    """Return the lower and upper corner of all vertices."""
+    """Return the lower and upper corner over vertices."""
     points = np.concatenate([part.vertices for part in parts])
     return points.min(axis=0), points.max(axis=0)

@@ -7,7 +7,7 @@
     |-- StorageError             5   full disk, missing file, failed download
     `-- WeightsError             6   a checkpoint or weights that do not match or cannot be trusted
 
-A message is one line: what was given, what is allowed, and the fix.
+A message is one line: the value, the allowed values and the fix.
 """
 
 import difflib

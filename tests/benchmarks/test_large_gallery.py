@@ -84,7 +84,9 @@ def test_mapped_gallery_and_compressed_index(files, capsys):
             f"search, recall@{TOP_K} {recall:.3f}"
         )
     with capsys.disabled():
-        print(f"\nexact top-{TOP_K} of {NUM_QUERIES} queries in {len(gallery)} x {WIDTH} mapped floats: {exact_s:.1f} s,")
+        print(
+            f"\nexact top-{TOP_K} of {NUM_QUERIES} queries in {len(gallery)} x {WIDTH} mapped floats: {exact_s:.1f} s,"
+        )
         print(
             f"  {beside:.0f} MiB more at the most, {beside + held:.0f} MiB in all; the file has {gallery.nbytes >> 20} "
             "MiB"

@@ -29,6 +29,12 @@ def best_seconds(cases):
     return best
 
 
+def format_ratios(durations):
+    """Return the speed of each dtype relative to the reference."""
+    ratios = {name: durations["reference"] / durations[name] for name in ("float32", "bfloat16")}
+    return ", ".join(f"{name} {ratio:.2f} times as fast" for name, ratio in ratios.items())
+
+
 @pytest.mark.benchmark
 def test_training_speed(capsys):
     batch = Batch(random_images(NUM, 128), torch.arange(NUM) // 4, torch.arange(NUM))
@@ -48,9 +54,8 @@ def test_training_speed(capsys):
     )
     with capsys.disabled():
         print(
-            f"\ntraining R50-IBN-NL at 128 px, {NUM} a step: as the reference {NUM / found['reference']:.1f} drawings "
-            "a second; "
-            + ", ".join(f"{kind} {found['reference'] / found[kind]:.2f} times that" for kind in ("float32", "bfloat16"))
+            f"\ntraining R50-IBN-NL at 128 px, {NUM} drawings per step: reference "
+            f"{NUM / durations['reference']:.1f} drawings per second, {format_ratios(durations)}"
         )
 
 
@@ -70,8 +75,6 @@ def test_feature_speed(size_px, capsys):
     cosine = nn.functional.cosine_similarity(near.double(), exact.double()).min()
     with capsys.disabled():
         print(
-            f"\nfeatures of R101-IBN-NL at {size_px} px: as the reference {NUM / found['reference']:.1f} drawings a "
-            "second; "
-            + ", ".join(f"{kind} {found['reference'] / found[kind]:.2f} times that" for kind in ("float32", "bfloat16"))
-            + f"; the least cosine of bfloat16 to float32 {cosine:.6f}"
+            f"\nfeatures of R101-IBN-NL at {size_px} px: reference {NUM / durations['reference']:.1f} drawings per "
+            f"second, {format_ratios(durations)}; minimum cosine of bfloat16 to float32 {cosine:.6f}"
         )

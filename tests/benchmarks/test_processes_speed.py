@@ -1,4 +1,4 @@
-"""What a second process brings: steps of one process and of two on the same drawings, in turn."""
+"""Speed of training steps by two processes relative to one process on the same drawings."""
 
 import sys
 import time
@@ -23,7 +23,7 @@ ROUNDS, NUM, SIZE_PX = 5, 32, 128
 TARGETS = torch.arange(NUM) // 4
 
 
-def step_of():
+def build_train_step():
     cfg = get_cfg()
     cfg.merge_from_file("configs/patent/sbs_R101-ibn_patent_256.yml")
     cfg.merge_from_list(["MODEL.BACKBONE.DEPTH", "50x"])
@@ -32,46 +32,48 @@ def step_of():
     return TrainStep(model, torch.optim.Adam(model.parameters(), lr=1e-5), device=torch.device("cpu"))
 
 
-def seconds(work):
+def measure_seconds(function):
+    """Return the time of a call on all processes."""
     dist.barrier()
-    begun = time.perf_counter()
-    work()
+    start = time.perf_counter()
+    function()
     dist.barrier()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def best_seconds():
-    """The best time of a step on the whole batch by one process, of one on half of it, and by both on their halves."""
+    """Return the shortest time of a step: one process on the whole or half batch, two processes on one half each."""
     torch.manual_seed(comm.get_rank())
     batch = Batch(torch.rand(NUM, 3, SIZE_PX, SIZE_PX) * 255, TARGETS, torch.arange(NUM))
     half = Batch(batch.images[: NUM // 2], TARGETS[: NUM // 2], batch.rows[: NUM // 2])
-    is_first, both = comm.is_main_process(), step_of()
+    is_first, both = comm.is_main_process(), build_train_step()
     with mock.patch.object(comm, "get_world_size", return_value=1):
-        alone = step_of()
+        alone = build_train_step()
 
-    def by_one(given, num_threads):
+    def step_alone(part, num_threads):
         if is_first:
             torch.set_num_threads(num_threads)
             with mock.patch.object(comm, "get_world_size", return_value=1):
-                alone(given)
+                alone(part)
             torch.set_num_threads(1)
 
-    works = {
-        "one process, one thread": lambda: by_one(batch, 1),
-        "one process, two threads": lambda: by_one(batch, 2),
-        "one process, one thread, half the batch": lambda: by_one(half, 1),
+    cases = {
+        "one process, one thread": lambda: step_alone(batch, 1),
+        "one process, two threads": lambda: step_alone(batch, 2),
+        "one process, one thread, half the batch": lambda: step_alone(half, 1),
         "two processes, half the batch each": lambda: both(half),
     }
-    rounds = [{name: seconds(work) for name, work in works.items()} for _ in range(ROUNDS)]
-    return {name: min(times[name] for times in rounds) for name in works}
+    rounds = [{name: measure_seconds(function) for name, function in cases.items()} for _ in range(ROUNDS)]
+    return {name: min(times[name] for times in rounds) for name in cases}
 
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(1800)
-def test_a_second_process(tmp_path):
+def test_second_process(tmp_path, capsys):
     best = run_in_processes(2, best_seconds, tmp_path)[0]
-    whole, in_two = best["one process, one thread"], best["two processes, half the batch each"]
-    print(f"\nR50-IBN-NL, {SIZE_PX} px, {NUM} drawings a step, best of {ROUNDS} rounds in turn")
-    for name, time_s in best.items():
-        print(f"{name:42} {time_s:6.2f} s")
-    print(f"two processes do {whole / in_two:.2f} times the work of one: {whole / in_two / 2:.0%} of twice as much")
+    speedup = best["one process, one thread"] / best["two processes, half the batch each"]
+    with capsys.disabled():
+        print(f"\ntraining R50-IBN-NL at {SIZE_PX} px, {NUM} drawings per step, best of {ROUNDS} rounds:")
+        for name, duration in best.items():
+            print(f"  {name}: {duration:.2f} s")
+        print(f"  two processes are {speedup:.2f} times as fast as one: efficiency {speedup / 2:.0%}")

@@ -1,7 +1,7 @@
-"""The challenge's test from features on, beside its formulas one row at a time, in one run: `make bench` prints ratios.
+"""Query expansion, search and re-ranking of the challenge's test, relative to the same formulas row by row.
 
-Features are drawn with the patents of DeepPatent's own test lists. BENCH_SHARE=1 takes them all (13,133 queries, 38,834
-drawings, several minutes and 4 GiB); by itself it takes a tenth of the patents.
+Random features have the patents of DeepPatent's test lists. BENCH_SHARE=1 uses all (13,133 queries, 38,834 gallery
+drawings, several minutes and 4 GiB); the default is a tenth of the patents.
 """
 
 import resource
@@ -14,22 +14,22 @@ from random_features import deeppatent_test
 
 from fastreid.evaluation import expand, k_reciprocal, nearest
 
-TIMED_ROWS = 60  # of the row-by-row way; every row takes the same time, so these stand for all
+TIMED_ROWS = 60  # rows timed in the row-by-row form; all rows take the same time
 TOP_K = 10
 
 
-def seconds(work) -> float:
+def measure_seconds(function) -> float:
     start = time.perf_counter()
-    work()
+    function()
     return time.perf_counter() - start
 
 
-def held_mib() -> float:
+def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def row_by_row(queries, gallery) -> float:
-    """Seconds that expansion of all rows and then the search take, one row at a time as the reference goes."""
+def seconds_row_by_row(queries, gallery) -> float:
+    """Return the time of expansion and search if each row is processed alone, as in fast-reid."""
     rows = torch.cat([queries, gallery])
     unit = torch.nn.functional.normalize(rows)
 
@@ -40,58 +40,62 @@ def row_by_row(queries, gallery) -> float:
     def search_one(row):
         (1 - unit[len(queries) :] @ unit[row]).argsort()[:TOP_K]
 
-    chosen = torch.linspace(0, len(queries) - 1, TIMED_ROWS).long().tolist()
-    expanding = statistics.median(seconds(lambda row=row: expand_one(row)) for row in chosen)
-    searching = statistics.median(seconds(lambda row=row: search_one(row)) for row in chosen)
-    return expanding * len(rows) + searching * len(queries)
+    timed_rows = torch.linspace(0, len(queries) - 1, TIMED_ROWS).long().tolist()
+    expansion_s = statistics.median(measure_seconds(lambda row=row: expand_one(row)) for row in timed_rows)
+    search_s = statistics.median(measure_seconds(lambda row=row: search_one(row)) for row in timed_rows)
+    return expansion_s * len(rows) + search_s * len(queries)
 
 
-def bare_product(left, right) -> float:
-    """Seconds of the float32 product of two sets, block by block into one and the same room; of a set with itself half."""
-    room = torch.empty(4096, 4096)
+def seconds_of_product(left, right) -> float:
+    """Return the time of the float32 product of two sets in blocks; half of it if both are the same set."""
+    buffer = torch.empty(4096, 4096)
 
-    def work():
+    def multiply():
         for first, rows in enumerate(left.split(4096)):
             for columns in right.split(4096)[first if left is right else 0 :]:
-                torch.mm(rows, columns.T, out=room[: len(rows), : len(columns)].view(len(rows), len(columns)))
+                torch.mm(rows, columns.T, out=buffer[: len(rows), : len(columns)].view(len(rows), len(columns)))
 
-    return seconds(work)
+    return measure_seconds(multiply)
 
 
 @pytest.mark.benchmark
-def test_the_challenge_s_test_beside_row_by_row(capsys):
+def test_expansion_and_search(capsys):
     queries, gallery, _, _ = deeppatent_test()
     rows = torch.cat([queries, gallery])
-    product = bare_product(rows, rows) + bare_product(queries, gallery)
+    product_s = seconds_of_product(rows, rows) + seconds_of_product(queries, gallery)
     del rows
-    lines = []
+    results = []
     for precision in ("float32", "auto"):
-        held = held_mib()
+        before_mb = peak_memory_mb()
         start = time.perf_counter()
-        found = nearest(*expand(queries, gallery, k=5, alpha=2.0, precision=precision), TOP_K, precision=precision)
-        ours = time.perf_counter() - start
-        lines.append((precision, ours, held_mib() - held, found))
-    slow = row_by_row(queries, gallery)
-    assert torch.equal(lines[0][3].indices, lines[1][3].indices)
+        ranking = nearest(*expand(queries, gallery, k=5, alpha=2.0, precision=precision), TOP_K, precision=precision)
+        duration = time.perf_counter() - start
+        results.append((precision, duration, peak_memory_mb() - before_mb, ranking))
+    row_by_row_s = seconds_row_by_row(queries, gallery)
+    assert torch.equal(results[0][3].indices, results[1][3].indices)
     with capsys.disabled():
         print(f"\ntop-{TOP_K} with AQE and DBA, {len(queries)} x {len(gallery)} x {queries.shape[1]} floats:")
-        for precision, ours, beside, _ in lines:
+        for precision, duration, memory_mb, _ in results:
             print(
-                f"  {precision}: {ours:.1f} s; row by row {slow:.0f} s = {slow / ours:.1f} times; the bare float32 "
-                f"products it needs (half of all pairs, and queries x database) {product:.1f} s = {ours / product:.2f} "
-                f"of them; {beside:.0f} MiB more at the most"
+                f"  {precision}: {duration:.1f} s, {row_by_row_s / duration:.1f} times as fast as row by row "
+                f"({row_by_row_s:.0f} s), {duration / product_s:.2f} times the time of the float32 products alone "
+                f"(half of all pairs, and queries x gallery: {product_s:.1f} s); {memory_mb:.0f} MiB"
             )
 
 
 @pytest.mark.benchmark
-def test_re_ranking_of_the_challenge_s_test(capsys):
+def test_k_reciprocal_reranking(capsys):
     queries, gallery, _, _ = deeppatent_test()
-    lines = []
+    lines, options = [], {"k1": 20, "k2": 6, "lambda_value": 0.3, "k": TOP_K}
+    num = len(queries) + len(gallery)
+    matrices_mb = 3 * 4 * num**2 / 2**20
     for top_n in (100, None):
-        held = held_mib()
-        taken = seconds(lambda n=top_n: k_reciprocal(queries, gallery, k1=20, k2=6, lambda_value=0.3, k=TOP_K, top_n=n))
-        lines.append(f"  {'all' if top_n is None else top_n} of each: {taken:.1f} s, {held_mib() - held:.0f} MiB more")
-    num, square = len(queries) + len(gallery), 3 * 4 * (len(queries) + len(gallery)) ** 2 / 2**30
+        before_mb = peak_memory_mb()
+        duration = measure_seconds(lambda n=top_n: k_reciprocal(queries, gallery, **options, top_n=n))
+        memory_mb = peak_memory_mb() - before_mb
+        lines.append(
+            f"  top_n {top_n}: {duration:.1f} s, {memory_mb:.0f} MiB = {memory_mb / matrices_mb:.3f} of three matrices"
+        )
     with capsys.disabled():
-        print(f"\nk-reciprocal re-ranking over {num} drawings (three N x N arrays would be {square:.0f} GiB):")
+        print(f"\nk-reciprocal re-ranking of {num} drawings (three N x N matrices: {matrices_mb:.0f} MiB):")
         print("\n".join(lines))

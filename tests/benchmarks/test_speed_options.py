@@ -1,4 +1,4 @@
-"""What each choice that a config has for speed brings, beside the plain run in the same turn of rounds."""
+"""Speed of each config option for speed, relative to the plain network in the same rounds."""
 
 import statistics
 import time
@@ -17,7 +17,7 @@ from fastreid.structures import Batch
 CONFIG = "configs/patent/sbs_R101-ibn_patent_256.yml"
 ROUNDS, NUM, SIZE_PX = 5, 16, 128
 FUSED, COMPILED = ["SOLVER.OPT_ARGS.fused", True], ["MODEL.COMPILE", True]
-CHOICES = {
+VARIANTS = {
     "plain": [],
     "fused": FUSED,
     "compiled": COMPILED,
@@ -25,73 +25,73 @@ CHOICES = {
 }
 
 
-def config(depth, kind, words):
+def load_config(depth, dtype, options):
     cfg = get_cfg()
     cfg.merge_from_file(CONFIG)
     width = 512 if depth == "18x" else 2048
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.DEPTH", depth, "MODEL.BACKBONE.FEAT_DIM", width])
-    cfg.merge_from_list(["SOLVER.AMP.ENABLED", kind == "bfloat16", "SOLVER.AMP.DTYPE", "bfloat16", *words])
+    cfg.merge_from_list(["SOLVER.AMP.ENABLED", dtype == "bfloat16", "SOLVER.AMP.DTYPE", "bfloat16", *options])
     return cfg
 
 
-def network(cfg):
+def build_network(cfg):
     torch.manual_seed(0)
     return to_device(cfg, build_model(cfg, num_classes=100))
 
 
-def images():
+def random_images():
     return torch.rand(NUM, 3, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(0)) * 255
 
 
-def told(what, works, capsys):
-    """Print how many times as fast as the first each is, by the medians of rounds in turn; and the first rounds."""
-    times = {name: [] for name in works}
+def print_speeds(title, cases, capsys):
+    """Print the speed of each case relative to the first (medians; each round runs all cases) and the first rounds."""
+    times = {name: [] for name in cases}
     for _ in range(ROUNDS + 1):
-        for name, work in works.items():
+        for name, function in cases.items():
             start = time.perf_counter()
-            work()
+            function()
             times[name].append(time.perf_counter() - start)
-    first, *others = ((name, statistics.median(spans[1:])) for name, spans in times.items())
+    first, *others = ((name, statistics.median(durations[1:])) for name, durations in times.items())
     with capsys.disabled():
         print(
-            f"\n{what}, {NUM} of {SIZE_PX} px, medians of {ROUNDS} rounds in turn: {first[0]} {NUM / first[1]:.1f} a "
+            f"\n{title}, {NUM} images of {SIZE_PX} px, median of {ROUNDS} rounds: {first[0]} {NUM / first[1]:.1f} per "
             "second; "
-            + ", ".join(f"{name} {first[1] / median:.2f} times that" for name, median in others)
-            + "; the first round "
-            + ", ".join(f"{name} {spans[0]:.0f} s" for name, spans in times.items())
+            + ", ".join(f"{name} {first[1] / median:.2f} times as fast" for name, median in others)
+            + "; first round: "
+            + ", ".join(f"{name} {durations[0]:.0f} s" for name, durations in times.items())
         )
 
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("depth", ["18x", "50x"])
-def test_training_by_each_choice(depth, kind, capsys):
-    batch = Batch(images(), torch.arange(NUM) // 4, torch.arange(NUM))
-    works = {}
-    for name, words in CHOICES.items():
-        cfg = config(depth, kind, words)
-        step = build_step(cfg, network(cfg), iters_per_epoch=1)
-        works[name] = lambda step=step: step(batch)
-    told(f"training R{depth} of the patent config in {kind}", works, capsys)
+def test_training_speed_of_each_option(depth, dtype, capsys):
+    batch = Batch(random_images(), torch.arange(NUM) // 4, torch.arange(NUM))
+    cases = {}
+    for name, options in VARIANTS.items():
+        cfg = load_config(depth, dtype, options)
+        step = build_step(cfg, build_network(cfg), iters_per_epoch=1)
+        cases[name] = lambda step=step: step(batch)
+    print_speeds(f"training R{depth} of the patent config in {dtype}", cases, capsys)
 
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("depth", ["18x", "50x"])
-def test_features_by_each_choice(depth, kind, capsys):
-    dtype = torch.bfloat16 if kind == "bfloat16" else None
-    works = {}
-    for name, words in CHOICES.items():
+def test_feature_speed_of_each_option(depth, dtype, capsys):
+    torch_dtype = torch.bfloat16 if dtype == "bfloat16" else None
+    cases = {}
+    for name, options in VARIANTS.items():
         if name != "fused":
-            cfg = config(depth, kind, words)
-            model = network(cfg)
-            calls = CompiledCaller(lambda model=model: model, compiled=cfg.MODEL.COMPILE)
-            works[name] = lambda model=model, calls=calls: features(model, calls, dtype)
-    told(f"features of R{depth} of the patent config in {kind}", works, capsys)
+            cfg = load_config(depth, dtype, options)
+            model = build_network(cfg)
+            caller = CompiledCaller(lambda model=model: model, compiled=cfg.MODEL.COMPILE)
+            cases[name] = lambda model=model, caller=caller: run_features(model, caller, torch_dtype)
+    print_speeds(f"features of R{depth} of the patent config in {dtype}", cases, capsys)
 
 
-def features(model, calls, dtype):
+def run_features(model, caller, dtype):
     with eval_mode(model):
-        calls.run(lambda call: compute_features(call, images(), dtype=dtype), signature=("features",))
+        caller.run(lambda call: compute_features(call, random_images(), dtype=dtype), signature=("features",))

@@ -1,7 +1,8 @@
-"""The challenge's whole test by its command: files of DeepPatent's number and scans' size, network, expansion, result.npy.
+"""Time of the challenge's whole test by its command: decoding, network, expansion, search and result.npy.
 
-Some hundred drawn sheets stand under all names, so each is decoded and worked through as often as real ones would be.
-BENCH_SHARE=1 takes all 51,967; by itself a tenth. On a CPU the network alone takes hours: give it a thousandth.
+The files have the number of DeepPatent's test drawings and the size of its scans. They are links to 256 random sheets,
+and each is decoded and processed. BENCH_SHARE=1 uses all 51,967; the default is a tenth. On a CPU use BENCH_SHARE=0.001,
+because the network takes hours for all.
 """
 
 import os
@@ -14,57 +15,58 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_features import patents_of
-from random_sheets import encoded, sheet
+from random_features import load_patents
+from random_sheets import encode_sheet, make_sheet
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = REPOSITORY / "configs/patent/sbs_R101-ibn_patent_test.yml"
-DISTINCT = 256
+NUM_SHEETS = 256
 WORKERS = max(1, (os.cpu_count() or 1) - 1)
 
 
-def one_sheet(seed):
-    return encoded(sheet(seed), "1-bit PNG")
+def make_file(seed):
+    return encode_sheet(make_sheet(seed), "1-bit PNG")
 
 
 def write_test_set(root, num):
-    """`num` of queries and of database drawings in the challenge's layout."""
+    """Write `num` files of queries and gallery in the layout of the challenge."""
     with ProcessPoolExecutor() as pool:
-        files = list(pool.map(one_sheet, range(DISTINCT), chunksize=8))
-    for part, number in num.items():
+        files = list(pool.map(make_file, range(NUM_SHEETS), chunksize=8))
+    for part, num_files in num.items():
         folder = root / "test_data" / part
         folder.mkdir(parents=True)
-        names = [f"{row:05}.png" for row in range(number)]
+        names = [f"{row:05}.png" for row in range(num_files)]
         for row, name in enumerate(names):
-            if row < DISTINCT:
+            if row < NUM_SHEETS:
                 (folder / name).write_bytes(files[row])
             else:
-                os.link(folder / names[row % DISTINCT], folder / name)
+                os.link(folder / names[row % NUM_SHEETS], folder / name)
         (root / "test_data/lists").mkdir(exist_ok=True)
         (root / f"test_data/lists/test_{part}.txt").write_text("\n".join(names) + "\n")
 
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("kind", ["bfloat16", "float32"])  # fresh weights overflow in float16
-def test_the_challenge_s_test_by_its_command(kind, tmp_path, capsys):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])  # random weights overflow in float16
+def test_challenge_test_by_command(dtype, tmp_path, capsys):
     on_gpu = torch.cuda.is_available()
-    num = {"queries": len(patents_of("test_query_patent")), "database": len(patents_of("test_db_patent"))}
+    num = {"queries": len(load_patents("test_query_patent")), "database": len(load_patents("test_db_patent"))}
     write_test_set(tmp_path, num)
-    words = ["DATASETS.ROOT", tmp_path, "OUTPUT_DIR", tmp_path / "out", "MODEL.DEVICE", "cuda" if on_gpu else "cpu"]
-    words += ["TEST.NETWORK_PRECISION", kind, "TEST.IMS_PER_BATCH", 128, "DATALOADER.NUM_WORKERS", WORKERS]
+    options = ["DATASETS.ROOT", tmp_path, "OUTPUT_DIR", tmp_path / "out", "MODEL.DEVICE", "cuda" if on_gpu else "cpu"]
+    options += ["TEST.NETWORK_PRECISION", dtype, "TEST.IMS_PER_BATCH", 128, "DATALOADER.NUM_WORKERS", WORKERS]
     command = [sys.executable, "-m", "fastreid", "test", "--config-file", CONFIG, "--random-weights"]
     start = time.perf_counter()
     done = subprocess.run(
-        list(map(str, [*command, *words, "MODEL.WEIGHTS", "", "MODEL.BACKBONE.PRETRAIN", False])),
+        list(map(str, [*command, *options, "MODEL.WEIGHTS", "", "MODEL.BACKBONE.PRETRAIN", False])),
         capture_output=True,
         cwd=tmp_path,
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
-    taken = time.perf_counter() - start
+    duration = time.perf_counter() - start
     assert done.returncode == 0, done.stdout + done.stderr
     assert np.load(tmp_path / "out/result.npy").shape == (num["queries"], 10)
     with capsys.disabled():
-        print(f"\nthe challenge's test, {num}, {kind}, {WORKERS} workers: {taken:.0f} s in all; its log:")
+        rate = sum(num.values()) / duration
+        print(f"\nchallenge test, {num}, {dtype}, {WORKERS} workers: {duration:.0f} s, {rate:.1f} drawings per second:")
         print("\n".join(line for line in done.stdout.splitlines() if "features" in line or "rank" in line))

@@ -9,7 +9,7 @@ from fastreid.utils.seeding import keyed_generator
 
 
 class TrainingSampler:
-    """Concatenate random permutations of all drawings and cut them into batches; a batch may span two of them.
+    """Concatenate random permutations of the drawings and cut them into batches; a batch may span two of them.
 
     Args:
         num_drawings: length of the training list.

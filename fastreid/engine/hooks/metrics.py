@@ -145,7 +145,7 @@ def write_bad_step_record(
 ) -> Path:
     """Write `bad_step.json`, the record of a step with a non-finite loss or gradient; only process 0 writes.
 
-    The record contains the drawings of all processes with non-finite values, and the values of the first of them.
+    The record contains the drawings from every process with non-finite values, and the values of the first of them.
 
     Args:
         folder: OUTPUT_DIR of the run.

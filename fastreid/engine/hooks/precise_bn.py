@@ -42,7 +42,7 @@ class PreciseBatchNorm(Hook):
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # torch then computes the plain mean of all batches
+            norm.momentum = None  # torch then computes the plain mean over batches
         with torch.no_grad():
             for batch in self.load_batches(self.num_batches):
                 batch = batch.to(device)

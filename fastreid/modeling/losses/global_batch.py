@@ -1,4 +1,4 @@
-"""The global batch (drawings of all processes), in which metric losses search pairs."""
+"""The global batch (drawings from every process), in which metric losses search pairs."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from fastreid.utils import comm
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """The drawings of all processes, with which the drawings of this process are compared.
+    """The drawings from every process, with which the drawings of this process are compared.
 
     Args:
         features: (N, D), differentiable, also with respect to the drawings of other processes.
@@ -30,9 +30,9 @@ class GlobalBatch:
 
 
 def all_gather_batch(features: Tensor, targets: Tensor) -> GlobalBatch:
-    """Gather the batches of all processes, which must have the same size.
+    """Gather the batches from every process, which must have the same size.
 
-    If each process computes the loss of its own B drawings, the mean over processes is the loss of the global batch,
+    If each process computes the loss of the B drawings it holds, the mean over processes is the loss of the global batch,
     and the same holds for the gradients.
 
     Args:

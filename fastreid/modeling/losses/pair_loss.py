@@ -46,4 +46,4 @@ class PairLoss(abc.ABC):
 
     @abc.abstractmethod
     def exponents(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the exponents of all pairs (B, N) if they were positive, and if they were negative."""
+        """Return the exponents of the pairs (B, N) if they were positive, and if they were negative."""

@@ -22,7 +22,7 @@ class TripletLoss:
     """Compute the mean over a batch of the triplet loss [p - n + margin]+, or log(1 + exp(p - n)) for margin 0.
 
     p and n are the distances to the positive and to the negative: Euclidean, or 2 - 2 cos with `norm_feat`. A drawing
-    is one of its own positives. With `hard_mining`, the positive is the farthest and the negative the nearest (Hermans,
+    is among the positives of itself. With `hard_mining`, the positive is the farthest and the negative the nearest (Hermans,
     Beyer, Leibe: In defense of the triplet loss, 2017). Otherwise both distances are means weighted by a softmax of the
     distance (Ristani, Tomasi: Features for multi-target multi-camera tracking, 2018). In a batch of one patent there
     are no negatives, and the loss is 0 without gradient. With a `global_batch`, positives and negatives are searched in
@@ -69,7 +69,7 @@ class TripletLoss:
         Args:
             features: (B, D).
             targets: class of each drawing, int64 (B,).
-            global_batch: features and classes of all processes; None: those of this process.
+            global_batch: features and classes from every process; None: those of this process.
         """
         gap, has_no_negative = self._distance_gap(features, targets, global_batch)
         slope = (gap + self.margin > 0).float() if self.margin > 0 else gap.sigmoid()

@@ -76,7 +76,7 @@ def assemble(parts: Sequence[Mesh], *, unclaimed: Collection[str] = (), surface_
 
 
 def _concatenate_parts(parts: Sequence[Mesh]) -> tuple[Points, Faces, Faces, NDArray[np.int64]]:
-    """Return vertices, faces and fill of all parts, and the part index of each vertex."""
+    """Return vertices, faces and fill of every part, and the part index of each vertex."""
     counts = [len(part.vertices) for part in parts]
     starts = np.cumsum([0, *counts[:-1]])
     return (

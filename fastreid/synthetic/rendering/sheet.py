@@ -225,7 +225,7 @@ def _compute_layout(figures: Sequence[SheetFigure], style: Style, rng: PartRng) 
 
 
 def _bounding_box(layout: _Layout) -> tuple[Points, Points]:
-    """Return the lower and upper corner of all strokes."""
+    """Return the lower and upper corner over strokes."""
     points = np.concatenate([segments.reshape(-1, 2) for segments, _ in layout.strokes])
     return points.min(axis=0), points.max(axis=0)
 
