@@ -171,9 +171,9 @@ def test_first_pass_over_files(file_format, tmp_path, capsys):
     difference = np.abs(cache.read(drawings[0]).astype(int) - exact)
     with capsys.disabled():
         print(
-            f"\nfirst pass of {file_format}: {ours_ms:.1f} CPU-ms per sheet with writing to the cache, reference decode "
-            f"and resize {reference_ms:.1f}: {reference_ms / ours_ms:.1f} times as fast; difference to plain bicubic in "
-            f"gray levels: mean {difference.mean():.2f}, maximum {difference.max()}"
+            f"\nfirst pass of {file_format}: {ours_ms:.1f} CPU-ms per sheet with writing to the cache, reference "
+            f"decode and resize {reference_ms:.1f}: {reference_ms / ours_ms:.1f} times as fast; difference to bicubic "
+            f"in gray levels: mean {difference.mean():.2f}, maximum {difference.max()}"
         )
 
 
@@ -189,6 +189,6 @@ def test_two_workers_from_the_cache(longest_px, drawings, tmp_path, capsys):
     with capsys.disabled():
         print(
             f"\ntwo workers, 256 px from pages of {longest_px} px ({num_bytes / num_pages / 1024:.1f} KiB each): "
-            f"{median(rates):.0f} drawings per second ({min(rates):.0f} to {max(rates):.0f}); peak memory of main process "
-            f"and workers {peak_mb:.0f} MiB, with torch and shared memory but without the file cache of the system"
+            f"{median(rates):.0f} drawings per second ({min(rates):.0f} to {max(rates):.0f}); peak memory of main "
+            f"process and workers {peak_mb:.0f} MiB, with torch and shared memory but without the file cache of the system"
         )

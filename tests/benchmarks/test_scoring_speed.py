@@ -67,8 +67,8 @@ def test_time_and_memory_of_scoring(capsys):
         sorting_s = seconds_of_sorting(query_patents, np.concatenate([gallery_patents, others]))
         lines.append(
             f"  {truth.num_queries} x {truth.num_gallery}, {settings.patent_distance}"
-            f"{', TPR' if settings.roc else ''}: {scoring_s:.1f} s, {sorting_s / scoring_s:.1f} times as fast as sorting "
-            f"({sorting_s:.1f} s); sampling {sum(sampling):.1f} s, intervals {intervals_s:.1f} s; peak so far "
+            f"{', TPR' if settings.roc else ''}: {scoring_s:.1f} s, {sorting_s / scoring_s:.1f} times as fast as "
+            f"sorting ({sorting_s:.1f} s); sampling {sum(sampling):.1f} s, intervals {intervals_s:.1f} s; peak so far "
             f"{memory_mb:.0f} MiB"
         )
     with capsys.disabled():

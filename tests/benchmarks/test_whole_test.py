@@ -1,8 +1,8 @@
 """Time of the challenge's whole test by its command: decoding, network, expansion, search and result.npy.
 
 The files have the number of DeepPatent's test drawings and the size of its scans. They are links to 256 random sheets,
-and each is decoded and processed. BENCH_SHARE=1 uses all 51,967; the default is a tenth. On a CPU use BENCH_SHARE=0.001,
-because the network takes hours for all.
+and each is decoded and processed. BENCH_SHARE=1 uses all 51,967; the default is a tenth. On a CPU use
+BENCH_SHARE=0.001, because the network takes hours for all.
 """
 
 import os

@@ -3,7 +3,7 @@
 The counts measure how far a reader has to jump to follow a run (docs/decisions/0010-structure-by-responsibility.md).
 Run it in the root of any checkout:
 
-    python tests/benchmarks/trace_calls.py tools/test.py --config-file tests/end_to_end/resnet.yml OUTPUT_DIR /tmp/traced
+    python tests/benchmarks/trace_calls.py tools/test.py --config-file tests/end_to_end/resnet.yml OUTPUT_DIR /tmp/out
 """
 
 import runpy

@@ -169,7 +169,7 @@ def invalid_values():
         (("SOLVER.IMS_PER_BATCH", 15), "NUM_INSTANCE"),
         (("DATALOADER.NUM_INSTANCE", 5), "NUM_INSTANCE"),
         (("DATALOADER.SAMPLER_TRAIN", "Balanced"), "unknown training sampler 'Balanced'"),
-        (("MODEL.BACKBONE.DEPTH", "19x"), "19x"),
+        (("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "19x"), "19x"),
         (("MODEL.BACKBONE.NAME", "build_resnt_backbone"), "Did you mean"),
         (("MODEL.HEADS.POOL_LAYER", "GeM"), "GeM"),
         (("MODEL.LOSSES.NAME", "['Cross']"), "Cross"),

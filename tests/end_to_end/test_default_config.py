@@ -1,4 +1,4 @@
-"""The defaults train on synthetic drawings on whatever device there is."""
+"""The default settings train a ResNet on synthetic drawings, on any device."""
 
 from commands import run_here
 

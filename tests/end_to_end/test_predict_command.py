@@ -33,5 +33,5 @@ def test_csv_in_its_own_process(drawings, trained, tmp_path):
     options = ("--quiet", "--config-file", TINY, "--output", "features.csv")
     code, output, errors = run_interpreter("predict", *options, page, *settings, folder=tmp_path)
     assert (code, errors) == (0, "")
-    assert output == "features.csv: features of 1 drawings, 512 values each\n"
+    assert output == "features.csv: features of 1 drawings, 32 values each\n"
     assert len((tmp_path / "features.csv").read_text().splitlines()) == 2

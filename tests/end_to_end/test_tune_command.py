@@ -85,7 +85,7 @@ def test_grid_is_checked_before_features_are_read(features, tmp_path, monkeypatc
             "the grid has no choice for AQE; give each of its settings at least one valid value",
         ),
         (["TEST.SELECT_BY", "mAP@1"], 2, "unknown score 'mAP@1'. Did you mean 'mAP@10'"),
-        (["--sides", "all"], 2, "side to expand 'all' is unknown. Available: both, gallery, queries."),
+        (["--sides", "all"], 2, "side to expand 'all' is unknown. Did you mean 'gallery'? Available: both, gallery, queries."),
         (["--k1", "4,x"], 2, "argument --k1: invalid list of int value: '4,x'"),
         (["--features", "nowhere"], 2, "nowhere: no such folder of features"),
         (["--queries", "-3"], 2, "--queries is -3; allowed are a number of queries, or 0 for all"),

@@ -152,4 +152,4 @@ def test_script_without_main_guard_fails_with_a_hint(root):
         timeout=60,
     )
     assert done.returncode == 1
-    assert 'a script of your own does its work under `if __name__ == "__main__":`' in done.stderr
+    assert 'in your own script, start the work under `if __name__ == "__main__":`' in done.stderr
