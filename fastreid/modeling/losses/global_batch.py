@@ -32,8 +32,8 @@ class GlobalBatch:
 def all_gather_batch(features: Tensor, targets: Tensor) -> GlobalBatch:
     """Gather the batches from every process, which must have the same size.
 
-    If each process computes the loss of the B drawings it holds, the mean over processes is the loss of the global batch,
-    and the same holds for the gradients.
+    If each process computes the loss of the B drawings it holds, the mean over processes is the loss of the global
+    batch. The same is true of the gradients.
 
     Args:
         features: (B, D), features of this process.
