@@ -1,4 +1,4 @@
-"""Payloads that come as saved features, journals, caches and whitening: name -> Payload."""
+"""Malicious saved features, journals, caches and whitening files: name -> Payload."""
 
 import hashlib
 import io
@@ -10,7 +10,7 @@ import struct
 import numpy as np
 import torch
 import zstandard
-from malicious import LARGE, Payload, file, header, shell
+from malicious import LARGE, Payload, header, shell, single_file
 from PIL import Image
 
 from fastreid.data.io.cache.store import PageCache
@@ -19,7 +19,7 @@ from fastreid.evaluation.storage.manifest import Provenance, _compute_digest
 from fastreid.evaluation.storage.saved_features import FeaturePart, save_features
 from fastreid.structures import Drawing, Embeddings
 
-SIDE_PX = 17_000  # of a page of more than LARGE pixels
+SIDE_PX = 17_000  # side of a page with more than LARGE pixels
 DRAWINGS = tuple(Drawing(f"/x/{n}.png", f"{n}.png", str(n)) for n in range(6))
 
 
@@ -31,7 +31,7 @@ def npy(text, *, version=(1, 0), length=None):
 
 
 def features(content, *, name="gallery.npy", code=2):
-    """A folder of features whose manifest vouches for a file that is something else."""
+    """Return a payload of a features folder whose manifest contains the checksum of a malicious file."""
 
     def write(folder, marker):
         rows = Embeddings.from_drawings(torch.randn(6, 4), DRAWINGS)
@@ -39,10 +39,10 @@ def features(content, *, name="gallery.npy", code=2):
         save_features(folder / "set", parts, provenance=Provenance("Mine", "", "", {}, "", {}))
         path = folder / "set" / name
         if path.suffix != ".json":
-            told = json.loads((folder / "set/manifest.json").read_text())
-            told["parts"]["gallery"]["npy"] = hashlib.sha256(content(marker)).hexdigest()
-            del told["sha256"]
-            (folder / "set/manifest.json").write_text(json.dumps({**told, "sha256": _compute_digest(told)}))
+            manifest = json.loads((folder / "set/manifest.json").read_text())
+            manifest["parts"]["gallery"]["npy"] = hashlib.sha256(content(marker)).hexdigest()
+            del manifest["sha256"]
+            (folder / "set/manifest.json").write_text(json.dumps({**manifest, "sha256": _compute_digest(manifest)}))
         path.write_bytes(content(marker))
         return folder / "set"
 
@@ -64,23 +64,23 @@ def npz(marker):
 FIELDS = "{{'descr': {}, 'fortran_order': False, 'shape': {}, }}\n"
 FEATURES = {
     "features that are pickled": features(pickled_array),
-    "features that are a bare pickle": features(lambda marker: pickle.dumps(shell(marker))),
-    "features that are a bomb in a zip": features(npz),
-    "features that are an object by their header": features(lambda marker: npy(FIELDS.format("'|O'", "(6, 4)"))),
+    "features that are a plain pickle": features(lambda marker: pickle.dumps(shell(marker))),
+    "features that are a zip bomb": features(npz),
+    "features with an object dtype": features(lambda marker: npy(FIELDS.format("'|O'", "(6, 4)"))),
     "features with code in their header": features(
         lambda marker: npy(FIELDS.format(f"__import__('os').system('touch {marker}')", "(6, 4)"))
     ),
     "features of 4 TB in 96 bytes": features(lambda marker: npy(FIELDS.format("'<f4'", f"({1 << 40}, 4)"))),
-    "features with fewer rows than none": features(lambda marker: npy(FIELDS.format("'<f4'", "(-6, 4)"))),
-    "features whose header is 4 GB long": features(lambda marker: npy("{}", version=(2, 0), length=(1 << 32) - 1)),
-    "features whose header is brackets": features(lambda marker: npy("(" * 60_000)),
-    "a manifest of brackets": features(lambda marker: b"[" * 5_000_000, name="manifest.json", code=6),
-    "a manifest of a number without end": features(lambda marker: b"9" * 5_000_000, name="manifest.json", code=6),
+    "features with a negative number of rows": features(lambda marker: npy(FIELDS.format("'<f4'", "(-6, 4)"))),
+    "features with a header of 4 GB": features(lambda marker: npy("{}", version=(2, 0), length=(1 << 32) - 1)),
+    "features with a header of only brackets": features(lambda marker: npy("(" * 60_000)),
+    "a manifest of only brackets": features(lambda marker: b"[" * 5_000_000, name="manifest.json", code=6),
+    "a manifest of one endless number": features(lambda marker: b"9" * 5_000_000, name="manifest.json", code=6),
 }
 
 
 def journal(num, width):
-    """A record that says it holds this many floats, under the name that the list's journal has."""
+    """Return a payload of a journal whose record claims to have this many floats."""
 
     def write(folder, marker):
         name = FeatureJournal(folder, "origin", ())._name
@@ -91,7 +91,7 @@ def journal(num, width):
 
 
 def cached(change):
-    """A cache with a row that was made by hand; the page is then read from its file."""
+    """Return a payload of a cache with a manipulated row; the page is then read from its image file."""
 
     def write(folder, marker):
         Image.new("L", (8, 8), 200).save(folder / "a.png")
@@ -104,7 +104,7 @@ def cached(change):
     return Payload("cache", write, 0)
 
 
-def with_bomb(path):
+def insert_bomb(path):
     [digest] = sqlite3.connect(path).execute("SELECT digest FROM pages").fetchone()
     squeezed = zstandard.ZstdCompressor(write_checksum=True).compress(digest + bytes(SIDE_PX * SIDE_PX))
     with sqlite3.connect(path) as connection:
@@ -112,10 +112,14 @@ def with_bomb(path):
 
 
 OTHERS = {
-    "a journal whose record is 64 exabytes": journal((1 << 32) - 1, (1 << 32) - 1),
-    "a journal of rows of no float": journal((1 << 32) - 1, 0),
-    "a cache whose page is a bomb": cached(with_bomb),
-    "whitening that is pickled": file("w.safetensors", "whitening", lambda marker: pickle.dumps(shell(marker)), code=6),
-    "whitening with a lying header": file("w.safetensors", "whitening", lambda m: header({}, 1 << 60), code=6),
+    "a journal with a record of 64 exabytes": journal((1 << 32) - 1, (1 << 32) - 1),
+    "a journal with rows of width 0": journal((1 << 32) - 1, 0),
+    "a cache whose page is a compression bomb": cached(insert_bomb),
+    "whitening that is a pickle": single_file(
+        "w.safetensors", "whitening", lambda marker: pickle.dumps(shell(marker)), code=6
+    ),
+    "whitening with a wrong header length": single_file(
+        "w.safetensors", "whitening", lambda m: header({}, 1 << 60), code=6
+    ),
 }
-HOSTILE_FEATURES = FEATURES | OTHERS
+MALICIOUS_FEATURES = FEATURES | OTHERS

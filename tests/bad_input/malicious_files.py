@@ -1,4 +1,4 @@
-"""Payloads that come as configs, lists and images: name -> Payload."""
+"""Malicious configs, lists and images: name -> Payload."""
 
 import io
 import os
@@ -7,26 +7,26 @@ import struct
 import zipfile
 import zlib
 
-from malicious import LARGE, Payload, alias_bomb, file, shell
+from malicious import LARGE, Payload, build_alias_bomb, shell, single_file
 from PIL import Image
 
 
-def config(text, *, name="a.yml", door="config"):
-    return file(name, door, lambda marker: text.format(str(marker)).encode(), code=2)
+def config(text, *, name="a.yml", reader="config"):
+    return single_file(name, reader, lambda marker: text.format(str(marker)).encode(), code=2)
 
 
-def placed(name, door, make, *, code=2):
-    """A payload that is something else than a file."""
+def special_file(name, reader, make, *, code=2):
+    """Return a payload that is not a regular file."""
 
     def write(folder, marker):
         make(folder / name)
         return folder / name
 
-    return Payload(door, write, code)
+    return Payload(reader, write, code)
 
 
 def run_folder(name, text):
-    """A run's folder whose settings or metrics are somebody else's."""
+    """Return a payload of a run folder with manipulated settings or metrics."""
 
     def write(folder, marker):
         (folder / "metrics.json").write_text('{"iteration": 1, "total_loss": 1.0}\n')
@@ -40,32 +40,32 @@ def run_folder(name, text):
 CALL = "!!python/object/apply:os.system ['touch {}']"
 CONFIGS = {
     "a tag that calls": config(f"SEED: {CALL}"),
-    "a tag that makes an object": config("SEED: !!python/object/new:os.system [touch {}]"),
+    "a tag that creates an object": config("SEED: !!python/object/new:os.system [touch {}]"),
     "a tag that names a module": config("SEED: !!python/module:antigravity"),
-    "a tag in a name": config(f"? {CALL}\n: 1"),
-    "aliases that blow up": file("a.yml", "config", lambda marker: alias_bomb().encode(), code=2),
-    "aliases that lead around": config("MODEL: &a\n  KD: *a\n".replace("{", "{{")),
-    "a config of brackets": config("SEED: " + "[" * 900_000),
-    "a base that is code": config("_BASE_: evil.py"),
+    "a tag in a key": config(f"? {CALL}\n: 1"),
+    "an alias bomb": single_file("a.yml", "config", lambda marker: build_alias_bomb().encode(), code=2),
+    "a circular alias": config("MODEL: &a\n  KD: *a\n".replace("{", "{{")),
+    "a config of only brackets": config("SEED: " + "[" * 900_000),
+    "a base config that is code": config("_BASE_: evil.py"),
     "a config that is code": config("open({!r}, 'w')", name="a.py"),
-    "a base of the system's": config("_BASE_: /etc/passwd"),
-    "a base that climbs out": config("_BASE_: ../../../../../../../etc/hosts"),
-    "a base from the net": config("_BASE_: http://127.0.0.1:1/a.yml"),
-    "a config that never ends": placed("a.yml", "config", lambda path: path.symlink_to("/dev/zero")),
-    "a config that never begins": placed("a.yml", "config", os.mkfifo),
-    "rows with a tag that calls": config(f"r:\n  SEED: {CALL}", door="rows"),
-    "a run whose settings call": run_folder("config.yaml", lambda marker: f"SEED: {CALL.format(marker)}"),
-    "a run whose settings blow up": run_folder("config.yaml", lambda marker: alias_bomb()),
-    "a run whose metrics are brackets": run_folder("metrics.json", lambda marker: "[" * 1_000_000),
+    "a system file as base config": config("_BASE_: /etc/passwd"),
+    "a base config outside of the folder": config("_BASE_: ../../../../../../../etc/hosts"),
+    "a base config from the network": config("_BASE_: http://127.0.0.1:1/a.yml"),
+    "a config that is an endless device": special_file("a.yml", "config", lambda path: path.symlink_to("/dev/zero")),
+    "a config that is a pipe": special_file("a.yml", "config", os.mkfifo),
+    "variants with a tag that calls": config(f"r:\n  SEED: {CALL}", reader="variants"),
+    "a run whose settings call a function": run_folder("config.yaml", lambda marker: f"SEED: {CALL.format(marker)}"),
+    "a run whose settings are an alias bomb": run_folder("config.yaml", lambda marker: build_alias_bomb()),
+    "a run whose metrics are only brackets": run_folder("metrics.json", lambda marker: "[" * 1_000_000),
 }
 
 
 def listed(line, *, name="list.txt"):
-    return file(name, "list", lambda marker: line.format(marker).encode(), code=2)
+    return single_file(name, "list", lambda marker: line.format(marker).encode(), code=2)
 
 
-def linked(to):
-    """A list of one image that is a link."""
+def list_of_link(to):
+    """Return a payload of a list with one image, which is a link."""
 
     def write(folder, marker):
         (folder / "a.png").symlink_to(to)
@@ -75,31 +75,31 @@ def linked(to):
     return Payload("list", write, 2)
 
 
-def piped(folder, marker):
+def write_list_of_pipe(folder, marker):
     os.mkfifo(folder / "a.png")
     (folder / "list.txt").write_text("a.png 1\n")
     return folder / "list.txt"
 
 
 LISTS = {
-    "a path that climbs out": listed("../../etc/passwd 1"),
-    "a path that climbs out backwards": listed("..\\..\\etc\\passwd 1"),
-    "a path that climbs out later": listed("a/../../b.png 1"),
+    "a path outside of the folder": listed("../../etc/passwd 1"),
+    "a path outside of the folder with backslashes": listed("..\\..\\etc\\passwd 1"),
+    "a path that leaves the folder in the middle": listed("a/../../b.png 1"),
     "an absolute path": listed("/etc/passwd 1"),
     "a device": listed("/dev/zero 1"),
-    "a drive": listed("C:\\windows\\win.ini 1"),
-    "a path with a NUL": listed("a.png\0.txt 1"),
-    "a path that steers the terminal": listed("\x1b]0;x\x07\x1b[2J 1"),
+    "a path with a drive letter": listed("C:\\windows\\win.ini 1"),
+    "a path with a NUL byte": listed("a.png\0.txt 1"),
+    "a path with terminal control codes": listed("\x1b]0;x\x07\x1b[2J 1"),
     "a path of a megabyte": listed("a/" * 500_000 + " 1"),
     "an id of a megabyte": listed("a.png " + "9" * 1_000_000),
     "a field of a megabyte": listed("path,id\n" + '"' + "x" * 1_000_000, name="list.csv"),
-    "a list that is a pickle": file("list.txt", "list", lambda marker: pickle.dumps(shell(marker)), code=2),
-    "a link to the system's": linked("/etc/passwd"),
-    "a link to a device": linked("/dev/zero"),
-    "a link to itself": linked("a.png"),
-    "a pipe in place of an image": Payload("list", piped, 2),
-    "a list that never ends": placed("list.txt", "list", lambda path: path.symlink_to("/dev/zero")),
-    "a list that never begins": placed("list.txt", "list", os.mkfifo),
+    "a list that is a pickle": single_file("list.txt", "list", lambda marker: pickle.dumps(shell(marker)), code=2),
+    "a link to a system file": list_of_link("/etc/passwd"),
+    "a link to a device": list_of_link("/dev/zero"),
+    "a link to itself": list_of_link("a.png"),
+    "a pipe as an image": Payload("list", piped, 2),
+    "a list that is an endless device": special_file("list.txt", "list", lambda path: path.symlink_to("/dev/zero")),
+    "a list that is a pipe": special_file("list.txt", "list", os.mkfifo),
 }
 
 
@@ -113,14 +113,14 @@ def png(width, height, *more, rows=b""):
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def encoded(kind, image=None, **options):
+def encode(kind, image=None, **options):
     memory = io.BytesIO()
     (image or Image.new("L", (8, 8), 200)).save(memory, kind, **options)
     return memory.getvalue()
 
 
 def image(content, *, name="a.png", code=2):
-    return file(name, "image", content if callable(content) else lambda marker: content, code=code)
+    return single_file(name, "image", content if callable(content) else lambda marker: content, code=code)
 
 
 def tiff(*tags, data=b""):
@@ -128,7 +128,7 @@ def tiff(*tags, data=b""):
     return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
 
 
-def sized(width, height, *, compression=1, data=b""):
+def tiff_of_size(width, height, *, compression=1, data=b""):
     plain = (258, 3, 1, 8), (259, 3, 1, compression), (262, 3, 1, 1), (273, 4, 1, 8), (278, 4, 1, height)
     return tiff((256, 4, 1, width), (257, 4, 1, height), *plain, (279, 4, 1, len(data)), data=data)
 
@@ -137,17 +137,17 @@ def with_zip(marker):
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(shell(marker)))
-    return encoded("PNG") + memory.getvalue()
+    return encode("PNG") + memory.getvalue()
 
 
 def many_frames(num):
-    """A GIF of many frames of one pixel on the first frame's page."""
-    first = encoded("GIF", Image.new("L", (8, 8)))
+    """Return a GIF with many frames of one pixel."""
+    first = encode("GIF", Image.new("L", (8, 8)))
     frame = b"\x2c\0\0\0\0\1\0\1\0\0\x02\x02\x44\x01\0"
     return first[:-1] + frame * num + b";"
 
 
-def turned_over(data, old, new):
+def replace_bytes(data, old, new):
     found = data.replace(old, new, 1)
     assert found != data
     return found
@@ -158,35 +158,39 @@ TEXT_BOMB = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(LARGE)))
 PROFILE_BOMB = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(LARGE)))
 GIANT = struct.pack(">HH", 65500, 65500)
 IMAGES = {
-    "a PNG of 4 giga x 4 giga": image(png(0x7FFFFFFF, 0x7FFFFFFF, rows=BLANK)),
+    "a PNG of 2^31 x 2^31 pixels": image(png(0x7FFFFFFF, 0x7FFFFFFF, rows=BLANK)),
     "a PNG of 30,000 x 30,000": image(png(30_000, 30_000, rows=bytes(1000))),
-    "a PNG that inflates to more than its page": image(png(8, 8, rows=bytes(LARGE)), code=0),
-    "a PNG whose text is a bomb": image(png(8, 8, TEXT_BOMB, rows=BLANK)),
-    "a PNG whose colour profile is a bomb": image(png(8, 8, PROFILE_BOMB, rows=BLANK)),
-    "a PNG of a chunk of 4 GB": image(png(8, 8, rows=BLANK)[:33] + struct.pack(">I", 0xFFFFFFFF) + b"IDAT" + bytes(9)),
-    "a PNG of 20,000 chunks": image(png(8, 8, *[chunk(b"tIME", bytes(7))] * 20_000, rows=BLANK), code=0),
-    "a JPEG of 65,500 x 65,500": image(turned_over(encoded("JPEG"), struct.pack(">HH", 8, 8), GIANT), name="a.jpg"),
-    "a GIF of 65,535 x 65,535": image(turned_over(encoded("GIF"), struct.pack("<HH", 8, 8), b"\xff" * 4), name="a.gif"),
-    "a BMP of 2 giga x 2 giga": image(
-        turned_over(encoded("BMP"), struct.pack("<ii", 8, 8), struct.pack("<ii", 0x7FFFFFFF, 0x7FFFFFFF)), name="a.bmp"
+    "a PNG that decompresses to more than its size": image(png(8, 8, rows=bytes(LARGE)), code=0),
+    "a PNG with a text bomb": image(png(8, 8, TEXT_BOMB, rows=BLANK)),
+    "a PNG with a color profile bomb": image(png(8, 8, PROFILE_BOMB, rows=BLANK)),
+    "a PNG with a chunk of 4 GB": image(
+        png(8, 8, rows=BLANK)[:33] + struct.pack(">I", 0xFFFFFFFF) + b"IDAT" + bytes(9)
     ),
-    "a TIFF of 4 giga x 4 giga": image(sized(0xFFFFFFFF, 0xFFFFFFFF, data=bytes(64)), name="a.tif"),
-    "a TIFF that inflates to more than its page": image(
-        sized(8, 8, compression=8, data=zlib.compress(bytes(LARGE))), name="a.tif", code=0
+    "a PNG with 20,000 chunks": image(png(8, 8, *[chunk(b"tIME", bytes(7))] * 20_000, rows=BLANK), code=0),
+    "a JPEG of 65,500 x 65,500": image(replace_bytes(encode("JPEG"), struct.pack(">HH", 8, 8), GIANT), name="a.jpg"),
+    "a GIF of 65,535 x 65,535": image(
+        replace_bytes(encode("GIF"), struct.pack("<HH", 8, 8), b"\xff" * 4), name="a.gif"
     ),
-    "a TIFF with a tag of 4 giga values": image(
+    "a BMP of 2^31 x 2^31 pixels": image(
+        replace_bytes(encode("BMP"), struct.pack("<ii", 8, 8), struct.pack("<ii", 0x7FFFFFFF, 0x7FFFFFFF)), name="a.bmp"
+    ),
+    "a TIFF of 2^32 x 2^32 pixels": image(tiff_of_size(0xFFFFFFFF, 0xFFFFFFFF, data=bytes(64)), name="a.tif"),
+    "a TIFF that decompresses to more than its size": image(
+        tiff_of_size(8, 8, compression=8, data=zlib.compress(bytes(LARGE))), name="a.tif", code=0
+    ),
+    "a TIFF with a tag of 2^32 values": image(
         tiff((256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 0xFFFFFFFF, 8)), name="a.tif"
     ),
-    "a TIFF that leads to itself": image(
-        sized(8, 8, data=bytes(64))[:-4] + struct.pack("<I", 72), name="a.tif", code=0
+    "a TIFF whose next page is itself": image(
+        tiff_of_size(8, 8, data=bytes(64))[:-4] + struct.pack("<I", 72), name="a.tif", code=0
     ),
-    "a GIF of 100,000 frames": image(many_frames(100_000), name="a.gif", code=0),
-    "an image that is an archive with code": image(with_zip, code=0),
+    "a GIF with 100,000 frames": image(many_frames(100_000), name="a.gif", code=0),
+    "an image that is also an archive with code": image(with_zip, code=0),
     "an image that is a pickle": image(lambda marker: pickle.dumps(shell(marker))),
-    "PostScript that writes": image(lambda marker: f"%!PS-Adobe-3.0 EPSF\n({marker}) (w) file\n".encode()),
-    "SVG with an entity": image(b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><svg>&a;</svg>'),
-    "MVG that calls": image(lambda marker: f"push graphic-context\nfill 'url(|touch {marker})'\n".encode()),
-    "an image that never begins": placed("a.png", "image", os.mkfifo),
-    "an image that never ends": placed("a.png", "image", lambda path: path.symlink_to("/dev/zero")),
+    "PostScript that writes a file": image(lambda marker: f"%!PS-Adobe-3.0 EPSF\n({marker}) (w) file\n".encode()),
+    "SVG with an external entity": image(b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><svg>&a;</svg>'),
+    "MVG that calls a program": image(lambda marker: f"push graphic-context\nfill 'url(|touch {marker})'\n".encode()),
+    "an image that is a pipe": special_file("a.png", "image", os.mkfifo),
+    "an image that is an endless device": special_file("a.png", "image", lambda path: path.symlink_to("/dev/zero")),
 }
-HOSTILE_FILES = CONFIGS | LISTS | IMAGES
+MALICIOUS_FILES = CONFIGS | LISTS | IMAGES

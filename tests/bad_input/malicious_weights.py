@@ -1,4 +1,4 @@
-"""Payloads that come as weights and checkpoints: name -> Payload."""
+"""Malicious weights and checkpoints: name -> Payload."""
 
 import collections
 import io
@@ -8,11 +8,11 @@ import zipfile
 
 import numpy as np
 import torch
-from malicious import LARGE, Payload, Runs, alias_bomb, file, header, shell
+from malicious import LARGE, Call, Payload, build_alias_bomb, header, shell, single_file
 
 
-class Built:
-    """Reaches code through the state that is given to a harmless object."""
+class DictWithCode:
+    """Is unpickled as a harmless object whose items contain code."""
 
     def __init__(self, marker):
         self.marker = marker
@@ -27,8 +27,8 @@ def saved(state, **options):
     return memory.getvalue()
 
 
-def repacked(data, *, compression=zipfile.ZIP_STORED, more=None, **changed):
-    """A file of `torch.save` with other entries, by the ends of their names."""
+def repack(data, *, compression=zipfile.ZIP_STORED, more=None, **changed):
+    """Return a file of `torch.save` with replaced entries, selected by the end of their names."""
     memory = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(memory, "w", compression) as new:
         for name in old.namelist():
@@ -44,22 +44,22 @@ def tensors():
 
 
 def layer(size, stride=(1,), offset=0, numel=4):
-    """A pickle of `torch.save` whose one tensor says this of its storage of 4 floats."""
+    """Return a file of `torch.save` with one tensor that claims this layout of its storage of 4 floats."""
     text = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage"
     text += b"ctorch\nFloatStorage\nX\x01\0\0\0000X\x03\0\0\0cpu"
     whole = lambda number: b"\x8a\x08" + struct.pack("<q", number)  # noqa: E731
     many = lambda numbers: b"(" + b"".join(map(whole, numbers)) + b"t"  # noqa: E731
     tail = b"tQ" + whole(offset) + many(size) + many(stride) + b"\x89ccollections\nOrderedDict\n(tRtR"
     one = b"\x80\x02}X\x06\0\0\0weight" + text[2:] + whole(numel) + tail + b"s."
-    return repacked(saved({"weight": torch.zeros(4)}), data_pkl=one)
+    return repack(saved({"weight": torch.zeros(4)}), data_pkl=one)
 
 
 def nested_list(depth):
     return b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b"."
 
 
-def laughing(levels):
-    """A list of lists of lists, each level the one below ten times: small in memory, endless to walk."""
+def nested_references(levels):
+    """Return nested lists, each with ten references to the next one: small in memory, endless to traverse."""
     value = [1]
     for _ in range(levels):
         value = [value] * 10
@@ -71,62 +71,64 @@ def tensor(shape, ends, dtype="F32"):
 
 
 def weights(content, *, name="a.pth", is_armed=False):
-    return file(name, "weights", content, code=6, is_armed=is_armed)
+    return single_file(name, "weights", content, code=6, is_armed=is_armed)
 
 
-def safe(content):
+def safetensors_file(content):
     return weights(lambda marker: content, name="a.safetensors")
 
 
-def scripted(marker):
-    """What tells torch that a file is a scripted module, and code beside it."""
-    return repacked(saved({"model": shell(marker)}), more={"archive/constants.pkl": pickle.dumps(shell(marker))})
+def scripted_module(marker):
+    """Return a file that torch takes for a scripted module, with code in it."""
+    return repack(saved({"model": shell(marker)}), more={"archive/constants.pkl": pickle.dumps(shell(marker))})
 
 
-def evil(call, text):
-    return weights(lambda marker: pickle.dumps({"model": Runs(call, text.format(str(marker)))}), is_armed=True)
+def unpickled_call(call, text):
+    return weights(lambda marker: pickle.dumps({"model": Call(call, text.format(str(marker)))}), is_armed=True)
 
 
 WEIGHTS = {
     "a pickle that calls a shell": weights(lambda marker: pickle.dumps(shell(marker)), is_armed=True),
-    "a pickle that evaluates": evil(eval, "__import__('pathlib').Path({0!r}).touch()"),
-    "a pickle that executes": evil(exec, "__import__('pathlib').Path({0!r}).touch()"),
+    "a pickle that evaluates": unpickled_call(eval, "__import__('pathlib').Path({0!r}).touch()"),
+    "a pickle that executes": unpickled_call(exec, "__import__('pathlib').Path({0!r}).touch()"),
     "a pickle of protocol 0": weights(lambda marker: pickle.dumps({"model": shell(marker)}, 0), is_armed=True),
-    "a pickle in a value's state": weights(lambda marker: pickle.dumps(Built(marker)), is_armed=True),
-    "code in torch's zip": weights(lambda marker: saved({"model": shell(marker)})),
-    "code in torch's old format": weights(
+    "a pickle in the state of a value": weights(lambda marker: pickle.dumps(DictWithCode(marker)), is_armed=True),
+    "code in the zip format of torch": weights(lambda marker: saved({"model": shell(marker)})),
+    "code in the old format of torch": weights(
         lambda marker: saved({"model": shell(marker)}, _use_new_zipfile_serialization=False)
     ),
-    "code beside sound weights": weights(lambda marker: saved({"model": tensors(), "note": shell(marker)})),
+    "code next to valid weights": weights(lambda marker: saved({"model": tensors(), "note": shell(marker)})),
     "code in the optimizer": weights(lambda marker: saved({"model": tensors(), "optimizer": {"state": shell(marker)}})),
     "code in a list": weights(lambda marker: saved({"model": tensors(), "window": [[shell(marker)]]})),
-    "a scripted module": weights(scripted),
+    "a scripted module": weights(scripted_module),
     "a whole module": weights(lambda marker: saved(torch.nn.Linear(2, 2))),
-    "an array of numpy that is pickled": weights(lambda marker: saved({"weight": np.array([shell(marker)], object)})),
-    "a picture that is a pickle": weights(lambda marker: b"\x89PNG\r\n\x1a\n" + pickle.dumps(shell(marker))),
-    "a zip behind a pickle": weights(lambda marker: pickle.dumps(shell(marker)) + saved(tensors()), is_armed=True),
-    "a pickle called safetensors": weights(
+    "a pickled NumPy array": weights(lambda marker: saved({"weight": np.array([shell(marker)], object)})),
+    "a PNG signature before a pickle": weights(lambda marker: b"\x89PNG\r\n\x1a\n" + pickle.dumps(shell(marker))),
+    "a zip after a pickle": weights(lambda marker: pickle.dumps(shell(marker)) + saved(tensors()), is_armed=True),
+    "a pickle named .safetensors": weights(
         lambda marker: pickle.dumps(shell(marker)), name="a.safetensors", is_armed=True
     ),
-    "a bomb of a quarter of a gigabyte": weights(
-        lambda marker: repacked(saved(torch.zeros(4)), compression=zipfile.ZIP_DEFLATED, data_0=bytes(LARGE))
+    "a zip bomb of 256 MiB": weights(
+        lambda marker: repack(saved(torch.zeros(4)), compression=zipfile.ZIP_DEFLATED, data_0=bytes(LARGE))
     ),
     "a storage of 4 TB in 16 bytes": weights(lambda marker: layer((1 << 40,), numel=1 << 40)),
     "a tensor of 4 TB on 4 floats": weights(lambda marker: layer((1 << 40,))),
     "a tensor of 4 TB that repeats one float": weights(lambda marker: layer((1 << 20, 1 << 20), (0, 0))),
-    "a tensor that begins in front of its storage": weights(lambda marker: layer((2,), offset=-400)),
-    "a tensor that walks backwards": weights(lambda marker: layer((2,), (-4,))),
-    "a text of an exabyte": weights(lambda marker: b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b"x."),
-    "a list in a list 200,000 times": weights(lambda marker: nested_list(200_000)),
-    "lists that laugh": weights(lambda marker: saved({"model": tensors() | {"x": laughing(30)}})),
-    "a header of an exabyte": safe(header({}, 1 << 60)),
-    "a header of nothing but brackets": safe(header(b"[" * 10_000_000)),
-    "a header that is longer than the file": safe(header(tensor([4], [0, 16]), 1 << 20)),
-    "a tensor past the end": safe(header(tensor([1 << 20], [0, 4 << 20]))),
-    "a tensor of other bytes than its shape": safe(header(tensor([1 << 60, 1 << 60], [0, 64]))),
-    "tensors in one another's bytes": safe(header(tensor([16], [0, 64]) | {"bias": tensor([8], [32, 64])["weight"]})),
-    "a tensor that ends before it begins": safe(header(tensor([4], [32, 16]))),
-    "a tensor of pickles": safe(header(tensor([4], [0, 16], "PICKLE"))),
+    "a tensor that begins before its storage": weights(lambda marker: layer((2,), offset=-400)),
+    "a tensor with a negative stride": weights(lambda marker: layer((2,), (-4,))),
+    "a string of an exabyte": weights(lambda marker: b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b"x."),
+    "a list nested 200,000 times": weights(lambda marker: nested_list(200_000)),
+    "an exponentially nested list": weights(lambda marker: saved({"model": tensors() | {"x": nested_references(30)}})),
+    "a header of an exabyte": safetensors_file(header({}, 1 << 60)),
+    "a header of only brackets": safetensors_file(header(b"[" * 10_000_000)),
+    "a header longer than the file": safetensors_file(header(tensor([4], [0, 16]), 1 << 20)),
+    "a tensor beyond the end of the file": safetensors_file(header(tensor([1 << 20], [0, 4 << 20]))),
+    "a tensor with fewer bytes than its shape": safetensors_file(header(tensor([1 << 60, 1 << 60], [0, 64]))),
+    "two tensors with overlapping bytes": safetensors_file(
+        header(tensor([16], [0, 64]) | {"bias": tensor([8], [32, 64])["weight"]})
+    ),
+    "a tensor with a negative size": safetensors_file(header(tensor([4], [32, 16]))),
+    "a tensor of an unknown dtype": safetensors_file(header(tensor([4], [0, 16], "PICKLE"))),
 }
 
 
@@ -141,9 +143,9 @@ def resumed(name, **changed):
 
 CHECKPOINT = dict.fromkeys(("scaler", "iteration", "generator"), lambda marker: 0)
 RESUMED = {
-    "code in a checkpoint to go on from": resumed("last.pth", **CHECKPOINT, optimizer=shell),
+    "code in a checkpoint to resume from": resumed("last.pth", **CHECKPOINT, optimizer=shell),
     "aliases in the config of a checkpoint": resumed(
-        "last.pth", **CHECKPOINT, optimizer=lambda marker: 0, config=alias_bomb
+        "last.pth", **CHECKPOINT, optimizer=lambda marker: 0, config=build_alias_bomb
     ),
     "a tag in the config of a checkpoint": resumed(
         "last.pth",
@@ -157,4 +159,4 @@ RESUMED = {
 }
 
 
-HOSTILE_WEIGHTS = WEIGHTS | RESUMED
+MALICIOUS_WEIGHTS = WEIGHTS | RESUMED

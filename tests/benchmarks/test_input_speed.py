@@ -190,5 +190,5 @@ def test_two_workers_from_the_cache(longest_px, drawings, tmp_path, capsys):
         print(
             f"\ntwo workers, 256 px from pages of {longest_px} px ({num_bytes / num_pages / 1024:.1f} KiB each): "
             f"{median(rates):.0f} drawings per second ({min(rates):.0f} to {max(rates):.0f}); peak memory of main "
-            f"process and workers {peak_mb:.0f} MiB, with torch and shared memory but without the file cache of the system"
+            f"process and workers {peak_mb:.0f} MiB, with torch and shared memory but without the system's file cache"
         )

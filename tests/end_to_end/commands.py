@@ -45,7 +45,7 @@ def start(command, *arguments, folder, new_session=False):
         command: such as "data check", or a script such as "plain_train_net.py".
         arguments: its arguments.
         folder: working folder.
-        new_session: whether the process leads a new process group, so that a signal can be sent to all of its processes.
+        new_session: whether the process leads a new process group, which a signal can be sent to.
     """
     arguments = (command, list(map(str, arguments)))
     return get_server().start("fork_server:run_command", *arguments, folder=folder, new_session=new_session)

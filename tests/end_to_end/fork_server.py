@@ -138,7 +138,7 @@ def serve():
     for name in PRELOADED:
         importlib.import_module(name)
     torch.set_num_threads(1)
-    gc.freeze()  # collections in a child then do not copy the memory of all imports
+    gc.freeze()  # so that garbage collection in a child does not copy the memory of the imports
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)

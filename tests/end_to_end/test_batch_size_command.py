@@ -29,10 +29,11 @@ def test_limit_below_the_smallest_batch_is_named(drawings, tmp_path):
     assert "the largest 4 (--max-size)" in errors
 
 
-def test_partial_fc_needs_less_memory_and_batch_of_config_is_ignored(drawings, tmp_path):
+def test_partial_fc_needs_less_memory(drawings, tmp_path):
+    """The batch size and the micro-batches of the config are ignored."""
     many_classes = ("MODEL.HEADS.NUM_CLASSES", 300_000, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.GRAD_ACCUM_STEPS", 4)
     settings = ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out", *many_classes)
-    memory_mb = []  # each in its own process, because this one still holds the memory of earlier tests
+    memory_mb = []  # each in a new process, because this one still has the memory of earlier tests
 
     for ratio in (1.0, 0.01):
         options = ("--steps", 1, "--max-size", 32, *settings, "MODEL.HEADS.PARTIAL_FC_RATIO", ratio)

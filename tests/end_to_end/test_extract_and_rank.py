@@ -68,9 +68,9 @@ def test_whitening_from_saved_training_features(in_sibling_folder, saved, source
     if in_sibling_folder:  # a test set with another name than the folder of DATASETS.NAMES
         shutil.copytree(tmp_path / "features/Generated", tmp_path / "features/Mine")
         (tmp_path / "features/Mine/train.npy").unlink()
-    where = "features/Mine" if in_sibling_folder else "features"
+    subfolder = "features/Mine" if in_sibling_folder else "features"
     call("test", tmp_path, *source, *steps, "OUTPUT_DIR", "direct")
-    call("test", tmp_path, "--features", where, *steps, "OUTPUT_DIR", "ranked")
+    call("test", tmp_path, "--features", subfolder, *steps, "OUTPUT_DIR", "ranked")
     for name in ("whitening.safetensors", *FILES):
         assert compute_sha256(tmp_path / "ranked" / name) == compute_sha256(tmp_path / "direct" / name), name
 

@@ -1,4 +1,4 @@
-"""The same runs on a CUDA device: pytest -m gpu."""
+"""Training and evaluation on a CUDA device: pytest -m gpu."""
 
 import pytest
 import torch
@@ -10,25 +10,26 @@ from fastreid.engine.setup import load_config
 from fastreid.modeling import build_model
 
 pytestmark = pytest.mark.gpu
-SMALL_SHARE = 0.002  # of the device's memory: some 160 to 280 MiB
+MEMORY_FRACTION = 0.002  # of the device's memory: some 160 to 280 MiB
 
 
 @pytest.fixture
 def little_memory():
+    """Limit the memory of the process on the device."""
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(SMALL_SHARE)
+    torch.cuda.set_per_process_memory_fraction(MEMORY_FRACTION)
     yield
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 @pytest.fixture
-def whole_float32(monkeypatch):
-    """Convolutions without TF32, which torch has them in on GPUs, so that they can be compared with the CPU's."""
+def without_tf32(monkeypatch):
+    """Disable TF32, the default of convolutions on GPUs, so that results are comparable with the CPU."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
 @pytest.mark.parametrize(
-    "choices",
+    "settings",
     [
         (),
         ("SOLVER.AMP.ENABLED", True, "DATALOADER.NUM_WORKERS", 2),
@@ -41,10 +42,10 @@ def whole_float32(monkeypatch):
             True,
         ),
     ],
-    ids=["float32", "float16", "all_for_speed"],
+    ids=["float32", "float16", "fastest"],
 )
-def test_a_run_on_the_gpu_trains_goes_on_and_is_tested(choices, drawings, tmp_path):
-    arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, "MODEL.DEVICE", "cuda", *choices]
+def test_gpu_run_trains_resumes_and_is_evaluated(settings, drawings, tmp_path):
+    arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, "MODEL.DEVICE", "cuda", *settings]
     code, output, errors = run("train", *arguments, "OUTPUT_DIR", tmp_path / "run", folder=tmp_path)
     assert code == 0, output + errors
     assert "cannot be compiled" not in output
@@ -55,19 +56,23 @@ def test_a_run_on_the_gpu_trains_goes_on_and_is_tested(choices, drawings, tmp_pa
     assert code == 0, errors
 
 
+def without_memory(line):
+    return {key: value for key, value in line.items() if "memory" not in key}
+
+
 @pytest.mark.parametrize("amp", [False, True])
-def test_a_deterministic_run_killed_and_resumed_ends_with_the_same_bits(amp, drawings, tmp_path):
-    choices = ["MODEL.DEVICE", "cuda", "DETERMINISTIC", True, "SOLVER.AMP.ENABLED", amp]
-    arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, *choices, "OUTPUT_DIR"]
-    code, _, errors = run("train", *arguments, tmp_path / "whole", folder=tmp_path)
+def test_killed_deterministic_run_resumes_to_the_same_bits(amp, drawings, tmp_path):
+    settings = ["MODEL.DEVICE", "cuda", "DETERMINISTIC", True, "SOLVER.AMP.ENABLED", amp]
+    arguments = ["--config-file", TINY, "DATASETS.ROOT", drawings, *settings, "OUTPUT_DIR"]
+    code, _, errors = run("train", *arguments, tmp_path / "uninterrupted", folder=tmp_path)
     assert code == 0, errors
     kill_and_resume(tmp_path / "run", "--resume", *arguments, tmp_path / "run", "SOLVER.MAX_EPOCH", 3)
     assert same_bits(tmp_path / "run/model_final.pth", tmp_path / "whole/model_final.pth")
-    told = [{key: of[key] for key in of if "memory" not in key} for of in metrics(tmp_path / "whole")]
-    assert [{key: of[key] for key in of if "memory" not in key} for of in metrics(tmp_path / "run")] == told
+    expected = [without_memory(line) for line in metrics(tmp_path / "uninterrupted")]
+    assert [without_memory(line) for line in metrics(tmp_path / "run")] == expected
 
 
-def test_features_on_the_gpu_are_those_of_the_cpu(whole_float32, drawings, trained):
+def test_gpu_features_equal_cpu_features(without_tf32, drawings, trained):
     (images,) = drawings.glob("generated-*/train_data/patent_data")
     paths = sorted(images.rglob("*.png"))[:20]
     options = ["DATASETS.ROOT", str(drawings), "MODEL.DEVICE"]
@@ -76,7 +81,7 @@ def test_features_on_the_gpu_are_those_of_the_cpu(whole_float32, drawings, train
     torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-3, atol=1e-3)
 
 
-def test_a_batch_too_large_for_the_gpu_is_halved_until_it_fits(whole_float32, little_memory):
+def test_too_large_batch_is_halved_until_it_fits(without_tf32, little_memory):
     model = build_model(load_config(TINY), num_classes=8).cuda()
     images = torch.rand(96, 3, 128, 128, device="cuda") * 255
     with eval_mode(model):
@@ -84,9 +89,18 @@ def test_a_batch_too_large_for_the_gpu_is_halved_until_it_fits(whole_float32, li
         torch.testing.assert_close(compute_features(model, images), parts, rtol=1e-3, atol=1e-3)
 
 
-def test_the_sizes_that_fit_on_the_gpu_are_found_by_filling_it(little_memory, drawings, tmp_path):
-    words = ("--config-file", TINY, "DATASETS.ROOT", drawings, "MODEL.DEVICE", "cuda", "INPUT.SIZE_TRAIN", "[160,160]")
-    code, output, errors = run_here("batch-size", "--steps", 1, *words, folder=tmp_path)
+def test_batch_size_is_found_by_filling_the_gpu(little_memory, drawings, tmp_path):
+    arguments = (
+        "--config-file",
+        TINY,
+        "DATASETS.ROOT",
+        drawings,
+        "MODEL.DEVICE",
+        "cuda",
+        "INPUT.SIZE_TRAIN",
+        "[160,160]",
+    )
+    code, output, errors = run_here("batch-size", "--steps", 1, *arguments, folder=tmp_path)
     assert code in (0, 2), errors
     assert "do not fit" in output
     assert "Traceback" not in errors

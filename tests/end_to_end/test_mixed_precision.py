@@ -1,4 +1,4 @@
-"""A run in bfloat16, in parts: exact after a stop, tested in bfloat16 too."""
+"""Training with micro-batches in bfloat16, and features in bfloat16."""
 
 import signal
 
@@ -8,44 +8,44 @@ from commands import TINY, metrics, run, run_here, same_bits, start, wait_for
 
 from fastreid.engine import Predictor
 
-NARROW = ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "SOLVER.GRAD_ACCUM_STEPS", 2)
+BFLOAT16 = ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "SOLVER.GRAD_ACCUM_STEPS", 2)
 
 
 @pytest.fixture(scope="module")
-def narrow(drawings, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("narrow")
-    code, output, errors = run_here("train", *words(drawings, folder / "run"), folder=folder)
+def bfloat16_run(drawings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bfloat16_run")
+    code, output, errors = run_here("train", *arguments(drawings, folder / "run"), folder=folder)
     assert code == 0, output + errors
     return folder / "run"
 
 
-def words(drawings, folder):
-    return ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", folder, *NARROW)
+def arguments(drawings, folder):
+    return ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", folder, *BFLOAT16)
 
 
-def test_a_run_in_bfloat16_learns_and_is_not_that_of_float32(narrow, trained):
-    scores = [line["mAP"] for line in metrics(narrow) if "mAP" in line]
+def test_bfloat16_run_learns_and_differs_from_float32(bfloat16_run, trained):
+    scores = [line["mAP"] for line in metrics(bfloat16_run) if "mAP" in line]
     assert scores[0] < scores[-1]
     assert abs(scores[-1] - metrics(trained)[-1]["mAP"]) < 10
-    assert not same_bits(narrow / "model_final.pth", trained / "model_final.pth")
-    state = torch.load(narrow / "model_final.pth", weights_only=True)["model"]
+    assert not same_bits(bfloat16_run / "model_final.pth", trained / "model_final.pth")
+    state = torch.load(bfloat16_run / "model_final.pth", weights_only=True)["model"]
     assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float32}
 
 
 @pytest.mark.slow
-def test_a_run_in_bfloat16_that_was_stopped_ends_with_the_same_bits(narrow, drawings, tmp_path):
-    process = start("train", *words(drawings, tmp_path / "run"), folder=tmp_path)
+def test_stopped_bfloat16_run_resumes_to_the_same_bits(bfloat16_run, drawings, tmp_path):
+    process = start("train", *arguments(drawings, tmp_path / "run"), folder=tmp_path)
     wait_for(tmp_path / "run/metrics.json", process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
     assert process.returncode == 143
-    code, _, errors = run("train", "--resume", *words(drawings, tmp_path / "run"), folder=tmp_path)
+    code, _, errors = run("train", "--resume", *arguments(drawings, tmp_path / "run"), folder=tmp_path)
     assert code == 0, errors
-    assert same_bits(narrow / "model_final.pth", tmp_path / "run/model_final.pth")
-    assert metrics(narrow) == metrics(tmp_path / "run")
+    assert same_bits(bfloat16_run / "model_final.pth", tmp_path / "run/model_final.pth")
+    assert metrics(bfloat16_run) == metrics(tmp_path / "run")
 
 
-def test_features_in_bfloat16_are_near_those_of_float32(narrow, drawings, trained):
+def test_bfloat16_features_are_close_to_float32(bfloat16_run, drawings, trained):
     paths = sorted(drawings.rglob("*.png"))[:20]
     options = ["DATASETS.ROOT", str(drawings), "TEST.NETWORK_PRECISION"]
     exact, near = (
@@ -56,16 +56,16 @@ def test_features_in_bfloat16_are_near_those_of_float32(narrow, drawings, traine
     assert torch.nn.functional.cosine_similarity(near, exact).min() > 0.999
 
 
-def test_features_saved_in_another_kind_of_number_are_made_anew(drawings, trained, tmp_path):
+def test_features_of_another_precision_are_extracted_again(drawings, trained, tmp_path):
     extract = ("extract", "--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out")
     weights = ("MODEL.WEIGHTS", trained / "model_final.pth")
-    for kind, told in (("float32", "wrote"), ("bfloat16", "wrote"), ("bfloat16", "already up to date")):
-        code, output, errors = run_here(*extract, *weights, "TEST.NETWORK_PRECISION", kind, folder=tmp_path)
+    for precision, message in (("float32", "wrote"), ("bfloat16", "wrote"), ("bfloat16", "already up to date")):
+        code, output, errors = run_here(*extract, *weights, "TEST.NETWORK_PRECISION", precision, folder=tmp_path)
         assert code == 0, errors
-        assert told in output
+        assert message in output
 
 
-def test_parts_of_less_than_two_drawings_are_refused_before_the_first_step(drawings, tmp_path):
+def test_micro_batch_of_one_drawing_fails_before_training(drawings, tmp_path):
     many = ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "SOLVER.GRAD_ACCUM_STEPS", 9)
     code, _, errors = run_here("train", *many, folder=tmp_path)
     assert (code, errors.count("\n")) == (2, 1)

@@ -7,7 +7,7 @@ from fastreid.engine.predictor import Predictor
 from fastreid.evaluation import nearest
 
 
-def test_features_and_neighbors_are_those_of_the_predictor(drawings, trained, tmp_path):
+def test_features_and_neighbors_equal_the_predictor(drawings, trained, tmp_path):
     weights = trained / "model_best.pth"
     pages = sorted(map(str, drawings.rglob("*.png")))[:6]
     options = ("--config-file", TINY, "--weights", weights, "--output", "features.npy")
@@ -27,7 +27,7 @@ def test_features_and_neighbors_are_those_of_the_predictor(drawings, trained, tm
     assert lines[-1] == "columns: rank, distance (cosine), drawing"
 
 
-def test_csv_in_its_own_process(drawings, trained, tmp_path):
+def test_csv_in_a_new_interpreter(drawings, trained, tmp_path):
     page = min(map(str, drawings.rglob("*.png")))
     settings = ("MODEL.WEIGHTS", trained / "model_best.pth")
     options = ("--quiet", "--config-file", TINY, "--output", "features.csv")

@@ -1,4 +1,4 @@
-"""Runs of several processes: what they train, and what happens when one of them is killed."""
+"""Training with several processes, also when one of them is killed."""
 
 import os
 import random
@@ -17,50 +17,51 @@ def test_two_processes_train_one_model(drawings, trained_by_two, tmp_path):
     assert f"{during['mAP']:.2f}" in output
 
 
-def test_torchrun_s_restart_ends_with_the_same_bits(drawings, trained_by_two, tmp_path):
-    killed_and_restarted(0, drawings, trained_by_two, tmp_path / "run")
+def test_torchrun_restart_gives_the_same_bits(drawings, trained_by_two, tmp_path):
+    check_restart(0, drawings, trained_by_two, tmp_path / "run")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_ten_kills_at_any_moment_under_torchrun_change_no_bit(drawings, trained_by_two, tmp_path):
+def test_ten_kills_under_torchrun_change_no_bit(drawings, trained_by_two, tmp_path):
     for number in range(10):
-        killed_and_restarted(number, drawings, trained_by_two, tmp_path / str(number))
+        check_restart(number, drawings, trained_by_two, tmp_path / str(number))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_ten_kills_of_a_process_of_ours_bring_all_down_and_say_so(drawings, tmp_path):
-    words = ["DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "SOLVER.MAX_EPOCH", 50, "SOLVER.CHECKPOINT_PERIOD", 50]
+def test_killed_process_stops_the_others_with_a_message(drawings, tmp_path):
+    settings = ["DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "SOLVER.MAX_EPOCH", 50, "SOLVER.CHECKPOINT_PERIOD", 50]
     for number in range(10):
-        arguments = ["--config-file", TINY, "--num-gpus", 2 + number % 2 * 2, *words, "DATALOADER.NUM_WORKERS", 1]
+        arguments = ["--config-file", TINY, "--num-gpus", 2 + number % 2 * 2, *settings, "DATALOADER.NUM_WORKERS", 1]
         process = start_interpreter("train", *arguments, folder=tmp_path)
-        left = kill_one(number, process, tmp_path / "run")
+        ids = kill_process(number, process, tmp_path / "run")
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 3, errors
         assert "by signal 9); the others were stopped; resume with --resume" in errors.splitlines()[-1]
-        assert not any(is_alive(id_) for id_ in left)
+        assert not any(is_alive(id_) for id_ in ids)
         for path in (tmp_path / "run").iterdir():
             path.unlink()
 
 
-def killed_and_restarted(number, drawings, whole, folder):
+def check_restart(seed, drawings, expected, folder):
+    """Kill a process of torchrun, and check that the restarted run ends with the expected bits."""
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", folder]
     process = start_interpreter("train", *arguments, folder=folder.parent, launcher=(*TORCHRUN, "--max-restarts", "1"))
-    kill_one(number, process, folder)
+    kill_process(seed, process, folder)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert "exitcode: -9" in errors
-    assert same_bits(folder / "model_final.pth", whole / "model_final.pth")
-    assert same_bits(folder / "model_best.pth", whole / "model_best.pth")
-    assert metrics(folder) == metrics(whole)
+    assert same_bits(folder / "model_final.pth", expected / "model_final.pth")
+    assert same_bits(folder / "model_best.pth", expected / "model_best.pth")
+    assert metrics(folder) == metrics(expected)
 
 
-def kill_one(number, process, folder):
-    """Kill a process of a run at a moment that the number says; the ids of all."""
-    chance = random.Random(number)
+def kill_process(seed, process, folder):
+    """Kill a random training process at a random moment and return the ids of all training processes."""
+    rng = random.Random(seed)
     wait_for(folder / "metrics.json", process, limit_s=600)
     ids = processes_of(process)
-    time.sleep(chance.uniform(0, 4))
-    os.kill(chance.choice(ids), signal.SIGKILL)
+    time.sleep(rng.uniform(0, 4))
+    os.kill(rng.choice(ids), signal.SIGKILL)
     return ids

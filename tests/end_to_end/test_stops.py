@@ -1,4 +1,4 @@
-"""Runs that are stopped: by kills at any moment, by signals to one process or to all."""
+"""Training runs stopped by SIGKILL or SIGTERM at random moments, and resumed."""
 
 import os
 import random
@@ -9,7 +9,7 @@ import pytest
 from commands import TINY, kill_and_resume, metrics, run, same_bits, start, wait_for
 
 
-def test_a_run_killed_and_resumed_ends_with_the_same_bits(drawings, trained, tmp_path):
+def test_killed_run_resumes_to_the_same_bits(drawings, trained, tmp_path):
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
     kill_and_resume(tmp_path / "run", *arguments)
     assert same_bits(tmp_path / "run" / "model_final.pth", trained / "model_final.pth")
@@ -17,7 +17,7 @@ def test_a_run_killed_and_resumed_ends_with_the_same_bits(drawings, trained, tmp
     assert metrics(tmp_path / "run") == metrics(trained)
 
 
-def test_sigterm_to_the_run_and_all_its_workers_saves_and_the_run_goes_on(drawings, trained, tmp_path):
+def test_sigterm_to_all_processes_saves_a_checkpoint_to_resume(drawings, trained, tmp_path):
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
     process = start("train", *arguments, "DATALOADER.NUM_WORKERS", 2, folder=tmp_path, new_session=True)
     wait_for(tmp_path / "run" / "metrics.json", process)
@@ -31,7 +31,7 @@ def test_sigterm_to_the_run_and_all_its_workers_saves_and_the_run_goes_on(drawin
 
 
 @pytest.mark.slow
-def test_sigterm_to_the_parent_of_two_processes_saves(drawings, tmp_path):
+def test_sigterm_to_the_launcher_saves_a_checkpoint(drawings, tmp_path):
     arguments = ["--config-file", TINY, "--num-gpus", 2, "DATASETS.ROOT", drawings, "OUTPUT_DIR", tmp_path / "run"]
     process = start("train", *arguments, "SOLVER.MAX_EPOCH", 50, folder=tmp_path)
     wait_for(tmp_path / "run" / "metrics.json", process)
@@ -43,7 +43,7 @@ def test_sigterm_to_the_parent_of_two_processes_saves(drawings, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_twenty_kills_at_any_moment_change_no_bit(drawings, trained, tmp_path):
+def test_twenty_random_kills_change_no_bit(drawings, trained, tmp_path):
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings]
     for number in range(20):
         folder = tmp_path / str(number)

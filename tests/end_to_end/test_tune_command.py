@@ -11,8 +11,8 @@ from commands import TINY, run_here
 @pytest.fixture(scope="module")
 def features(drawings, trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
-    words = ("DATASETS.ROOT", drawings, "MODEL.WEIGHTS", trained / "model_best.pth", "OUTPUT_DIR", "out")
-    code, _, errors = run_here("extract", "--config-file", TINY, "--split", "all", *words, folder=folder)
+    arguments = ("DATASETS.ROOT", drawings, "MODEL.WEIGHTS", trained / "model_best.pth", "OUTPUT_DIR", "out")
+    code, _, errors = run_here("extract", "--config-file", TINY, "--split", "all", *arguments, folder=folder)
     assert code == 0, errors
     return folder / "out/features/Generated"
 
@@ -27,8 +27,8 @@ def test_best_trial_is_a_valid_config(features, tmp_path):
     kept = {"METRIC": "euclidean", "AQE.QE_TIME": 2, "RERANK.FORM": "paper", "RERANK.TOP_N": 12, "WHITEN.ENABLED": True}
     kept |= {"WHITEN.LEARN_FROM": "train", "STEPS": "['RERANK', 'AQE', 'WHITEN']", "AQE.ENABLED": True}
     settings = [word for key, value in kept.items() for word in (f"TEST.{key}", value)]
-    places = ("--output", tmp_path / "best/tuned.yml", *settings, "OUTPUT_DIR", "tuned")
-    code, output, errors = tune(features, tmp_path, *places)
+    options = ("--output", tmp_path / "best/tuned.yml", *settings, "OUTPUT_DIR", "tuned")
+    code, output, errors = tune(features, tmp_path, *options)
     assert code == 0, errors
     assert "trial 1 of up to 13: plain search: mAP@10" in output
     with open(tmp_path / "tuned/tuning.csv", newline="") as file:
@@ -38,8 +38,8 @@ def test_best_trial_is_a_valid_config(features, tmp_path):
     assert reranked == {("paper", "12")}
     assert {trial["num_queries"] for trial in trials} == {"16"}
     assert output.splitlines()[-1].startswith(f"{tmp_path}/best/tuned.yml: mAP@10 {float(trials[0]['mAP@10']):.2f}, ")
-    words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.PER_QUERY_FILE", "queries.csv")
-    code, output, errors = run_here("test", "--config-file", tmp_path / "best/tuned.yml", *words, folder=tmp_path)
+    arguments = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.PER_QUERY_FILE", "queries.csv")
+    code, output, errors = run_here("test", "--config-file", tmp_path / "best/tuned.yml", *arguments, folder=tmp_path)
     assert code == 0, errors
     [line] = [line.split() for line in output.splitlines() if line.startswith("mAP@10 ")]
     assert f"{float(trials[0]['mAP@10']):.2f}" in line
@@ -49,8 +49,8 @@ def test_best_trial_is_a_valid_config(features, tmp_path):
 
 def test_subset_of_queries_without_bootstrap(features, tmp_path):
     (tmp_path / "tiny.yml").write_text(TINY.read_text())
-    words = ("--queries", "5", "--steps", "AQE", "TEST.SCORE.BOOTSTRAP", 0, "OUTPUT_DIR", "tuned")
-    code, output, errors = tune(features, tmp_path, *words)
+    arguments = ("--queries", "5", "--steps", "AQE", "TEST.SCORE.BOOTSTRAP", 0, "OUTPUT_DIR", "tuned")
+    code, output, errors = tune(features, tmp_path, *arguments)
     assert code == 0, errors
     assert "95 %" not in output
     with open(tmp_path / "tuned/tuning.csv", newline="") as file:
@@ -85,7 +85,11 @@ def test_grid_is_checked_before_features_are_read(features, tmp_path, monkeypatc
             "the grid has no choice for AQE; give each of its settings at least one valid value",
         ),
         (["TEST.SELECT_BY", "mAP@1"], 2, "unknown score 'mAP@1'. Did you mean 'mAP@10'"),
-        (["--sides", "all"], 2, "side to expand 'all' is unknown. Did you mean 'gallery'? Available: both, gallery, queries."),
+        (
+            ["--sides", "all"],
+            2,
+            "side to expand 'all' is unknown. Did you mean 'gallery'? Available: both, gallery, queries.",
+        ),
         (["--k1", "4,x"], 2, "argument --k1: invalid list of int value: '4,x'"),
         (["--features", "nowhere"], 2, "nowhere: no such folder of features"),
         (["--queries", "-3"], 2, "--queries is -3; allowed are a number of queries, or 0 for all"),
@@ -101,8 +105,8 @@ def test_invalid_command_is_one_line(options, code, message, features, tmp_path)
 
 def test_missing_parquet_extra_fails_before_any_work(features, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    words = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.PER_QUERY_FILE", "queries.parquet")
-    code, _, errors = run_here("test", "--config-file", TINY, *words, folder=tmp_path)
+    arguments = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.PER_QUERY_FILE", "queries.parquet")
+    code, _, errors = run_here("test", "--config-file", TINY, *arguments, folder=tmp_path)
     assert (code, len(errors.splitlines())) == (3, 1)
     assert 'pip install "fastreid[parquet]", or name it .csv' in errors
     assert not (tmp_path / "result.npy").exists()

@@ -1,4 +1,4 @@
-"""The `fastreid` command with a tiny backbone, as a user's script that registers a network of its own.
+"""The `fastreid` command with a tiny backbone, started by a script that registers a new network, as users do.
 
     python tests/end_to_end/tiny_backbone.py train --config-file tests/end_to_end/tiny.yml
 

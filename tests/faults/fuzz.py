@@ -1,9 +1,9 @@
-"""A loop that reads mutated files of one kind; started by test_fuzz.py, in a process of its own with bounded memory.
+"""Read mutated files of one kind; test_fuzz.py starts this program with limited memory.
 
     python tests/faults/fuzz.py images|lists|configs NUM SEED FOLDER
 
-The last line tells how many were read and refused. What ends it is a fault: any error but ours, a refusal of several
-lines, more than two seconds for one file, a crash, or more memory than it has.
+The last line of output is the number of files that were read. The program fails on an error that is not an InputError,
+an error message of several lines, a file that takes more than two seconds, a crash, or too much memory.
 """
 
 import io
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-MEMORY = 1 << 30  # bytes of address space beside what the imports take
+MEMORY = 1 << 30  # bytes of address space, in addition to that of the imports
 LIMIT_S = 2.0
 CONFIGS = Path(__file__).parents[2] / "configs"
-WORDS = {
+TOKENS = {
     "images": [
         b"\0\0\0\0",
         b"\xff\xff\xff\xff",
@@ -69,23 +69,23 @@ WORDS = {
 }
 
 
-def seeds(kind):
-    """Sound files of a kind: name -> bytes."""
+def valid_files(kind):
+    """Return valid files of a kind: name -> bytes."""
     if kind == "configs":
         return {str(number): path.read_bytes() for number, path in enumerate(sorted(CONFIGS.rglob("*.yml")))}
     if kind == "lists":
         text = "".join(f"a/{number}.png {number // 3}\n" for number in range(8))
         rows = "path,id,camera\n" + "".join(f'"a/{number}.png",US {number // 3},{number}\n' for number in range(8))
         return {"list.txt": text.encode(), "bom.txt": b"\xef\xbb\xbf" + text.encode(), "list.csv": rows.encode()}
-    grey = np.random.default_rng(0).integers(0, 256, (24, 20), dtype=np.uint8)
-    page = Image.fromarray(grey)
-    found = {}
+    levels = np.random.default_rng(0).integers(0, 256, (24, 20), dtype=np.uint8)
+    page = Image.fromarray(levels)
+    files = {}
     for name, image, options in (
         ("PNG", page, {}),
         ("PNG 1", page.convert("1"), {}),
         ("PNG P", page.convert("P"), {"transparency": 3}),
         ("PNG LA", page.convert("LA"), {}),
-        ("PNG 16", Image.fromarray(grey.astype(np.uint16) * 257), {}),
+        ("PNG 16", Image.fromarray(levels.astype(np.uint16) * 257), {}),
         ("JPEG", page, {}),
         ("JPEG CMYK", page.convert("CMYK"), {}),
         ("TIFF LZW", page, {"compression": "tiff_lzw"}),
@@ -97,12 +97,12 @@ def seeds(kind):
     ):
         file = io.BytesIO()
         image.save(file, format=name.split()[0], **options)
-        found[name] = file.getvalue()
-    return found
+        files[name] = file.getvalue()
+    return files
 
 
-def mutated(data, others, words, generator):
-    """Return the data with one to five changes: flipped bits, random bytes, inserted words, cut or copied parts."""
+def mutate(data, others, tokens, generator):
+    """Return the data with one to five changes: flipped bits, random bytes, inserted tokens, cut or copied parts."""
     data = bytearray(data)
     for _ in range(generator.integers(1, 6)):
         at = int(generator.integers(0, len(data) + 1))
@@ -113,10 +113,10 @@ def mutated(data, others, words, generator):
             case 1:
                 data[at:end] = generator.bytes(end - at)
             case 2:
-                data[at:at] = words[int(generator.integers(0, len(words)))]
+                data[at:at] = tokens[int(generator.integers(0, len(tokens)))]
             case 3:
-                word = words[int(generator.integers(0, len(words)))]
-                data[at : at + len(word)] = word
+                token = tokens[int(generator.integers(0, len(tokens)))]
+                data[at : at + len(token)] = token
             case 4:
                 del data[at:end]
             case 5:
@@ -132,8 +132,8 @@ def mutated(data, others, words, generator):
     )
 
 
-def reader(kind, folder):
-    """(file's suffix, what reads it)."""
+def build_reader(kind, folder):
+    """Return the function that reads a path of a kind."""
     if kind == "images":
         from fastreid.data.io.image import read_header, read_image
 
@@ -163,15 +163,15 @@ def main(kind, num, seed, folder):
     from fastreid.utils.errors import InputError
 
     folder, generator = Path(folder), np.random.default_rng(int(seed))
-    read, given = reader(kind, folder), seeds(kind)
-    most = MEMORY + 1024 * int(re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[1])
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    names, num_read, slowest = list(given), 0, 0.0
+    read, files = build_reader(kind, folder), valid_files(kind)
+    limit = MEMORY + 1024 * int(re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    names, num_read, slowest = list(files), 0, 0.0
     for _ in range(int(num)):
         name = names[int(generator.integers(0, len(names)))]
-        data = mutated(given[name], list(given.values()), WORDS[kind], generator)
+        data = mutate(files[name], list(files.values()), TOKENS[kind], generator)
         path = folder / {"images": "a.png", "configs": "configs/patent/a.yml"}.get(kind, name)
-        path.write_bytes(data)  # stays where it is when the loop ends here
+        path.write_bytes(data)  # the file is kept if the loop ends here
         start = time.thread_time()
         try:
             read(path)
@@ -182,7 +182,7 @@ def main(kind, num, seed, folder):
         slowest = max(slowest, time.thread_time() - start)
         if slowest > LIMIT_S:
             raise SystemExit(f"{slowest:.1f} s for {path}")
-    print(f"{num} of {num} mutated {kind}: {num_read} read, the others refused, the slowest in {slowest:.2f} s")
+    print(f"{num} of {num} mutated {kind}: {num_read} read, the others rejected, slowest {slowest:.2f} s")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is looked at before a run begins is looked at fast."""
+"""Checks before training are fast."""
 
 import io
 import time
@@ -11,8 +11,8 @@ LIMIT_S = 60
 
 
 @pytest.mark.parametrize("num", [2000, pytest.param(52_000, marks=[pytest.mark.faults, pytest.mark.timeout(600)])])
-def test_paths_and_headers_of_a_whole_data_set_are_checked_in_seconds(num, tmp_path):
-    """Lists as long as DeepPatent's, of files that are all different."""
+def test_all_paths_and_headers_are_checked_in_seconds(num, tmp_path):
+    """The lists have the size of DeepPatent; all files differ."""
     images, memory = tmp_path / "data/train_data/patent_data", io.BytesIO()
     Image.new("1", (850, 1100), 1).save(memory, format="PNG")
     lists = {"train_patent_trn": [], "val_query_patent": [], "val_db_patent": []}
@@ -25,9 +25,9 @@ def test_paths_and_headers_of_a_whole_data_set_are_checked_in_seconds(num, tmp_p
     for name, lines in lists.items():
         (tmp_path / f"data/train_data/{name}.txt").write_text("\n".join([*lines, ""]))
     (tmp_path / "a.yml").write_text("DATASETS: {ROOT: data, NAMES: Patent, TESTS: Patent}\nMODEL: {DEVICE: cpu}\n")
-    begun = time.monotonic()
+    start = time.monotonic()
     code, output, errors = run_here("data check", "--config-file", "a.yml", "--headers", folder=tmp_path)
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - start
     print(f"\nR15 {num} paths and headers in {seconds:.1f} s")
     assert code == 0, output[-2000:] + errors
     assert f"{num:,} files" in output

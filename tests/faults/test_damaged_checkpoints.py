@@ -1,4 +1,4 @@
-"""Checkpoints that were damaged on the disk: never read as if they were whole."""
+"""Checkpoints damaged on the disk are never loaded."""
 
 import random
 import shutil
@@ -12,38 +12,38 @@ from fastreid.modeling.weights import read_weights
 from fastreid.utils.errors import InputError, WeightsError
 
 
-def flip_a_bit(path, chance):
+def flip_bit(path, rng):
     data = bytearray(path.read_bytes())
-    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     path.write_bytes(data)
 
 
-def cut(path, chance):
-    path.write_bytes(path.read_bytes()[: chance.randrange(path.stat().st_size)])
+def truncate(path, rng):
+    path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
 
 
-def spoil_a_block(path, chance):
+def invert_block(path, rng):
     data = bytearray(path.read_bytes())
-    start = chance.randrange(len(data))
+    start = rng.randrange(len(data))
     end = min(start + 512, len(data))
     data[start:end] = bytes(255 - byte for byte in data[start:end])
     path.write_bytes(data)
 
 
-def lose(path, chance):
+def delete(path, rng):
     path.unlink()
 
 
-DAMAGE = [flip_a_bit, cut, spoil_a_block, lose]
+DAMAGE = [flip_bit, truncate, invert_block, delete]
 
 
 @pytest.mark.parametrize("num", [100, pytest.param(10_000, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])])
-def test_no_damaged_file_is_read(num, tmp_path):
-    path, chance, num_read = build_checkpointer(tmp_path).save("model_best.pth", Progress()), random.Random(0), 0
-    whole = path.read_bytes()
-    for number in range(num):
-        path.write_bytes(whole)
-        DAMAGE[number % len(DAMAGE)](path, chance)
+def test_damaged_file_is_never_read(num, tmp_path):
+    path, rng, num_read = build_checkpointer(tmp_path).save("model_best.pth", Progress()), random.Random(0), 0
+    original = path.read_bytes()
+    for index in range(num):
+        path.write_bytes(original)
+        DAMAGE[index % len(DAMAGE)](path, rng)
         try:
             read_weights(path)
             num_read += 1
@@ -53,23 +53,21 @@ def test_no_damaged_file_is_read(num, tmp_path):
     assert num_read == 0
 
 
-def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_to_the_same_bits(
-    drawings, uninterrupted, tmp_path
-):
-    whole = uninterrupted(0)[0]
-    shutil.copytree(whole / "one", tmp_path / "run/one")
-    flip_a_bit(tmp_path / "run/one/model_final.pth", random.Random(0))
+def test_damaged_last_checkpoint_resumes_from_the_previous_one(drawings, uninterrupted, tmp_path):
+    expected = uninterrupted(0)[0]
+    shutil.copytree(expected / "one", tmp_path / "run/one")
+    flip_bit(tmp_path / "run/one/model_final.pth", random.Random(0))
     assert run_training(tmp_path / "run", stages=["one"], root=drawings) == 0
-    told = (tmp_path / "run/output").read_text()
-    assert "one/model_final.pth: damaged or changed" in told
-    assert "resuming from one/model_0001.pth after iteration" in told
-    assert find_differences(tmp_path / "run", whole, ["one"]) == []
+    output = (tmp_path / "run/output").read_text()
+    assert "one/model_final.pth: damaged or changed" in output
+    assert "resuming from one/model_0001.pth after iteration" in output
+    assert find_differences(tmp_path / "run", expected, ["one"]) == []
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_keeps_its_files(drawings, uninterrupted, tmp_path):
+def test_run_with_only_damaged_checkpoints_fails_unchanged(drawings, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted(0)[0] / "one", tmp_path / "run/one")
     for path in (tmp_path / "run/one").glob("model_*.pth"):
-        cut(path, random.Random(0))
+        truncate(path, random.Random(0))
     before = sorted((path.name, path.stat().st_size) for path in (tmp_path / "run/one").glob("*.pth"))
     assert run_training(tmp_path / "run", stages=["one"], root=drawings) == 6
     [line] = read_errors(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""A disk that fills up at any file of a training run: the file before it stays, and the run goes on exactly."""
+"""A full disk at any file of a training run keeps the previous file, and the run resumes to the same bits."""
 
 import functools
 import random
@@ -9,7 +9,7 @@ from training_runs import read_errors, run_training
 
 from fastreid.utils.checksums import verify_checksum
 
-# The file whose writing is refused, from which time on, and what there is of it before.
+# A file that cannot be written, and from which time on.
 WRITERS = [
     ("model_final.pth", 1),
     ("last_checkpoint", 2),
@@ -23,11 +23,13 @@ WRITERS = [
 ]
 
 
-def fill_up(folder, number, *, writers, root, uninterrupted):
-    """Let the disk be full for one file; what is wrong with the end of that run, and with how it goes on."""
-    name, times = writers[number]
+def check_full_disk(folder, index, *, writers, root, uninterrupted):
+    """Train with a full disk for one file and resume; return the problems, or an empty list."""
+    name, times = writers[index]
     code = run_training(folder, stages=["one"], root=root, full=name, full_after=times)
-    line = read_errors(folder)[-1]  # TensorBoard's thread, which the limit hits as well, may have complained before
+    line = read_errors(folder)[
+        -1
+    ]  # the thread of TensorBoard, which has the same limit, may have written an error before
     if code != 5 or f"{name}: cannot be written" not in line or "free " not in line:
         return name, code, line
     for path in (folder / "one").glob("*.pth"):
@@ -43,25 +45,27 @@ def fill_up(folder, number, *, writers, root, uninterrupted):
     ("num", "num_parallel"),
     [(2, 1), pytest.param(len(WRITERS), 2, marks=[pytest.mark.faults, pytest.mark.timeout(900)])],
 )
-def test_a_full_disk_keeps_the_file_before_and_the_run_goes_on(num, num_parallel, drawings, uninterrupted, tmp_path):
+def test_full_disk_keeps_the_previous_file_and_resumes(num, num_parallel, drawings, uninterrupted, tmp_path):
     uninterrupted(0)
-    task = functools.partial(fill_up, writers=WRITERS, root=drawings, uninterrupted=uninterrupted)
+    task = functools.partial(check_full_disk, writers=WRITERS, root=drawings, uninterrupted=uninterrupted)
     faults = [fault for fault in run_trials(task, num, folder=tmp_path, num_parallel=num_parallel) if fault]
     print(f"\nR4 (training) {num - len(faults)}/{num}")
     assert faults == []
 
 
 @pytest.mark.parametrize("num", [1, pytest.param(10, marks=[pytest.mark.faults, pytest.mark.timeout(900)])])
-def test_a_log_that_cannot_be_written_is_told_once_and_training_goes_on(num, drawings, uninterrupted, tmp_path):
-    """The log, the metrics and the events, from a random moment on, on a device that is full."""
+def test_unwritable_log_is_reported_once_and_training_continues(num, drawings, uninterrupted, tmp_path):
+    """The log, the metrics and the events are on a full device from a random iteration on."""
     for number in range(num):
         folder = tmp_path / str(number)
         code = run_training(folder, stages=["one"], root=drawings, logs_full_at=random.Random(number).randint(2, 11))
         assert code == 0, read_errors(folder)
-        lost = find_differences(folder, uninterrupted(0)[0], ["one"])
-        assert lost == ["one/metrics.json"]
-        told = (folder / "output").read_text() + (folder / "errors").read_text()
-        assert [told.count(f"{name}: cannot be written") for name in ("metrics.json", "log.txt", "events in one")] == [
+        differences = find_differences(folder, uninterrupted(0)[0], ["one"])
+        assert differences == ["one/metrics.json"]
+        output = (folder / "output").read_text() + (folder / "errors").read_text()
+        assert [
+            output.count(f"{name}: cannot be written") for name in ("metrics.json", "log.txt", "events in one")
+        ] == [
             1,
             1,
             1,
@@ -69,10 +73,10 @@ def test_a_log_that_cannot_be_written_is_told_once_and_training_goes_on(num, dra
     print(f"\nR4 (logs) {num}/{num}")
 
 
-def test_a_table_of_metrics_that_cannot_be_written_is_told_once_and_training_goes_on(drawings, uninterrupted, tmp_path):
+def test_unwritable_metrics_table_is_reported_once(drawings, uninterrupted, tmp_path):
     code = run_training(tmp_path / "run", stages=["one"], root=drawings, full="metrics.csv")
     assert code == 0, read_errors(tmp_path / "run")
     assert find_differences(tmp_path / "run", uninterrupted(0)[0], ["one"]) == []
-    told = (tmp_path / "run/output").read_text() + (tmp_path / "run/errors").read_text()
-    assert told.count("metrics.csv: cannot be written") == 1
+    output = (tmp_path / "run/output").read_text() + (tmp_path / "run/errors").read_text()
+    assert output.count("metrics.csv: cannot be written") == 1
     print("\nR4 (metrics.csv) 1/1")

@@ -17,16 +17,16 @@ from fastreid.data.samplers.instance import TrainingSampler
 from fastreid.data.transforms.pipeline import Pipeline, Resize
 from fastreid.structures import Drawing
 
-class Slow(Pipeline):
+class SlowPipeline(Pipeline):
     def prepare(self, page):
         time.sleep(0.01)
         return super().prepare(page)
 
-asked = []
-signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+received = []
+signal.signal(signal.SIGTERM, lambda *_: received.append(1))
 loader = TrainLoader(
     [Drawing(f"{sys.argv[1]}/{row}.png", f"{row}.png", str(row)) for row in range(4)],
-    transform=Slow([Resize([8, 8], max_pixels=100)]),
+    transform=SlowPipeline([Resize([8, 8], max_pixels=100)]),
     sampler=TrainingSampler(4, batch_size=4, seed=0),
     batch_size=4,
     seed=0,
@@ -35,8 +35,8 @@ loader = TrainLoader(
 num_after = 0
 for batch in loader:
     print("step", flush=True)
-    num_after += len(asked)
-    if num_after == 8:  # more than the workers had read ahead
+    num_after += len(received)
+    if num_after == 8:  # more batches than the workers have prefetched
         break
 if sys.argv[2] == "close":
     loader.close()
@@ -44,9 +44,9 @@ print("saved", flush=True)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who sent a signal")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the sender of a signal")
 @pytest.mark.parametrize("ending", ["close", "leave open"])
-def test_workers_leave_a_signal_sent_to_all_to_the_main_process_and_end_with_it(tmp_path, ending):
+def test_workers_ignore_signals_and_end_with_the_main_process(tmp_path, ending):
     for row in range(4):
         Image.fromarray(np.full((8, 8), 255, np.uint8)).save(tmp_path / f"{row}.png")
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), ending]
@@ -54,12 +54,12 @@ def test_workers_leave_a_signal_sent_to_all_to_the_main_process_and_end_with_it(
     with subprocess.Popen(command, start_new_session=True, **pipes) as run:
         assert run.stdout.readline() == "step\n"
         os.killpg(run.pid, signal.SIGTERM)
-        rest, told = run.communicate(timeout=60)
-    assert (run.returncode, told, rest.splitlines()[-1]) == (0, "", "saved")
-    assert group_is_gone(run.pid)
+        rest, errors = run.communicate(timeout=60)
+    assert (run.returncode, errors, rest.splitlines()[-1]) == (0, "", "saved")
+    assert has_group_ended(run.pid)
 
 
-def group_is_gone(group):
+def has_group_ended(group):
     for _ in range(20):
         try:
             os.killpg(group, 0)

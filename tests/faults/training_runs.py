@@ -51,7 +51,7 @@ def read_errors(folder):
 
 
 def train(stages, options):
-    """Train the stages in turn, each from the best weights of the previous one; return the exit code (child process)."""
+    """Train the stages in turn, each from the best weights of the previous one; return the exit code."""
     return _train(stages, **options)
 
 

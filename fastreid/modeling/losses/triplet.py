@@ -23,10 +23,10 @@ class TripletLoss:
 
     p and n are the distances to the positive and to the negative: Euclidean, or 2 - 2 cos with `norm_feat`. A drawing
     is among the positives of itself. With `hard_mining`, the positive is the farthest and the negative the nearest
-    (Hermans, Beyer, Leibe: In defense of the triplet loss, 2017). Otherwise both distances are means weighted by a softmax of the
-    distance (Ristani, Tomasi: Features for multi-target multi-camera tracking, 2018). In a batch of one patent there
-    are no negatives, and the loss is 0 without gradient. With a `global_batch`, positives and negatives are searched in
-    that batch.
+    (Hermans, Beyer, Leibe: In defense of the triplet loss, 2017). Otherwise both distances are means weighted by a
+    softmax of the distance (Ristani, Tomasi: Features for multi-target multi-camera tracking, 2018). In a batch of one
+    patent there are no negatives, and the loss is 0 without gradient. With a `global_batch`, positives and negatives
+    are searched in that batch.
 
     Args:
         margin: a distance, at least 0.
