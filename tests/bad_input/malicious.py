@@ -16,8 +16,8 @@ class Payload:
 
     Args:
         reader: one of READERS in test_malicious_files.py.
-        write: writes it into a folder and returns the path for the reader; the second argument is the file that executed code
-            would create.
+        write: writes it into a folder and returns the path for the reader; its second argument is the file that the
+            code would create if it were executed.
         code: exit code of the error; 0 if the payload is ignored and no error is needed.
         is_armed: whether `pickle.loads` would execute the code, which proves that the test can detect it.
     """
@@ -29,7 +29,7 @@ class Payload:
 
 
 class Call:
-    """Call a call when it is unpickled."""
+    """Runs a call when it is unpickled."""
 
     def __init__(self, call, *arguments):
         self.call = call, arguments

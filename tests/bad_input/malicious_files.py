@@ -97,7 +97,7 @@ LISTS = {
     "a link to a system file": list_of_link("/etc/passwd"),
     "a link to a device": list_of_link("/dev/zero"),
     "a link to itself": list_of_link("a.png"),
-    "a pipe as an image": Payload("list", piped, 2),
+    "a pipe as an image": Payload("list", write_list_of_pipe, 2),
     "a list that is an endless device": special_file("list.txt", "list", lambda path: path.symlink_to("/dev/zero")),
     "a list that is a pipe": special_file("list.txt", "list", os.mkfifo),
 }

@@ -103,11 +103,11 @@ def find_problems(payload, folder):
 @pytest.mark.timeout(120)
 def test_malicious_file_is_not_executed_and_fails_in_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = {name: find_problems(payload, tmp_path / str(n)) for n, (name, payload) in enumerate(PAYLOADS.items())}
-    faults = {name: fault for name, fault in found.items() if fault}
-    print(f"\nR12 {len(found) - len(faults)}/{len(found)}")
+    problems = {name: find_problems(payload, tmp_path / str(n)) for n, (name, payload) in enumerate(PAYLOADS.items())}
+    faults = {name: fault for name, fault in problems.items() if fault}
+    print(f"\nR12 {len(problems) - len(faults)}/{len(problems)}")
     assert faults == {}
-    assert len(found) >= 40
+    assert len(problems) >= 40
 
 
 @pytest.mark.parametrize("name", [name for name, payload in PAYLOADS.items() if payload.is_armed])

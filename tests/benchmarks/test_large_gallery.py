@@ -85,7 +85,7 @@ def test_mapped_gallery_and_compressed_index(files, capsys):
         )
     with capsys.disabled():
         print(
-            f"\nexact top-{TOP_K} of {NUM_QUERIES} queries in {len(gallery)} x {WIDTH} floats on disk: {exact_s:.1f} s\n"
+            f"\nexact top-{TOP_K}, {NUM_QUERIES} queries, {len(gallery)} x {WIDTH} floats on disk: {exact_s:.1f} s\n"
             f"  {search_mb:.0f} MiB for the search, {search_mb + before_mb:.0f} MiB in total; the file has "
             f"{gallery.nbytes >> 20} MiB"
         )

@@ -74,7 +74,7 @@ def fill_disk(path, patch):
 
 
 def find_problems(writer, path, *, drawings, patch):
-    """Return what is wrong when the disk is full for one file of a command; "" if nothing is."""
+    """Run a command with a full disk for one file and return the problems; "" if there are none."""
     before = path.read_bytes()
     with patch.context() as full:
         fill_disk(path, full)

@@ -36,7 +36,7 @@ def is_unchanged(path):
 
 
 def find_problems(one, folder, monkeypatch):
-    """Run an invalid command and return what is wrong with its error; "" if nothing is."""
+    """Run an invalid command and return the problems of its error; "" if there are none."""
     for name, content in one.files.items():
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     config = ("--config-file", one.config) if one.config else ()
