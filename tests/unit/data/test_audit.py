@@ -190,11 +190,11 @@ def test_unreadable_images_that_cannot_be_skipped_are_errors(root):
 def test_equal_ids_of_two_datasets_are_different_patents(root):
     images = root / "train_data/patent_data"
     (images / "copy.png").write_bytes((images / "t0-0.png").read_bytes())
-    for name in ("query", "database", "train"):
+    for name in ("query", "gallery", "train"):
         (root / f"{name}.txt").write_text("copy.png 0" if name == "train" else f"v{int(name == 'query')}-0.png 0")
     lists = [
         option
-        for name in ("train", "query", "database")
+        for name in ("train", "query", "gallery")
         for option in (f"DATASETS.LIST.{name.upper()}", root / f"{name}.txt")
     ]
     settings = ["DATASETS.NAMES", ("Patent", "List"), "DATASETS.LIST.IMAGES", images, *lists]
