@@ -14,7 +14,7 @@ from fastreid.evaluation.storage.saved_features import FeaturePart, save_feature
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.checksums import write_with_checksum
 
-DRAWINGS = tuple(Drawing(f"/x/{number}.png", f"{number}.png", str(number // 2)) for number in range(12))
+DRAWINGS = tuple(Drawing(f"/x/{index}.png", f"{index}.png", str(index // 2)) for index in range(12))
 
 
 def encode_page(kind, *, seed=0, **options):
@@ -25,12 +25,12 @@ def encode_page(kind, *, seed=0, **options):
 
 
 def broken_pages():
-    whole = {kind: encode_page(kind.upper().replace("JPG", "JPEG").replace("TIF", "TIFF")) for kind in SUFFIXES}
-    cut = {f"cut.{kind}": data[: len(data) * 2 // 3] for kind, data in whole.items()}
+    valid = {kind: encode_page(kind.upper().replace("JPG", "JPEG").replace("TIF", "TIFF")) for kind in SUFFIXES}
+    cut = {f"cut.{kind}": data[: len(data) * 2 // 3] for kind, data in valid.items()}
     memory = io.BytesIO()
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(memory, format="TIFF")
     others = {"empty": b"", "text": b"not an image at all", "zeros": bytes(5000), "pnm": b"P5 2 2 255 abcd"}
-    return cut | others | {"head.png": whole["png"][:33], "nan.tif": memory.getvalue()}
+    return cut | others | {"head.png": valid["png"][:33], "nan.tif": memory.getvalue()}
 
 
 SUFFIXES = ("png", "jpg", "tif", "gif", "bmp")
@@ -47,8 +47,8 @@ def write_broken_inputs(folder, trained, drawings):
     (folder / "pages/out.png").symlink_to(folder / "outside.png")
     (folder / "pages/far").symlink_to(folder)
     (folder / "pages/a.png").write_bytes(encode_page("PNG"))
-    for number in range(16):
-        (folder / f"pages/{number}.png").write_bytes(encode_page("PNG", seed=number))
+    for index in range(16):
+        (folder / f"pages/{index}.png").write_bytes(encode_page("PNG", seed=index))
     for name, content in (broken_pages() | {"../pages/bad.png": broken_pages()["cut.png"]}).items():
         (folder / "bad" / name).write_bytes(content)
     (folder / "run/metrics.json").write_text('{"iteration": 1, "total_loss": 1.0}\n')

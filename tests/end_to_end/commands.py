@@ -101,6 +101,16 @@ def wait_for(path, process, *, limit_s=120):
         time.sleep(0.01)
 
 
+def wait_for_random_iteration(folder, process, rng, *, last=15):
+    """Wait until a run has logged a random number of iterations, plus up to 50 ms; a tiny run has 21 iterations."""
+    num_iterations = rng.randint(1, last)
+    wait_for(folder / "metrics.json", process)
+    while (folder / "metrics.json").read_bytes().count(b"\n") < num_iterations:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0, 0.05))
+
+
 def processes_of(launcher):
     """Return the ids of the training processes started by torchrun or by `launch`."""
     ids = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()

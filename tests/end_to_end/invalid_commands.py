@@ -64,7 +64,7 @@ def invalid_configs():
 
 LIST_SETTINGS = ("DATASETS.NAMES", "List", "DATASETS.TESTS", "List", "DATASETS.LIST.IMAGES", "pages")
 TRAIN, QUERY, GALLERY = (f"DATASETS.LIST.{part}" for part in ("TRAIN", "QUERY", "GALLERY"))
-VALID_LIST = "".join(f"{number}.png {number // 4}\n" for number in range(16))
+VALID_LIST = "".join(f"{index}.png {index // 4}\n" for index in range(16))
 LIST_COMMANDS = ("train", "data cache", "batch-size", "plain_train_net.py")
 
 
@@ -276,7 +276,8 @@ def invalid_environments():
     yield invalid("data cache", "DATASETS.CACHE.FOLDER", "/proc/none", message="cannot be written", code=5)
     nowhere = "/proc/none/a.png"
     yield invalid("compare", "run", "--output", nowhere, message="cannot be written", code=5, config="")
-    yield invalid("data show", "--output", nowhere, message="cannot be written", code=5, config="")
+    shown = ("--output", nowhere, "--image", "pages/0.png")
+    yield invalid("data show", *shown, message="cannot be written", code=5, config="")
     yield invalid(
         "data synth", "--output", "/proc/none", "--patents", 2, message="cannot be written", code=5, config=""
     )

@@ -31,7 +31,7 @@ def test_limit_below_the_smallest_batch_is_named(drawings, tmp_path):
 
 def test_partial_fc_needs_less_memory(drawings, tmp_path):
     """The batch size and the micro-batches of the config are ignored."""
-    many_classes = ("MODEL.HEADS.NUM_CLASSES", 300_000, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.GRAD_ACCUM_STEPS", 4)
+    many_classes = ("MODEL.HEADS.NUM_CLASSES", 150_000, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.GRAD_ACCUM_STEPS", 4)
     settings = ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out", *many_classes)
     memory_mb = []  # each in a new process, because this one still has the memory of earlier tests
 

@@ -3,10 +3,19 @@
 import os
 import random
 import signal
-import time
 
 import pytest
-from commands import TINY, TORCHRUN, is_alive, metrics, processes_of, run, same_bits, start_interpreter, wait_for
+from commands import (
+    TINY,
+    TORCHRUN,
+    is_alive,
+    metrics,
+    processes_of,
+    run,
+    same_bits,
+    start_interpreter,
+    wait_for_random_iteration,
+)
 
 
 def test_two_processes_train_one_model(drawings, trained_by_two, tmp_path):
@@ -24,18 +33,18 @@ def test_torchrun_restart_gives_the_same_bits(drawings, trained_by_two, tmp_path
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_ten_kills_under_torchrun_change_no_bit(drawings, trained_by_two, tmp_path):
-    for number in range(10):
-        check_restart(number, drawings, trained_by_two, tmp_path / str(number))
+    for seed in range(10):
+        check_restart(seed, drawings, trained_by_two, tmp_path / str(seed))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_killed_process_stops_the_others_with_a_message(drawings, tmp_path):
     settings = ["DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "SOLVER.MAX_EPOCH", 50, "SOLVER.CHECKPOINT_PERIOD", 50]
-    for number in range(10):
-        arguments = ["--config-file", TINY, "--num-gpus", 2 + number % 2 * 2, *settings, "DATALOADER.NUM_WORKERS", 1]
+    for seed in range(10):
+        arguments = ["--config-file", TINY, "--num-gpus", 2 + seed % 2 * 2, *settings, "DATALOADER.NUM_WORKERS", 1]
         process = start_interpreter("train", *arguments, folder=tmp_path)
-        ids = kill_process(number, process, tmp_path / "run")
+        ids = kill_process(seed, process, tmp_path / "run")
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 3, errors
         assert "by signal 9); the others were stopped; resume with --resume" in errors.splitlines()[-1]
@@ -60,8 +69,7 @@ def check_restart(seed, drawings, expected, folder):
 def kill_process(seed, process, folder):
     """Kill a random training process at a random moment and return the ids of all training processes."""
     rng = random.Random(seed)
-    wait_for(folder / "metrics.json", process, limit_s=600)
+    wait_for_random_iteration(folder, process, rng)
     ids = processes_of(process)
-    time.sleep(rng.uniform(0, 4))
     os.kill(rng.choice(ids), signal.SIGKILL)
     return ids

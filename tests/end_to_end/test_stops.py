@@ -3,10 +3,9 @@
 import os
 import random
 import signal
-import time
 
 import pytest
-from commands import TINY, kill_and_resume, metrics, run, same_bits, start, wait_for
+from commands import TINY, kill_and_resume, metrics, run, same_bits, start, wait_for, wait_for_random_iteration
 
 
 def test_killed_run_resumes_to_the_same_bits(drawings, trained, tmp_path):
@@ -45,13 +44,12 @@ def test_sigterm_to_the_launcher_saves_a_checkpoint(drawings, tmp_path):
 @pytest.mark.timeout(3600)
 def test_twenty_random_kills_change_no_bit(drawings, trained, tmp_path):
     arguments = ["--config-file", TINY, "--resume", "DATASETS.ROOT", drawings]
-    for number in range(20):
-        folder = tmp_path / str(number)
+    for seed in range(20):
+        folder = tmp_path / str(seed)
         process = start("train", *arguments, "OUTPUT_DIR", folder, folder=tmp_path)
-        wait_for(folder / "metrics.json", process)
-        time.sleep(random.Random(number).uniform(0, 8))
+        wait_for_random_iteration(folder, process, random.Random(seed))
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        assert process.wait() == -signal.SIGKILL
         code, _, errors = run("train", *arguments, "OUTPUT_DIR", folder, folder=tmp_path)
         assert code == 0, errors
         for name in ("model_final.pth", "model_best.pth"):

@@ -35,6 +35,7 @@ def test_stopped_run_resumes_to_the_same_average(drawings, tmp_path):
     wait_for(tmp_path / "stopped/metrics.json", process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
+    assert process.returncode == 143
     code, _, errors = run("train", "--resume", *arguments(drawings, tmp_path / "stopped", "ema"), folder=tmp_path)
     assert code == 0, errors
     for name in ("model_final_average.pth", "model_best_average.pth"):

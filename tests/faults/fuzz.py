@@ -72,10 +72,10 @@ TOKENS = {
 def valid_files(kind):
     """Return valid files of a kind: name -> bytes."""
     if kind == "configs":
-        return {str(number): path.read_bytes() for number, path in enumerate(sorted(CONFIGS.rglob("*.yml")))}
+        return {str(index): path.read_bytes() for index, path in enumerate(sorted(CONFIGS.rglob("*.yml")))}
     if kind == "lists":
-        text = "".join(f"a/{number}.png {number // 3}\n" for number in range(8))
-        rows = "path,id,camera\n" + "".join(f'"a/{number}.png",US {number // 3},{number}\n' for number in range(8))
+        text = "".join(f"a/{index}.png {index // 3}\n" for index in range(8))
+        rows = "path,id,camera\n" + "".join(f'"a/{index}.png",US {index // 3},{index}\n' for index in range(8))
         return {"list.txt": text.encode(), "bom.txt": b"\xef\xbb\xbf" + text.encode(), "list.csv": rows.encode()}
     levels = np.random.default_rng(0).integers(0, 256, (24, 20), dtype=np.uint8)
     page = Image.fromarray(levels)
@@ -148,8 +148,8 @@ def build_reader(kind, folder):
         from fastreid.data.datasets.base import read_list
 
         (folder / "a").mkdir(exist_ok=True)
-        for number in range(8):
-            (folder / f"a/{number}.png").touch()
+        for index in range(8):
+            (folder / f"a/{index}.png").touch()
         return lambda path: read_list(path, images=folder, with_ids=True)
     from fastreid.config import get_cfg
 

@@ -54,5 +54,5 @@ def test_number_of_processes_changes_no_bit_of_a_test(drawings, tmp_path):
                 compute_sha256(tmp_path / f"{num_processes}-{num}" / name) for name in FILES
             ]
     num_equal = sum(digests == digests_of[1, 0] for digests in digests_of.values())
-    print(f"\nR10 (features, num_processes, scores) {num_equal}/{len(digests_of)}")
+    print(f"\nR10 (features, ranks, scores) {num_equal}/{len(digests_of)}")
     assert num_equal == len(digests_of)

@@ -16,12 +16,12 @@ def test_all_paths_and_headers_are_checked_in_seconds(num, tmp_path):
     images, memory = tmp_path / "data/train_data/patent_data", io.BytesIO()
     Image.new("1", (850, 1100), 1).save(memory, format="PNG")
     lists = {"train_patent_trn": [], "val_query_patent": [], "val_db_patent": []}
-    for number in range(num):
-        (images / str(number // 100)).mkdir(parents=True, exist_ok=True)
-        (images / f"{number // 100}/{number % 100}.png").write_bytes(memory.getvalue() + str(number).encode())
-        is_train, is_query = number % 100 < 80, number % 10 == 0
+    for index in range(num):
+        (images / str(index // 100)).mkdir(parents=True, exist_ok=True)
+        (images / f"{index // 100}/{index % 100}.png").write_bytes(memory.getvalue() + str(index).encode())
+        is_train, is_query = index % 100 < 80, index % 10 == 0
         name = "train_patent_trn" if is_train else "val_query_patent" if is_query else "val_db_patent"
-        lists[name].append(f"{number // 100}/{number % 100}.png {number // 100 + 10_000 * (not is_train)}")
+        lists[name].append(f"{index // 100}/{index % 100}.png {index // 100 + 10_000 * (not is_train)}")
     for name, lines in lists.items():
         (tmp_path / f"data/train_data/{name}.txt").write_text("\n".join([*lines, ""]))
     (tmp_path / "a.yml").write_text("DATASETS: {ROOT: data, NAMES: Patent, TESTS: Patent}\nMODEL: {DEVICE: cpu}\n")

@@ -56,9 +56,9 @@ def test_full_disk_keeps_the_previous_file_and_resumes(num, num_parallel, drawin
 @pytest.mark.parametrize("num", [1, pytest.param(10, marks=[pytest.mark.faults, pytest.mark.timeout(900)])])
 def test_unwritable_log_is_reported_once_and_training_continues(num, drawings, uninterrupted, tmp_path):
     """The log, the metrics and the events are on a full device from a random iteration on."""
-    for number in range(num):
-        folder = tmp_path / str(number)
-        code = run_training(folder, stages=["one"], root=drawings, logs_full_at=random.Random(number).randint(2, 11))
+    for index in range(num):
+        folder = tmp_path / str(index)
+        code = run_training(folder, stages=["one"], root=drawings, logs_full_at=random.Random(index).randint(2, 11))
         assert code == 0, read_errors(folder)
         differences = find_differences(folder, uninterrupted(0)[0], ["one"])
         assert differences == ["one/metrics.json"]

@@ -1,4 +1,4 @@
-"""A cache that a killed run was process, or that two runs fill at once, is whole for the next one."""
+"""Kill runs that fill a cache, or let two runs fill it at once: the next run finds every written page."""
 
 import os
 import random
@@ -35,8 +35,8 @@ PageCache(Path(sys.argv[1], "cache"), longest_px=60).fill(drawings, num_workers=
 def root(tmp_path):
     (tmp_path / "data").mkdir()
     rng = np.random.default_rng(0)
-    for number in range(NUM):
-        Image.fromarray(rng.integers(0, 256, (80, 70), dtype=np.uint8)).save(tmp_path / f"data/{number:03}.png")
+    for index in range(NUM):
+        Image.fromarray(rng.integers(0, 256, (80, 70), dtype=np.uint8)).save(tmp_path / f"data/{index:03}.png")
     return tmp_path
 
 

@@ -80,9 +80,9 @@ def test_killed_extraction_resumes_to_the_same_bytes(tmp_path, num, num_kills, l
     expected, num_computed = finish(folders[0], num)
     assert num_computed == num
     saved_bytes = 0
-    for number in range(num_kills):
+    for index in range(num_kills):
         process = start(folders[1], num)
-        time.sleep(random.Random(number).uniform(0, longest_s))
+        time.sleep(random.Random(index).uniform(0, longest_s))
         process.kill()
         size = sum(path.stat().st_size for path in (folders[1] / "unfinished").iterdir())
         assert size > saved_bytes  # each run adds batches to those of the previous ones

@@ -52,14 +52,14 @@ def is_complete(folder):
 
 def test_killed_save_leaves_complete_features_or_none(tmp_path):
     outcomes = []
-    for number in range(5):
-        writer = start(tmp_path / str(number))
+    for index in range(5):
+        writer = start(tmp_path / str(index))
         while writer.read_output().count("begins") < 2:  # the second save replaces the features of the first
             time.sleep(0.001)
-        time.sleep(random.Random(number).uniform(0, 0.05))
+        time.sleep(random.Random(index).uniform(0, 0.05))
         writer.kill()
-        has_manifest = (tmp_path / str(number) / "manifest.json").exists()
-        outcomes.append((has_manifest, is_complete(tmp_path / str(number))))
+        has_manifest = (tmp_path / str(index) / "manifest.json").exists()
+        outcomes.append((has_manifest, is_complete(tmp_path / str(index))))
     assert set(outcomes) <= {(True, True), (False, False)}
 
 
