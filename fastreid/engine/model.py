@@ -85,7 +85,7 @@ def require_weights_file(cfg: CfgNode) -> str:
     if not path:
         raise InputError(
             "MODEL.WEIGHTS is empty; add MODEL.WEIGHTS path/to/model_best.pth, "
-            "or --random-weights for an untrained network"
+            "or test an untrained network with fastreid test --random-weights"
         )
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such weights file; check the path")

@@ -41,6 +41,7 @@ from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.train_step import NonFiniteLossError
 from fastreid.evaluation.scoring.metrics import check_score_name
 from fastreid.modeling import build_model
+from fastreid.modeling.build import check_model_names
 from fastreid.modeling.heads import EmbeddingHead
 from fastreid.monitoring.build import build_writers, check_tracker
 from fastreid.solver.build import build_schedule
@@ -66,6 +67,7 @@ class DefaultTrainer:
         self.cfg = cfg
         self.device = resolve_device(cfg)
         self.progress = Progress()
+        check_model_names(cfg)
         _check_hard_identities(cfg)
         _check_early_stopping(cfg)
         check_micro_batch_size(cfg)

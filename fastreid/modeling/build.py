@@ -41,6 +41,20 @@ def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
     return META_ARCHITECTURES.get(cfg.MODEL.META_ARCHITECTURE)(cfg, num_classes)
 
 
+def check_model_names(cfg: CfgNode) -> None:
+    """Look up the names of the network's parts; cheap, so that a typo is reported before any data is read.
+
+    Raises:
+        InputError: a name is unknown, or the settings of a loss are invalid.
+    """
+    META_ARCHITECTURES.get(cfg.MODEL.META_ARCHITECTURE)
+    BACKBONES.get(cfg.MODEL.BACKBONE.NAME)
+    HEADS.get(cfg.MODEL.HEADS.NAME)
+    POOLING.get(cfg.MODEL.HEADS.POOL_LAYER)
+    MARGINS.get(cfg.MODEL.HEADS.CLS_LAYER)
+    build_losses(cfg)
+
+
 def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> LoadReport:
     """Load ImageNet weights into the backbone, from MODEL.BACKBONE.PRETRAIN_PATH or the published file.
 

@@ -156,7 +156,7 @@ def test_damaged_page_is_read_from_its_file_with_one_warning(tmp_path, drawings,
         assert all_equal(read_all(cache.read, drawings), read_files(drawings))
     assert logger.warning.call_count == 40
     assert (
-        "is damaged, reading its file instead; repair the cache: fastreid data cache --repair"
+        "is damaged, reading its file instead; repair the cache: fastreid data cache --config-file FILE --repair"
         in logger.warning.call_args.args[0]
     )
     assert cache.repair() == 40

@@ -104,3 +104,18 @@ def test_worker_death_between_batches_is_a_clear_error(tmp_path, monkeypatch):
         EnvironmentSetupError, match=r"died \(DataLoader worker \(pid 7\) .*\); lower DATALOADER\.NUM_WORKERS"
     ):
         trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.LOSSES.NAME", "TripletLos"),
+        ("MODEL.BACKBONE.NAME", "build_resnet_backbon"),
+        ("MODEL.HEADS.POOL_LAYER", "GlobalAvgPol"),
+    ],
+)
+def test_misspelled_part_is_reported_before_data_is_read(key, value, tmp_path, monkeypatch):
+    monkeypatch.setattr("fastreid.engine.trainer.build_datasets", lambda cfg: pytest.fail("read the data"))
+    cfg = load_config(TINY, [key, value, "OUTPUT_DIR", str(tmp_path)])
+    with pytest.raises(InputError, match=f"unknown .*'{value}'. Did you mean"):
+        DefaultTrainer(cfg)

@@ -104,7 +104,7 @@ class PageCache:
                 return page
             self._warn_once(
                 f"{self.path}: the page of {drawing.name} is damaged, reading its file instead; "
-                "repair the cache: fastreid data cache --repair"
+                "repair the cache: fastreid data cache --config-file FILE --repair"
             )
         return read_drawing(drawing, max_pixels=self.max_pixels, longest_px=self.longest_px)
 
