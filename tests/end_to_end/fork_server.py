@@ -157,6 +157,7 @@ def run_child(*, function, arguments, folder, logs, new_session, environment):
     """Call the function in this forked process and exit."""
     code = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores Ctrl-C
         if new_session:
             os.setsid()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
