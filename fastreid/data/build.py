@@ -7,21 +7,27 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fastreid.config import CfgNode
+from fastreid.config import CfgNode, legacy_names
 from fastreid.data.datasets.base import Dataset, encode_labels
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
 from fastreid.data.datasets.folder import Folder, ImageLists
+from fastreid.data.io.cache.connections import CacheLockedError
 from fastreid.data.io.cache.store import FillReport, PageCache
 from fastreid.data.io.image import Array
+from fastreid.data.io.verification import compute_files_digest, find_unreadable, select_files
 from fastreid.data.loading.loader import Sampler
 from fastreid.data.loading.unreadable import UnreadableDrawings, check_unreadable
 from fastreid.data.samplers.complete import CompleteIdentitySampler
 from fastreid.data.samplers.identity import BalancedIdentitySampler, NaiveIdentitySampler
 from fastreid.data.samplers.instance import ImbalancedDatasetSampler, TrainingSampler
 from fastreid.structures import Drawing
+from fastreid.utils import comm
 from fastreid.utils.errors import InputError
+from fastreid.utils.files import expand_home
 from fastreid.utils.logger import get_logger, is_quiet
 from fastreid.utils.registry import Registry
+
+MIN_FILES_FOR_WORKERS = 256  # fewer are decoded before worker processes have started
 
 # (cfg, data root) -> dataset; fastreid/engine/data.py registers the synthetic ones
 DATASETS: Registry[Callable[[CfgNode, Path], Dataset]] = Registry(
@@ -32,6 +38,7 @@ DATASETS: Registry[Callable[[CfgNode, Path], Dataset]] = Registry(
         "Folder": lambda cfg, root: _build_folder(cfg),
         "List": lambda cfg, root: _build_lists(cfg),
     },
+    substitutes=legacy_names.DATASETS,
 )
 
 
@@ -81,12 +88,13 @@ SAMPLERS: Registry[Callable[[list[int], SamplerOptions], Sampler]] = Registry(
             **options.identity_options(),
         ),
     },
+    substitutes=legacy_names.SAMPLERS,
 )
 
 
 def get_data_root(cfg: CfgNode) -> Path:
     """Return the data folder: DATASETS.ROOT, $FASTREID_DATASETS, or `datasets`."""
-    return Path(cfg.DATASETS.ROOT or os.environ.get("FASTREID_DATASETS") or "datasets").expanduser()
+    return Path(cfg.DATASETS.ROOT or expand_home(os.environ.get("FASTREID_DATASETS") or "datasets"))
 
 
 def get_dataset_names(cfg: CfgNode, key: str) -> tuple[str, ...]:
@@ -127,7 +135,7 @@ def build_sampler(
         hard_identity_ratio=cfg.DATALOADER.HARD_IDENTITIES,
         neighbors=neighbors,
     )
-    sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)(targets, options)
+    sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN, "DATALOADER.SAMPLER_TRAIN")(targets, options)
     if options.hard_identity_ratio and not isinstance(sampler, CompleteIdentitySampler):
         raise InputError(
             f"DATALOADER.HARD_IDENTITIES is {options.hard_identity_ratio}, which {cfg.DATALOADER.SAMPLER_TRAIN} does "
@@ -144,7 +152,7 @@ def build_unreadable_drawings(cfg: CfgNode) -> UnreadableDrawings | None:
 def build_cache(cfg: CfgNode) -> PageCache:
     """Return the cache of pages of INPUT.LONGEST_PX in DATASETS.CACHE.FOLDER, or in `cache` of the data root."""
     cache_folder = cfg.DATASETS.CACHE.FOLDER
-    folder = Path(cache_folder).expanduser() if cache_folder else get_data_root(cfg) / "cache"
+    folder = Path(cache_folder) if cache_folder else get_data_root(cfg) / "cache"
     return PageCache(folder, longest_px=cfg.INPUT.LONGEST_PX, max_pixels=cfg.INPUT.MAX_PIXELS)
 
 
@@ -168,7 +176,54 @@ def fill_cache_if_enabled(
     """
     if cfg.DATASETS.CACHE.ENABLED:
         drawings = [drawing for list_ in lists for drawing in list_]
-        fill_cache(cfg, build_cache(cfg), drawings, training=training, unreadable=unreadable)
+        try:
+            fill_cache(cfg, build_cache(cfg), drawings, training=training, unreadable=unreadable)
+        except CacheLockedError as error:
+            get_logger().warning(f"{error}. This run reads the files of the drawings until it is unlocked")
+
+
+def check_readable(
+    cfg: CfgNode,
+    *lists: Sequence[Drawing],
+    decode: bool,
+    verified: str = "",
+) -> str:
+    """Check that all drawings of the lists can be read, with a progress bar on a terminal.
+
+    Every process must call this function; each reads a part of the files.
+
+    Args:
+        cfg: settings.
+        lists: drawings that must be readable.
+        decode: decode the pages with DATALOADER.NUM_WORKERS processes; otherwise read headers only. If DATASETS.CACHE
+            is enabled, only headers are read, because `fill_cache_if_enabled` decodes the pages.
+        verified: result of an earlier call; if it is that of these files, they are not read again.
+
+    Returns:
+        A digest of the files.
+
+    Raises:
+        InputError: drawings cannot be read; the message has all of them.
+    """
+    files = select_files(drawing for list_ in lists for drawing in list_)
+    digest = compute_files_digest(files, max_pixels=cfg.INPUT.MAX_PIXELS)
+    if comm.all_gather_object(bool(digest) and digest == verified)[0]:
+        return digest
+    decode = decode and not cfg.DATASETS.CACHE.ENABLED
+    own = files[comm.get_rank() :: comm.get_world_size()]
+    description = "decoding test drawings" if decode else "reading headers"
+    with tqdm(total=len(own), disable=is_quiet() or None, unit="drawing", desc=description, leave=False) as bar:
+        own_faults = find_unreadable(
+            own,
+            decode=decode,
+            max_pixels=cfg.INPUT.MAX_PIXELS,
+            longest_px=cfg.INPUT.LONGEST_PX,
+            num_workers=cfg.DATALOADER.NUM_WORKERS if len(own) >= MIN_FILES_FOR_WORKERS else 0,
+            on_progress=bar.update,
+        )
+    faults = {path: fault for part in comm.all_gather_object(own_faults) for path, fault in part.items()}
+    check_unreadable(faults, needed=faults.keys(), unreadable=build_unreadable_drawings(cfg))
+    return digest
 
 
 def fill_cache(
@@ -206,18 +261,16 @@ def fill_cache(
 def _build_folder(cfg: CfgNode) -> Folder:
     options = cfg.DATASETS.FOLDER
     path = _parse_folder(options.PATH, "FOLDER.PATH")
-    return Folder(path, test_fraction=options.TEST_FRACTION, num_queries=options.NUM_QUERIES)
+    return Folder(path, test_fraction=options.TEST_FRACTION, num_queries=options.NUM_QUERIES, level=options.LEVEL)
 
 
 def _build_lists(cfg: CfgNode) -> ImageLists:
     options = cfg.DATASETS.LIST
-    train, query, gallery = (
-        Path(path).expanduser() if path else None for path in (options.TRAIN, options.QUERY, options.GALLERY)
-    )
+    train, query, gallery = (Path(path) if path else None for path in (options.TRAIN, options.QUERY, options.GALLERY))
     return ImageLists(_parse_folder(options.IMAGES, "LIST.IMAGES"), train=train, query=query, gallery=gallery)
 
 
 def _parse_folder(path: str, key: str) -> Path:
     if not path:
         raise InputError(f"DATASETS.{key} is empty; set it to a folder, absolute or relative to the working folder")
-    return Path(path).expanduser()
+    return Path(path)

@@ -10,15 +10,18 @@ import numpy as np
 from fastreid.data.audit.inspection import FileInfo
 from fastreid.data.audit.near_duplicates import group_equal, group_near_duplicates
 from fastreid.data.datasets.combined import get_file_id
-from fastreid.data.datasets.folder import SUFFIXES
+from fastreid.data.datasets.folder_tree import SUFFIXES
 from fastreid.data.io.image import Header
 from fastreid.structures import Drawing
+from fastreid.utils.page_address import split_page_address
 
 BLANK_INK = 5e-4  # mean darkness; the palest of 589 real sheets has .0038
+DARK_LEVEL = 128  # of the median gray level: more than half of the page is dark
 TINY_PX = 64  # of the longest side
 MAX_ASPECT = 8.0  # longer side / shorter side
 
-_SUFFIXES_OF_FORMAT = {"JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff")}
+_SUFFIXES_OF_FORMAT = dict.fromkeys(("JPEG", "MPO"), (".jpg", ".jpeg"))
+_SUFFIXES_OF_FORMAT |= {"TIFF": (".tif", ".tiff"), "JPEG2000": (".jp2", ".j2k")}
 _PLAIN_MODES = ("1", "L", "P", "LA", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _MAX_DRAWINGS_SHOWN = 6
 _MAX_PATENTS_SHOWN = 5
@@ -61,7 +64,7 @@ class Finding:
 def find_file_problems(
     lists: Sequence[DrawingList], files: Mapping[str, FileInfo], *, may_skip: bool
 ) -> Iterator[Finding]:
-    """Yield unreadable files, blank pages, and files that are unusual for a drawing.
+    """Yield unreadable files, blank pages (no ink), dark pages (no white paper), and unusual files.
 
     Args:
         lists: all lists.
@@ -77,6 +80,9 @@ def find_file_problems(
             continue
         if file.ink is not None and file.ink < BLANK_INK:
             yield Finding("blank", f"{_locate(drawing)}: {100 * file.ink:.3f} % ink", paths=(path,))
+        if file.median is not None and file.median < DARK_LEVEL:
+            message = f"{_locate(drawing)}: median gray level {file.median:.0f}, paper should be white (255)"
+            yield Finding("dark", message, paths=(path,))
         oddities = list(_find_oddities(path, file.header))
         if oddities:
             yield Finding("unusual", f"{_locate(drawing)}: {'; '.join(oddities)}", paths=(path,))
@@ -193,13 +199,16 @@ def _describe_duplicates(
 
 
 def _find_oddities(path: str, header: Header) -> Iterator[str]:
-    suffix = os.path.splitext(path)[1].lower()
+    is_whole_file = split_page_address(path)[0] == path
+    suffix = os.path.splitext(split_page_address(path)[0])[1].lower()
     if suffix in SUFFIXES and suffix not in _SUFFIXES_OF_FORMAT.get(header.format, (f".{header.format.lower()}",)):
         yield f"a {header.format} file with the suffix {suffix}"
     if header.mode not in _PLAIN_MODES:
         yield f"pixel mode {header.mode}, scaled to 256 gray levels"
-    if header.num_frames > 1:
-        yield f"{header.num_frames} frames, the first is used"
+    if header.num_frames > 1 and header.format not in ("TIFF", "PDF"):
+        yield "an animation, whose first frame is used"
+    elif header.num_frames > 1 and is_whole_file:
+        yield f"{header.num_frames} pages, the first is used; write #page=2 after the name for another one"
     if header.is_rotated:
         yield "rotated by its EXIF orientation"
     short, long = sorted((header.width, header.height))

@@ -11,8 +11,9 @@ from PIL import Image
 from scipy.fft import dctn
 
 from fastreid.data.io.image import Array, Header, read_header, read_image
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import FastreidError
 from fastreid.utils.files import compute_sha256
+from fastreid.utils.page_address import split_page_address
 from fastreid.utils.processes import map_in_processes
 
 LONGEST_PX = 512  # of the pages from which ink and fingerprints are computed
@@ -31,8 +32,9 @@ class FileInfo:
         num_bytes: its size; 0 if unknown.
         header: None if the file cannot be read.
         fault: why it cannot be read, with its name.
-        sha256: of its bytes if another file has the same size; otherwise "".
+        sha256: of its bytes, and the number of a later page, if another file has the same size; otherwise "".
         ink: mean darkness of the page, 0 white to 1 black; None without decoding.
+        median: gray level of the paper, 0 to 255; None without decoding.
         fingerprint: uint8 (32,), see `compute_fingerprint`; None without decoding, and for a page without ink.
     """
 
@@ -41,6 +43,7 @@ class FileInfo:
     fault: str = ""
     sha256: str = ""
     ink: float | None = None
+    median: float | None = None
     fingerprint: Array | None = None
 
 
@@ -75,7 +78,8 @@ def inspect_files(
     sizes = Counter(file.num_bytes for file in files.values() if file.header)
     for path, file in files.items():
         if file.header and sizes[file.num_bytes] > 1:
-            files[path] = replace(file, sha256=compute_sha256(path))
+            name, page = split_page_address(path)
+            files[path] = replace(file, sha256=f"{compute_sha256(name)}{f' page {page + 1}' if page else ''}")
     return files
 
 
@@ -107,13 +111,14 @@ def _inspect_task(task: Sequence[str], *, decode: bool, max_pixels: int) -> list
 
 def _inspect_file(path: str, *, decode: bool, max_pixels: int) -> FileInfo:
     try:
-        num_bytes = os.stat(path).st_size
+        num_bytes = os.stat(split_page_address(path)[0]).st_size
         header = read_header(path, max_pixels=max_pixels)
         if not decode:
             return FileInfo(num_bytes, header)
         page = read_image(path, max_pixels=max_pixels, longest_px=LONGEST_PX)
-    except InputError as error:
+    except FastreidError as error:  # also a disk that cannot be read, and a PDF without pypdfium2
         return FileInfo(0, None, fault=str(error))
     except OSError as error:
         return FileInfo(0, None, fault=f"{path}: cannot be read ({error.strerror or error})")
-    return FileInfo(num_bytes, header, ink=1 - float(page.mean()) / 255, fingerprint=compute_fingerprint(page))
+    ink, median = 1 - float(page.mean()) / 255, float(np.median(page))
+    return FileInfo(num_bytes, header, ink=ink, median=median, fingerprint=compute_fingerprint(page))

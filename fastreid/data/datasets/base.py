@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ from typing import Protocol
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import read_file_bytes
+from fastreid.utils.page_address import split_page_address
 from fastreid.utils.text import escape_unprintable, format_faults
 
 CSV_COLUMNS = ("path", "id", "camera")  # camera is optional
@@ -53,6 +55,8 @@ class InvalidListError(InputError):
         valid: for each requested list the drawings of its valid lines; empty if these are unknown.
     """
 
+    has_headings = True
+
     def __init__(self, faults: Mapping[str, Sequence[str]], valid: Sequence[tuple[Drawing, ...]] = ()):
         super().__init__("\n".join(format_faults(items, where) for where, items in faults.items()))
         self.faults = {where: tuple(items) for where, items in faults.items()}
@@ -85,7 +89,7 @@ def read_list(path: str | Path, *, images: Path | Sequence[Path], with_ids: bool
 
     In a text file the id is the last field, an integer; the path may contain spaces. A CSV file has a header, its ids
     are any text, and a column `camera` is optional. Blank lines, CRLF, a byte-order mark and a missing final newline
-    are allowed. All faults are reported together.
+    are allowed. A path may be the address of a page in a TIFF or PDF, "a.tif#page=2". All faults are reported together.
 
     Args:
         path: the list; a name ending in .csv is read as CSV.
@@ -94,8 +98,8 @@ def read_list(path: str | Path, *, images: Path | Sequence[Path], with_ids: bool
 
     Raises:
         InputError: the list cannot be read, or its header has other columns.
-        InvalidListError: a wrong number of fields, an id that is not an integer, a path outside the folder, a repeated
-            path, or a missing file.
+        InvalidListError: a wrong number of fields, an id that is not an integer or contains control characters, a path
+            outside the folder, a repeated path, or a missing file.
     """
     path = Path(path)
     folders = [images] if isinstance(images, Path) else list(images)
@@ -207,11 +211,23 @@ def _parse_csv(path: Path, lines: Sequence[str], *, with_ids: bool, faults: list
                 faults.append(f"{source}: {fields} does not have one value for each column {', '.join(columns)}")
             elif not re.fullmatch(r"-?[0-9]{1,9}", values.get("camera", "-1")):
                 faults.append(f"{source}: the camera {values['camera']!r} is not an integer")
+            elif with_ids and has_control_characters(values["id"]):
+                faults.append(f"{source}: {describe_invalid_id(values['id'])}")
             else:
                 patent = values["id"] if with_ids else ""
                 yield rows.line_num, (_normalize_path(values["path"]), patent, int(values.get("camera", "-1")))
     except csv.Error as error:
         faults.append(f"{path.name}:{rows.line_num}: not CSV ({error})")
+
+
+def has_control_characters(patent: str) -> bool:
+    """Return whether an id contains a line break, tab or other control character, which tables and plots cannot show."""
+    return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in patent)
+
+
+def describe_invalid_id(patent: str) -> str:
+    """Return the fault of an id with control characters."""
+    return f"the id {patent!r} contains a line break, tab or other control character; remove it"
 
 
 def _check_header(source: str, header: list[str], *, with_ids: bool) -> list[str]:
@@ -247,8 +263,9 @@ class _PathResolver:
         for folder, real_root in self.roots:
             path = os.path.join(folder, name)
             try:
-                if os.path.isfile(path):
-                    self._check_inside(path, folder, real_root)
+                file, _ = split_page_address(path)
+                if os.path.isfile(file):
+                    self._check_inside(file, folder, real_root)
                     return path
             except ValueError:
                 break

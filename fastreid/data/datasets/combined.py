@@ -46,14 +46,14 @@ def _prefix_patents(drawings: Iterable[Drawing], prefix: str) -> list[Drawing]:
     return [replace(drawing, patent=prefix + drawing.patent) for drawing in drawings]
 
 
-def get_file_id(drawing: Drawing) -> tuple[int, int]:
-    """Return device and inode, which are equal for two spellings of a path and for links, unlike the paths.
+def get_file_id(drawing: Drawing) -> tuple[int, int, int]:
+    """Return device, inode and page; the first two are equal for two spellings of a path and for links, unlike paths.
 
     Raises:
         InputError: the file no longer exists.
     """
     try:
-        status = os.stat(drawing.path)
+        status = os.stat(drawing.file)
     except OSError as error:
         raise InputError(f"{drawing.source}: {drawing.path} no longer exists ({error.strerror}); update the list")
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, drawing.page

@@ -9,6 +9,14 @@ from fastreid.data.datasets.base import read_list, read_lists
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
+TRAIN_LIST, QUERY_LIST, GALLERY_LIST = "train_patent_trn.txt", "val_query_patent.txt", "val_db_patent.txt"
+
+
+def find_missing_lists(root: Path) -> list[Path]:
+    """Return the lists of `Patent` that the folder `root` does not contain."""
+    lists = (root / "train_data" / name for name in (TRAIN_LIST, QUERY_LIST, GALLERY_LIST))
+    return [path for path in lists if not path.is_file()]
+
 
 class Patent:
     """Lists with ids in `root/train_data/`, drawings in `root/train_data/patent_data/`.
@@ -25,13 +33,11 @@ class Patent:
 
     def train(self) -> tuple[Drawing, ...]:
         """Return the training drawings."""
-        return self._read("train_patent_trn.txt")
+        return self._read(TRAIN_LIST)
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
         """Return the queries and the gallery of the validation set."""
-        queries, gallery = read_lists(
-            lambda: self._read("val_query_patent.txt"), lambda: self._read("val_db_patent.txt")
-        )
+        queries, gallery = read_lists(lambda: self._read(QUERY_LIST), lambda: self._read(GALLERY_LIST))
         return queries, gallery
 
     def _read(self, name: str) -> tuple[Drawing, ...]:

@@ -1,34 +1,42 @@
 """Datasets from any folder or list of drawings, without code."""
 
-import os
 from pathlib import Path
 
-from fastreid.data.datasets.base import raise_faults, read_list, read_lists
+from fastreid.data.datasets.base import (
+    describe_invalid_id,
+    has_control_characters,
+    raise_faults,
+    read_list,
+    read_lists,
+)
+from fastreid.data.datasets.folder_tree import describe_tree, find_patent_folders, list_pages, scan_folder
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
+from fastreid.utils.logger import get_logger
 from fastreid.utils.seeding import derive_seed
 from fastreid.utils.text import escape_unprintable
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp")
-
 
 class Folder:
-    """A folder with one sub-folder per patent; a fraction of the patents is the test set.
+    """A folder with one folder per patent; a fraction of the patents is the test set.
 
     The names alone determine which patents these are and which of their drawings are queries, so the split is the same
-    in every run and on every machine. The drawings of a patent may be in deeper folders; names that start with a dot
-    are ignored.
+    in every run and on every machine. The drawings of a patent may be in deeper folders; each page of a TIFF or PDF
+    with several pages is a drawing. Other files, folders without drawings, and files of the system are skipped; the log
+    says how many.
 
     Args:
         path: the folder.
         test_fraction: fraction 0..1 of the patents in the test set, rounded; at least one patent unless it is 0.
         num_queries: query drawings per test patent; at least one drawing remains in the gallery.
+        level: level of the folders that are patents, 1 for the sub-folders of `path`; 0: the level of the folders that
+            directly contain drawings.
 
     Raises:
-        InputError: the folder is missing, contains drawings outside any patent, or a patent has no drawing.
+        InputError: the folder is missing, contains drawings outside any patent, or its levels are ambiguous.
     """
 
-    def __init__(self, path: Path, *, test_fraction: float, num_queries: int):
+    def __init__(self, path: Path, *, test_fraction: float, num_queries: int, level: int = 0):
         if not 0 <= test_fraction <= 1:
             raise InputError(f"DATASETS.FOLDER.TEST_FRACTION is {test_fraction}; allowed are 0 to 1")
         if num_queries < 1:
@@ -36,6 +44,7 @@ class Folder:
         self.path = path
         self.test_fraction = test_fraction
         self.num_queries = num_queries
+        self.level = level
 
     def train(self) -> tuple[Drawing, ...]:
         """Return the drawings of the patents outside the test set."""
@@ -64,33 +73,26 @@ class Folder:
             raise InputError(
                 f"{self.path}: no such folder; set DATASETS.FOLDER.PATH, absolute or relative to the working folder"
             )
-        patents: dict[str, list[Drawing]] = {}
-        faults = []
-        for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name):
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                patents[entry.name] = self._read_drawings(entry)
-                if not patents[entry.name]:
-                    faults.append(f"{entry.name} contains no drawing ({', '.join(SUFFIXES)})")
-            elif entry.suffix.lower() in SUFFIXES:
-                faults.append(f"{entry.name} is not in a patent's sub-folder")
-        if not patents:
-            faults.append("there is no sub-folder; the dataset needs one sub-folder per patent")
+        tree = scan_folder(self.path)
+        level, faults = find_patent_folders(tree, self.level)
         raise_faults(faults, str(self.path))
-        return patents
-
-    def _read_drawings(self, patent: Path) -> list[Drawing]:
-        drawings = []
-        for folder, subfolders, files in os.walk(patent):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            for file in sorted(files):
-                if os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith("."):
-                    path = Path(folder, file)
-                    name = path.relative_to(self.path).as_posix()
+        patents: dict[str, list[Drawing]] = {}
+        for parts, files in sorted(tree.drawings.items()):
+            patent = parts[level - 1]
+            for file in files:
+                try:
+                    pages = list(list_pages(tree, parts, file))
+                except InputError as error:
+                    faults.append(str(error))
+                    continue
+                for path, name in pages:
                     source = escape_unprintable(f"{self.path.name}/{name}")
-                    drawings.append(Drawing(str(path), name, patent.name, source=source))
-        return drawings
+                    patents.setdefault(patent, []).append(Drawing(path, name, patent, source=source))
+        faults += [f"{self.path.name}: {describe_invalid_id(one)}" for one in patents if has_control_characters(one)]
+        raise_faults(faults, str(self.path))
+        num_drawings = sum(map(len, patents.values()))
+        get_logger().info(describe_tree(tree, level=level, num_patents=len(patents), num_drawings=num_drawings))
+        return dict(sorted(patents.items()))
 
 
 class ImageLists:

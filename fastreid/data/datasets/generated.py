@@ -3,8 +3,8 @@
 import hashlib
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from fastreid.data.datasets.deeppatent import Patent
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.locks import exclusive_lock
+from fastreid.utils.termination import raise_on_sigterm
 
 LOCK_NAME = ".generated.lock"  # held by the run that generates
 UNFINISHED = re.compile(r"generated-[0-9a-f]{8}\.unfinished-\w{8}")
@@ -50,16 +51,17 @@ class Generated:
 
     def _generate(self) -> None:
         root = self.folder.parent
-        with exclusive_lock(root / LOCK_NAME, activity="rendering drawings", config_key="DATASETS.ROOT"):
+        lock = exclusive_lock(root / LOCK_NAME, activity="rendering drawings", config_key="DATASETS.ROOT")
+        with lock, raise_on_sigterm():
             if self.folder.exists():  # generated while this run waited
                 return
             for entry in root.iterdir():
                 if UNFINISHED.fullmatch(entry.name):  # from a killed run: this one holds the lock
                     shutil.rmtree(entry, ignore_errors=True)
-            unfinished = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}.unfinished-", dir=root))
+            unfinished = root / f"{self.folder.name}.unfinished-{secrets.token_hex(4)}"
+            unfinished.mkdir()  # with the permissions of the umask
             try:
                 self.write(unfinished)
-                unfinished.chmod(0o755)
                 os.rename(unfinished, self.folder)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)

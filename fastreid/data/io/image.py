@@ -1,6 +1,7 @@
 """The image decoder: the same page from every supported format."""
 
 import contextlib
+import errno
 import os
 import warnings
 from collections.abc import Iterator
@@ -8,37 +9,48 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, TiffTags, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from fastreid.data.io.frames import PILLOW_FORMATS, find_orientation, load_frame, open_frame
+from fastreid.data.io.pdf import count_pdf_pages, measure_pdf_page, render_pdf_page
+from fastreid.data.io.pixels import find_page_size, render_pixels
+from fastreid.data.io.source import ImageSource, detect_format
+from fastreid.data.io.tiff import count_tiff_pages
 from fastreid.structures import Drawing
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import FastreidError, InputError, StorageError
 from fastreid.utils.files import open_regular_file
+from fastreid.utils.page_address import split_page_address
 from fastreid.utils.text import escape_unprintable
 
-FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP")
+FORMATS = (*PILLOW_FORMATS, "PDF")
 MAX_PIXELS = 64_000_000
 
-_REDUCING_GAP = 2  # a page is box-averaged down to this many times the requested size and only then resized
-_ORIENTATION = 0x0112  # EXIF tag: orientation of the camera or scanner, 1 to 8
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
-_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
-_DEEP_MODES = ("I", "F")
+_PATH_ERRORS = frozenset(  # of a name or its permissions; any other error is one of the disk or the system
+    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP}
+    | {errno.ENAMETOOLONG}
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def read_image(
-    path: str | os.PathLike[str], *, color: bool = False, max_pixels: int = MAX_PIXELS, longest_px: int = 0
+    path: str | os.PathLike[str],
+    *,
+    page: int = 0,
+    color: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    longest_px: int = 0,
 ) -> Array:
     """Decode an image file into a page: uint8 (H, W), 0 ink to 255 paper, or (H, W, 3) RGB with `color`.
 
-    The content determines the format, not the file name. EXIF orientation is applied; transparent pixels are white; of
-    several frames in one file the first is decoded. 16-bit levels are scaled to 8 bits. In 32-bit integer and float
-    files the largest level of the page determines the range (1, 255, 65,535 or full), since paper is white. Every
-    checksum of a PNG is verified, because a flipped bit in the pixels would go unnoticed otherwise.
+    The content determines the format, not the file name. Orientation is applied; transparent pixels are white; pixels
+    that are not square by the resolution tags become square; of an animation the first frame is decoded. Levels of more
+    than 8 bits are scaled so that paper is white (`find_level_range`). Every checksum of a PNG is verified, because a
+    flipped bit in the pixels would go unnoticed otherwise.
 
     Args:
-        path: image file.
+        path: image file, or the address of a page in it, such as "a.tif#page=2".
+        page: of a TIFF or PDF, counted from 0, if the path is a file.
         color: return RGB.
         max_pixels: a page with more pixels is invalid.
         longest_px: reduce a page whose longest side is longer to this many pixels, with its aspect ratio; 0: never.
@@ -48,20 +60,27 @@ def read_image(
 
     Raises:
         InputError: the file is missing, not an image of a known format, larger than `max_pixels`, truncated or corrupt.
+        StorageError: the disk cannot be read.
+        EnvironmentSetupError: a PDF, and pypdfium2 is not installed.
     """
     with open_image(path) as file:
-        return decode_page(file, path, color=color, max_pixels=max_pixels, longest_px=longest_px)
+        return decode_page(file, path, page=page, color=color, max_pixels=max_pixels, longest_px=longest_px)
 
 
 @contextlib.contextmanager
 def open_image(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for reading; errors of the file system inside the block become an InputError that names the file."""
+    """Open the file of a path or page address for reading; errors of the system in the block name the file.
+
+    Raises:
+        InputError: the path is wrong, or its permissions are.
+        StorageError: any other error of the system.
+    """
     name = escape_unprintable(os.fspath(path))
     try:
-        with open(path, "rb", opener=open_regular_file) as file:
+        with open(split_page_address(path)[0], "rb", opener=open_regular_file) as file:
             yield file
     except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror or error}); check the path and its permissions")
+        raise _explain_os_error(name, error)
     except ValueError as error:
         raise InputError(f"{name}: cannot be read ({error}); check the path")
 
@@ -70,15 +89,20 @@ def decode_page(
     file: BinaryIO,
     path: str | os.PathLike[str],
     *,
+    page: int = 0,
     color: bool = False,
     max_pixels: int = MAX_PIXELS,
     longest_px: int = 0,
 ) -> Array:
     """Decode an open file as `read_image` does; messages name `path`."""
-    pixels, orientation = _decode(
-        file, escape_unprintable(os.fspath(path)), color=color, max_pixels=max_pixels, longest_px=longest_px
-    )
-    return np.ascontiguousarray(_apply_orientation(pixels, orientation))
+    with _open_source(file, path) as source:
+        number = _find_page(path, page)
+        if detect_format(source) == "PDF":
+            pixels = render_pdf_page(source, number, color=color, max_pixels=max_pixels)
+            return _reduce(pixels, color=color, longest_px=longest_px)
+        with open_frame(source, number, max_pixels=max_pixels) as frame:
+            pixels, orientation = load_frame(source, frame, color=color, longest_px=longest_px, max_pixels=max_pixels)
+        return np.ascontiguousarray(_apply_orientation(pixels, orientation))
 
 
 @dataclass(frozen=True)
@@ -88,9 +112,9 @@ class Header:
     Args:
         format: one of FORMATS.
         mode: Pillow's pixel mode ("1", "L", "RGB", "I;16", ...).
-        width, height: px, as stored.
-        num_frames: pages or frames in the file; the first is decoded.
-        is_rotated: its EXIF orientation rotates or flips the page.
+        width, height: px, as stored; of a PDF as rendered.
+        num_frames: pages of a TIFF or PDF, at most MAX_PAGES + 1; of an animation, 2 if there is more than one frame.
+        is_rotated: its orientation rotates or flips the page.
     """
 
     format: str
@@ -102,23 +126,39 @@ class Header:
 
 
 def read_header(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Header:
-    """Read the header of the image that `read_image` would decode.
+    """Read the header of the image that `read_image` would decode; raise what it does."""
+    with open_image(path) as file, _open_source(file, path) as source:
+        page = _find_page(path, 0)
+        kind = detect_format(source)
+        if kind == "PDF":
+            size = measure_pdf_page(source, page, max_pixels=max_pixels)
+            return Header("PDF", "L", *size, num_frames=count_pdf_pages(source), is_rotated=False)
+        num_pages = count_tiff_pages(source) if kind == "TIFF" else 0
+        with open_frame(source, page, max_pixels=max_pixels) as frame:
+            image = frame.image
+            # Pillow would decode a whole PNG to find an EXIF tag that does not precede the pixels.
+            has_tags = image.format != "PNG" or "exif" in image.info
+            return Header(
+                image.format or "",
+                image.mode,
+                *image.size,
+                num_frames=num_pages or (2 if getattr(image, "is_animated", False) else 1),
+                is_rotated=has_tags and find_orientation(image, frame.tiff) != 1,
+            )
+
+
+def count_pages(path: str | os.PathLike[str]) -> int:
+    """Return the number of pages of a TIFF (at most MAX_PAGES + 1) or PDF, and 1 for any other file.
 
     Raises:
-        InputError: the file is missing, not an image of a known format, or larger than `max_pixels`.
+        InputError: the file cannot be opened, or is damaged.
+        StorageError: the disk cannot be read.
+        EnvironmentSetupError: a PDF, and pypdfium2 is not installed.
     """
-    name = escape_unprintable(os.fspath(path))
-    with open_image(path) as file, _translate_errors(name), Image.open(file, formats=FORMATS) as image:
-        _check_size(image, max_pixels)
-        # Pillow would decode a whole PNG to find an EXIF tag that does not precede the pixels.
-        tags = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-        return Header(
-            image.format or "",
-            image.mode,
-            *image.size,
-            num_frames=getattr(image, "n_frames", 1),
-            is_rotated=tags.get(_ORIENTATION, 1) != 1,
-        )
+    with open_image(path) as file, _open_source(file, path) as source:
+        counters = {"PDF": count_pdf_pages, "TIFF": count_tiff_pages}
+        count = counters.get(detect_format(source))
+        return count(source) if count is not None else 1
 
 
 def read_drawing(drawing: Drawing, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -> Array:
@@ -131,108 +171,80 @@ def read_drawing(drawing: Drawing, *, max_pixels: int = MAX_PIXELS, longest_px: 
 
     Raises:
         InputError: the file cannot be decoded.
+        StorageError: the disk cannot be read.
+        EnvironmentSetupError: a PDF, and pypdfium2 is not installed.
     """
     try:
         return read_image(drawing.path, max_pixels=max_pixels, longest_px=longest_px)
-    except InputError as error:
-        raise InputError(f"{drawing.source}: {error}" if drawing.source else str(error))
+    except FastreidError as error:
+        raise type(error)(f"{drawing.source}: {error}" if drawing.source else str(error))
 
 
-def _decode(file: BinaryIO, name: str, *, color: bool, max_pixels: int, longest_px: int) -> tuple[Array, int]:
-    """Return the pixels as stored and the EXIF orientation."""
-    with _translate_errors(name), Image.open(file, formats=FORMATS) as image:
-        _check_size(image, max_pixels)
-        if image.format == "PNG":
-            image.verify()
-            file.seek(0)
-            image = Image.open(file, formats=FORMATS)
-        if longest_px:  # only the JPEG decoder implements draft()
-            width, height = _reduced_size(image, longest_px)
-            image.draft(None, (_REDUCING_GAP * width, _REDUCING_GAP * height))
-        image.load()  # applies the orientation of a TIFF and removes the tag
-        return _to_array(image, color=color, longest_px=longest_px), image.getexif().get(_ORIENTATION, 1)
+def _find_page(path: str | os.PathLike[str], page: int) -> int:
+    """Return the page that an address and an argument name."""
+    number = split_page_address(path)[1]
+    if page < 0 or (page and number):
+        raise InputError(f"page {page} of an address; give the file and a page from 0, or an address alone")
+    return number or page
 
 
 @contextlib.contextmanager
-def _translate_errors(name: str) -> Iterator[None]:
-    """Turn any error that Pillow raises inside into an InputError that names the file."""
+def _open_source(file: BinaryIO, path: str | os.PathLike[str]) -> Iterator[ImageSource]:
+    """Return an open file for the decoders; any error inside becomes one that names the file."""
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on invalid bytes, and warn about
-    # damaged tags. Any of these means that the file is not a valid image.
+    # damaged tags. Any of these means that the file is not a valid image, unless reading it failed.
+    name = escape_unprintable(os.fspath(path))
+    source: ImageSource | None = None
     try:
+        source = ImageSource(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
-    except InputError as error:
-        raise InputError(f"{name}: {error}")
-    except UnidentifiedImageError:
-        raise InputError(
+            yield source
+        error: Exception | None = None
+    except Exception as raised:
+        error = raised
+    read_error = _find_read_error(error, source)
+    if read_error is not None:
+        raise _explain_os_error(name, read_error) from error
+    if error is not None:
+        raise _explain_error(name, error) from error
+
+
+def _find_read_error(error: Exception | None, source: ImageSource | None) -> OSError | None:
+    """Return the error of the disk behind a failure, if there is one; errors of decoders have no number."""
+    if source is not None and source.read_error is not None:
+        return source.read_error
+    return error if isinstance(error, OSError) and error.errno is not None else None
+
+
+def _explain_os_error(name: str, error: OSError) -> FastreidError:
+    reason = error.strerror or str(error)
+    if error.errno in _PATH_ERRORS:
+        return InputError(f"{name}: cannot be read ({reason}); check the path and its permissions")
+    return StorageError(f"{name}: cannot be read: {reason}; check the disk or the network drive, then start again")
+
+
+def _explain_error(name: str, error: Exception) -> FastreidError:
+    """Return the error to raise for one that a decoder raised."""
+    if isinstance(error, FastreidError):
+        return type(error)(f"{name}: {error}")
+    if isinstance(error, UnidentifiedImageError):
+        return InputError(
             f"{name}: not an image; allowed are {', '.join(FORMATS)}; replace the file or remove it from the list"
         )
-    except MemoryError:
-        raise InputError(f"{name}: not enough memory to decode it; replace the file, or free memory")
-    except Exception as error:
-        reason = escape_unprintable(str(error)) or type(error).__name__
-        raise InputError(f"{name}: a corrupt image ({reason}); replace the file or remove it from the list")
+    if isinstance(error, MemoryError):
+        return InputError(f"{name}: not enough memory to decode it; replace the file, or free memory")
+    reason = escape_unprintable(str(error)) or type(error).__name__
+    if isinstance(error, Image.DecompressionBombError):
+        return InputError(f"{name}: {reason.rstrip('.')}; reduce the image")
+    return InputError(f"{name}: a corrupt image ({reason}); replace the file or remove it from the list")
 
 
-def _check_size(image: Image.Image, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise InputError(
-            f"{width} x {height} px is more than the {max_pixels} allowed; reduce the image or raise INPUT.MAX_PIXELS"
-        )
-
-
-def _to_array(image: Image.Image, *, color: bool, longest_px: int) -> Array:
-    """Return the pixels of a loaded image on white paper, reduced, before its orientation is applied."""
-    if image.mode.startswith("I;16") or image.mode in _DEEP_MODES:
-        image = Image.fromarray(_to_8_bit(image))
-    if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        paper = Image.new("RGBA", image.size, "white")
-        paper.alpha_composite(image.convert("RGBA"))
-        image = paper
-    if image.mode not in ("1", "L"):
-        image = image.convert("RGB")
-    return np.asarray(_reduce(image.convert("RGB" if color else "L"), longest_px))
-
-
-def _reduce(image: Image.Image, longest_px: int) -> Image.Image:
-    size = _reduced_size(image, longest_px)
-    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=_REDUCING_GAP)
-
-
-def _reduced_size(image: Image.Image, longest_px: int) -> tuple[int, int]:
-    """Return width and height of the reduced page."""
-    scale = min(1.0, longest_px / max(image.size)) if longest_px else 1.0
-    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
-
-
-def _to_8_bit(image: Image.Image) -> Array:
-    """Return the gray levels 0..255 of an image with one channel of more than 8 bits."""
-    levels: Array = np.asarray(image)
-    tags = getattr(image, "tag_v2", {})
-    if image.mode.startswith("I;16"):
-        white = float(2 ** tags.get(_BITS, (16,))[0] - 1)
-    else:
-        if image.mode == "I" and tags.get(_SAMPLE_FORMAT, (2,))[0] == 1:
-            levels = levels.view(np.uint32)
-        white = _white_level(levels)
-    scaled = np.rint(levels.astype(np.float64) * (255.0 / white)).clip(0, 255).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == TiffTags.TAGS_V2[_PHOTOMETRIC].enum["WhiteIsZero"]:
-        scaled = 255 - scaled
-    transparent = image.info.get("transparency")
-    return np.where(levels == transparent, np.uint8(255), scaled) if isinstance(transparent, int) else scaled
-
-
-def _white_level(levels: Array) -> float:
-    """Return the level of white in a 32-bit page, derived from its largest level."""
-    if not np.isfinite(levels).all() or levels.min() < 0:
-        raise InputError("gray levels below 0, NaN or Inf; save the page with 8 bits")
-    largest = levels.max()
-    for white in (1.0, 255.0, 65535.0):
-        if largest <= white:
-            return white
-    return float(np.iinfo(levels.dtype).max) if levels.dtype.kind in "iu" else float(largest)
+def _reduce(pixels: Array, *, color: bool, longest_px: int) -> Array:
+    """Return a page reduced to a longest side."""
+    image = Image.fromarray(pixels)
+    size = find_page_size(*image.size, pixel_aspect=1.0, longest_px=longest_px, max_pixels=pixels.size)
+    return render_pixels(image, size, color=color, to_8_bit=lambda strip: strip)
 
 
 def _apply_orientation(pixels: Array, orientation: int) -> Array:

@@ -16,10 +16,19 @@ class DrawingReader:
         read_file: reads drawings that have a file.
         render: renders synthetic drawings.
         longest_px: longest side of a rendered page at most; 0: the size in its list.
+        on_close: called when a loader that uses this reader ends.
     """
 
-    def __init__(self, read_file: ReadPage, *, render: RenderPage, longest_px: int = 0):
+    def __init__(
+        self,
+        read_file: ReadPage,
+        *,
+        render: RenderPage,
+        longest_px: int = 0,
+        on_close: Callable[[], None] | None = None,
+    ):
         self.read_file = read_file
+        self.on_close = on_close
         self.render = render
         self.longest_px = longest_px
 
@@ -27,3 +36,8 @@ class DrawingReader:
         if drawing.is_synthetic:
             return self.render(drawing.path.removeprefix(SYNTHETIC_PREFIX), self.longest_px)
         return self.read_file(drawing)
+
+    def close(self) -> None:
+        """Report what a run should know at the end, such as pages that the cache could not deliver."""
+        if self.on_close is not None:
+            self.on_close()

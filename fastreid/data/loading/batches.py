@@ -59,6 +59,7 @@ class HostBatch:
         targets: int64 (B,), labels.
         rows: int64 (B,), in the list.
         skipped: (row, fault) of unreadable drawings that others replace.
+        note: why a worker did not use shared memory, for the log, or "".
     """
 
     pages: Tensor
@@ -66,6 +67,7 @@ class HostBatch:
     targets: Tensor
     rows: Tensor
     skipped: tuple[tuple[int, str], ...] = ()
+    note: str = ""
 
     def pin_memory(self) -> "HostBatch":
         """Return a copy in page-locked memory, which transfers faster to a GPU; called by DataLoader."""

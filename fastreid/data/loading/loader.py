@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from multiprocessing.process import BaseProcess
 from typing import Protocol
@@ -21,14 +20,17 @@ from torch.utils.data import DataLoader
 
 from fastreid.data.datasets.base import encode_labels
 from fastreid.data.io.image import read_drawing
-from fastreid.data.io.reader import ReadPage
-from fastreid.data.loading.batches import DrawingDataset, HostBatch, SampleKey, Transform, collate
+from fastreid.data.io.reader import DrawingReader, ReadPage
+from fastreid.data.loading.batches import DrawingDataset, HostBatch, SampleKey, Transform
+from fastreid.data.loading.transfer import PREFETCH_FACTOR, WorkerBatch, build_collate
 from fastreid.data.loading.unreadable import LEFT_OUT, UnreadableDrawings
-from fastreid.data.loading.workers import ignore_signals_in_worker, kill_workers, worker_died_error
+from fastreid.data.loading.workers import IN_PROCESS, Workers, ignore_signals_in_worker, kill_workers, worker_died_error
 from fastreid.data.samplers.instance import InferenceSampler
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import EnvironmentSetupError, FastreidError, InputError
+from fastreid.utils.logger import get_logger
 from fastreid.utils.processes import defer_signals
+from fastreid.utils.resources import explain_full_shared_memory
 from fastreid.utils.text import escape_unprintable
 
 MAX_DRAWINGS_SHOWN = 3
@@ -41,27 +43,6 @@ class Sampler(Protocol):
 
     def batches(self, start_iteration: int = 0) -> Iterator[list[int]]:
         """Yield the rows of each batch from an iteration on, without end."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Settings of the worker processes of a loader.
-
-    Args:
-        num: number of workers; 0 loads in the main process.
-        timeout_s: time without a batch after which a worker counts as stuck; 0: no limit.
-        pin_memory: put batches in page-locked memory, which transfers faster to a GPU.
-    """
-
-    num: int = 0
-    timeout_s: float = 0
-    pin_memory: bool = False
-
-    def __post_init__(self) -> None:
-        if self.num < 0 or self.timeout_s < 0:
-            raise InputError(
-                f"DATALOADER.NUM_WORKERS is {self.num} and TIMEOUT_S {self.timeout_s}; allowed are 0 and more"
-            )
 
 
 class TrainLoader:
@@ -105,7 +86,7 @@ class TrainLoader:
         start_iteration: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        workers: Workers = Workers(),
+        workers: Workers = IN_PROCESS,
         read: ReadPage = read_drawing,
         device: torch.device = CPU,
         unreadable: UnreadableDrawings | None = None,
@@ -121,7 +102,8 @@ class TrainLoader:
         self._unreadable = unreadable
         self._transform, self._device = transform, device
         local = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
-        self._stream = _BatchStream(dataset, _sample_keys(sampler, start_iteration, batch_size, local), workers)
+        keys = _sample_keys(sampler, start_iteration, batch_size, local)
+        self._stream = _BatchStream(dataset, keys, workers, batch_size=batch_size // world_size)
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -173,7 +155,7 @@ class TestLoader:
         batch_size: int,
         rank: int = 0,
         world_size: int = 1,
-        workers: Workers = Workers(),
+        workers: Workers = IN_PROCESS,
         read: ReadPage = read_drawing,
         device: torch.device = CPU,
         done: Collection[int] = (),
@@ -189,13 +171,15 @@ class TestLoader:
         )
         self.unreadable = unreadable
         self.workers = workers
+        self.batch_size = batch_size
         self.device = device
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        stream = _BatchStream(self.dataset, ([(row, row) for row in rows] for rows in self.sampler), self.workers)
+        keys = ([(row, row) for row in rows] for rows in self.sampler)
+        stream = _BatchStream(self.dataset, keys, self.workers, batch_size=self.batch_size)
         try:
             for batch in stream:
                 if self.unreadable is not None:
@@ -228,12 +212,14 @@ def _sample_keys(sampler: Sampler, start: int, batch_size: int, local: slice) ->
 class _BatchStream:
     """Iterator from sample keys to batches; starts its workers with the first batch and translates their errors."""
 
-    def __init__(self, dataset: DrawingDataset, keys: Iterable[list[SampleKey]], workers: Workers):
+    def __init__(self, dataset: DrawingDataset, keys: Iterable[list[SampleKey]], workers: Workers, *, batch_size: int):
         self.dataset = dataset
+        self.batch_size = batch_size
         self.keys = keys
         self.workers = workers
         self.pending: deque[list[SampleKey]] = deque()  # sent to the workers and not yet returned, in order
-        self.batches: Iterator[HostBatch | FastreidError] | None = None
+        self.batches: Iterator[HostBatch | WorkerBatch | FastreidError] | None = None
+        self.has_noted = False
         self.processes: list[BaseProcess] = []
         self.is_closed = False
 
@@ -256,31 +242,46 @@ class _BatchStream:
         self.pending.popleft()
         if isinstance(batch, FastreidError):
             raise batch
+        if isinstance(batch, WorkerBatch):
+            batch = batch.unpack()
+        if batch.note and not self.has_noted:
+            self.has_noted = True
+            get_logger().info(batch.note)
         return batch
 
     def close(self) -> None:
         self.is_closed = True
         self.batches = None
+        if isinstance(self.dataset.read, DrawingReader):
+            self.dataset.read.close()
 
-    def _start(self) -> Iterator[HostBatch | FastreidError]:
-        has_workers = self.workers.num > 0
+    def _start(self) -> Iterator[HostBatch | WorkerBatch | FastreidError]:
+        workers, has_workers = self.workers, self.workers.num > 0
         with warnings.catch_warnings():
             # Python 3.12 and later warn about forks of processes with threads; see the module docstring.
             warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
             # Torch warns about more workers than cores; workers wait for the disk as much as for a core.
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
-            loader: DataLoader[HostBatch | FastreidError] = DataLoader(
+            loader: DataLoader[HostBatch | WorkerBatch | FastreidError] = DataLoader(
                 self.dataset,  # type: ignore[arg-type]  # DataLoader's type does not depend on collate_fn
                 batch_sampler=_PendingRecorder(self.keys, self.pending),
-                collate_fn=collate,
-                num_workers=self.workers.num,
-                timeout=self.workers.timeout_s if has_workers else 0,
-                pin_memory=self.workers.pin_memory,
+                collate_fn=build_collate(
+                    workers.num,
+                    batch_bytes=self.batch_size * workers.page_bytes,
+                    num_processes=workers.num_processes,
+                ),
+                num_workers=workers.num,
+                prefetch_factor=PREFETCH_FACTOR if has_workers else None,
+                timeout=workers.timeout_s if has_workers else 0,
+                pin_memory=workers.pin_memory,
                 worker_init_fn=ignore_signals_in_worker,
                 multiprocessing_context="fork" if has_workers and sys.platform == "linux" else None,
                 generator=torch.Generator(),  # otherwise it advances the generator that initializes the weights
             )
-            with defer_signals(*MAIN_PROCESS_SIGNALS):  # a worker that is starting is not ready for them
+            with (
+                explain_full_shared_memory(),
+                defer_signals(*MAIN_PROCESS_SIGNALS),
+            ):  # a worker that is starting is not ready for them
                 others = multiprocessing.active_children()
                 batches = iter(loader)
                 self.processes = [one for one in multiprocessing.active_children() if one not in others]

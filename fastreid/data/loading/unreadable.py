@@ -13,6 +13,12 @@ LEFT_OUT = "left out of the statistics learned from the training drawings"
 NEEDS_ALL = "INPUT.ON_BAD_IMAGE skip applies to training only: tests and saved features have a row for every drawing"
 
 
+class UnreadableDrawingsError(InputError):
+    """Drawings that cannot be read and that a run cannot skip, below one heading for each reason."""
+
+    has_headings = True
+
+
 class UnreadableDrawings:
     """The unreadable training drawings of a run: logs each once and limits their number; shared by all loaders.
 
@@ -70,7 +76,7 @@ def check_unreadable(
         return
     reasons = unreadable_reasons(faults, needed=needed, training=training, max_num=unreadable.max_num)
     if reasons:
-        raise InputError("\n".join(format_faults(items, heading) for heading, items in reasons.items()))
+        raise UnreadableDrawingsError("\n".join(format_faults(items, heading) for heading, items in reasons.items()))
     skipped = [(row, faults[drawing.path]) for row, drawing in enumerate(training) if drawing.path in faults]
     unreadable.record(skipped)
     if skipped:

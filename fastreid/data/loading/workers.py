@@ -7,11 +7,41 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 
-from fastreid.utils.errors import EnvironmentSetupError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
+from fastreid.utils.resources import ENLARGE_SHARED_MEMORY, SHARED_MEMORY, format_bytes, get_free_bytes
 
 _JOIN_TIMEOUT_S = 5  # for all workers together: a process that waits for a dead disk cannot even be killed
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Settings of the worker processes of a loader.
+
+    Args:
+        num: number of workers; 0 loads in the main process.
+        timeout_s: time without a batch after which a worker counts as stuck; 0: no limit.
+        pin_memory: put batches in page-locked memory, which transfers faster to a GPU.
+        page_bytes: size of a transformed page, from which the shared memory for all batches is computed; 0: unknown.
+        num_processes: processes on this machine that load drawings at the same time.
+    """
+
+    num: int = 0
+    timeout_s: float = 0
+    pin_memory: bool = False
+    page_bytes: int = 0
+    num_processes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.num < 0 or self.timeout_s < 0:
+            raise InputError(
+                f"DATALOADER.NUM_WORKERS is {self.num} and TIMEOUT_S {self.timeout_s}; allowed are 0 and more"
+            )
+
+
+IN_PROCESS = Workers()
 
 
 def ignore_signals_in_worker(worker: int) -> None:
@@ -43,7 +73,8 @@ def kill_workers(processes: Sequence[BaseProcess]) -> None:
     when a worker dies, is disabled meanwhile.
     """
     is_main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if is_main else None
+    sigchld = getattr(signal, "SIGCHLD", None)  # not on Windows, where torch has no such handler
+    previous = signal.signal(sigchld, signal.SIG_DFL) if is_main and sigchld is not None else None
     try:
         for process in processes:
             process.kill()
@@ -51,8 +82,8 @@ def kill_workers(processes: Sequence[BaseProcess]) -> None:
         for process in processes:
             process.join(max(0.0, deadline - time.monotonic()))
     finally:
-        if previous is not None:
-            signal.signal(signal.SIGCHLD, previous)
+        if sigchld is not None and previous is not None:
+            signal.signal(sigchld, previous)
 
 
 def worker_died_error(reason: str, pending: str = "") -> EnvironmentSetupError:
@@ -62,7 +93,13 @@ def worker_died_error(reason: str, pending: str = "") -> EnvironmentSetupError:
         reason: torch's message.
         pending: the drawings the worker was loading, if known.
     """
-    hint = "lower DATALOADER.NUM_WORKERS, or provide more memory, also in /dev/shm, which stores finished batches"
+    if "Bus error" in reason:
+        free = format_bytes(get_free_bytes(SHARED_MEMORY))
+        return EnvironmentSetupError(
+            f"a data loading worker died because shared memory is full ({SHARED_MEMORY} has {free} free), not "
+            f"because of a drawing; {ENLARGE_SHARED_MEMORY}, or lower DATALOADER.NUM_WORKERS"
+        )
+    hint = "lower DATALOADER.NUM_WORKERS, or provide more memory"
     return EnvironmentSetupError(f"a data loading worker died ({' '.join(reason.split())}){pending}; {hint}")
 
 

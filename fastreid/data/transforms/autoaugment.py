@@ -11,9 +11,11 @@ from torchvision.transforms.v2 import functional as F
 
 from fastreid.data.transforms.pipeline import bernoulli, uniform
 
-# The 25 policies learned on ImageNet, two operations each: (name, probability, level 0..10).
+Policy = tuple[tuple[str, float, int], ...]  # operations: (name, probability, level 0..10)
+
+# The 25 policies learned on ImageNet, two operations each.
 # Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", 2019, table 9.
-POLICIES = (
+IMAGENET_POLICIES: tuple[Policy, ...] = (
     (("Posterize", 0.4, 8), ("Rotate", 0.6, 9)),
     (("Solarize", 0.6, 5), ("AutoContrast", 0.6, 5)),
     (("Equalize", 0.8, 8), ("Equalize", 0.6, 3)),
@@ -42,11 +44,24 @@ POLICIES = (
 )
 
 
+# A photograph stays plausible when it is inverted; a line drawing becomes one of white lines on dark paper.
+INVERTING_OPERATIONS = ("Invert", "Solarize", "SolarizeLess")
+
+# Name in INPUT.AUTOAUG.POLICY -> policies.
+POLICIES: dict[str, tuple[Policy, ...]] = {
+    "imagenet": IMAGENET_POLICIES,
+    "drawings": tuple(
+        tuple(operation for operation in policy if operation[0] not in INVERTING_OPERATIONS)
+        for policy in IMAGENET_POLICIES
+    ),
+}
+
+
 def apply_operation(name: str, image: Image.Image, level: float, *, fill: int) -> Image.Image:
     """Apply a named operation to a gray page.
 
     Args:
-        name: operation, as in `POLICIES` and `AugMix.OPERATIONS`.
+        name: operation, as in `IMAGENET_POLICIES` and `AugMix.OPERATIONS`.
         image: the page, mode L.
         level: strength 0..10; the direction of a geometric operation is sampled.
         fill: gray level 0..255 of pixels from outside the page.
@@ -94,21 +109,24 @@ def _apply_affine(image: Image.Image, name: str, strength: float, *, fill: int) 
 
 
 class AutoAugment:
-    """Apply one of the 25 published policies with a probability.
+    """Apply one of 25 policies with a probability.
 
     Args:
         prob: probability 0..1.
+        policy: "imagenet" for the published table, "drawings" for the same without INVERTING_OPERATIONS, which turn
+            22 % of rendered sheets into white lines on dark paper.
         fill: gray level 0..255 of pixels from outside the page (fast-reid uses 128).
     """
 
-    def __init__(self, prob: float, *, fill: int):
+    def __init__(self, prob: float, *, fill: int, policy: str = "imagenet"):
         self.prob = prob
         self.fill = fill
+        self.policies = POLICIES[policy]
 
     def __call__(self, image: Image.Image) -> Image.Image:
         if not bernoulli(self.prob):
             return image
-        for name, probability, level in POLICIES[int(torch.randint(len(POLICIES), ()))]:
+        for name, probability, level in self.policies[int(torch.randint(len(self.policies), ()))]:
             if bernoulli(probability):
                 image = apply_operation(name, image, level, fill=self.fill)
         return image
@@ -122,6 +140,7 @@ class AugMix:
 
     Args:
         prob: probability 0..1.
+        policy: "imagenet" for all OPERATIONS, "drawings" for those that are not in INVERTING_OPERATIONS.
         fill: gray level 0..255 of pixels from outside the page.
     """
 
@@ -139,9 +158,11 @@ class AugMix:
         "TranslateY",
     )
 
-    def __init__(self, prob: float, *, fill: int):
+    def __init__(self, prob: float, *, fill: int, policy: str = "imagenet"):
         self.prob = prob
         self.fill = fill
+        excluded = INVERTING_OPERATIONS if policy == "drawings" else ()
+        self.operations = tuple(name for name in self.OPERATIONS if name not in excluded)
 
     def __call__(self, image: Image.Image) -> Image.Image:
         if not bernoulli(self.prob):
@@ -151,7 +172,7 @@ class AugMix:
         mix_weight = torch.distributions.Beta(concentration[0], concentration[0]).sample().item()
         mixed = (1 - mix_weight) * np.asarray(image, dtype=np.float32)
         for weight in weights:
-            name = self.OPERATIONS[int(torch.randint(len(self.OPERATIONS), ()))]
+            name = self.operations[int(torch.randint(len(self.operations), ()))]
             changed = apply_operation(name, image, uniform(0.1, 1.0), fill=self.fill)
             mixed = mixed + mix_weight * weight * np.asarray(changed, dtype=np.float32)
         return Image.fromarray(np.rint(mixed).clip(0, 255).astype(np.uint8))

@@ -31,14 +31,17 @@ PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
     ("LABEL", lambda options: LabelRemoval(options.LABEL.PROB)),
     ("INK_CROP", lambda options: InkCrop(options.INK_CROP.PROB, margin=options.INK_CROP.MARGIN)),
     ("rot90", lambda options: RandomRotate90(options.LINE_AUG.PROB)),
-    ("AUTOAUG", lambda options: AutoAugment(options.AUTOAUG.PROB, fill=options.FILL)),
+    (
+        "AUTOAUG",
+        lambda options: AutoAugment(options.AUTOAUG.PROB, fill=options.FILL, policy=options.AUTOAUG.POLICY),
+    ),
     ("", lambda options: _resize(options, options.SIZE_TRAIN)),
     ("CROP", lambda options: _random_crop(options.CROP)),
     ("PADDING", lambda options: PadAndCrop(options.PADDING.SIZE, mode=options.PADDING.MODE, fill=options.FILL)),
     ("FLIP", lambda options: v2.RandomHorizontalFlip(options.FLIP.PROB)),
     ("CJ", lambda options: v2.RandomApply([_jitter(options.CJ)], p=options.CJ.PROB)),
     ("AFFINE", lambda options: _affine(options.FILL)),
-    ("AUGMIX", lambda options: AugMix(options.AUGMIX.PROB, fill=options.FILL)),
+    ("AUGMIX", lambda options: AugMix(options.AUGMIX.PROB, fill=options.FILL, policy=options.AUGMIX.POLICY)),
 )
 
 # Training steps on whole batches on the network's device, in order, as above.

@@ -120,6 +120,34 @@ def test_duplicates_are_reported_by_patent_and_split(root, sheets):
     assert not any(kind.startswith("similar") for kind, _ in list_kinds(audit(root, decode=False)))
 
 
+def test_dark_and_blank_pages_are_findings_with_counts_and_names(root):
+    images = root / "train_data/patent_data"
+    for number in range(23):
+        Image.new("L", (90, 90 + number), 30).save(images / f"dark{number:02}.png")
+        add(root, f"dark{number:02}.png 7")
+    Image.new("RGBA", (90, 90), (0, 0, 0, 0)).save(images / "transparent.png")
+    add(root, "transparent.png 7")
+    report = audit(root)
+    dark = [finding for finding in report.findings if finding.kind == "dark"]
+    assert len(dark) == 23
+    assert dark[0].message.endswith("dark00.png: median gray level 30, paper should be white (255)")
+    lines = list(report.format_lines())
+    assert "  dark (23)" in lines
+    assert lines[lines.index("  dark (23)") + 21] == "    ... and 3 more"
+    assert [finding.message for finding in report.findings if finding.kind == "blank"] == [
+        "train_patent_trn.txt:32 transparent.png: 0.000 % ink"
+    ]
+
+
+def test_pages_of_a_file_are_neither_unusual_nor_equal(root):
+    images = root / "train_data/patent_data"
+    pages = [Image.open(images / f"t0-{view}.png").rotate(180) for view in (0, 1)]
+    pages[0].save(images / "a.tif", save_all=True, append_images=pages[1:])
+    add(root, "a.tif#page=1 0")
+    add(root, "a.tif#page=2 0")
+    assert audit(root).findings == ()
+
+
 def test_blank_pages_single_drawings_and_missing_matches_are_found(root):
     Image.new("L", (90, 90), 255).save(root / "train_data/patent_data/blank.png")
     add(root, "blank.png 7")
@@ -137,7 +165,7 @@ def test_unusual_files_are_reported(root, sheets):
     add(root, "deep.tif 0")
     messages = [finding.message for finding in audit(root).findings if finding.kind == "unusual"]
     assert "a PNG file with the suffix .jpg; 20 x 400 px" in messages[0]
-    assert "pixel mode I;16, scaled to 256 gray levels; 2 frames, the first is used" in messages[1]
+    assert "pixel mode I;16, scaled to 256 gray levels; 2 pages, the first is used; write #page=2" in messages[1]
 
 
 def test_impossible_batches_are_reported(root):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastreid.data.io.cache.entries import decode_files, get_file_state
 from fastreid.data.io.cache.store import PageCache
-from fastreid.data.io.image import read_drawing
+from fastreid.data.io.image import MAX_PIXELS, read_drawing
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError, StorageError
 
@@ -251,7 +252,7 @@ def test_files_are_read_while_the_cache_is_locked(tmp_path, drawings, monkeypatc
     other.execute("BEGIN EXCLUSIVE")
     try:
         assert all_equal(read_all(cache.read, drawings[:2]), read_files(drawings[:2]))
-        with pytest.raises(StorageError, match=r"database is locked; wait for the other run"):
+        with pytest.raises(StorageError, match=r"another program has locked it for 5 s; end that program"):
             cache.fill(drawings)
     finally:
         other.close()
@@ -274,11 +275,11 @@ def test_forked_process_opens_its_own_connection(tmp_path, drawings):
     cache = make_cache(tmp_path / "cache")
     cache.fill(drawings)
     cache.read(drawings[0])
-    [owner] = cache._connections
+    [owner] = cache.connections.open
 
     def child(answers):
         cache.read(drawings[0])
-        answers.put(sorted(pid for pid, _ in cache._connections))
+        answers.put(sorted(pid for pid, _ in cache.connections.open))
 
     answers = multiprocessing.get_context("fork").SimpleQueue()
     forked = multiprocessing.get_context("fork").Process(target=child, args=(answers,))
@@ -292,3 +293,11 @@ def test_smaller_pixel_limit_applies_to_cached_pages(tmp_path, drawings):
     faults = make_cache(tmp_path / "cache", max_pixels=1000).fill(drawings).faults
     assert all("is more than the 1000 allowed" in fault for fault in faults.values())
     assert len(faults) == 40
+
+
+def test_state_of_a_file_is_its_size_and_both_times(drawings):
+    path = drawings[0].path
+    status = os.stat(path)
+    state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    [entry] = decode_files({path: None}, 0, LONGEST_PX, MAX_PIXELS)
+    assert (get_file_state(path), entry.state) == (state, state)

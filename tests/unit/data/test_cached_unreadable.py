@@ -7,7 +7,7 @@ from PIL import Image
 
 from fastreid.data.io.cache.store import PageCache
 from fastreid.structures import Drawing
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import InputError, StorageError
 
 NUM = 12
 
@@ -52,14 +52,13 @@ def test_page_of_a_file_that_became_unreadable_is_dropped(tmp_path, drawings, ca
 
 
 def test_files_that_failed_for_system_errors_are_retried(drawings, cache, monkeypatch):
-    failures = {
-        "fastreid.data.io.cache.entries.hashlib.sha256": OSError(5, "Input/output error"),
-        "fastreid.data.io.image._to_array": MemoryError(),
-    }
-    for name, error in failures.items():
-        with monkeypatch.context() as patch:
-            patch.setattr(name, mock.Mock(side_effect=error))
-            assert len(cache.fill(drawings).faults) == NUM
+    with monkeypatch.context() as patch:
+        patch.setattr("fastreid.data.io.cache.entries.hashlib.sha256", mock.Mock(side_effect=OSError(5, "EIO")))
+        with pytest.raises(StorageError, match=r"0\.png: cannot be read: EIO"):
+            cache.fill(drawings)
+    with monkeypatch.context() as patch:
+        patch.setattr("fastreid.data.io.image.load_frame", mock.Mock(side_effect=MemoryError()))
+        assert len(cache.fill(drawings).faults) == NUM
     assert cache.fill(drawings).num_decoded == NUM
 
 

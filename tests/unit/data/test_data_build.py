@@ -139,7 +139,7 @@ def test_training_on_test_drawings_needs_allow_overlap():
     [
         (
             ["DATASETS.NAMES", "Market1501"],
-            "unknown dataset 'Market1501'. Available: Folder, Generated, GeneratedStream, List",
+            "DATASETS.NAMES 'Market1501' is unknown. Available: Folder, Generated, GeneratedStream, List",
         ),
         (["DATASETS.NAMES", "Patnt"], "Did you mean 'Patent'"),
         (
@@ -168,7 +168,7 @@ def test_every_registered_sampler_loads(name):
 
 def test_unknown_sampler_raises():
     cfg = make_folder_config("DATALOADER.SAMPLER_TRAIN", "SetReWeightSampler")
-    with pytest.raises(InputError, match="unknown training sampler 'SetReWeightSampler'"):
+    with pytest.raises(InputError, match="DATALOADER.SAMPLER_TRAIN 'SetReWeightSampler' is unknown"):
         build_train_loader(cfg, build_datasets(cfg)[0])
 
 

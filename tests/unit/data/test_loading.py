@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from fastreid.data.loading import loader as loader_module
 from fastreid.data.loading.batches import Sample, collate
 from fastreid.data.loading.loader import TestLoader, TrainLoader, Workers
 from fastreid.data.samplers.identity import BalancedIdentitySampler
@@ -83,6 +85,22 @@ def test_batches_do_not_depend_on_number_of_workers(drawings, num_workers):
     assert batches_equal(
         take(make_train_loader(drawings, num_workers=num_workers), 7), take(make_train_loader(drawings), 7)
     )
+
+
+def test_spawned_workers_give_the_same_batches(drawings, monkeypatch):
+    """Only Linux forks the workers."""
+    monkeypatch.setattr(loader_module, "sys", SimpleNamespace(platform="darwin"))
+    method = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        loader = make_train_loader(drawings, num_workers=1)
+        first = next(loader)
+        [worker] = multiprocessing.active_children()
+        assert type(worker._popen).__module__ == "multiprocessing.popen_spawn_posix"
+        batches = [first, *take(loader, 2)]
+    finally:
+        multiprocessing.set_start_method(method, force=True)
+    assert batches_equal(batches, take(make_train_loader(drawings), 3))
 
 
 def test_more_workers_than_cores_give_no_warning(drawings, monkeypatch):

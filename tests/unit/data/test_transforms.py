@@ -1,3 +1,5 @@
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
@@ -5,11 +7,13 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from fastreid.data.io.image import read_image
-from fastreid.data.transforms.autoaugment import POLICIES, AugMix, AutoAugment, apply_operation
+from fastreid.data.transforms.autoaugment import IMAGENET_POLICIES, POLICIES, AugMix, AutoAugment, apply_operation
 from fastreid.data.transforms.pipeline import PadAndCrop, Pipeline, Resize
 from fastreid.data.transforms.random_erasing import RandomErasing
 from fastreid.data.transforms.random_patch import RandomPatch
 from fastreid.structures import Drawing
+from fastreid.synthetic import Collection
+from fastreid.synthetic.stream import StreamRenderer, list_drawings
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_torch_rng
 
@@ -89,10 +93,10 @@ def test_crops_after_padding_reach_every_offset():
 
 def test_policies_match_torchvision():
     published = v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET)._policies
-    assert [[(name, prob) for name, prob, _ in pair] for pair in POLICIES] == [
+    assert [[(name, prob) for name, prob, _ in pair] for pair in IMAGENET_POLICIES] == [
         [(name, prob) for name, prob, _ in pair] for pair in published
     ]
-    ours = [level for pair in POLICIES for _, _, level in pair]
+    ours = [level for pair in IMAGENET_POLICIES for _, _, level in pair]
     theirs = [level for pair in published for _, _, level in pair]
     assert all(level in (None, our) for our, level in zip(ours, theirs))
 
@@ -151,6 +155,29 @@ def test_augmentation_probability_and_determinism(augmentation):
     changed = [not np.array_equal(augment(seed, 0.5), to_array(page)) for seed in range(200)]
     assert 40 < sum(changed) < 130
     assert all(np.array_equal(augment(seed, 1.0), augment(seed, 1.0)) for seed in range(10))
+
+
+@pytest.mark.parametrize("augmentation", [AutoAugment, AugMix])
+def test_drawings_policy_keeps_paper_white(augmentation):
+    pages = []
+    for address, _, _ in islice(list_drawings(Collection(1, 4, 2, size_px=160)), 12):
+        pages.append(Image.fromarray(StreamRenderer()(address, 128)))
+    dark_ratio = {}
+    for policy in ("drawings", "imagenet"):
+        augment, medians = augmentation(1.0, fill=255, policy=policy), []
+        for number in range(240):
+            with keyed_torch_rng("policy", number):
+                medians.append(np.median(to_array(augment(pages[number % len(pages)]))))
+        dark_ratio[policy] = np.mean(np.array(medians) < 128)
+    assert dark_ratio["drawings"] == 0
+    assert dark_ratio["imagenet"] > (0.15 if augmentation is AutoAugment else 0.02)
+
+
+def test_drawings_policy_has_the_other_operations_of_the_table():
+    published = [name for policy in IMAGENET_POLICIES for name, _, _ in policy]
+    kept = [name for policy in POLICIES["drawings"] for name, _, _ in policy]
+    assert kept == [name for name in published if name not in ("Invert", "Solarize")]
+    assert all(POLICIES["drawings"])
 
 
 def test_every_policy_runs_on_a_page_of_one_pixel():

@@ -12,6 +12,7 @@ import zstandard
 
 from fastreid.data.io.image import Array, decode_page, open_image
 from fastreid.utils.errors import InputError
+from fastreid.utils.page_address import split_page_address
 from fastreid.utils.processes import map_in_processes
 from fastreid.utils.text import escape_unprintable
 
@@ -22,7 +23,7 @@ FileState = tuple[int, int, int]  # size in bytes, mtime and ctime in ns
 
 
 class CachedPage(NamedTuple):
-    """A file that was read: its state before reading, its SHA-256, and its packed page unless it is stored."""
+    """A file that was read: its state before reading, the SHA-256 of its page, and the packed page if it is new."""
 
     path: str
     state: FileState
@@ -39,9 +40,9 @@ class UnreadableFile(NamedTuple):
 
 
 def get_file_state(path: str) -> FileState | None:
-    """Return size and times of a file; None if it does not exist."""
+    """Return size and times of the file of a path or page address; None if it does not exist."""
     try:
-        status = os.stat(path)
+        status = os.stat(split_page_address(path)[0])
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -88,16 +89,24 @@ def _decode_file(path: str, known: bytes | None, *, longest_px: int, max_pixels:
     try:
         with open_image(path) as file:
             status = os.fstat(file.fileno())  # before reading, so that a change during it is noticed next time
-            digest = hashlib.sha256(file.read()).digest()
+            digest = _compute_digest(file.read(), split_page_address(path)[1])
             state = status.st_size, status.st_mtime_ns, status.st_ctime_ns
             file.seek(0)
             page = None if digest == known else decode_page(file, path, max_pixels=max_pixels, longest_px=longest_px)
     except InputError as error:
         # A lack of memory says nothing about the file.
-        is_content_error = not isinstance(error.__context__, MemoryError)
+        is_content_error = not isinstance(error.__cause__, MemoryError)
         fault = str(error).removeprefix(f"{escape_unprintable(path)}: ")
         return UnreadableFile(path, state if is_content_error else None, fault)
     return CachedPage(path, state, digest, None if page is None else _pack_page(digest, page))
+
+
+def _compute_digest(content: bytes, page: int) -> bytes:
+    """Return the SHA-256 of a file, or of a file and the number of a later page in it."""
+    digest = hashlib.sha256(content)
+    if page:
+        digest.update(b"#page=%d" % (page + 1))
+    return digest.digest()
 
 
 def _pack_page(digest: bytes, page: Array) -> tuple[int, int, bytes]:

@@ -3,8 +3,9 @@
 One SQLite file per choice of settings, so that adding pages is safe against kills and concurrent runs, and reading a
 page takes tens of microseconds in any number of processes, which share the page cache of the operating system:
 
-    files   path, its size and times of change, the SHA-256 of its content, and a mark over all of these
-    pages   SHA-256 of a file -> height, width, and zstd of that SHA-256 and the gray levels, with zstd's checksum
+    files   path or page address, its size and times of change, the SHA-256 of its page, and a mark over all of these
+    pages   SHA-256 of a file (and of the number of a later page) -> height, width, and zstd of that SHA-256 and the
+            gray levels, with zstd's checksum
     faults  path of a file that is not a valid image, its size and times of change, the reason, and a mark as above
 
 Equal files share a page. A file that was only touched, or moved together with the folder, is not decoded again, nor is
@@ -15,30 +16,29 @@ import contextlib
 import functools
 import hashlib
 import os
-import signal
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import PIL
 
 import fastreid.data.io.cache.entries as codec
 import fastreid.data.io.cache.tables as tables
+from fastreid.data.io.cache.connections import Connections, explain_full_disk
 from fastreid.data.io.cache.entries import CachedPage, FileState, UnreadableFile
 from fastreid.data.io.image import MAX_PIXELS, Array, read_drawing
+from fastreid.data.io.pdf import get_pdf_version
 from fastreid.structures import Drawing
 from fastreid.utils.cli import UserFacingError
-from fastreid.utils.errors import StorageError
 from fastreid.utils.locks import exclusive_lock
 from fastreid.utils.logger import get_logger
+from fastreid.utils.termination import TerminatedError, describe_signal, get_stop_signal, raise_on_sigterm
 from fastreid.utils.text import escape_unprintable
 
 SCHEMA_VERSION = 1  # of the tables and their content
-DECODER_VERSION = 1  # increase when `read_image` returns other pixels for a file, or accepts one that was invalid
+DECODER_VERSION = 2  # increase when `read_image` returns other pixels for a file, or accepts one that was invalid
 
 _COMMIT_S = 2.0  # a kill loses the pages of at most this time
 
@@ -61,8 +61,8 @@ class FillReport:
 class PageCache:
     """Pages of one choice of settings, in `folder/pages-<longest side>-<digest of settings>.sqlite`.
 
-    Other settings, another version of Pillow or other decoding rules use another file. A page equals the result of
-    `read_drawing` bit for bit. Pages that are not in the cache are read from their files.
+    Other settings, another version of Pillow or pypdfium2, or other decoding rules use another file. A page equals the
+    result of `read_drawing` bit for bit. Pages that are not in the cache are read from their files.
 
     Args:
         folder: created if missing.
@@ -72,32 +72,29 @@ class PageCache:
 
     def __init__(self, folder: Path, *, longest_px: int, max_pixels: int = MAX_PIXELS):
         self.settings = {"format": SCHEMA_VERSION, "decoder": DECODER_VERSION, "pillow": PIL.__version__}
-        self.settings |= {"longest_px": longest_px, "max_pixels": max_pixels}
+        self.settings |= {"longest_px": longest_px, "max_pixels": max_pixels, "pdf": get_pdf_version()}
         digest = hashlib.blake2b(repr(self.settings).encode(), digest_size=4).hexdigest()
         self.path = folder / f"pages-{longest_px or 'whole'}-{digest}.sqlite"
         self.longest_px, self.max_pixels = longest_px, max_pixels
         self._root = f"{os.path.abspath(folder.parent)}{os.sep}"
-        # A connection belongs to one process and thread; one inherited through a fork is neither used nor closed.
-        self._connections: dict[tuple[int, int], sqlite3.Connection] = {}
+        self.connections = Connections(self.path)
         self._warned: set[str] = set()
         self._unpack = functools.partial(codec.unpack_page, max_pixels=max_pixels)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_connections": {}}
 
     def read(self, drawing: Drawing) -> Array:
         """Return the page of a drawing, uint8 (H, W), as `read_drawing` does.
 
-        If the entry is damaged, or another run locks the cache for a minute, log a warning and read the file.
+        If the entry is damaged, or another program locks the cache, log a warning and read the file. Each process waits
+        for the lock once, LOCK_WAIT_S; later pages are read from their files at once while the cache is locked.
         """
         entry = None
         try:
-            if self._connections or self.path.exists():  # otherwise the cache is empty
-                entry = self._connection().execute(tables.SELECT_PAGE, (self._key(drawing.path),)).fetchone()
+            if self.connections.open or self.path.exists():  # otherwise the cache is empty
+                entry = self.connections.get().execute(tables.SELECT_PAGE, (self._key(drawing.path),)).fetchone()
         except sqlite3.Error as error:
             if not tables.is_locked(error):
-                raise self._storage_error(error)
-            self._warn_once(f"{self.path}: locked by another run, reading files instead ({error})")
+                raise self.connections.explain(error)
+            self.connections.stop_waiting()
         if entry is not None:
             page = self._unpack(entry[4], *entry[6:]) if codec.mark_is_valid(entry[:6]) else None
             if page is not None:
@@ -117,7 +114,7 @@ class PageCache:
     ) -> FillReport:
         """Decode the pages that are missing or whose files changed; one run decodes while others wait.
 
-        A kill loses the pages of the last seconds, Ctrl-C none.
+        A kill loses the pages of the last seconds, Ctrl-C and SIGTERM none.
 
         Args:
             drawings: from any lists.
@@ -129,14 +126,15 @@ class PageCache:
 
         Raises:
             StorageError: the folder is not writable, the disk is full, or the cache is damaged.
-            EnvironmentSetupError: a decoding process died.
-            UserFacingError: Ctrl-C.
+            CacheLockedError: another program has locked the cache.
+            EnvironmentSetupError: a decoding process died, or too many files are open.
+            UserFacingError: Ctrl-C or SIGTERM.
         """
         sources = {drawing.path: drawing for drawing in drawings}
         stale, faults = self._find_stale(sources)
         if not stale:  # nothing to write, so a read-only folder is enough
             return FillReport(0, len(sources) - len(faults), _add_sources(faults, sources))
-        with self._writer() as connection:
+        with self._writer() as connection, raise_on_sigterm():
             stale, faults = self._find_stale(sources)  # again: another run may have decoded some
             new_faults = self._decode(connection, stale, num_workers=num_workers, on_progress=on_progress)
         num_reused = len(sources) - len(stale) - len(faults)
@@ -158,16 +156,14 @@ class PageCache:
         if not self.path.exists():
             return 0, 0
         try:
-            [num] = self._connection().execute("SELECT count(*) FROM pages").fetchone()
+            [num] = self.connections.get().execute("SELECT count(*) FROM pages").fetchone()
         except sqlite3.Error as error:
-            raise self._storage_error(error)
+            raise self.connections.explain(error)
         return num, self.path.stat().st_size
 
     def close(self) -> None:
         """Close the connection of this process and thread."""
-        connection = self._connections.pop((os.getpid(), threading.get_ident()), None)
-        if connection is not None:
-            connection.close()
+        self.connections.close()
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[sqlite3.Connection]:
@@ -179,7 +175,7 @@ class PageCache:
                 with contextlib.closing(tables.open_for_writing(self.path)) as connection:
                     yield connection
             except sqlite3.Error as error:
-                raise self._storage_error(error)
+                raise self.connections.explain(error)
 
     def _decode(
         self,
@@ -206,10 +202,11 @@ class PageCache:
                     pending, saved = [], time.monotonic()
                 if on_progress is not None:
                     on_progress(done, len(stale))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TerminatedError) as stop:
             self._write(connection, pending)  # writing the same entries twice changes nothing
-            message = f"interrupted by Ctrl-C; {self.path} contains the pages of {done} of {len(stale)} files"
-            raise UserFacingError(message, 128 + signal.SIGINT)
+            number, count = get_stop_signal(stop), f"{done} of {len(stale)}"
+            message = f"stopped by {describe_signal(number)}; {self.path} contains the pages of {count} files"
+            raise UserFacingError(message, 128 + number)
         return faults
 
     def _write(self, connection: sqlite3.Connection, entries: Sequence[CachedPage | UnreadableFile]) -> None:
@@ -221,7 +218,8 @@ class PageCache:
         fault_rows = [
             (self._key(entry.path), *(entry.state or ()), entry.fault.encode(errors="replace")) for entry in unreadable
         ]
-        with connection:
+        num_bytes = sum(len(page[-1]) for page in pages)
+        with explain_full_disk(self.path, num_bytes), connection:
             connection.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)", pages)
             for table, rows, other in (("files", file_rows, "faults"), ("faults", fault_rows, "files")):
                 marked = [(*row, codec.compute_mark(row)) for row in rows]
@@ -252,14 +250,14 @@ class PageCache:
         if not self.path.exists():
             return {}
         try:
-            connection = self._connection()
+            connection = self.connections.get()
             if not tables.has_tables(connection) or (
                 query == tables.SELECT_FAULTS and not tables.has_faults_table(connection)
             ):
                 return {}
             return {row[0]: (row[1:4], row[4]) for row in connection.execute(query) if codec.mark_is_valid(row)}
         except sqlite3.Error as error:
-            raise self._storage_error(error)
+            raise self.connections.explain(error)
 
     def _repair(self, connection: sqlite3.Connection) -> int:
         intact = set()
@@ -284,26 +282,9 @@ class PageCache:
         connection.execute("VACUUM")
         return len(invalid) + int(num_faults)
 
-    def _connection(self) -> sqlite3.Connection:
-        """Return this process's and thread's connection for reading."""
-        owner = os.getpid(), threading.get_ident()
-        if owner not in self._connections:
-            # A connection that may write also rolls back the unfinished transaction of a killed writer.
-            mode = "rw" if os.access(self.path.parent, os.W_OK) else "ro"
-            uri = f"{self.path.absolute().as_uri()}?mode={mode}"
-            self._connections[owner] = sqlite3.connect(uri, uri=True, timeout=60)
-        return self._connections[owner]
-
     def _key(self, path: str) -> bytes:
         """Return the path relative to the parent of the cache folder, so that cache and data may move together."""
         return os.fsencode(os.path.abspath(path).removeprefix(self._root))
-
-    def _storage_error(self, error: sqlite3.Error) -> StorageError:
-        if tables.is_damaged(error):
-            return StorageError(f"{self.path}: damaged ({error}); delete the file, and the next run decodes it again")
-        if tables.is_locked(error):
-            return StorageError(f"{self.path}: {error}; wait for the other run")
-        return StorageError(f"{self.path}: {error}; free space, or choose another DATASETS.CACHE.FOLDER")
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:  # not once per epoch

@@ -3,8 +3,11 @@
 import sqlite3
 from pathlib import Path
 
+from fastreid.utils.files import check_own_file
+
 _APPLICATION = 0x70617467  # identifies the file in its header
-_DAMAGED = ("not a database", "malformed", "no such table", "no such column", "unsupported file format")
+_NOT_DAMAGED = ("unable to open", "readonly", "full", "disk I/O")  # anything else is damage, such as a changed schema
+LOCK_WAIT_S = 5.0  # another run locks the file for milliseconds, unless it hangs
 _SCHEMA = """
 CREATE TABLE files (path BLOB PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, digest BLOB, mark BLOB) WITHOUT ROWID;
 CREATE TABLE pages (digest BLOB PRIMARY KEY, height INT, width INT, page BLOB);
@@ -22,7 +25,8 @@ SELECT_FAULTS = "SELECT path, size, mtime_ns, ctime_ns, words, mark FROM faults"
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Connect to a cache file and create missing tables; the caller holds the lock."""
-    connection = sqlite3.connect(path, timeout=60)
+    check_own_file(path)
+    connection = sqlite3.connect(path, timeout=LOCK_WAIT_S)
     if not has_tables(connection):
         connection.execute("PRAGMA page_size = 8192")
         connection.executescript(f"BEGIN; PRAGMA application_id = {_APPLICATION}; {_SCHEMA} COMMIT;")
@@ -32,7 +36,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 def is_damaged(error: sqlite3.Error) -> bool:
     """Return whether the error means that the file as a whole is damaged."""
-    return any(text in str(error) for text in _DAMAGED)
+    return not is_locked(error) and not any(text in str(error) for text in _NOT_DAMAGED)
 
 
 def is_locked(error: sqlite3.Error) -> bool:
