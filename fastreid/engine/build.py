@@ -4,6 +4,7 @@ from torch import nn
 
 from fastreid.config import CfgNode
 from fastreid.engine.hooks.diagnostics import RunDiagnostics
+from fastreid.engine.model import freeze_unreached_parameters
 from fastreid.engine.precision import training_dtype
 from fastreid.engine.setup import resolve_device
 from fastreid.engine.train_loop import Hook
@@ -11,7 +12,7 @@ from fastreid.engine.train_step import GradientClip, TrainStep
 from fastreid.engine.weight_average import WeightAverage
 from fastreid.modeling.build import build_losses
 from fastreid.monitoring.diagnostics import TrainingDiagnostics
-from fastreid.solver.build import build_optimizer
+from fastreid.solver.build import build_optimizer, resolve_iterations
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 
@@ -21,17 +22,18 @@ def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> Train
 
     Args:
         cfg: settings.
-        model: the network, on its device.
+        model: the network, on its device; parameters that its forward pass does not reach are frozen.
         iters_per_epoch: iterations per epoch.
 
     Raises:
-        InputError: settings contradict each other.
+        InputError: settings contradict each other, or the network does not accept images of the INPUT settings.
     """
     if cfg.MODEL.COMPILE and cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING:
         raise InputError(
             "MODEL.COMPILE and MODEL.BACKBONE.GRADIENT_CHECKPOINTING cannot be combined; set one of them to False"
         )
     device = resolve_device(cfg)
+    freeze_unreached_parameters(cfg, model)
     return TrainStep(
         model,
         build_optimizer(cfg, model),
@@ -62,7 +64,7 @@ def build_diagnostics(cfg: CfgNode, *, num_classes: int, iters_per_epoch: int) -
         },
         num_classes=num_classes,
         iters_per_epoch=iters_per_epoch,
-        settle_steps=max(cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.FREEZE_ITERS),
+        settle_steps=max(resolve_iterations(cfg, key, iters_per_epoch) for key in ("WARMUP_ITERS", "FREEZE_ITERS")),
     )
     return [RunDiagnostics(diagnostics)]
 

@@ -2,20 +2,22 @@
 
 A checkpoint contains `model` (the state dict that fast-reid users know), `optimizer`, `scaler`, `skipped` (float16
 overflows, in total and in a row), `iteration`, `epoch` (0-based, the last finished one), `metric`, `best`,
-`best_epoch`, `best_average`, `window`, `hard_identities`, `num_bad_evaluations`, `stopped_early`, `best_models` (see
-`Progress`), `average` (the weight average, if enabled), `generator` (torch's random state) and `config`. All values are
-tensors, numbers, strings, lists and dicts, so `torch.load(weights_only=True)` reads them. The sha256 is in a file with
-the suffix `.sha256`.
+`best_epoch`, `best_average`, `window`, `hard_identities`, `num_bad_evaluations`, `stopped_early`, `best_models`,
+`epoch_end_pending` (see `Progress`), `average` (the weight average, if enabled), `generator` (torch's random state),
+`config` and `data` (see `data_fingerprint`). All values are tensors, numbers, strings, lists and dicts, so
+`torch.load(weights_only=True)` reads them. The sha256 is in a file with the suffix `.sha256`.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fastreid.engine.checkpoint_index import CheckpointIndex
-from fastreid.engine.resume_settings import RESUME_SAFE_SETTINGS, diff_settings
+from fastreid.engine.checkpoint_index import BEST_AVERAGE_FILE, BEST_FILE, CheckpointIndex, archive_best_models
+from fastreid.engine.data_fingerprint import DataFingerprint
+from fastreid.engine.resume_check import check_data, check_settings, check_step_state, check_values
 from fastreid.engine.train_step import TrainStep
 from fastreid.modeling.weights import (
     extract_model_state,
@@ -25,7 +27,7 @@ from fastreid.modeling.weights import (
     read_weights,
 )
 from fastreid.utils import comm
-from fastreid.utils.checksums import write_with_checksum
+from fastreid.utils.checksums import find_checksum_problem, write_with_checksum
 from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 from fastreid.utils.logger import get_logger
 from fastreid.utils.text import summarize_error
@@ -46,6 +48,7 @@ class Progress:
         num_bad_evaluations: evaluations since the highest score of the weights or of their average.
         stopped_early: whether these have stopped the run.
         best_models: score of each model that is kept among the best, by file name.
+        epoch_end_pending: whether the evaluation and other work at the end of the last epoch is still to be done.
     """
 
     iteration: int = 0
@@ -58,6 +61,17 @@ class Progress:
     num_bad_evaluations: int = 0
     stopped_early: bool = False
     best_models: dict[str, float] = field(default_factory=dict)
+    epoch_end_pending: bool = False
+
+    def has_scores(self) -> bool:
+        """Return whether the run has been evaluated."""
+        return bool(max(self.metric, self.best, self.best_average) > -1 or self.best_models)
+
+    def reset_scores(self) -> None:
+        """Remove all scores and start early stopping again, because new scores are not comparable with them."""
+        self.metric = self.best = self.best_average = -1.0
+        self.best_epoch, self.num_bad_evaluations, self.stopped_early = -1, 0, False
+        self.best_models = {}
 
 
 class Checkpointer:
@@ -69,17 +83,34 @@ class Checkpointer:
         iters_per_epoch: iterations per epoch.
         config: text of the run's settings, saved in every checkpoint.
         defaults: text with the defaults of every setting, used for settings newer than the checkpoint.
+        data: fingerprint of the image lists, saved in every checkpoint and compared on resume; None: neither.
+        check_folder: called before every write; raises StorageError if the folder is not the one of this run any more.
+
+    Attributes:
+        last_saved: path, iteration and `epoch_end_pending` of the checkpoint that `--resume` loads next.
     """
 
     def __init__(
-        self, folder: str | Path, step: TrainStep, *, iters_per_epoch: int, config: str = "", defaults: str = ""
+        self,
+        folder: str | Path,
+        step: TrainStep,
+        *,
+        iters_per_epoch: int,
+        config: str = "",
+        defaults: str = "",
+        data: DataFingerprint | None = None,
+        check_folder: Callable[[], None] = lambda: None,
     ):
         self.folder = Path(folder)
+        self.check_folder = check_folder
         self.index = CheckpointIndex(folder)
         self.step = step
         self.defaults = defaults
         self.iters_per_epoch = iters_per_epoch
         self.config = config
+        self.data = data
+        self._best_models_outdated = False
+        self.last_saved: tuple[Path | None, int, bool] = None, 0, False
 
     def save(self, name: str, progress: Progress, *, is_last: bool = True) -> Path:
         """Save a checkpoint.
@@ -108,12 +139,15 @@ class Checkpointer:
             "num_bad_evaluations": progress.num_bad_evaluations,
             "stopped_early": progress.stopped_early,
             "best_models": progress.best_models,
+            "epoch_end_pending": progress.epoch_end_pending,
             "generator": torch.get_rng_state(),
             "config": self.config,
+            **({} if self.data is None else {"data": self.data.state}),
         }
         self._write(path, state, is_last=is_last)
         if is_last:
             self.index.add(name)
+            self.last_saved = path, progress.iteration, progress.epoch_end_pending
         return path
 
     def save_average(self, name: str, progress: Progress) -> None:
@@ -135,9 +169,10 @@ class Checkpointer:
             The state of the run; None if the folder contains no checkpoint.
 
         Raises:
-            InputError: settings other than `RESUME_SAFE_SETTINGS` have changed since the checkpoint.
-            WeightsError: the file does not fit this run or is not a training checkpoint; all checkpoints are missing or
-                damaged; or the processes of the run read different ones.
+            InputError: settings other than `RESUME_SAFE_SETTINGS`, an image list or its files have changed since the
+                checkpoint.
+            WeightsError: the file does not fit this run or is not a training checkpoint; one of its values is invalid;
+                all checkpoints are missing or damaged; or the processes of the run read different ones.
         """
         names = self.index.names()
         name, state = self._read_newest(names)
@@ -149,16 +184,39 @@ class Checkpointer:
         if not name:
             return None
         progress = self._restore(self.folder / name, state)
+        self.last_saved = self.folder / name, progress.iteration, progress.epoch_end_pending
         if comm.is_main_process():
             self.index.write(names[names.index(name) :])
         get_logger().info(f"resuming from {self.folder / name} after iteration {progress.iteration}")
         return progress
 
+    def prepare_best_models(self, progress: Progress) -> None:
+        """Archive best models whose scores are no longer comparable, before a resumed run continues.
+
+        If a best model is missing instead, its score no longer counts. Every process must call this method.
+        """
+        if self._best_models_outdated:
+            self._best_models_outdated = False
+            if comm.is_main_process():
+                archive_best_models(self.folder)
+        scored = {BEST_FILE: progress.best_epoch >= 0, BEST_AVERAGE_FILE: progress.best_average >= 0}
+        missing = [name for name, has_score in scored.items() if has_score and not (self.folder / name).is_file()]
+        for name in comm.all_gather_object(missing)[0]:
+            get_logger().warning(f"{self.folder / name} is missing, so its score no longer counts")
+            if name == BEST_FILE:
+                progress.best, progress.best_epoch = -1.0, -1
+            else:
+                progress.best_average = -1.0
+
     def _read_newest(self, names: list[str]) -> tuple[str, dict[str, Any]]:
         errors = []
         for name in names:
             try:
-                return name, read_weights(self.folder / name)
+                state = read_weights(self.folder / name)
+                problem = find_checksum_problem(self.folder / name)
+                if problem:
+                    get_logger().warning(f"{problem}; damage of {name} may not be detected")
+                return name, state
             except (InputError, WeightsError) as error:
                 errors.append(str(error))
                 if name != names[-1]:
@@ -171,6 +229,7 @@ class Checkpointer:
         return "", {}
 
     def _write(self, path: Path, state: dict[str, Any], *, is_last: bool = False) -> None:
+        self.check_folder()
         nonfinite = find_nonfinite_tensors(state["model"])
         if nonfinite:
             raise NumericalError(
@@ -188,13 +247,10 @@ class Checkpointer:
             )
 
     def _restore(self, path: Path, state: dict[str, Any]) -> Progress:
-        missing = [name for name in ("optimizer", "scaler", "iteration", "generator") if name not in state]
-        if missing:
-            raise WeightsError(
-                f"{path}: not a training checkpoint, {', '.join(missing)} missing; start a new run with it as "
-                "MODEL.WEIGHTS"
-            )
-        self._check_settings(path, state.get("config", ""))
+        check_values(path, state)
+        score_changes = check_settings(path, state.get("config", ""), self.config, defaults=self.defaults)
+        check_data(path, state.get("data"), self.data)
+        check_step_state(path, state, self.step, iters_per_epoch=self.iters_per_epoch)
         load_state(self.step.model, extract_model_state(state), source=str(path))
         try:
             self.step.load_state_dict(state)
@@ -204,37 +260,15 @@ class Checkpointer:
                 "run"
             )
         torch.set_rng_state(state["generator"])
-        return Progress(
-            iteration=state["iteration"],
-            metric=state["metric"],
-            best=state["best"],
-            best_epoch=state["best_epoch"],
-            best_average=state.get("best_average", -1.0),
-            window=state["window"],
-            hard_identities=state.get("hard_identities", {}),
-            num_bad_evaluations=state.get("num_bad_evaluations", 0),
-            stopped_early=state.get("stopped_early", False),
-            best_models=state.get("best_models", {}),
-        )
-
-    def _check_settings(self, path: Path, before: str) -> None:
-        if not before or not self.config:
-            return
-        try:
-            differences = diff_settings(before, self.config, defaults=self.defaults)
-        except (InputError, TypeError) as error:
-            raise WeightsError(
-                f"{path}: its settings cannot be read ({summarize_error(error)}); use another checkpoint"
+        progress = Progress(**{item.name: state[item.name] for item in fields(Progress) if item.name in state})
+        if score_changes and progress.has_scores():
+            get_logger().warning(
+                f"{'; '.join(score_changes)}: earlier scores are not comparable, so best score, best models and early "
+                "stopping start again; files of earlier best models are renamed to *.previous.pth"
             )
-        changed = [f"{key} {change}" for key, change in differences.items()]
-        forbidden = [line for line in changed if not line.startswith(RESUME_SAFE_SETTINGS)]
-        if forbidden:
-            raise InputError(
-                f"--resume from {path}: {'; '.join(forbidden[:5])}; these settings cannot change during a run. "
-                "Restore them, or start a new run with another OUTPUT_DIR and MODEL.WEIGHTS"
-            )
-        for line in changed:
-            get_logger().info(line)
+            progress.reset_scores()
+            self._best_models_outdated = True
+        return progress
 
 
 def _size_mb(state: Any) -> int:

@@ -1,7 +1,7 @@
 """Checkpoint files of a run: their names, the order in which `--resume` tries them, and their removal."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from fastreid.utils.checksums import SUFFIX, checksum_path, move_with_checksum
@@ -14,6 +14,8 @@ BEST_AVERAGE_FILE = "model_best_average.pth"
 PREVIOUS_BEST_AVERAGE_FILE = "model_best_average.previous.pth"
 FINAL_AVERAGE_FILE = "model_final_average.pth"
 STOPPED_FILE = "model_stopped.pth"
+BEFORE_EVALUATION_FILE = "model_before_evaluation.pth"
+TEMPORARY_FILES = (BEFORE_EVALUATION_FILE, "model_before_evaluation.previous.pth")  # until the next checkpoint
 
 LAST_CHECKPOINT_FILE = "last_checkpoint"
 INDEX_FILE = "resume_order"
@@ -53,13 +55,26 @@ class CheckpointIndex:
         self.write([name, *(other for other in self.names() if other != name)])
 
     def rotate_previous(self, name: str) -> None:
-        """Rename the newest checkpoint if a file of this name will overwrite it, so that two checkpoints remain."""
-        newest, *others = self.names() or [""]
+        """Rename the newest checkpoint if a file of this name will overwrite it, so that two checkpoints remain.
+
+        Checkpoints before an evaluation do not count, because the one after it replaces them.
+        """
+        temporary = [one for one in self.names() if one in TEMPORARY_FILES and one != name]
+        newest, *others = [one for one in self.names() if one not in temporary] or [""]
         if newest != name or not (self.folder / name).is_file():
             return
         previous = f"{Path(name).stem}.previous{Path(name).suffix}"
-        self.write([name, previous, *(other for other in others if other != previous)])
+        self.write([name, *temporary, previous, *(other for other in others if other != previous)])
         move_with_checksum(self.folder / name, self.folder / previous)
+
+    def discard(self, names: Collection[str]) -> None:
+        """Remove names of checkpoints other than the newest, and delete their files."""
+        kept = self.names()
+        removed = [name for name in kept[1:] if name in names]
+        if removed:
+            self.write([name for name in kept if name not in removed])
+            for name in removed:
+                remove_checkpoint(self.folder / name)
 
     def clear(self) -> None:
         """Remove all names."""
@@ -74,10 +89,18 @@ class CheckpointIndex:
 def archive_previous_run(folder: str | Path) -> None:
     """Prepare a used folder for a new run: clear its index and rename its best models to `*.previous.pth`.
 
-    The archived models of the run before that are replaced or removed.
+    The archived models of the run before that are replaced or removed, as are checkpoints before an evaluation.
     """
     folder = Path(folder)
     CheckpointIndex(folder).clear()
+    for name in TEMPORARY_FILES:
+        remove_checkpoint(folder / name)
+    archive_best_models(folder)
+
+
+def archive_best_models(folder: str | Path) -> None:
+    """Rename the best models of a folder to `*.previous.pth`; those of the run before that are replaced or removed."""
+    folder = Path(folder)
     for name, previous in ((BEST_FILE, PREVIOUS_BEST_FILE), (BEST_AVERAGE_FILE, PREVIOUS_BEST_AVERAGE_FILE)):
         if (folder / name).is_file():
             move_with_checksum(folder / name, folder / previous)
@@ -96,7 +119,7 @@ def find_best_models(folder: str | Path) -> list[Path]:
 
 def remove_checkpoint(path: Path) -> None:
     """Remove a checkpoint and its checksum."""
-    path.unlink()
+    path.unlink(missing_ok=True)
     checksum_path(path).unlink(missing_ok=True)
 
 

@@ -1,6 +1,7 @@
 """Build datasets, page readers and loaders from a config, with the synthetic drawings included."""
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -22,8 +23,9 @@ from fastreid.data.datasets.generated import Generated
 from fastreid.data.datasets.generated_stream import GeneratedStream
 from fastreid.data.io.image import Array, read_drawing
 from fastreid.data.io.reader import DrawingReader, ReadPage
-from fastreid.data.loading.loader import CPU, TestLoader, TrainLoader, Workers
+from fastreid.data.loading.loader import CPU, TestLoader, TrainLoader
 from fastreid.data.loading.unreadable import NEEDS_ALL, UnreadableDrawings
+from fastreid.data.loading.workers import Workers
 from fastreid.data.samplers.coverage import measure_coverage
 from fastreid.data.samplers.identity import IdentitySampler
 from fastreid.data.transforms.build import build_test_transforms, build_train_transforms
@@ -42,7 +44,8 @@ def build_dataset(cfg: CfgNode, name: str) -> Dataset:
     Raises:
         InputError: the name is unknown.
     """
-    return DATASETS.get(name)(cfg, get_data_root(cfg))
+    keys = (key for key in ("NAMES", "TESTS") if name in cfg.DATASETS[key])
+    return DATASETS.get(name, next((f"DATASETS.{key}" for key in keys), ""))(cfg, get_data_root(cfg))
 
 
 def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, RetrievalData]]:
@@ -83,11 +86,15 @@ def build_reader(cfg: CfgNode) -> ReadPage:
     Pages that are not in the cache are read from their files; see `fill_cache_if_enabled`. Synthetic drawings without a
     file are rendered.
     """
-    read_file: ReadPage
     if cfg.DATASETS.CACHE.ENABLED:
-        read_file = build_cache(cfg).read
-    else:
-        read_file = functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
+        cache = build_cache(cfg)
+        return DrawingReader(
+            cache.read,
+            render=StreamRenderer(),
+            longest_px=cfg.INPUT.LONGEST_PX,
+            on_close=cache.connections.log_pages_from_files,
+        )
+    read_file = functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
     return DrawingReader(read_file, render=StreamRenderer(), longest_px=cfg.INPUT.LONGEST_PX)
 
 
@@ -135,7 +142,7 @@ def build_train_loader(
         start_iteration=start_iteration,
         rank=rank,
         world_size=world_size,
-        workers=_build_workers(cfg),
+        workers=_build_workers(cfg, cfg.INPUT.SIZE_TRAIN, num_processes=world_size),
         read=read,
         device=device,
         unreadable=unreadable or build_unreadable_drawings(cfg),
@@ -163,7 +170,7 @@ def build_test_loader(
         batch_size=cfg.TEST.IMS_PER_BATCH,
         rank=rank,
         world_size=world_size,
-        workers=_build_workers(cfg),
+        workers=_build_workers(cfg, cfg.INPUT.SIZE_TEST, num_processes=world_size),
         read=build_reader(cfg),
         device=device,
         done=done,
@@ -172,9 +179,24 @@ def build_test_loader(
     )
 
 
-def _build_workers(cfg: CfgNode) -> Workers:
+def _build_workers(cfg: CfgNode, size_px: Sequence[int], *, num_processes: int) -> Workers:
+    """Return the settings of a loader's workers.
+
+    Args:
+        cfg: settings.
+        size_px: INPUT.SIZE_TRAIN or SIZE_TEST; with one number the size of a page is unknown.
+        num_processes: number of processes of the run; torchrun says how many of them are on this machine.
+    """
+    size_px = cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else size_px
+    page_bytes = size_px[0] * size_px[1] if len(size_px) == 2 else 0
     uses_gpu = cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available()
-    return Workers(cfg.DATALOADER.NUM_WORKERS, timeout_s=cfg.DATALOADER.TIMEOUT_S, pin_memory=uses_gpu)
+    return Workers(
+        cfg.DATALOADER.NUM_WORKERS,
+        timeout_s=cfg.DATALOADER.TIMEOUT_S,
+        pin_memory=uses_gpu,
+        page_bytes=page_bytes,
+        num_processes=int(os.environ.get("LOCAL_WORLD_SIZE", num_processes)),
+    )
 
 
 def _build_generated(cfg: CfgNode, root: Path) -> Generated:

@@ -8,11 +8,12 @@ from pathlib import Path
 from fastreid.config import CfgNode, get_cfg
 from fastreid.engine.evaluate import log_and_write, result_options
 from fastreid.engine.features import feature_settings, training_set_name
-from fastreid.engine.setup import resolve_device
+from fastreid.engine.setup import resolve_search_device
 from fastreid.engine.tester import ResultWriter
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.features import Features
+from fastreid.evaluation.scoring.matches import check_matches
 from fastreid.evaluation.storage.manifest import Provenance, diff_values, read_manifest
 from fastreid.evaluation.storage.saved_features import find_feature_folders, load_features
 from fastreid.structures import Drawing, Embeddings
@@ -63,18 +64,20 @@ def run_saved_test(cfg: CfgNode, folder: str | Path, *, require_same_weights: bo
     """
     folders, tests = find_feature_folders(folder), tuple(cfg.DATASETS.TESTS)
     names = sorted(folders, key=lambda name: (tests.index(name) if name in tests else len(tests), name))
-    evaluator = build_evaluator(cfg, device=resolve_device(cfg))
+    evaluator = build_evaluator(cfg, device=resolve_search_device(cfg))
     datasets = {
         name: load_saved_dataset(cfg, folders[name], evaluator, require_same_weights=require_same_weights)
         for name in names
     }
     evaluations: dict[str, Evaluation] = {}
     for name, test in datasets.items():
+        check_matches(name, test.query_list, test.gallery_list)
+    for name, test in datasets.items():
         results = ResultWriter(
             name=name,
             queries=test.query_list,
             gallery=test.gallery_list,
-            **result_options(cfg),
+            **result_options(cfg, weights=read_manifest(folders[name]).provenance.weights),
             require_files=False,
         )
         evaluations[name] = evaluator(test.queries, test.gallery, training=test.training, model=test.model)

@@ -21,11 +21,13 @@ from fastreid.evaluation.storage.saved_features import list_fingerprint
 from fastreid.structures import Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import StorageError
+from fastreid.utils.files import write_all
 from fastreid.utils.logger import get_logger
 
 _SUFFIX = ".journal"
 _HEADER = struct.Struct("<QII")  # first row, number of rows, floats per row
 _DIGEST_BYTES = 16
+_O_BINARY = getattr(os, "O_BINARY", 0)  # Windows only: write bytes 10 unchanged
 
 
 class JournalFolder:
@@ -75,7 +77,8 @@ class FeatureJournal:
         """Return first row -> features, float32 (B, D), of every valid stored batch."""
         batches: dict[int, Tensor] = {}
         for path in sorted(self.folder.glob(f"{self._name}-*{_SUFFIX}")):
-            batches.update(self._parse_records(path.read_bytes()))
+            if path.is_file() and not path.is_symlink():
+                batches.update(self._parse_records(path.read_bytes()))
         return batches
 
     def add(self, first_row: int, features: Tensor) -> None:
@@ -90,7 +93,7 @@ class FeatureJournal:
         try:
             if self._file is None:
                 self._file = self._create_file()
-            _write_all(self._file, header + content + self._digest(first_row, header, content))
+            write_all(self._file, header + content + self._digest(first_row, header, content))
         except OSError as error:
             self._has_failed = True
             get_logger().warning(
@@ -111,7 +114,7 @@ class FeatureJournal:
         for number in range(1 << 20):
             try:
                 path = self.folder / f"{self._name}-{number:06}{_SUFFIX}"
-                return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+                return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
             except FileExistsError:
                 continue
         raise StorageError(f"{self.folder}: contains a million journals; remove them")
@@ -132,9 +135,3 @@ class FeatureJournal:
         files = self._fingerprints[first_row : first_row + num_rows]
         key = hashlib.sha256(json.dumps([self.settings_key, *files]).encode()).digest()
         return hashlib.blake2b(header + content, key=key, digest_size=_DIGEST_BYTES).digest()
-
-
-def _write_all(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]

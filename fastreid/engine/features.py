@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastreid import __version__
 from fastreid.config import CfgNode
 from fastreid.config.config import iter_settings
-from fastreid.data.build import fill_cache_if_enabled
+from fastreid.data.build import check_readable, fill_cache_if_enabled
 from fastreid.data.loading.unreadable import UnreadableDrawings
 from fastreid.data.loading.workers import translate_worker_errors
 from fastreid.engine.compile import CompiledCaller
@@ -23,7 +23,9 @@ from fastreid.engine.feature_journal import JournalFolder
 from fastreid.engine.inference import run_inference
 from fastreid.engine.model import build_model_with_weights, require_weights_file
 from fastreid.engine.precision import explain_float16_overflow, inference_dtype, warn_if_dtype_is_slow
+from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import resolve_device
+from fastreid.evaluation.scoring.matches import check_matches
 from fastreid.evaluation.storage.manifest import Manifest, Provenance, read_manifest
 from fastreid.evaluation.storage.saved_features import FeaturePart, list_fingerprint, save_features, stale_parts
 from fastreid.structures import Drawing, Embeddings
@@ -173,15 +175,18 @@ def extract_datasets(
 
     Raises:
         EnvironmentSetupError: a folder cannot be written; raised before any extraction.
-        InputError: a drawing is unreadable, even a training drawing with INPUT.ON_BAD_IMAGE skip, because features have
-            one row per drawing of the list.
+        InputError: no query of a test set has a match, or a drawing is unreadable, even a training drawing with
+            INPUT.ON_BAD_IMAGE skip, because features have one row per drawing of the list.
     """
+    check_component_names(cfg, training=False)
     warn_if_dtype_is_slow(cfg.TEST.NETWORK_PRECISION, resolve_device(cfg), setting="TEST.NETWORK_PRECISION")
     root = Path(cfg.OUTPUT_DIR) / "features" if output is None else Path(output)
     provenance = build_provenance(cfg, random_weights=random_weights)
     model: nn.Module | None = None
     compiled: dict[nn.Module, CompiledCaller] = {}
-    for name, lists in _drawing_lists(cfg, split).items():
+    datasets = _drawing_lists(cfg, split)
+    check_readable(cfg, *(drawings for lists in datasets.values() for drawings in lists.values()), decode=False)
+    for name, lists in datasets.items():
         folder, dataset_provenance = root / name, replace(provenance, dataset=name)
         fingerprints = {part: list_fingerprint(drawings) for part, drawings in lists.items()}
         [reasons, *_] = comm.all_gather_object(
@@ -256,7 +261,9 @@ def _drawing_lists(cfg: CfgNode, split: str) -> dict[str, dict[str, tuple[Drawin
     train, tests = ((), build_test_datasets(cfg)) if split == "test" else build_datasets(cfg)
     lists: dict[str, dict[str, Sequence[Drawing]]] = {}
     if split != "train":
-        lists = {name: {"queries": data.queries, "gallery": data.gallery} for name, data in tests.items()}
+        for name, data in tests.items():
+            check_matches(name, data.queries, data.gallery)
+            lists[name] = {"queries": data.queries, "gallery": data.gallery}
     if split != "test":
         lists.setdefault(training_set_name(cfg), {})["train"] = train
     return {

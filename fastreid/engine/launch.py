@@ -13,13 +13,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
+from fastreid.engine.rendezvous import DEFAULT_TIMEOUT_S, check_address, join_processes, join_torchrun, parse_dist_url
 from fastreid.utils.cli import UserFacingError, explain_error
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import setup_logger
+from fastreid.utils.termination import TerminatedError
 from fastreid.utils.text import summarize_error
 
 TIMEOUT = timedelta(minutes=30)  # maximum wait of a process for another one, for example during an evaluation
@@ -38,6 +39,7 @@ def launch(
     machine_rank: int = 0,
     dist_url: str = "auto",
     device: str = "cuda",
+    rendezvous_timeout_s: float = DEFAULT_TIMEOUT_S,
     args: tuple[Any, ...] = (),
 ) -> Any:
     """Call `main(*args)` in one process per GPU, or per CPU process if `device` is cpu, and wait for all.
@@ -51,25 +53,29 @@ def launch(
         machine_rank: index of this machine.
         dist_url: address of process 0, such as tcp://10.0.0.1:29500; "auto" finds a port on this machine.
         device: cuda or cpu.
+        rendezvous_timeout_s: maximum wait until all processes have started.
         args: arguments of `main`.
 
     Returns:
         The result of `main` with a single process or under torchrun; otherwise 0.
 
     Raises:
-        EnvironmentSetupError: this machine has fewer GPUs, or a process has died.
+        EnvironmentSetupError: this machine has fewer GPUs, the processes do not find each other, or one has died.
         InputError: an argument is invalid, or several machines have no common `dist_url`.
         UserFacingError: `main` has failed in one of several processes.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        return _run_under_torchrun(main, args, device)
+        return _run_under_torchrun(main, args, device, rendezvous_timeout_s)
     _check_arguments(num_gpus, num_machines, machine_rank, dist_url, device)
     world_size = num_gpus * num_machines
     if world_size == 1:
         return main(*args)
+    if dist_url != "auto":
+        check_address(dist_url, is_server=machine_rank == 0)
     url = f"tcp://127.0.0.1:{_find_free_port()}" if dist_url == "auto" else dist_url
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # no C++ stacks after the one line of an error
     errors = mp.get_context("spawn").SimpleQueue()
-    group = (num_gpus, world_size, machine_rank, url, device)
+    group = (num_gpus, world_size, machine_rank, url, device, rendezvous_timeout_s)
     try:
         processes = spawn(  # type: ignore[no-untyped-call]  # torch has no annotation
             _run_worker, args=(main, args, errors, *group), nprocs=num_gpus, join=False, start_method="spawn"
@@ -109,6 +115,8 @@ def _check_arguments(num_gpus: int, num_machines: int, machine_rank: int, dist_u
         raise InputError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both must be 1 or more")
     if not 0 <= machine_rank < num_machines:
         raise InputError(f"--machine-rank is {machine_rank}; it must be from 0 to {num_machines - 1}")
+    if dist_url != "auto":
+        parse_dist_url(dist_url)
     if num_gpus > 1 and device not in ("cuda", "cpu"):
         raise InputError(f"MODEL.DEVICE is {device}, one device, and --num-gpus {num_gpus}; set MODEL.DEVICE cuda")
     if num_machines > 1 and dist_url == "auto":
@@ -129,13 +137,16 @@ def _run_worker(
     machine_rank: int,
     url: str,
     device: str,
+    rendezvous_timeout_s: float,
 ) -> None:
+    os.environ["LOCAL_WORLD_SIZE"] = str(num_local)  # as torchrun does; loaders share the memory of the machine
     rank = machine_rank * num_local + local_rank
     setup_logger(rank=rank)  # a new process has no logger; a run with an OUTPUT_DIR configures its own later
     try:
-        with _process_group(device, local_rank, init_method=url, rank=rank, world_size=world_size):
+        store = join_processes(url, rank=rank, world_size=world_size, timeout_s=rendezvous_timeout_s)
+        with _process_group(device, local_rank, store, rank=rank, world_size=world_size):
             main(*args)
-    except Exception as error:
+    except (Exception, TerminatedError) as error:
         errors.put((isinstance(error, PeerDiedError), *explain_error(error)))
         raise
 
@@ -157,25 +168,27 @@ def _forward_sigterm(processes: Any) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _run_under_torchrun(main: Callable[..., Any], args: tuple[Any, ...], device: str) -> Any:
+def _run_under_torchrun(main: Callable[..., Any], args: tuple[Any, ...], device: str, timeout_s: float) -> Any:
     _stop_with_parent()
-    store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
+    store, rank, world_size, local_rank = join_torchrun(timeout_s)
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         # torchrun keeps one store across restarts, in which a new process would find the address of a dead one (torch
         # 2.14). The restart counts of several machines differ; docs/training.md describes what to set there.
         store = PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    with _process_group(device, int(os.environ["LOCAL_RANK"]), store=store, rank=rank, world_size=world_size):
+    with _process_group(device, local_rank, store, rank=rank, world_size=world_size):
         return main(*args)
 
 
 @contextlib.contextmanager
-def _process_group(device: str, local_rank: int, **init_options: Any) -> Iterator[None]:
+def _process_group(device: str, local_rank: int, store: Store, *, rank: int, world_size: int) -> Iterator[None]:
     """Join the process group of the run in this context; if another process dies, raise PeerDiedError."""
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(local_rank)
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT, **init_options)
+        store.set_timeout(TIMEOUT)
+        backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=world_size)
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower():

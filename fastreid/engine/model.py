@@ -1,14 +1,17 @@
 """Build the network of a config and load its weights."""
 
 import os
+from collections.abc import Sequence
 
 from torch import nn
 
 from fastreid.config import CfgNode
 from fastreid.engine.setup import resolve_device
 from fastreid.modeling import build_model
+from fastreid.modeling.backbones import ResNet, TimmBackbone
 from fastreid.modeling.build import load_pretrained_backbone
-from fastreid.modeling.weights import extract_model_state, load_state, read_weights
+from fastreid.modeling.probe import find_unreached_parameters
+from fastreid.modeling.weights import extract_model_state, format_names, load_state, read_weights
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
@@ -24,17 +27,20 @@ def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> n
         random_weights: build an untrained network and ignore MODEL.WEIGHTS.
 
     Raises:
-        InputError: MODEL.WEIGHTS is empty or does not exist.
+        InputError: MODEL.WEIGHTS is empty or does not exist, or a timm network does not accept INPUT.SIZE_TEST.
         WeightsError: the weights do not fit the network.
     """
     if random_weights:
-        return to_device(cfg, build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1))
-    state = extract_model_state(read_weights(require_weights_file(cfg)))
+        model = build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1)
+        _check_test_size(cfg, model)
+        return to_device(cfg, model)
+    state = extract_model_state(read_weights(require_weights_file(cfg)), source=cfg.MODEL.WEIGHTS)
     has_classifier = CLASSIFIER_WEIGHT in state
     num_classes = len(state[CLASSIFIER_WEIGHT]) if has_classifier else cfg.MODEL.HEADS.NUM_CLASSES or 1
     model = build_model(cfg, num_classes=num_classes)
+    _check_test_size(cfg, model)
     may_differ = () if has_classifier else (CLASSIFIER_WEIGHT,)
-    report = load_state(model, state, may_differ=may_differ, source=cfg.MODEL.WEIGHTS)
+    report = load_state(model, state, may_differ=may_differ, may_lack_counters=True, source=cfg.MODEL.WEIGHTS)
     get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
     return to_device(cfg, model)
 
@@ -46,14 +52,54 @@ def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
     its random initialization. Only the classifier of MODEL.WEIGHTS may differ, because it belongs to other patents.
     """
     if cfg.MODEL.WEIGHTS:
-        state = extract_model_state(read_weights(cfg.MODEL.WEIGHTS))
-        report = load_state(model, state, may_differ=(CLASSIFIER_WEIGHT,), source=cfg.MODEL.WEIGHTS)
+        source, may_differ = cfg.MODEL.WEIGHTS, (CLASSIFIER_WEIGHT,)
+        state = extract_model_state(read_weights(source), source=source)
+        report = load_state(model, state, may_differ=may_differ, may_lack_counters=True, source=source)
         get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
     elif cfg.MODEL.BACKBONE.PRETRAIN:
         for turn in range(comm.get_world_size()):  # process 0 downloads the file, then the others find it
             if turn == comm.get_rank():
                 get_logger().info(f"ImageNet weights: {load_pretrained_backbone(cfg, model)}")
             comm.all_gather_object(None)
+
+
+def freeze_unreached_parameters(cfg: CfgNode, model: nn.Module) -> None:
+    """Freeze the parameters that the forward pass of the backbone does not reach; call it before building an optimizer.
+
+    Several processes would wait for their gradients, and weight decay could change them. `ResNet` has none.
+
+    Args:
+        cfg: settings; INPUT has the size of the images.
+        model: the network.
+
+    Raises:
+        InputError: a timm network does not accept images of INPUT.SIZE_TRAIN or INPUT.SIZE_TEST.
+    """
+    backbone = dict(model.named_children()).get("backbone")
+    if backbone is None or isinstance(backbone, ResNet):
+        return
+    names = find_unreached_parameters(backbone, _image_size(cfg, cfg.INPUT.SIZE_TRAIN))
+    for name in names:
+        backbone.get_parameter(name).requires_grad_(False)
+    if names:
+        get_logger().info(
+            f"{len(names)} parameters of the backbone are frozen, because its forward pass does not use them: "
+            f"{format_names(names)}"
+        )
+    _check_test_size(cfg, model)
+
+
+def _check_test_size(cfg: CfgNode, model: nn.Module) -> None:
+    """Raise an InputError if a timm network does not accept images of INPUT.SIZE_TEST."""
+    backbone = dict(model.named_children()).get("backbone")
+    if isinstance(backbone, TimmBackbone):
+        find_unreached_parameters(backbone, _image_size(cfg, cfg.INPUT.SIZE_TEST))
+
+
+def _image_size(cfg: CfgNode, size_px: Sequence[int]) -> tuple[int, int]:
+    """Return (H, W) of the network's images; a square if only the length of the short side is known."""
+    size_px = cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else size_px
+    return size_px[0], size_px[-1]
 
 
 def resolve_num_classes(cfg: CfgNode, num_patents: int) -> int:

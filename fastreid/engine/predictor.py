@@ -1,22 +1,25 @@
 """Compute features of any drawings from Python."""
 
+import functools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastreid.config import CfgNode
+from fastreid.data.io.image import decode_page
 from fastreid.data.loading.batches import Transform
 from fastreid.data.transforms.build import build_test_transforms
-from fastreid.engine.evaluate import build_page_reader
+from fastreid.engine.evaluate import build_page_reader, get_page_options
 from fastreid.engine.inference import compute_features, eval_mode
 from fastreid.engine.model import build_model_with_weights
 from fastreid.engine.precision import inference_dtype, warn_if_dtype_is_slow
-from fastreid.engine.setup import load_config, resolve_device
-from fastreid.utils.errors import InputError
-
-Page = str | Path | np.ndarray
+from fastreid.engine.predictor_inputs import Page, encode_image, list_pages
+from fastreid.engine.setup import load_test_config, resolve_device
 
 
 class Predictor:
@@ -30,6 +33,7 @@ class Predictor:
         batch_size: drawings per batch.
         flip: average the features of each drawing and its mirror image, as TEST.FLIP.ENABLED.
         dtype: dtype of the network's matrix products, as TEST.NETWORK_PRECISION; None: float32.
+        decode: returns the page of an open image file; the second argument is its name, for messages.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Predictor:
         batch_size: int = 64,
         flip: bool = False,
         dtype: torch.dtype | None = None,
+        decode: Callable[[BinaryIO, str], np.ndarray] = decode_page,
     ):
         self.model = model.to(device)
         self.transform = transform
@@ -50,6 +55,7 @@ class Predictor:
         self.batch_size = batch_size
         self.flip = flip
         self.dtype = dtype
+        self.decode = decode
 
     @classmethod
     def from_config(
@@ -67,7 +73,16 @@ class Predictor:
             WeightsError: the weights do not fit the config.
         """
         overrides = [*opts] if weights is None else [*opts, "MODEL.WEIGHTS", str(weights)]
-        cfg = load_config(config_file, overrides)
+        return cls.from_cfg(load_test_config(config_file, overrides))
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> "Predictor":
+        """Build the predictor of settings; MODEL.WEIGHTS is the checkpoint.
+
+        Raises:
+            InputError: MODEL.WEIGHTS is empty or does not exist.
+            WeightsError: the weights do not fit the settings.
+        """
         device = resolve_device(cfg)
         warn_if_dtype_is_slow(cfg.TEST.NETWORK_PRECISION, device, setting="TEST.NETWORK_PRECISION")
         return cls(
@@ -78,13 +93,26 @@ class Predictor:
             batch_size=cfg.TEST.IMS_PER_BATCH,
             flip=cfg.TEST.FLIP.ENABLED,
             dtype=inference_dtype(cfg.TEST.NETWORK_PRECISION, device),
+            decode=functools.partial(decode_page, **get_page_options(cfg)),
         )
 
-    def __call__(self, pages: Iterable[Page]) -> Tensor:
-        """Return features float32 (N, D) on the CPU, one row per path or page (uint8 (H, W), white background)."""
-        pages = list(pages)
-        if not pages:
-            raise InputError("no drawings given; pass at least one path or page")
+    def __call__(self, pages: Page | Iterable[Page]) -> Tensor:
+        """Compute the features of one or more drawings.
+
+        Args:
+            pages: one drawing, or a list or other iterable of drawings. A drawing is a path (str or Path, also
+                "a.tif#page=2"), a Pillow image, an array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, or a tensor (H, W) or
+                (C, H, W). Arrays and tensors are uint8, 0 ink to 255 paper, or bool, False ink and True paper. A
+                tensor (N, C, H, W) is N drawings.
+
+        Returns:
+            Features float32 (N, D) on the CPU, one row per drawing, also for a single one.
+
+        Raises:
+            TypeError: a value has a type that is never a drawing, such as None, bytes or a nested list.
+            InputError: there is no drawing, a file cannot be read, or an array has a wrong shape or dtype.
+        """
+        pages = list_pages(pages)
         parts = []
         with eval_mode(self.model):
             for start in range(0, len(pages), self.batch_size):
@@ -97,8 +125,6 @@ class Predictor:
         return torch.cat(parts).clone()
 
     def _load_page(self, page: Page) -> np.ndarray:
-        if not isinstance(page, np.ndarray):
-            return self.read(str(page))
-        if page.dtype != np.uint8 or page.ndim != 2:
-            raise InputError(f"page is {page.dtype} {page.shape}; it must be uint8 (H, W), as read_image returns it")
-        return page
+        if isinstance(page, (str, os.PathLike)):
+            return self.read(os.fspath(page))
+        return self.decode(encode_image(page), "drawing in memory")

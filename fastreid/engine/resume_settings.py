@@ -1,6 +1,7 @@
 """Compare the settings of a run with those of its checkpoint."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from fastreid.config.reader import parse_settings
@@ -44,6 +45,36 @@ RESULT_AFFECTING_SETTINGS = (
 )
 
 
+# Settings that may differ between the processes of a run, because machines have other paths and numbers of cores.
+MACHINE_SETTINGS = (
+    "OUTPUT_DIR",
+    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.TIMEOUT_S",
+    "DATASETS.CACHE.",
+    "DATASETS.FOLDER.PATH",
+    "DATASETS.LIST.",
+    "DATASETS.ROOT",
+    "MODEL.BACKBONE.PRETRAIN_PATH",
+    "MODEL.WEIGHTS",
+    "TRACKER.",
+)
+
+# Settings of TEST that do not change the score of a model. TOP_K and ROC determine which scores exist.
+SCORE_INDEPENDENT_SETTINGS = (
+    "TEST.ENGINE",
+    "TEST.EVAL_PERIOD",
+    "TEST.IMS_PER_BATCH",
+    "TEST.MEMORY_MB",
+    "TEST.NUM_VISUALIZED_QUERIES",
+    "TEST.PRECISE_BN.",
+    "TEST.PROJECTOR",
+    "TEST.ROC.",
+    "TEST.SCORE.BOOTSTRAP",
+    "TEST.SCORE.PER_QUERY_FILE",
+    "TEST.TOP_K",
+)
+
+
 def diff_settings(before: str, now: str, *, defaults: str = "") -> dict[str, str]:
     """Return the settings that differ between two texts of a `config.yaml`.
 
@@ -56,11 +87,43 @@ def diff_settings(before: str, now: str, *, defaults: str = "") -> dict[str, str
         Full name -> "was 1 and is 2", sorted by name.
     """
     old, new = _parse_settings(defaults) | _parse_settings(before), _parse_settings(now)
-    return {
-        key: f"was {old.get(key)!r} and is {new.get(key)!r}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
+    return {key: f"was {old.get(key)!r} and is {new.get(key)!r}" for key in _find_different_keys(old, new)}
+
+
+def find_score_changes(before: str, now: str, *, defaults: str = "") -> list[str]:
+    """Return the names of the changed settings because of which scores cannot be compared, sorted.
+
+    These are the first of DATASETS.TESTS and settings of TEST, without those of disabled post-processing steps. The
+    arguments are those of `diff_settings`.
+    """
+    old, new = _parse_settings(defaults) | _parse_settings(before), _parse_settings(now)
+    relevant = _find_different_keys(_select_score_settings(old), _select_score_settings(new))
+    return [key for key in relevant if old.get(key) != new.get(key)]
+
+
+def diff_processes(main: str, other: str) -> list[str]:
+    """Return the settings, other than MACHINE_SETTINGS, in which the texts of two processes differ."""
+    keys = _find_different_keys(_parse_settings(main), _parse_settings(other))
+    return [key for key in keys if not key.startswith(MACHINE_SETTINGS)]
+
+
+def _find_different_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+
+
+def _select_score_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that determine the score of a model by their names."""
+    disabled = [
+        key.removesuffix("ENABLED") for key, value in settings.items() if key.endswith(".ENABLED") and not value
+    ]
+    ignored = (*SCORE_INDEPENDENT_SETTINGS, *disabled)
+    selected = {
+        key: value for key, value in settings.items() if key.startswith("TEST.") and not key.startswith(ignored)
     }
+    steps = settings.get("TEST.STEPS", ())
+    selected["TEST.STEPS"] = [name for name in steps if settings.get(f"TEST.{name}.ENABLED", True)]
+    selected["DATASETS.TESTS"] = list(settings.get("DATASETS.TESTS", ()))[:1]
+    return selected
 
 
 @functools.lru_cache(maxsize=4)  # an ablation compares every run with the same defaults and the same baseline

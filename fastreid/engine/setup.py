@@ -14,12 +14,18 @@ import torchvision
 from fastreid import __version__
 from fastreid.config import CfgNode, get_cfg
 from fastreid.config.reader import parse_settings
+from fastreid.engine.checkpoint_index import BEST_FILE
 from fastreid.utils import comm
 from fastreid.utils.arguments import CommandParser, add_config_options, add_output_options, add_process_options
-from fastreid.utils.errors import EnvironmentSetupError, InputError
-from fastreid.utils.files import remove_temporary_files, write_text
+from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError
+from fastreid.utils.files import open_own_file, remove_temporary_files, write_text
 from fastreid.utils.logger import get_logger, setup_logger
+from fastreid.utils.resources import find_resource_error
 from fastreid.utils.seeding import derive_seed
+
+CONFIG_FILE = "config.yaml"
+
+_held_locks: dict[str, int] = {}  # absolute path of each OUTPUT_DIR of this process -> handle of its lock file
 
 
 def default_argument_parser(description: str = "") -> CommandParser:
@@ -33,7 +39,7 @@ def default_argument_parser(description: str = "") -> CommandParser:
     return parser
 
 
-def load_config(config_file: str | Path | None, opts: Sequence[Any] = ()) -> CfgNode:
+def load_config(config_file: str | Path | None, opts: Sequence[Any] = (), *, base: CfgNode | None = None) -> CfgNode:
     """Return the frozen settings of a config file with `KEY VALUE` pairs that override it.
 
     MODEL.DEVICE `auto` is replaced by the device that it selects.
@@ -41,14 +47,15 @@ def load_config(config_file: str | Path | None, opts: Sequence[Any] = ()) -> Cfg
     Args:
         config_file: path or name of a shipped config, see `fastreid.config.locate.find_config`; None: the defaults.
         opts: KEY VALUE pairs, one list.
+        base: settings to start from, such as `get_cfg()` with settings of your own; None: the defaults.
 
     Raises:
         InputError: a setting is invalid, or `config.yaml`, from which a run is resumed, could not be read again.
     """
-    late = [word for word in opts if str(word).startswith("--")]
+    late = [word for index, word in enumerate(opts) if str(word).startswith("--" if index % 2 else "-")]
     if late:
         raise InputError(f"command line: {late[0]} follows a setting; options come before the KEY VALUE pairs")
-    cfg = get_cfg()
+    cfg = get_cfg() if base is None else base.clone()
     if config_file is not None:
         cfg.merge_from_file(config_file)
     cfg.merge_from_list(list(opts))
@@ -57,6 +64,32 @@ def load_config(config_file: str | Path | None, opts: Sequence[Any] = ()) -> Cfg
     cfg.freeze()
     parse_settings(cfg.dump(), "command line")
     return cfg
+
+
+def load_test_config(config_file: str | Path | None, opts: Sequence[Any] = ()) -> CfgNode:
+    """Return the settings of a test, as `load_config` does; the `config.yaml` of a training run tests its best weights.
+
+    In the `config.yaml` that a run writes to its OUTPUT_DIR, MODEL.WEIGHTS are the weights from which it started, so
+    `model_best.pth` of the same folder replaces them, with a message, unless `opts` contain MODEL.WEIGHTS.
+
+    Args:
+        config_file: as for `load_config`.
+        opts: as for `load_config`.
+
+    Raises:
+        InputError: as for `load_config`.
+    """
+    cfg = load_config(config_file, opts)
+    path = Path(config_file) if config_file is not None else Path()
+    best = path.with_name(BEST_FILE) if path.name == CONFIG_FILE else path
+    if path.name != CONFIG_FILE or not best.is_file() or "MODEL.WEIGHTS" in [str(key) for key in opts[::2]]:
+        return cfg
+    start = (
+        f"; MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} in {path} are the weights it started from" if cfg.MODEL.WEIGHTS else ""
+    )
+    if comm.is_main_process():
+        get_logger().info(f"using {best}, the best weights of this run{start}")
+    return load_config(config_file, [*opts, "MODEL.WEIGHTS", str(best)])
 
 
 def find_device() -> str:
@@ -94,7 +127,22 @@ def resolve_device(cfg: CfgNode) -> torch.device:
     return torch.device(name)
 
 
-def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
+def resolve_search_device(cfg: CfgNode) -> torch.device:
+    """Return the device on which saved features are ranked: MODEL.DEVICE, or the CPU if this machine lacks it.
+
+    The features exist already and the ranking is the same on every device, so a missing GPU is no error.
+
+    Raises:
+        InputError: MODEL.DEVICE is not the name of a device.
+    """
+    try:
+        return resolve_device(cfg)
+    except EnvironmentSetupError:
+        get_logger().info(f"MODEL.DEVICE is {cfg.MODEL.DEVICE}, which this machine lacks; ranking on the CPU")
+        return torch.device("cpu")
+
+
+def default_setup(cfg: CfgNode, args: argparse.Namespace, *, device: torch.device | None = None) -> None:
     """Check the device, lock the output folder, open the log and seed torch.
 
     `config.yaml` is not written here but by `DefaultTrainer.train`, because it must match the metrics in the folder.
@@ -102,14 +150,15 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     Args:
         cfg: frozen settings.
         args: parsed arguments, for the log.
+        device: device that the command uses; None: MODEL.DEVICE.
 
     Raises:
         EnvironmentSetupError: the device does not exist, the folder cannot be written, or another run uses it.
     """
-    device = resolve_device(cfg)
+    device = resolve_device(cfg) if device is None else device
     folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
-        _lock_folder(folder.resolve())
+        _held_locks[os.path.abspath(folder)] = _lock_folder(folder.resolve())
         stale = remove_temporary_files(folder)
     comm.all_gather_object(None)  # wait until the folder exists
     logger = setup_logger(folder, rank=comm.get_rank())
@@ -133,9 +182,35 @@ def _configure_kernels(cfg: CfgNode) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS before its first use
 
 
+def check_output_folder(folder: str | Path) -> None:
+    """Check that OUTPUT_DIR is still the folder that this process has locked; call it before each write.
+
+    A folder that this process has not locked is not checked.
+
+    Args:
+        folder: OUTPUT_DIR.
+
+    Raises:
+        StorageError: it was deleted, renamed or replaced, so that another run can use the name.
+    """
+    handle = _held_locks.get(os.path.abspath(folder))
+    if handle is None:
+        return
+    try:
+        is_same = os.path.samestat(os.fstat(handle), os.stat(Path(folder) / ".lock"))
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise StorageError(
+            f"OUTPUT_DIR {folder} was deleted, renamed or replaced while this run was using it, so nothing more is "
+            "written there; if the folder was renamed, rename it back and continue with --resume"
+        )
+
+
 def write_config(cfg: CfgNode) -> None:
     """Write all settings of a run to `config.yaml` in OUTPUT_DIR."""
-    write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
+    check_output_folder(cfg.OUTPUT_DIR)
+    write_text(Path(cfg.OUTPUT_DIR) / CONFIG_FILE, cfg.dump())
 
 
 @functools.cache
@@ -149,9 +224,9 @@ def _lock_folder(folder: Path) -> int:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = open_own_file(folder / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise EnvironmentSetupError(
+        raise find_resource_error(error) or EnvironmentSetupError(
             f"OUTPUT_DIR {folder} cannot be written ({error.strerror}); choose another with OUTPUT_DIR"
         )
     if not _try_lock(handle):

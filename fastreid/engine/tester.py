@@ -1,8 +1,10 @@
 """Test a model on one dataset, and write the ranking, the scores and images of them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,14 @@ from torchvision.utils import make_grid
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.postprocess.whitening import save_whitening
 from fastreid.evaluation.reporting.ranking_plot import plot_rankings
-from fastreid.evaluation.reporting.results import check_table_path, format_scores, write_per_query_table, write_results
+from fastreid.evaluation.reporting.results import (
+    check_table_path,
+    format_scores,
+    write_per_query_table,
+    write_results,
+    write_scores,
+)
+from fastreid.evaluation.scoring.bootstrap import Intervals
 from fastreid.structures import Batch, Drawing, Embeddings
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write
@@ -32,6 +41,7 @@ class ResultWriter:
         num_visualized_queries: queries in the image of rankings; 0: no image.
         num_bootstrap_samples: samples for the 95 % intervals of the scores; 0: no intervals.
         per_query_file: file name of the table with the scores of every query, .csv or .parquet; "": no table.
+        origin: entries of `scores.json` that describe where the scores are from.
         require_files: raise if a drawing of the image is unreadable; if False, warn and write no image.
     """
 
@@ -42,6 +52,7 @@ class ResultWriter:
     num_visualized_queries: int = 12
     num_bootstrap_samples: int = 0
     per_query_file: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
     require_files: bool = True
 
     def __post_init__(self) -> None:
@@ -67,11 +78,13 @@ class ResultWriter:
             return None
 
     def write(self, evaluation: Evaluation, folder: str | Path) -> None:
-        """Write `result.npy`, `result.zip`, `ranks.png` and optional outputs, and delete those of an earlier ranking.
+        """Write `result.npy`, `result.zip`, `scores.json`, `ranks.png` and optional outputs.
 
-        A whitening file of an earlier test is kept; it records the weights it was fitted on.
+        Those of an earlier ranking are deleted. A whitening file of an earlier test is kept; it records the weights it
+        was fitted on.
         """
         write_results(evaluation.ranking, folder, num_gallery=len(self.gallery))
+        self.write_scores(evaluation, folder)
         if evaluation.whitening is not None:
             save_whitening(Path(folder) / "whitening.safetensors", evaluation.whitening)
         if self.per_query_file and evaluation.per_query is not None:
@@ -88,19 +101,36 @@ class ResultWriter:
         with atomic_write(path) as file:
             image.save(file, format="PNG")
 
+    def write_scores(self, evaluation: Evaluation, folder: str | Path, **origin: str | int | float) -> None:
+        """Write `scores.json`.
+
+        Args:
+            evaluation: the evaluation.
+            folder: its folder, created if missing.
+            origin: further entries on the origin of the scores.
+        """
+        date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        write_scores(
+            folder,
+            evaluation.steps,
+            counts={"num_queries": len(self.queries), "num_gallery": len(self.gallery)},
+            intervals=self._intervals(evaluation),
+            origin={"dataset": self.name, **self.origin, **origin, "date": date},
+        )
+
+    def _intervals(self, evaluation: Evaluation) -> Intervals | None:
+        if evaluation.per_query is None or not self.num_bootstrap_samples:
+            return None
+        return evaluation.per_query.intervals(num_resamples=self.num_bootstrap_samples)
+
     def log_scores(self, evaluation: Evaluation) -> None:
         """Log the scores after each post-processing step, with the intervals of the last step."""
         sizes = f"{len(self.queries)} queries, {len(self.gallery)} drawings in the gallery"
         if not evaluation.scores:
             get_logger().log(RESULT, f"{self.name}: {sizes}; the list has no patents, so there are no scores")
             return
-        scores = evaluation.per_query
-        intervals = (
-            scores.intervals(num_resamples=self.num_bootstrap_samples)
-            if scores is not None and self.num_bootstrap_samples
-            else None
-        )
-        get_logger().log(RESULT, f"{self.name}: {sizes}\n{format_scores(evaluation.steps, intervals)}")
+        table = format_scores(evaluation.steps, self._intervals(evaluation))
+        get_logger().log(RESULT, f"{self.name}: {sizes}\n{table}")
 
 
 @dataclass(frozen=True, kw_only=True)

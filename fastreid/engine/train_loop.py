@@ -25,6 +25,9 @@ class Hook:
     def after_train(self, loop: "TrainLoop") -> None:
         """Run once after the last iteration; not after an error, so that the error is reported."""
 
+    def on_error(self, loop: "TrainLoop", error: BaseException) -> None:
+        """Run once after an error, before `at_exit`; must not raise, so that the original error is reported."""
+
     def at_exit(self, loop: "TrainLoop") -> None:
         """Run once however the run ended; must not raise, so that the original error is reported."""
 
@@ -39,6 +42,8 @@ class TrainLoop:
         iters_per_epoch: iterations per epoch.
         max_epochs: epochs of the run.
         iteration: iterations completed before, for a resumed run.
+        epoch_end_pending: first call the hooks of the end of the epoch that `iteration` completed; an earlier process
+            stopped before it had done so.
 
     Attributes:
         result: result of the last iteration; None before the first one.
@@ -55,6 +60,7 @@ class TrainLoop:
         iters_per_epoch: int,
         max_epochs: int,
         iteration: int = 0,
+        epoch_end_pending: bool = False,
     ):
         self.step = step
         self.batches = batches
@@ -62,6 +68,7 @@ class TrainLoop:
         self.iters_per_epoch = iters_per_epoch
         self.max_epochs = max_epochs
         self.iteration = iteration
+        self.epoch_end_pending = epoch_end_pending
         self.result: StepResult | None = None
         self.data_s = 0.0
         self.step_s = 0.0
@@ -84,11 +91,17 @@ class TrainLoop:
         """Train until the last epoch is completed."""
         try:
             self._run()
+        except (Exception, KeyboardInterrupt) as error:
+            for hook in self.hooks:
+                hook.on_error(self, error)
+            raise
         finally:
             self._call_hooks(lambda hook: hook.at_exit(self))
 
     def _run(self) -> None:
         self._call_hooks(lambda hook: hook.before_train(self))
+        if self.epoch_end_pending:
+            self._call_hooks(lambda hook: hook.after_epoch(self))
         batches = iter(self.batches) if self.iteration < self.max_iterations else iter(())
         while self.iteration < self.max_iterations:
             self._call_hooks(lambda hook: hook.before_step(self))

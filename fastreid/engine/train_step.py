@@ -82,6 +82,10 @@ class TrainStep:
         average: average of the weights, updated after every step; None: no average.
         no_unused_parameters: whether every parameter receives a gradient in every step; several processes need to know.
         compiled: call the network through torch.compile.
+
+    Attributes:
+        num_steps: steps that this process has completed.
+        is_updating: whether the weights are being changed; after an error, True: they belong to no iteration.
     """
 
     def __init__(
@@ -107,6 +111,8 @@ class TrainStep:
         self.no_unused_parameters = no_unused_parameters
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.frozen: tuple[str, ...] = ()
+        self.num_steps = 0
+        self.is_updating = False
         self._parameters = _parameters_by_child(model, optimizer)
         self._num_skipped = 0
         self._num_skipped_in_a_row = 0
@@ -135,13 +141,15 @@ class TrainStep:
             batch: the batch of this process, on any device.
 
         Raises:
-            NonFiniteLossError: a loss or gradient is NaN or Inf; the model is unchanged.
+            NonFiniteLossError: a loss or gradient is NaN or Inf; as after other errors, the model is unchanged unless
+                `is_updating` is True.
         """
         self._save_buffers()
         try:
             return self._step(batch)
-        except NonFiniteLossError:
-            self._restore_buffers()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # a failed GPU cannot restore them; the first error matters more
+                self._restore_buffers()
             raise
 
     def _step(self, batch: Batch) -> StepResult:
@@ -161,6 +169,8 @@ class TrainStep:
             values["skipped_steps"] = float(self._num_skipped)
         if self.average is not None:
             self.average.update(self.model)
+        self.num_steps += 1
+        self.is_updating = False
         return StepResult(values, batch, skipped=skipped)
 
     def _compute_gradients(self, network: Network, batch: Batch) -> list[tuple[Scalars, Scalars]]:
@@ -188,11 +198,8 @@ class TrainStep:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint, without the model."""
-        state = {
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "skipped": [self._num_skipped, self._num_skipped_in_a_row],
-        }
+        state: dict[str, Any] = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        state["skipped"] = [self._num_skipped, self._num_skipped_in_a_row]
         return state if self.average is None else {**state, "average": self.average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -262,6 +269,7 @@ class TrainStep:
         is_finite = math.isfinite(values["grad_norm"])
         if not is_finite and not self.scaler.is_enabled():
             raise NonFiniteLossError(_nonfinite_message(values, losses), batch, values)
+        self.is_updating = True
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._num_skipped += not is_finite

@@ -1,53 +1,61 @@
 """Train a model as a config describes: build the parts of a run, resume it, train."""
 
+import functools
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-
-import torch
 
 from fastreid.config import CfgNode, get_cfg
 from fastreid.data.build import build_unreadable_drawings, fill_cache_if_enabled
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.loading.loader import TrainLoader
 from fastreid.data.loading.workers import translate_worker_errors
-from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.build import build_diagnostics, build_step, check_micro_batch_size
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.checkpoint_index import BEST_FILE, archive_previous_run
 from fastreid.engine.data import build_datasets, build_train_loader
+from fastreid.engine.data_fingerprint import compute_fingerprint
 from fastreid.engine.evaluate import build_testers, collect_drawing_lists
 from fastreid.engine.hooks import (
     CheckWeightUpdates,
     EarlyStopping,
     Evaluate,
     FreezeLayers,
-    HardClassMiningHook,
     LogInputImages,
+    MineHardIdentities,
     PreciseBatchNorm,
     SampleClasses,
     SaveBestModels,
     SaveCheckpoints,
+    SaveUnfinishedWork,
     SetLearningRate,
     StopOnSignal,
     WriteMetrics,
 )
 from fastreid.engine.hooks.metrics import write_bad_step_record
 from fastreid.engine.model import load_initial_weights, resolve_num_classes, to_device
-from fastreid.engine.precision import inference_dtype
-from fastreid.engine.setup import resolve_device, write_config
+from fastreid.engine.process_check import check_processes_agree
+from fastreid.engine.run_checks import (
+    check_component_names,
+    check_early_stopping,
+    check_feature_settings,
+    check_hard_identities,
+    check_model_selection,
+    check_test_drawings,
+)
+from fastreid.engine.setup import check_output_folder, resolve_device, write_config
 from fastreid.engine.tester import make_input_grid
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.train_step import NonFiniteLossError
-from fastreid.evaluation.scoring.metrics import check_score_name
 from fastreid.modeling import build_model
-from fastreid.modeling.build import check_model_names
 from fastreid.modeling.heads import EmbeddingHead
 from fastreid.monitoring.build import build_writers, check_tracker
-from fastreid.solver.build import build_schedule
+from fastreid.solver.build import build_schedule, resolve_iterations
 from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
-from fastreid.utils.errors import EnvironmentSetupError, InputError
+from fastreid.utils.cli import StoppedBySignalError
+from fastreid.utils.errors import EnvironmentSetupError, StorageError
 from fastreid.utils.logger import RESULT, get_logger
 from fastreid.utils.text import summarize_error
 
@@ -67,20 +75,24 @@ class DefaultTrainer:
         self.cfg = cfg
         self.device = resolve_device(cfg)
         self.progress = Progress()
-        check_model_names(cfg)
-        _check_hard_identities(cfg)
-        _check_early_stopping(cfg)
+        check_component_names(cfg, training=True)
+        check_hard_identities(cfg)
+        check_early_stopping(cfg)
         check_micro_batch_size(cfg)
         check_tracker(cfg)
         self.unreadable = build_unreadable_drawings(cfg)
-        _check_feature_settings(cfg, self.device)
+        check_feature_settings(cfg, self.device)
         self.drawings, tests = data or build_datasets(cfg)
-        _check_model_selection(cfg, next(iter(tests.values())))
+        fingerprint = compute_fingerprint(self.drawings, tests, skips_unreadable=self.unreadable is not None)
+        check_processes_agree(fingerprint, cfg.dump())
+        check_model_selection(cfg, next(iter(tests.values())))
         self.loader = self._build_loader(0)
         self.testers = build_testers(cfg, tests, training=self.drawings, unreadable=self.unreadable)
         self.model = to_device(cfg, build_model(cfg, num_classes=resolve_num_classes(cfg, self.loader.num_classes)))
         self.schedule = build_schedule(cfg, self.loader.iters_per_epoch)
-        self.freeze_layers = FreezeLayers(cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
+        self.freeze_layers = FreezeLayers(
+            cfg.MODEL.FREEZE_LAYERS, resolve_iterations(cfg, "FREEZE_ITERS", self.loader.iters_per_epoch)
+        )
         self.freeze_layers.check(self.model)
         self.step = build_step(cfg, self.model, iters_per_epoch=self.loader.iters_per_epoch)
         self.checkpointer = Checkpointer(
@@ -89,6 +101,8 @@ class DefaultTrainer:
             iters_per_epoch=self.loader.iters_per_epoch,
             config=cfg.dump(),
             defaults=get_cfg().dump(),
+            data=fingerprint,
+            check_folder=functools.partial(check_output_folder, cfg.OUTPUT_DIR),
         )
         get_logger().info(
             f"{len(self.drawings)} drawings of {self.loader.num_classes} patents, "
@@ -108,10 +122,13 @@ class DefaultTrainer:
         progress = self.checkpointer.resume() if resume else None
         if progress is not None:
             self.progress = progress
+            if not self._finished_reason():
+                check_test_drawings(self.cfg, collect_drawing_lists(self.testers))
             return
         if resume:
             get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR}; starting from the beginning")
         load_initial_weights(self.cfg, self.model)
+        check_test_drawings(self.cfg, collect_drawing_lists(self.testers))
         if comm.is_main_process():
             archive_previous_run(self.cfg.OUTPUT_DIR)
 
@@ -133,6 +150,7 @@ class DefaultTrainer:
         fill_cache_if_enabled(
             self.cfg, *collect_drawing_lists(self.testers), training=self.drawings, unreadable=self.unreadable
         )
+        self.checkpointer.prepare_best_models(self.progress)
         loop = self._build_loop()
         if comm.is_main_process():  # all settings have been checked now
             write_config(self.cfg)
@@ -140,29 +158,42 @@ class DefaultTrainer:
             with translate_worker_errors(self.loader.worker_error):
                 loop.run()
         except NonFiniteLossError as error:
+            check_output_folder(self.cfg.OUTPUT_DIR)
             names = [self.drawings[row].name for row in error.batch.rows.tolist()]
             processes = comm.all_gather_object((names, error.values))  # the error is raised on every process
             record = write_bad_step_record(self.cfg.OUTPUT_DIR, loop.iteration, processes)
             raise NonFiniteLossError(
                 f"iteration {loop.iteration + 1}: {error}; {record} lists its drawings", error.batch, error.values
             )
+        except KeyboardInterrupt:
+            path, saved_iteration, _ = self.checkpointer.last_saved
+            if path is None or saved_iteration != loop.iteration:
+                raise
+            raise StoppedBySignalError(signal.SIGINT, str(path))
         except RuntimeError as error:
             if self.cfg.DETERMINISTIC and "deterministic" in str(error):
                 raise EnvironmentSetupError(f"DETERMINISTIC is True: {summarize_error(error)[:200]}; set it to False")
             raise
         finally:
             self.loader.close()
+        self._log_best_model()
+        return {self.cfg.TEST.SELECT_BY: self.progress.best}
+
+    def _log_best_model(self) -> None:
+        best = Path(self.cfg.OUTPUT_DIR) / BEST_FILE
+        check_output_folder(self.cfg.OUTPUT_DIR)
+        if comm.is_main_process() and self.progress.best_epoch >= 0 and not best.is_file():
+            raise StorageError(f"{best}: saved by this run, but it no longer exists; restore it, or train again")
         get_logger().log(
             RESULT,
             f"done: best {self.cfg.TEST.SELECT_BY} {self.progress.best:.2f} after epoch "
-            f"{self.progress.best_epoch + 1}, in {Path(self.cfg.OUTPUT_DIR) / BEST_FILE}",
+            f"{self.progress.best_epoch + 1}, in {best}",
         )
-        return {self.cfg.TEST.SELECT_BY: self.progress.best}
 
     def _finished_reason(self) -> str:
         """Return why the run is finished, or "" if it is not; called before the writers open their files."""
         epochs, max_epochs = self.progress.iteration // self.loader.iters_per_epoch, self.cfg.SOLVER.MAX_EPOCH
-        if epochs >= max_epochs:
+        if epochs >= max_epochs and not self.progress.epoch_end_pending:
             return f"all {max_epochs} epochs are done"
         if self.progress.stopped_early and self.progress.num_bad_evaluations >= self.cfg.SOLVER.EARLY_STOP_PATIENCE > 0:
             return f"SOLVER.EARLY_STOP_PATIENCE stopped it after {epochs} epochs"
@@ -171,13 +202,16 @@ class DefaultTrainer:
     def _build_loop(self) -> TrainLoop:
         if self.progress.iteration:
             self._restart_loader(self.progress.iteration)
+        hooks, epoch_end_pending = self.build_hooks(), self.progress.epoch_end_pending
+        self.progress.epoch_end_pending = False
         return TrainLoop(
             self.step,
             self._iterate_batches(),
-            hooks=self.build_hooks(),
+            hooks=hooks,
             iters_per_epoch=self.loader.iters_per_epoch,
             max_epochs=self.cfg.SOLVER.MAX_EPOCH,
             iteration=self.progress.iteration,
+            epoch_end_pending=epoch_end_pending,
         )
 
     def build_hooks(self) -> list[Hook]:
@@ -186,9 +220,7 @@ class DefaultTrainer:
         best_models = SaveBestModels(
             self.checkpointer, progress, num_models=cfg.SOLVER.SAVE_TOP_K, period=checkpoint_period
         )
-        position = {"iteration": progress.iteration, "iters_per_epoch": self.loader.iters_per_epoch}
-        writers = build_writers(cfg, **position) if comm.is_main_process() else []
-        metrics = WriteMetrics(writers, progress, period=cfg.SOLVER.LOG_PERIOD)
+        metrics = self._build_metrics_hook()
         evaluate = Evaluate(
             self.testers,
             progress,
@@ -212,7 +244,7 @@ class DefaultTrainer:
             period=cfg.TEST.EVAL_PERIOD,
             rerun_hooks=[*precise_bn, evaluate] if precise_bn else [],
         )
-        hard_class_mining = HardClassMiningHook(
+        hard_identity_mining = MineHardIdentities(
             progress,
             period=cfg.TEST.EVAL_PERIOD,
             num_patents=self.loader.num_classes,
@@ -222,6 +254,7 @@ class DefaultTrainer:
             restart_loader=self._restart_loader,
         )
         return [
+            SaveUnfinishedWork(self.checkpointer, progress, eval_period=cfg.TEST.EVAL_PERIOD),
             SetLearningRate(self.schedule),
             self.freeze_layers,
             *sample_classes,
@@ -231,12 +264,27 @@ class DefaultTrainer:
             *precise_bn,
             evaluate,
             *([early_stopping] if cfg.SOLVER.EARLY_STOP_PATIENCE else []),
-            *([hard_class_mining] if cfg.DATALOADER.HARD_IDENTITIES else []),
+            *([hard_identity_mining] if cfg.DATALOADER.HARD_IDENTITIES else []),
             metrics,
             SaveCheckpoints(self.checkpointer, progress, period=checkpoint_period),
             *([best_models] if cfg.SOLVER.SAVE_TOP_K else []),
             StopOnSignal(self.checkpointer, progress),
         ]
+
+    def _build_metrics_hook(self) -> WriteMetrics:
+        # The last line of an epoch is written with its evaluation, which may be repeated.
+        written = self.progress.iteration - int(self.progress.epoch_end_pending)
+        writers = []
+        if comm.is_main_process():
+            iters_per_epoch, best = self.loader.iters_per_epoch, self.progress.best
+            writers = build_writers(self.cfg, iteration=written, iters_per_epoch=iters_per_epoch, best=best)
+        return WriteMetrics(
+            writers,
+            self.progress,
+            period=self.cfg.SOLVER.LOG_PERIOD,
+            batch_size=self.cfg.SOLVER.IMS_PER_BATCH,
+            check_folder=functools.partial(check_output_folder, self.cfg.OUTPUT_DIR),
+        )
 
     def _precise_bn_batches(self, num_batches: int) -> Iterator[Batch]:
         loader = self._build_loader(self.cfg.SOLVER.MAX_EPOCH * self.loader.iters_per_epoch)
@@ -264,36 +312,4 @@ class DefaultTrainer:
             neighbors={start: table.numpy() for start, table in self.progress.hard_identities.items()},
             device=self.device,
             unreadable=self.unreadable,
-        )
-
-
-def _check_model_selection(cfg: CfgNode, data: RetrievalData) -> None:
-    """Check before the first iteration that the first test dataset has the score of TEST.SELECT_BY."""
-    check_score_name(cfg.TEST.SELECT_BY, top_k=cfg.TEST.TOP_K, roc=cfg.TEST.ROC.ENABLED)
-    if not {drawing.patent for drawing in data.queries} & {drawing.patent for drawing in data.gallery} - {""}:
-        raise InputError(
-            f"{data.name}, the first of DATASETS.TESTS, has no query with a patent in its gallery, so it cannot choose "
-            "the best model; put a dataset with known patents first"
-        )
-
-
-def _check_hard_identities(cfg: CfgNode) -> None:
-    if cfg.DATALOADER.HARD_IDENTITIES and not cfg.TEST.EVAL_PERIOD:
-        raise InputError(
-            f"DATALOADER.HARD_IDENTITIES is {cfg.DATALOADER.HARD_IDENTITIES} and TEST.EVAL_PERIOD is 0: hard "
-            "identities are mined after evaluations; set EVAL_PERIOD to 1 or more, or HARD_IDENTITIES to 0"
-        )
-
-
-def _check_feature_settings(cfg: CfgNode, device: torch.device) -> None:
-    """Check the settings of feature extraction, which is first used by the first evaluation."""
-    build_test_transforms(cfg)
-    inference_dtype(cfg.TEST.NETWORK_PRECISION, device)
-
-
-def _check_early_stopping(cfg: CfgNode) -> None:
-    if cfg.SOLVER.EARLY_STOP_PATIENCE and not cfg.TEST.EVAL_PERIOD:
-        raise InputError(
-            f"SOLVER.EARLY_STOP_PATIENCE is {cfg.SOLVER.EARLY_STOP_PATIENCE} evaluations and TEST.EVAL_PERIOD is 0, so "
-            "there is one evaluation, at the end; set EVAL_PERIOD to 1 or more, or EARLY_STOP_PATIENCE to 0"
         )

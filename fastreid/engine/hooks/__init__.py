@@ -1,12 +1,12 @@
 """Hooks of the training loop, one module per concern."""
 
 from fastreid.engine.hooks.best_models import SaveBestModels
-from fastreid.engine.hooks.checkpoints import SaveCheckpoints
+from fastreid.engine.hooks.checkpoints import SaveCheckpoints, SaveUnfinishedWork
 from fastreid.engine.hooks.diagnostics import RunDiagnostics
 from fastreid.engine.hooks.early_stopping import EarlyStopping
 from fastreid.engine.hooks.evaluation import Evaluate
 from fastreid.engine.hooks.freeze import FreezeLayers
-from fastreid.engine.hooks.hard_classes import HardClassMiningHook
+from fastreid.engine.hooks.hard_identities import MineHardIdentities
 from fastreid.engine.hooks.lr import SetLearningRate
 from fastreid.engine.hooks.metrics import LogInputImages, WriteMetrics
 from fastreid.engine.hooks.partial_fc import SampleClasses
@@ -19,13 +19,14 @@ __all__ = [
     "EarlyStopping",
     "Evaluate",
     "FreezeLayers",
-    "HardClassMiningHook",
     "LogInputImages",
+    "MineHardIdentities",
     "PreciseBatchNorm",
     "RunDiagnostics",
     "SampleClasses",
     "SaveBestModels",
     "SaveCheckpoints",
+    "SaveUnfinishedWork",
     "SetLearningRate",
     "StopOnSignal",
     "WriteMetrics",

@@ -3,15 +3,18 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from torch import nn
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.checkpoint_index import BEST_AVERAGE_FILE, BEST_FILE
+from fastreid.engine.checkpoint_index import BEST_AVERAGE_FILE, BEST_FILE, FINAL_FILE
 from fastreid.engine.hooks.best_models import SaveBestModels
+from fastreid.engine.hooks.checkpoints import is_evaluation_due
 from fastreid.engine.hooks.metrics import WriteMetrics
 from fastreid.engine.tester import Tester
 from fastreid.engine.train_loop import Hook, TrainLoop
+from fastreid.evaluation.reporting.results import SCORES_NAME
 from fastreid.monitoring.projector import build_projector_data
 from fastreid.structures import Embeddings
 from fastreid.utils import comm
@@ -21,7 +24,8 @@ from fastreid.utils.logger import RESULT, get_logger
 class Evaluate(Hook):
     """Evaluate the model every `period` epochs and at the end, and save the weights with the best score.
 
-    `model_best.pth` is saved right after the evaluation, so it contains the weights that were evaluated.
+    `model_best.pth` is saved right after the evaluation, so it contains the weights that were evaluated. The scores of
+    the last evaluation, which are those of `model_final.pth`, are in `scores.json`.
 
     Args:
         testers: one per test dataset; the first one selects the best model.
@@ -55,9 +59,13 @@ class Evaluate(Hook):
         self.num_points = num_points
         self.best_models = best_models
 
+    def before_train(self, loop: TrainLoop) -> None:
+        if loop.iteration == 0 and comm.is_main_process():
+            for folder in self._score_folders().values():
+                (folder / SCORES_NAME).unlink(missing_ok=True)  # of an earlier run
+
     def after_epoch(self, loop: TrainLoop) -> None:
-        is_last = loop.epoch == loop.max_epochs
-        if not is_last and (self.period == 0 or loop.epoch % self.period):
+        if not is_evaluation_due(loop, self.period):
             return
         before = self.progress.best, self.progress.best_average
         average = loop.step.average
@@ -84,6 +92,10 @@ class Evaluate(Hook):
             evaluation = tester.test(model)
             first_scores = first_scores or evaluation.scores
             if comm.is_main_process():
+                if loop.epoch == loop.max_epochs and not prefix:
+                    self.checkpointer.check_folder()
+                    folder = self._score_folders()[tester.name]
+                    tester.write_scores(evaluation, folder, weights=FINAL_FILE, epoch=loop.epoch)
                 tester.log_scores(evaluation)
                 name_prefix = prefix if len(self.testers) == 1 else f"{prefix}{tester.name}/"
                 self.metrics.scores |= {f"{name_prefix}{name}": value for name, value in evaluation.scores.items()}
@@ -91,6 +103,11 @@ class Evaluate(Hook):
                 if plot is not None:
                     self.metrics.add_image(loop, f"{name_prefix}ranks", plot)
         return first_scores
+
+    def _score_folders(self) -> dict[str, Path]:
+        """Return the folder for the final scores of each dataset, as in a test."""
+        folder = self.checkpointer.folder
+        return {one.name: folder / one.name if number else folder for number, one in enumerate(self.testers)}
 
     def _add_points(self, tester: Tester, loop: TrainLoop, name: str, gallery: Embeddings) -> None:
         points = build_projector_data(gallery, tester.gallery, read=tester.read, max_points=self.num_points)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from fastreid.engine.train_loop import Hook, TrainLoop
-from fastreid.utils.errors import InputError, suggest_and_list
+from fastreid.utils.errors import InputError, describe_unknown
 from fastreid.utils.logger import get_logger
 
 
@@ -33,9 +33,7 @@ class FreezeLayers(Hook):
         known = [name for name, _ in model.named_children()]
         for child in self.children:
             if child not in known:
-                raise InputError(
-                    f"MODEL.FREEZE_LAYERS: the model has no child '{child}'.{suggest_and_list(child, known)}"
-                )
+                raise InputError(describe_unknown("MODEL.FREEZE_LAYERS", child, known))
         if self.iterations and set(self.children) >= set(known):
             raise InputError(
                 f"MODEL.FREEZE_LAYERS contains all parts of the model ({', '.join(known)}); remove at least one"

@@ -17,6 +17,7 @@ from fastreid.monitoring.projector import ProjectorData
 from fastreid.monitoring.writers import Writer
 from fastreid.structures import Batch
 from fastreid.utils import comm
+from fastreid.utils.errors import StorageError
 from fastreid.utils.files import write_text
 
 LAST_VALUE_KEYS = {"lr", "skipped_steps"}  # written with their last value instead of the median
@@ -29,12 +30,24 @@ class WriteMetrics(Hook):
         writers: receive the metrics; empty on all processes but the main one.
         progress: stores the values that are not written yet, so that a resumed run writes the same lines.
         period: iterations between two lines.
+        batch_size: drawings per iteration over all devices.
+        check_folder: called before writing; raises StorageError if OUTPUT_DIR is not the one of this run any more.
 
     Attributes:
         scores: scores of the last evaluation by name, written with the next line.
     """
 
-    def __init__(self, writers: Sequence[Writer], progress: Progress, *, period: int):
+    def __init__(
+        self,
+        writers: Sequence[Writer],
+        progress: Progress,
+        *,
+        period: int,
+        batch_size: int = 0,
+        check_folder: Callable[[], None] = lambda: None,
+    ):
+        self.batch_size = batch_size
+        self.check_folder = check_folder
         self.writers = tuple(writers)
         self.progress = progress
         self.period = period
@@ -61,8 +74,14 @@ class WriteMetrics(Hook):
         self._finished = True
 
     def at_exit(self, loop: TrainLoop) -> None:
+        is_lost = False
+        try:
+            self.check_folder()
+        except StorageError:  # the run has failed because of it
+            is_lost = True
         for writer in self.writers:
-            writer.close(finished=self._finished)
+            if not (is_lost and writer.uses_folder):
+                writer.close(finished=self._finished)
 
     def flush(self, loop: TrainLoop) -> None:
         """Write the medians since the last line, the current learning rates and memory, and new scores."""
@@ -71,9 +90,11 @@ class WriteMetrics(Hook):
         for name in LAST_VALUE_KEYS & self.progress.window.keys():
             values[name] = self.progress.window[name][-1]
         values["eta_seconds"] = values["time"] * (loop.max_iterations - loop.iteration)
-        if loop.result is not None:
-            values["drawings_per_second"] = len(loop.result.batch.rows) * comm.get_world_size() / values["time"]
+        if self.batch_size:
+            values["drawings_per_second"] = self.batch_size / values["time"]
+        self.check_folder()
         for writer in self.writers:
+            writer.on_scores(self.scores)
             writer.write(loop.iteration, {**values, **self.scores})
             if self.scores:
                 writer.on_evaluation()
@@ -88,6 +109,7 @@ class WriteMetrics(Hook):
             name: name of the image, such as "ranking".
             image: the image.
         """
+        self.check_folder()
         for writer in self.writers:
             writer.add_image(loop.iteration, name, image)
 
@@ -99,6 +121,7 @@ class WriteMetrics(Hook):
             name: name of the features, such as that of their dataset.
             data: features, names and thumbnails of drawings.
         """
+        self.check_folder()
         for writer in self.writers:
             writer.add_embedding(loop.iteration, name, data)
 

@@ -14,6 +14,8 @@ from fastreid.utils.cli import StoppedBySignalError
 class StopOnSignal(Hook):
     """On SIGTERM or SIGINT, finish the iteration, save a checkpoint and stop; a second signal exits immediately.
 
+    At the end of an epoch whose checkpoint has just been saved, that one is not written a second time.
+
     Args:
         checkpointer: writes the checkpoint.
         progress: state of the run, saved in the checkpoint.
@@ -50,10 +52,11 @@ class StopOnSignal(Hook):
         if not signals or loop.iteration == loop.max_iterations:
             return
         self.progress.iteration = loop.iteration
-        if comm.is_main_process():
-            self.checkpointer.save(STOPPED_FILE, self.progress)
-        comm.all_gather_object(None)  # wait for the checkpoint: the first process to exit stops the others
-        raise StoppedBySignalError(signals[0], str(self.checkpointer.folder / STOPPED_FILE))
+        path, *is_saved = self.checkpointer.last_saved
+        if comm.is_main_process() and is_saved != [loop.iteration, False]:
+            path = self.checkpointer.save(STOPPED_FILE, self.progress)
+        # Wait for the checkpoint: the first process to exit stops the others.
+        raise StoppedBySignalError(signals[0], str(comm.all_gather_object(path)[0]))
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -1,10 +1,13 @@
 import logging
+import os
 
 import pytest
 import torch
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.checkpoint_index import archive_previous_run
+from fastreid.engine.data_fingerprint import compute_fingerprint
+from fastreid.structures import SYNTHETIC_PREFIX, Drawing
 from fastreid.utils.checksums import checksum_path, verify_checksum
 from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 
@@ -170,3 +173,106 @@ def test_resume_logs_allowed_changes(make_step, tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="fastreid"):
         other.resume()
     assert [line for line in caplog.messages if " was " in line] == ["SOLVER.MAX_EPOCH was 3 and is 9"]
+
+
+def replace_checksum_by_a_pipe(path):
+    checksum_path(path).unlink()
+    os.mkfifo(checksum_path(path))
+
+
+def replace_checksum_by_a_link(path):
+    checksum_path(path).rename(path.with_name("elsewhere"))
+    checksum_path(path).symlink_to(path.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda path: checksum_path(path).unlink(), "is missing"),
+        (replace_checksum_by_a_pipe, "is not a regular file"),
+        (replace_checksum_by_a_link, "is not a regular file"),
+        (lambda path: (checksum_path(path).unlink(), checksum_path(path).mkdir()), "is not a regular file"),
+    ],
+)
+def test_checkpoint_with_a_suspect_checksum_is_resumed_with_a_warning(change, problem, make_step, tmp_path, caplog):
+    path = build_checkpointer(tmp_path, make_step()).save("model_0000.pth", Progress(iteration=4))
+    change(path)
+    with caplog.at_level(logging.WARNING, logger="fastreid"):
+        assert build_checkpointer(tmp_path, make_step()).resume().iteration == 4
+    assert caplog.messages == [f"{checksum_path(path)} {problem}; damage of model_0000.pth may not be detected"]
+
+
+SCORED = {"iteration": 8, "metric": 90.0, "best": 99.0, "best_epoch": 0, "num_bad_evaluations": 1}
+MEASURE = f"{CONFIG}DATASETS:\n  TESTS: [Mine]\nTEST:\n  SELECT_BY: mAP\n  EVAL_PERIOD: 1\n"
+
+
+def resume_with(folder, make_step, config, **scores):
+    """Save a scored checkpoint with its best models, and resume it with another config."""
+    names = {"model_best_0000_99.00.pth": 99.0}
+    before = build_checkpointer(folder, make_step(), config=MEASURE)
+    progress = Progress(**{**SCORED, "stopped_early": True, "best_models": names, **scores})
+    for name in ("model_best.pth", *names):
+        before.save(name, progress, is_last=False)
+    before.save("model_0001.pth", progress)
+    now = build_checkpointer(folder, make_step(), config=config)
+    return now, now.resume()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("SELECT_BY: mAP", "SELECT_BY: Rank-1"),
+        ("[Mine]", "[Other, Mine]"),
+        ("EVAL_PERIOD", "METRIC: l2\n  EVAL_PERIOD"),
+    ],
+)
+def test_scores_start_again_when_another_measure_is_used(change, make_step, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="fastreid"):
+        checkpointer, progress = resume_with(tmp_path, make_step, MEASURE.replace(*change))
+    assert progress == Progress(iteration=8)
+    assert len([line for line in caplog.messages if "earlier scores are not comparable" in line]) == 1
+    assert len([line for line in caplog.messages if " was " in line]) == 1
+    checkpointer.prepare_best_models(progress)
+    names = sorted(path.name for path in tmp_path.glob("model_best*.pth"))
+    assert names == ["model_best.previous.pth", "model_best_0000_99.00.previous.pth"]
+
+
+def test_scores_are_kept_when_the_measure_is_the_same(make_step, tmp_path):
+    checkpointer, progress = resume_with(tmp_path, make_step, MEASURE.replace("EVAL_PERIOD: 1", "EVAL_PERIOD: 2"))
+    checkpointer.prepare_best_models(progress)
+    assert (progress.best, progress.num_bad_evaluations, progress.stopped_early) == (99.0, 1, True)
+    assert (tmp_path / "model_best.pth").is_file()
+
+
+def test_missing_best_model_no_longer_counts(make_step, tmp_path, caplog):
+    checkpointer, progress = resume_with(tmp_path, make_step, MEASURE)
+    remove(tmp_path / "model_best.pth")
+    with caplog.at_level(logging.WARNING, logger="fastreid"):
+        checkpointer.prepare_best_models(progress)
+    assert (progress.best, progress.best_epoch) == (-1, -1)
+    assert caplog.messages == [f"{tmp_path / 'model_best.pth'} is missing, so its score no longer counts"]
+
+
+def build_data(num):
+    return compute_fingerprint([Drawing(f"{SYNTHETIC_PREFIX}{n}", f"{n}.png", "1") for n in range(num)], {})
+
+
+def test_resume_rejects_a_changed_list(make_step, tmp_path):
+    Checkpointer(tmp_path, make_step(), iters_per_epoch=4, data=build_data(8)).save("model_0000.pth", Progress(4))
+    other = Checkpointer(tmp_path, make_step(), iters_per_epoch=3, data=build_data(6))
+    with pytest.raises(InputError, match=r"--resume from .*: the training list changed: 8 drawings then, 6 now"):
+        other.resume()
+
+
+def test_resume_without_fingerprint_warns_once(make_step, tmp_path, caplog):
+    Checkpointer(tmp_path, make_step(), iters_per_epoch=4).save("model_0000.pth", Progress(4))
+    with caplog.at_level(logging.WARNING, logger="fastreid"):
+        Checkpointer(tmp_path, make_step(), iters_per_epoch=4, data=build_data(8)).resume()
+    [line] = caplog.messages
+    assert "without a fingerprint of the image lists" in line
+
+
+def test_other_epoch_length_without_fingerprint_is_an_error(make_step, tmp_path):
+    Checkpointer(tmp_path, make_step(), iters_per_epoch=4).save("model_0000.pth", Progress(12))
+    with pytest.raises(WeightsError, match=r"epoch is 2, but after iteration 12, with 3 .*training list has changed"):
+        Checkpointer(tmp_path, make_step(), iters_per_epoch=3, data=build_data(8)).resume()

@@ -1,9 +1,12 @@
+import os
+
 import pytest
 import torch
 from torch import nn
 
 from fastreid.config import get_cfg
 from fastreid.data.loading.unreadable import UnreadableDrawings
+from fastreid.engine import feature_journal
 from fastreid.engine import features as features_module
 from fastreid.engine.feature_journal import JournalFolder
 from fastreid.engine.inference import run_inference
@@ -105,6 +108,15 @@ def test_truncated_record_is_ignored(journals, num_bytes):
     assert len(journals.open(DRAWINGS).read()) == num_bytes // record
     run_with_journal(journals.open(DRAWINGS), Network())
     assert len(journals.open(DRAWINGS).read()) == 3
+
+
+def test_journal_is_opened_as_a_binary_file(journals, monkeypatch):
+    opened = []
+    open_file = os.open
+    monkeypatch.setattr(feature_journal, "_O_BINARY", os.O_APPEND)  # Linux has no O_BINARY; any other flag can be seen
+    monkeypatch.setattr(os, "open", lambda path, flags, *mode: opened.append(flags) or open_file(path, flags, *mode))
+    run_with_journal(journals.open(DRAWINGS), Network())
+    assert [bool(flags & os.O_APPEND) for flags in opened] == [True]
 
 
 def test_flipped_bit_never_changes_features(journals):

@@ -75,7 +75,7 @@ def test_resumed_run_is_not_frozen_again(make_loop):
 
 
 def test_unknown_layer_to_freeze_is_an_error(make_loop):
-    with pytest.raises(InputError, match=r"no child 'backbon'. Did you mean 'backbone'"):
+    with pytest.raises(InputError, match=r"MODEL.FREEZE_LAYERS 'backbon' is unknown. Did you mean 'backbone'"):
         make_loop([FreezeLayers(["backbon"], 6)]).run()
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 from processes import run_in_processes
+from torch import nn
 
 from fastreid.data.samplers.instance import InferenceSampler
+from fastreid.engine.build import build_step
 from fastreid.engine.inference import run_inference
 from fastreid.engine.setup import load_config
 from fastreid.engine.train_step import TrainStep
-from fastreid.modeling import build_model
+from fastreid.modeling import BACKBONES, build_model
 from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
 from fastreid.utils.seeding import keyed_torch_rng
@@ -80,3 +82,35 @@ def test_step_and_features_do_not_depend_on_process_count(num_processes, setting
         assert result[0] == pytest.approx(values, rel=1e-6)  # all-reduced in float32
         torch.testing.assert_close(result[1:3], (gradients, after), rtol=1e-8, atol=1e-10)
         assert torch.equal(result[3], expected)
+
+
+class UnusedNorm(nn.Module):
+    """Backbone whose forward pass does not reach one of its layers, as in many timm networks."""
+
+    feature_dim = 4
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head_norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images):
+        return self.conv(images)
+
+
+def train_with_unreached_parameters():
+    """Return the norm that the forward pass does not reach, after two steps with weight decay."""
+    BACKBONES.register("unused_norm")(lambda cfg: UnusedNorm())
+    settings = ["MODEL.BACKBONE.NAME", "unused_norm", "MODEL.BACKBONE.FEAT_DIM", 4, "SOLVER.WEIGHT_DECAY_NORM", 0.1]
+    cfg = load_config(TINY, settings)
+    torch.manual_seed(0)
+    model = build_model(cfg, NUM_CLASSES)
+    step = build_step(cfg, model, iters_per_epoch=1)
+    for _ in range(2):
+        step(Batch(random_images(), TARGETS, torch.arange(NUM_DRAWINGS)))
+    return model.backbone.head_norm
+
+
+def test_parameters_that_the_forward_pass_does_not_reach_are_frozen(tmp_path):
+    for norm in run_in_processes(2, train_with_unreached_parameters, tmp_path):
+        assert not norm.weight.requires_grad
+        assert torch.equal(norm.weight, torch.ones(4))

@@ -6,9 +6,10 @@ import pytest
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.engine.launch import launch
 from fastreid.engine.model import resolve_num_classes
+from fastreid.engine.run_checks import check_model_selection
 from fastreid.engine.setup import default_setup, load_config
 from fastreid.engine.train_step import TrainStep
-from fastreid.engine.trainer import DefaultTrainer, _check_model_selection
+from fastreid.engine.trainer import DefaultTrainer
 from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import get_logger
@@ -22,19 +23,22 @@ def build_dataset(query="a", gallery="a"):
 
 def test_unknown_selection_score_is_an_error():
     cfg = load_config(TINY, ["TEST.TOP_K", "5"])
-    with pytest.raises(InputError, match=r"unknown score 'mAP@10'. Did you mean 'mAP@5'"):
-        _check_model_selection(cfg, build_dataset())
+    with pytest.raises(InputError, match=r"TEST.SELECT_BY 'mAP@10' is unknown. Did you mean 'mAP@5'"):
+        check_model_selection(cfg, build_dataset())
 
 
 def test_count_cannot_select_the_best_model():
-    with pytest.raises(InputError, match="unknown score 'num_queries'"):
-        _check_model_selection(load_config(TINY, ["TEST.SELECT_BY", "num_queries"]), build_dataset())
+    with pytest.raises(InputError, match=r"TEST\.SELECT_BY 'num_queries' is unknown"):
+        check_model_selection(load_config(TINY, ["TEST.SELECT_BY", "num_queries"]), build_dataset())
 
 
-@pytest.mark.parametrize(("query", "gallery"), [("", ""), ("a", "b")])
-def test_dataset_without_matches_cannot_select_the_best_model(query, gallery):
-    with pytest.raises(InputError, match="cannot choose the best model"):
-        _check_model_selection(load_config(TINY), build_dataset(query, gallery))
+@pytest.mark.parametrize(
+    ("query", "gallery", "message"),
+    [("", "", "cannot choose the best model"), ("a", "b", r"no id is in both lists \(queries: a; gallery: b\)")],
+)
+def test_dataset_without_matches_cannot_select_the_best_model(query, gallery, message):
+    with pytest.raises(InputError, match=message):
+        check_model_selection(load_config(TINY), build_dataset(query, gallery))
 
 
 def test_num_classes_is_at_least_the_number_of_patents():
@@ -44,9 +48,10 @@ def test_num_classes_is_at_least_the_number_of_patents():
         resolve_num_classes(load_config(TINY, ["MODEL.HEADS.NUM_CLASSES", "5"]), 7)
 
 
-def test_option_after_a_setting_is_an_error():
-    with pytest.raises(InputError, match=r"--resume follows a setting; options come before"):
-        load_config(TINY, ["SEED", "1", "--resume"])
+@pytest.mark.parametrize("option", ["--resume", "-resume"])
+def test_option_after_a_setting_is_an_error(option):
+    with pytest.raises(InputError, match=rf"command line: {option} follows a setting; options come before"):
+        load_config(TINY, ["SEED", "1", option])
 
 
 @pytest.mark.parametrize(
@@ -112,10 +117,21 @@ def test_worker_death_between_batches_is_a_clear_error(tmp_path, monkeypatch):
         ("MODEL.LOSSES.NAME", "TripletLos"),
         ("MODEL.BACKBONE.NAME", "build_resnet_backbon"),
         ("MODEL.HEADS.POOL_LAYER", "GlobalAvgPol"),
+        ("MODEL.HEADS.NAME", "EmbedingHead"),
+        ("MODEL.HEADS.CLS_LAYER", "Circlesoftmax"),
+        ("MODEL.META_ARCHITECTURE", "Base"),
+        ("SOLVER.OPT", "Adm"),
+        ("SOLVER.SCHED", "CosineLR"),
+        ("DATALOADER.SAMPLER_TRAIN", "TrainSampler"),
+        ("DATASETS.NAMES", "Generate"),
+        ("DATASETS.TESTS", "Patnt"),
+        ("TEST.METRIC", "cosin"),
+        ("TEST.ENGINE", "fais"),
+        ("TEST.STEPS", "RERNK"),
     ],
 )
 def test_misspelled_part_is_reported_before_data_is_read(key, value, tmp_path, monkeypatch):
     monkeypatch.setattr("fastreid.engine.trainer.build_datasets", lambda cfg: pytest.fail("read the data"))
     cfg = load_config(TINY, [key, value, "OUTPUT_DIR", str(tmp_path)])
-    with pytest.raises(InputError, match=f"unknown .*'{value}'. Did you mean"):
+    with pytest.raises(InputError, match=rf"^{key} '{value}' is unknown\. Did you mean '\w+'\? Available: "):
         DefaultTrainer(cfg)

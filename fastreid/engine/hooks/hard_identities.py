@@ -17,7 +17,7 @@ from fastreid.utils.logger import get_logger
 NUM_NEIGHBORS = 50  # enough that one of them still has unused drawings late in an epoch
 
 
-def mine_hard_classes(weight: Tensor, *, k: int = NUM_NEIGHBORS, memory_mb: int = 1024) -> Tensor:
+def mine_hard_identities(weight: Tensor, *, k: int = NUM_NEIGHBORS, memory_mb: int = 1024) -> Tensor:
     """Return the k classes nearest to each class by the cosine of their classifier weights, nearest first.
 
     Args:
@@ -35,7 +35,7 @@ def mine_hard_classes(weight: Tensor, *, k: int = NUM_NEIGHBORS, memory_mb: int 
     return self_first(indices, torch.arange(len(weight)))[:, 1:].to(torch.int32)
 
 
-class HardClassMiningHook(Hook):
+class MineHardIdentities(Hook):
     """Mine the hard identities after each evaluation and restart the loader with them.
 
     `progress.hard_identities` maps the iteration of each mining to its table, and is part of every checkpoint. Tables
@@ -82,7 +82,7 @@ class HardClassMiningHook(Hook):
         if loop.epoch % self.period:
             return
         weight = loop.step.model.get_parameter(CLASSIFIER_WEIGHT)[: self.num_patents]
-        table = mine_hard_classes(weight, memory_mb=self.memory_mb) if comm.is_main_process() else torch.empty(0)
+        table = mine_hard_identities(weight, memory_mb=self.memory_mb) if comm.is_main_process() else torch.empty(0)
         tables = {**self.progress.hard_identities, loop.iteration: comm.all_gather_object(table)[0]}
         self.progress.hard_identities = prune_tables(
             tables, loop.iteration, num_drawings=self.num_drawings, batch_size=self.batch_size

@@ -6,16 +6,16 @@ import torch
 from torch import nn
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.hooks.hard_classes import HardClassMiningHook, mine_hard_classes
+from fastreid.engine.hooks.hard_identities import MineHardIdentities, mine_hard_identities
+from fastreid.engine.run_checks import check_hard_identities
 from fastreid.engine.setup import load_config
-from fastreid.engine.trainer import _check_hard_identities
 from fastreid.utils.errors import InputError
 
 TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
 
 
 def build_hook(progress, *, period=1, restarts=None, num_patents=3):
-    return HardClassMiningHook(
+    return MineHardIdentities(
         progress,
         period=period,
         num_patents=num_patents,
@@ -26,18 +26,18 @@ def build_hook(progress, *, period=1, restarts=None, num_patents=3):
     )
 
 
-def test_hard_classes_are_the_nearest_rows_by_cosine():
+def test_hard_identities_are_the_nearest_rows_by_cosine():
     weight = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     rows = nn.functional.normalize(weight.double())
     cosines = (rows @ rows.T).fill_diagonal_(-2)
-    table = mine_hard_classes(nn.Parameter(weight), k=5)
+    table = mine_hard_identities(nn.Parameter(weight), k=5)
     assert torch.equal(table, cosines.argsort(dim=1, descending=True)[:, :5].int())
 
 
-def test_class_is_not_its_own_hard_class_among_equal_rows():
-    table = mine_hard_classes(torch.ones(5, 3), k=50)
+def test_patent_is_not_its_own_hard_identity_among_equal_rows():
+    table = mine_hard_identities(torch.ones(5, 3), k=50)
     assert [sorted(row) for row in table.tolist()] == [[n for n in range(5) if n != own] for own in range(5)]
-    assert mine_hard_classes(torch.ones(1, 3)).shape == (1, 0)
+    assert mine_hard_identities(torch.ones(1, 3)).shape == (1, 0)
 
 
 def test_hook_mines_after_evaluations_and_restarts_the_loader(make_loop):
@@ -48,7 +48,7 @@ def test_hook_mines_after_evaluations_and_restarts_the_loader(make_loop):
     assert list(progress.hard_identities) == [8]
     loop = make_loop([build_hook(progress, restarts=restarts)], max_epochs=1)
     loop.run()
-    assert torch.equal(progress.hard_identities[4], mine_hard_classes(loop.step.model.heads.weight))
+    assert torch.equal(progress.hard_identities[4], mine_hard_identities(loop.step.model.heads.weight))
 
 
 def test_extra_classifier_rows_are_ignored(make_loop):
@@ -84,4 +84,4 @@ def test_hard_identities_require_evaluations():
     with pytest.raises(
         InputError, match=r"HARD_IDENTITIES is 0\.5 and TEST.EVAL_PERIOD is 0: .*set EVAL_PERIOD to 1 or more"
     ):
-        _check_hard_identities(cfg)
+        check_hard_identities(cfg)

@@ -1,0 +1,233 @@
+"""Fingerprint of the image lists of a run, saved in its checkpoints so that a resume detects changed data.
+
+A list has for each drawing a 64-bit hash of its name (the path in the list, so a data folder can be moved), one of its
+id and camera, and the size of its file; and for the list a digest of the modification times, and the sha256 of up to
+256 files. Synthetic drawings have no file; the hash of their address identifies them.
+
+Cost, CPU time of one core: 0.6 s for 350,000 drawings without files, which add 8.4 MB to each checkpoint; 2 ms more for
+the `os.stat` of 1,000 local files. The sampled files of every list are read once at the start of a run.
+"""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastreid.data.datasets.base import RetrievalData, encode_labels
+from fastreid.data.io.image import read_drawing
+from fastreid.structures import Drawing
+from fastreid.utils.errors import InputError
+from fastreid.utils.files import open_regular_file
+from fastreid.utils.text import escape_unprintable
+
+FORMAT = 1  # changes when the same lists get another fingerprint
+TRAINING = "the training list"
+NUM_SAMPLED_FILES = 256  # of each list
+MAX_SAMPLED_BYTES = 4 << 20  # of each sampled file, so that huge scans do not delay the start
+NO_FILE = -1  # size of a synthetic drawing
+
+
+@dataclass(frozen=True)
+class DataFingerprint:
+    """Fingerprint of all image lists of a run.
+
+    Args:
+        lists: drawings by the name of their list in messages.
+        state: `format`, `labels` (a digest of the ids in the order of their labels) and `lists`: for each list `names`,
+            `ids` and `sizes`, int64 (N,); `times`, a digest; `samples`, hexadecimal digests.
+        skips_unreadable: whether the run skips training drawings that cannot be read (INPUT.ON_BAD_IMAGE).
+    """
+
+    lists: Mapping[str, Sequence[Drawing]]
+    state: dict[str, Any]
+    skips_unreadable: bool = False
+
+
+def compute_fingerprint(
+    training: Sequence[Drawing], tests: Mapping[str, RetrievalData], *, skips_unreadable: bool = False
+) -> DataFingerprint:
+    """Return the fingerprint of the training list and of the queries and gallery of each test set.
+
+    Args:
+        training: the training list.
+        tests: test sets by name.
+        skips_unreadable: see `DataFingerprint`.
+
+    Raises:
+        InputError: a file no longer exists.
+    """
+    lists = {TRAINING: training}
+    for name, data in tests.items():
+        lists |= {f"the queries of {name}": data.queries, f"the gallery of {name}": data.gallery}
+    labels = hashlib.sha256(json.dumps(encode_labels(training)[1]).encode()).hexdigest()
+    states = {name: _compute_list_state(drawings) for name, drawings in lists.items()}
+    return DataFingerprint(lists, {"format": FORMAT, "labels": labels, "lists": states}, skips_unreadable)
+
+
+def describe_change(
+    before: Mapping[str, Any],
+    now: DataFingerprint,
+    *,
+    first: str = "then",
+    second: str = "now",
+    is_ignored: Callable[[str, Drawing], bool] = lambda name, drawing: False,
+) -> str:
+    """Return what differs between two fingerprints, such as "the training list changed: ..."; "" if they agree.
+
+    Modification times may differ, and so may the test sets that only one of them has.
+
+    Args:
+        before: state of the other fingerprint.
+        now: the current one.
+        first: where or when `before` was computed, for the message.
+        second: the same for `now`.
+        is_ignored: whether the file of a drawing, in the list of this name, may differ.
+    """
+    changes = []
+    for name, state in now.state["lists"].items():
+        other = before["lists"].get(name)
+        if other is None:
+            continue
+        drawings, is_skipped = now.lists[name], functools.partial(is_ignored, name)
+        change = _describe_order_change(other, state, drawings, (first, second))
+        change = change or _describe_file_change(other, state, drawings, is_skipped)
+        if change:
+            changes.append(f"{name} changed: {change}")
+    if not changes and before["labels"] != now.state["labels"]:
+        changes.append("the labels of the ids changed")
+    more = f" (and {len(changes) - 1} more lists changed)" if len(changes) > 1 else ""
+    return f"{changes[0]}{more}" if changes else ""
+
+
+def describe_change_since(before: Mapping[str, Any], now: DataFingerprint) -> str:
+    """Return `describe_change`, without files that the run now skips because they have become unreadable."""
+
+    def is_skipped(name: str, drawing: Drawing) -> bool:
+        return now.skips_unreadable and name == TRAINING and _is_unreadable(drawing)
+
+    return describe_change(before, now, is_ignored=is_skipped)
+
+
+def find_changed_times(before: Mapping[str, Any], now: DataFingerprint) -> list[str]:
+    """Return the names of the lists whose files have other modification times."""
+    lists = before["lists"]
+    return [name for name, state in now.state["lists"].items() if lists.get(name, state)["times"] != state["times"]]
+
+
+def _compute_list_state(drawings: Sequence[Drawing]) -> dict[str, Any]:
+    sizes, times = np.full(len(drawings), NO_FILE, np.int64), np.zeros(len(drawings), np.int64)
+    for row, drawing in enumerate(drawings):
+        if not drawing.is_synthetic:
+            sizes[row], times[row] = _stat_file(drawing)
+    return {
+        "names": _hash_texts(drawing.path if drawing.is_synthetic else drawing.name for drawing in drawings),
+        "ids": _hash_texts(f"{drawing.camera} {drawing.patent}" for drawing in drawings),
+        "sizes": torch.from_numpy(sizes),
+        "times": hashlib.sha256(times.tobytes()).hexdigest(),
+        "samples": [_hash_file(drawing) for drawing in _sample_drawings(drawings)],
+    }
+
+
+def _hash_texts(texts: Iterable[str]) -> Tensor:
+    """Return a 64-bit hash of each text, int64 (N,)."""
+    digests = b"".join(
+        hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest() for text in texts
+    )
+    return torch.from_numpy(np.frombuffer(digests, "<i8").astype(np.int64))
+
+
+def _stat_file(drawing: Drawing) -> tuple[int, int]:
+    try:
+        status = os.stat(drawing.file)
+    except OSError as error:
+        raise InputError(f"{drawing.source}: {drawing.path} no longer exists ({error.strerror}); update the list")
+    return status.st_size, status.st_mtime_ns
+
+
+def _sample_drawings(drawings: Sequence[Drawing]) -> list[Drawing]:
+    """Return up to NUM_SAMPLED_FILES drawings, evenly spaced in the list."""
+    rows = np.linspace(0, len(drawings) - 1, min(len(drawings), NUM_SAMPLED_FILES)).round().astype(int)
+    return [drawings[row] for row in rows.tolist()]
+
+
+def _hash_file(drawing: Drawing) -> str:
+    """Return a digest of the start of a file; "" if it has none or is unreadable, which INPUT.ON_BAD_IMAGE handles."""
+    if drawing.is_synthetic:
+        return ""
+    try:
+        with open(drawing.file, "rb", opener=open_regular_file) as file:
+            return hashlib.sha256(file.read(MAX_SAMPLED_BYTES)).hexdigest()
+    except OSError:
+        return ""
+
+
+def _is_unreadable(drawing: Drawing) -> bool:
+    try:
+        read_drawing(drawing)
+    except InputError:
+        return True
+    return False
+
+
+def _describe_order_change(
+    before: Mapping[str, Any], now: Mapping[str, Any], drawings: Sequence[Drawing], moments: tuple[str, str]
+) -> str:
+    old, new = (state["names"].numpy() for state in (before, now))
+    if len(old) != len(new):
+        numbers = f"{len(old)} drawings {moments[0]}, {len(new)} {moments[1]}"
+        shared = min(len(old), len(new))
+        differ = old[:shared] != new[:shared]
+        if not differ.any():
+            return f"{numbers}; the first {shared} are the same"
+        return f"{numbers}; {_format_first(differ, drawings)}"
+    if (old != new).any():
+        num = len(np.setdiff1d(new, old))
+        what = f"{num} of {len(new)} drawings are others" if num else "the same drawings in another order"
+        return f"{what}; {_format_first(old != new, drawings)}"
+    differ = before["ids"].numpy() != now["ids"].numpy()
+    if differ.any():
+        what = f"{differ.sum()} of {len(differ)} drawings have another id or camera"
+        return f"{what}; {_format_first(differ, drawings)}"
+    return ""
+
+
+def _describe_file_change(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    drawings: Sequence[Drawing],
+    is_ignored: Callable[[Drawing], bool],
+) -> str:
+    """Return how the files of equal lists differ, without those that are ignored."""
+    differ = before["sizes"].numpy() != now["sizes"].numpy()
+    if _remove_ignored(differ, drawings, is_ignored):
+        return f"{differ.sum()} of {len(differ)} files have another size; {_format_first(differ, drawings)}"
+    sampled = _sample_drawings(drawings)
+    differ = np.array([one != other for one, other in zip(before["samples"], now["samples"])])
+    if _remove_ignored(differ, sampled, is_ignored):
+        name = escape_unprintable(sampled[int(differ.argmax())].name)
+        return f"{differ.sum()} of {len(differ)} compared files have another content, first {name}"
+    return ""
+
+
+def _remove_ignored(
+    differ: NDArray[np.bool_], drawings: Sequence[Drawing], is_ignored: Callable[[Drawing], bool]
+) -> bool:
+    """Set the ignored rows of `differ` to False up to the first other one, and return whether there is one."""
+    for row in np.flatnonzero(differ).tolist():
+        if not is_ignored(drawings[row]):
+            return True
+        differ[row] = False
+    return False
+
+
+def _format_first(differ: NDArray[np.bool_], drawings: Sequence[Drawing]) -> str:
+    row = int(differ.argmax())
+    return f"first difference at drawing {row + 1} ({escape_unprintable(drawings[row].name)})"

@@ -1,0 +1,120 @@
+"""Check that a checkpoint belongs to the run that resumes from it: its values, settings and image lists."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastreid.engine.checkpoint_check import find_epoch_faults, find_tensor_faults, find_value_faults
+from fastreid.engine.data_fingerprint import FORMAT, DataFingerprint, describe_change_since, find_changed_times
+from fastreid.engine.optimizer_check import find_optimizer_faults
+from fastreid.engine.resume_settings import RESUME_SAFE_SETTINGS, diff_settings, find_score_changes
+from fastreid.engine.train_step import TrainStep
+from fastreid.utils.errors import InputError, WeightsError
+from fastreid.utils.logger import get_logger
+from fastreid.utils.text import summarize_error
+
+REQUIRED_KEYS = ("model", "optimizer", "scaler", "iteration", "generator")
+
+
+def check_values(path: Path, state: Mapping[str, Any]) -> None:
+    """Check the keys, types and ranges of a checkpoint.
+
+    Raises:
+        WeightsError: a value is missing or invalid.
+    """
+    missing = [name for name in REQUIRED_KEYS if name not in state]
+    if missing:
+        raise WeightsError(
+            f"{path}: not a training checkpoint, {', '.join(missing)} missing; start a new run with it as MODEL.WEIGHTS"
+        )
+    _raise_faults(path, find_value_faults(state))
+
+
+def check_settings(path: Path, before: str, now: str, *, defaults: str) -> list[str]:
+    """Check that only `RESUME_SAFE_SETTINGS` have changed, and log those that do not affect scores.
+
+    Args:
+        path: the checkpoint, for messages.
+        before: text of its settings; "": unknown.
+        now: text of the current settings; "": unknown.
+        defaults: text with the defaults of every setting.
+
+    Returns:
+        The changes because of which new scores are not comparable with those of the checkpoint.
+
+    Raises:
+        InputError: other settings have changed.
+        WeightsError: the settings of the checkpoint cannot be read.
+    """
+    if not before or not now:
+        return []
+    try:
+        changes = diff_settings(before, now, defaults=defaults)
+        score_keys = find_score_changes(before, now, defaults=defaults)
+    except (InputError, TypeError) as error:
+        raise WeightsError(f"{path}: its settings cannot be read ({summarize_error(error)}); use another checkpoint")
+    forbidden = [f"{key} {change}" for key, change in changes.items() if not key.startswith(RESUME_SAFE_SETTINGS)]
+    if forbidden:
+        raise InputError(
+            f"--resume from {path}: {'; '.join(forbidden[:5])}; these settings cannot change during a run. "
+            "Restore them, or start a new run with another OUTPUT_DIR and MODEL.WEIGHTS"
+        )
+    for key in changes.keys() - set(score_keys):
+        get_logger().info(f"{key} {changes[key]}")
+    return [f"{key} {changes[key]}" for key in score_keys]
+
+
+def check_data(path: Path, before: Mapping[str, Any] | None, now: DataFingerprint | None) -> None:
+    """Check that the image lists and their files are those of the checkpoint.
+
+    Args:
+        path: the checkpoint, for messages.
+        before: its fingerprint of the data; None: it has none.
+        now: the current one; None: unknown.
+
+    Raises:
+        InputError: a list or a file has changed.
+    """
+    if now is None:
+        return
+    if before is None or before["format"] != FORMAT:
+        get_logger().warning(
+            f"{path}: another version of fastreid wrote it without a fingerprint of the image lists, so changes of the "
+            "lists cannot be detected"
+        )
+        return
+    change = describe_change_since(before, now)
+    if change:
+        raise InputError(
+            f"--resume from {path}: {change}; restore it, or start a new run with MODEL.WEIGHTS {path} and another "
+            "OUTPUT_DIR"
+        )
+    touched = find_changed_times(before, now)
+    if touched:
+        get_logger().info(f"{', '.join(touched)}: other modification times, but the compared files are the same")
+
+
+def check_step_state(path: Path, state: Mapping[str, Any], step: TrainStep, *, iters_per_epoch: int) -> None:
+    """Check that a checkpoint without invalid values fits the optimizer, the scaler and the length of an epoch.
+
+    Raises:
+        WeightsError: it does not.
+    """
+    faults = find_epoch_faults(state, iters_per_epoch=iters_per_epoch)
+    faults += find_optimizer_faults(state["optimizer"], step.optimizer)
+    if step.scaler.is_enabled() and state["scaler"].keys() != step.scaler.state_dict().keys():
+        faults.append(f"scaler has the values {sorted(state['scaler'])}, not {sorted(step.scaler.state_dict())}")
+    if step.average is not None and "average" not in state:
+        faults.append("average is missing")
+    elif step.average is not None:
+        expected = step.average.model.state_dict()
+        faults += find_tensor_faults("average.model", state["average"]["model"], expected)
+    _raise_faults(path, faults)
+
+
+def _raise_faults(path: Path, faults: Sequence[str]) -> None:
+    if faults:
+        more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
+        raise WeightsError(
+            f"{path}: {faults[0]}{more}; the file was damaged or edited: remove it to resume from the one before"
+        )
