@@ -20,13 +20,15 @@ $(READY): setup.py pyproject.toml constraints.txt $(EXTENSION)
 	@echo "Installed. Activate with: . .venv/bin/activate"
 
 demo: setup
-	@echo "1/3  Stage 1: generate drawings, then train on small images."
+	@echo "1/4  Stage 1: generate drawings, then train on small images."
 	@$(BIN)/fastreid train --config-file demo/stage1.yml
-	@echo "2/3  Stage 2: continue on larger images."
+	@echo "2/4  Stage 2: continue on larger images."
 	@$(BIN)/fastreid train --config-file demo/stage2.yml
-	@echo "3/3  Test: rank the gallery for every query."
+	@echo "3/4  Test an untrained network, for comparison."
+	@$(BIN)/fastreid test --config-file demo/test.yml --random-weights OUTPUT_DIR logs/demo/untrained
+	@echo "4/4  Test: rank the gallery for every query."
 	@$(BIN)/fastreid test --config-file demo/test.yml
-	@echo "Done: result.npy contains the ranking; logs/demo/test/ranks.png shows queries and their matches."
+	@echo "Done: result.npy contains the ranking; logs/demo/test/ranks.png shows queries and their matches; scores.json there and in logs/demo/untrained contains the scores."
 
 test: check
 	@$(BIN)/python -m pytest -n auto

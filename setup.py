@@ -25,7 +25,7 @@ def extensions() -> list:
 
 
 setup(
-    name="fastreid",
+    name="fastreid-patents",  # the name fastreid is taken on the package index; the import name is fastreid
     version=VERSION,
     description="Find the drawings of the same patent: training, testing and search",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
@@ -63,6 +63,7 @@ setup(
         "gpu": ["faiss-gpu"],
         "timm": ["timm"],
         "parquet": ["pyarrow"],
+        "pdf": ["pypdfium2"],
         "wandb": ["wandb"],
         "mlflow": ["mlflow-skinny"],
         "dev": [
@@ -71,6 +72,7 @@ setup(
             "mypy",
             "pre-commit",
             "pyarrow",
+            "pypdfium2",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from fastreid.utils.errors import InputError, NumericalError
+from fastreid.utils.ids import Ids, to_id_array
 from fastreid.utils.mapped_rows import MappedRows
+from fastreid.utils.page_address import split_page_address
 
 __all__ = ["SYNTHETIC_PREFIX", "Batch", "Drawing", "Embeddings", "Ranking"]
 
@@ -23,8 +25,8 @@ class Drawing:
     """One drawing of an image list: its file and its patent.
 
     Args:
-        path: the file, absolute or relative to the working folder; for a synthetic drawing SYNTHETIC_PREFIX followed by
-            the parameters it is rendered from.
+        path: the file, absolute or relative to the working folder, or the address of a page in it ("a.tif#page=2"); for
+            a synthetic drawing SYNTHETIC_PREFIX followed by the parameters it is rendered from.
         name: the path as in the list, with forward slashes; unique within a list.
         patent: patent id; drawings with the same id show the same object. "" if unknown.
         camera: camera id, for lists that have one; -1 if unknown, as for patents.
@@ -41,6 +43,16 @@ class Drawing:
     def is_synthetic(self) -> bool:
         """Whether the drawing has no file and is rendered when it is read."""
         return self.path.startswith(SYNTHETIC_PREFIX)
+
+    @property
+    def file(self) -> str:
+        """The file that contains the drawing."""
+        return split_page_address(self.path)[0]
+
+    @property
+    def page(self) -> int:
+        """The page of the file, counted from 0."""
+        return split_page_address(self.path)[1]
 
 
 @dataclass(frozen=True)
@@ -84,12 +96,13 @@ class Embeddings:
 
     Args:
         features: float32 (N, D) with D at least 1, finite, without all-zero rows; in memory, or mapped from a file.
-        patents: patent ids of the N drawings.
-        names: names of the N drawings.
+        patents: patent ids of the N drawings, "" if unknown. A list, array, pandas Series or the like of strings or
+            integers is converted to a tuple of strings.
+        names: names of the N drawings, converted in the same way.
         cameras: camera ids of the N drawings, -1 if unknown; empty if all are unknown.
 
     Raises:
-        InputError: a wrong shape or dtype, or lengths that differ.
+        InputError: a wrong shape or dtype, lengths that differ, or ids that are missing or of two types.
         NumericalError: a row contains NaN or Inf, or is all zero.
     """
 
@@ -99,6 +112,10 @@ class Embeddings:
     cameras: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for field in ("patents", "names", "cameras"):
+            values, kind = getattr(self, field), int if field == "cameras" else str
+            if not (isinstance(values, tuple) and all(type(value) is kind for value in values)):
+                object.__setattr__(self, field, _to_id_tuple(values, field))
         if self.features.ndim != 2 or self.features.dtype != torch.float32 or not self.features.shape[1]:
             raise InputError(
                 "features must be float32 (N, D) with D at least 1, not "
@@ -154,6 +171,15 @@ class Embeddings:
             rows = self.features[start : start + step]
             norms[start : start + step] = torch.linalg.vector_norm(rows, ord=math.inf, dim=1)
         return (~torch.isfinite(norms) | (norms == 0)).nonzero().flatten()
+
+
+def _to_id_tuple(values: Ids, field: str) -> tuple[str, ...] | tuple[int, ...]:
+    ids = to_id_array(values, field)
+    if field != "cameras":
+        return tuple(ids.astype(str).tolist())
+    if ids.dtype.kind != "i":
+        raise InputError(f"cameras must be integers, not {ids.dtype}")
+    return tuple(ids.tolist())
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from fastreid.engine import default_argument_parser, default_setup
 from fastreid.engine.data import build_datasets, build_train_loader
 from fastreid.engine.evaluate import build_testers
 from fastreid.engine.model import load_initial_weights, resolve_num_classes, to_device
+from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import load_config, resolve_device, write_config
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, build_schedule
@@ -54,6 +55,7 @@ def train(args: argparse.Namespace) -> None:
         faults.append("SOLVER.AMP.ENABLED True, --resume, --eval-only and several processes are not supported")
     if faults:
         raise InputError(f"plain_train_net.py: {'; '.join(faults)}; for all features use tools/train_net.py")
+    check_component_names(cfg, training=True)
     default_setup(cfg, args)
     device = resolve_device(cfg)
     drawings, tests = build_datasets(cfg)

@@ -9,19 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from fastreid.cli.launcher import launch_command
+from fastreid.cli.test import evaluate_to_output_folder
 from fastreid.cli.train import train
-from fastreid.engine import default_argument_parser, default_setup
-from fastreid.engine.evaluate import run_test
-from fastreid.engine.setup import load_config
+from fastreid.engine import default_argument_parser
 from fastreid.utils.cli import run_tool
 from fastreid.utils.errors import InputError
-
-
-def evaluate(args: argparse.Namespace) -> None:
-    """Evaluate MODEL.WEIGHTS in this process of the run."""
-    cfg = load_config(args.config_file, args.opts)
-    default_setup(cfg, args)
-    run_test(cfg)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = default_argument_parser("Train or evaluate a model.").parse_args(argv)
     if args.eval_only and args.resume:
         raise InputError("--resume continues a training and --eval-only does not train; use only one of them")
-    return launch_command(evaluate if args.eval_only else train, args)
+    if not args.eval_only:
+        return launch_command(train, args)
+    test_args = argparse.Namespace(**vars(args), features=None, random_weights=False)
+    return launch_command(evaluate_to_output_folder, test_args)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """fastreid ablate: train variants of a config with several seeds and compare them."""
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastreid.cli.command import Command
 from fastreid.cli.launcher import launch_command
-from fastreid.cli.values import split_commas
 from fastreid.utils.arguments import add_config_options, add_process_options
+from fastreid.utils.option_values import ListParser, NumberParser
+from fastreid.utils.text import print_message
 
 if TYPE_CHECKING:
     from fastreid.experiments.ablation import Ablation
@@ -18,15 +18,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fastreid ablate`."""
     add_config_options(parser)
     parser.add_argument(
-        "--variants", required=True, metavar="FILE", help="YAML: one section per variant, with the settings it changes"
+        "--variants",
+        required=True,
+        metavar="FILE",
+        help="YAML: one section per variant with the settings it changes; a path, or a name of `fastreid configs list`",
     )
     parser.add_argument(
-        "--seeds", type=_parse_seeds, default=[0, 1, 2], metavar="A,B", help="values of SEED, one run each"
+        "--seeds",
+        type=ListParser("0,1,2", NumberParser(int, 0)),
+        default=[0, 1, 2],
+        metavar="A,B",
+        help="values of SEED, one run each",
     )
     parser.add_argument("--keep-weights", action="store_true", help="keep the checkpoints of finished runs")
     parser.add_argument(
         "--only",
-        type=split_commas,
+        type=ListParser("warp,elastic"),
         default=[],
         metavar="A,B",
         help="variants to run in addition to the baseline (default: all)",
@@ -43,7 +50,7 @@ def ablate(args: argparse.Namespace) -> None:
     from fastreid.utils.cli import UserFacingError
     from fastreid.utils.logger import get_logger
 
-    ablation = Ablation(args.config_file, args.opts, read_variants(find_config(args.variants)))
+    ablation = Ablation(args.config_file, args.opts, read_variants(find_config(args.variants, variants=True)))
     runs = ablation.plan(args.seeds, only=args.only)
     table_path = ablation.folder / Path(args.variants).with_suffix(".md").name
     table, failures = _write_table(ablation, table_path), []
@@ -54,7 +61,7 @@ def ablate(args: argparse.Namespace) -> None:
         failures += [failure] if failure else []
         table = _write_table(ablation, table_path)
     if comm.is_main_process() and table:
-        print(f"{table}\n{table_path}")
+        print_message(f"{table}\n{table_path}")
     if failures:
         details = "; ".join(map(str, failures))
         raise UserFacingError(
@@ -79,17 +86,6 @@ def _write_table(ablation: "Ablation", path: Path) -> str:
     text = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
     write_text(path, text + "\n")
     return text
-
-
-def _parse_seeds(text: str) -> list[int]:
-    if not re.fullmatch(r"[0-9]{1,18}(,[0-9]{1,18})*", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a list of seeds; write non-negative integers with commas, such as 0,1,2"
-        )
-    seeds = [int(word) for word in text.split(",")]
-    if len(set(seeds)) < len(seeds):
-        raise argparse.ArgumentTypeError(f"{text}: contains a seed twice; list each seed once")
-    return seeds
 
 
 def run(args: argparse.Namespace) -> int:

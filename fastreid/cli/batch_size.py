@@ -5,16 +5,19 @@ import argparse
 from fastreid.cli.command import Command
 from fastreid.utils.arguments import add_config_options
 from fastreid.utils.errors import InputError
+from fastreid.utils.option_values import NumberParser
+from fastreid.utils.text import print_message
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fastreid batch-size`."""
     add_config_options(parser)
-    parser.add_argument("--max-size", type=int, default=4096, metavar="N", help="largest batch to try, in drawings")
-    parser.add_argument("--steps", type=int, default=3, metavar="N", help="timed iterations per batch size")
+    size, steps = NumberParser(int, 1, example="512"), NumberParser(int, 1, example="3")
+    parser.add_argument("--max-size", type=size, default=4096, metavar="N", help="largest batch to try, in drawings")
+    parser.add_argument("--steps", type=steps, default=3, metavar="N", help="timed iterations per batch size")
     parser.add_argument(
         "--memory-mb",
-        type=float,
+        type=NumberParser(float, 0, example="8000", exclusive=True),
         metavar="MIB",
         help="memory limit of a run in MiB (default: 90 %% of the free memory)",
     )
@@ -22,8 +25,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train on random images with increasing batch sizes and print the speed and memory of each."""
-    if args.steps < 1 or args.max_size < 1:
-        raise InputError(f"--steps {args.steps} --max-size {args.max_size}: both must be 1 or more")
     from fastreid.engine.setup import load_config
     from fastreid.experiments.batch_size import try_batch_sizes
     from fastreid.utils.logger import setup_logger
@@ -35,16 +36,16 @@ def run(args: argparse.Namespace) -> int:
         if trial.fits:
             largest = trial.size
             speed = f"{trial.drawings_per_second:.1f} drawings per second"
-            print(f"batch of {trial.size}: {speed}, {trial.memory_mb:.0f} MiB")
+            print_message(f"batch of {trial.size}: {speed}, {trial.memory_mb:.0f} MiB")
         else:
             needed = f": it needs {trial.memory_mb:.0f} MiB" if trial.memory_mb else ""
-            print(f"batch of {trial.size} does not fit{needed}")
+            print_message(f"batch of {trial.size} does not fit{needed}")
     if not largest:
         raise InputError(
             "no batch size fits; reduce INPUT.SIZE_TRAIN or DATALOADER.NUM_INSTANCE, "
             "or set MODEL.BACKBONE.GRADIENT_CHECKPOINTING True"
         )
-    print(f"largest batch that fits: SOLVER.IMS_PER_BATCH {largest}")
+    print_message(f"largest batch that fits: SOLVER.IMS_PER_BATCH {largest}")
     return 0
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastreid.cli.command import Command
-from fastreid.cli.values import split_commas
 from fastreid.utils.errors import InputError, suggest_and_list
+from fastreid.utils.files import expand_home
+from fastreid.utils.option_values import ListParser, parse_png_path
+from fastreid.utils.text import print_message
 
 if TYPE_CHECKING:
     from fastreid.experiments.comparison import RunRecord
@@ -15,23 +17,25 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fastreid compare`."""
-    parser.add_argument("folders", nargs="+", metavar="DIR", help="OUTPUT_DIR of a training run")
+    parser.add_argument("folders", type=expand_home, nargs="+", metavar="DIR", help="OUTPUT_DIR of a training run")
     parser.add_argument(
         "--metrics",
-        type=split_commas,
+        type=ListParser("total_loss,mAP"),
         default=[],
         metavar="A,B",
         help="names in metrics.json (default: losses and scores)",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("compare_runs.png"), metavar="FILE", help="PNG file of the curves"
+        "--output",
+        type=parse_png_path,
+        default=Path("compare_runs.png"),
+        metavar="FILE",
+        help="PNG file of the curves",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print tables of settings and metrics and write the curves."""
-    if args.output.suffix != ".png":
-        raise InputError(f"--output {args.output}: the image is a PNG, so its name must end in .png")
     from fastreid.experiments.comparison import different_settings, read_runs, summarize_outcomes
     from fastreid.experiments.curves import plot_curves
     from fastreid.utils.files import atomic_write, check_writable
@@ -41,12 +45,12 @@ def run(args: argparse.Namespace) -> int:
     metrics = _select_metrics(runs, args.metrics)
     names = [run.name for run in runs]
     settings = different_settings(runs)
-    print(_format_table(["setting", *names], settings) if settings else "all settings are equal")
-    print(f"\n{_format_table(['', *names], summarize_outcomes(runs, metrics))}")
+    print_message(_format_table(["setting", *names], settings) if settings else "all settings are equal")
+    print_message(f"\n{_format_table(['', *names], summarize_outcomes(runs, metrics))}")
     panels = {metric: {run.name: run.curve(metric) for run in runs if run.curve(metric)} for metric in metrics}
     with atomic_write(args.output) as file:
         plot_curves(panels, names).save(file, format="PNG")
-    print(f"\ncurves: {args.output}")
+    print_message(f"\ncurves: {args.output}")
     return 0
 
 

@@ -4,6 +4,7 @@ import argparse
 
 from fastreid.cli.command import Command
 from fastreid.utils.arguments import add_config_options
+from fastreid.utils.text import print_message
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,19 +32,19 @@ def run(args: argparse.Namespace) -> int:
     tested = () if args.split == "train" else tests.values()
     cache = build_cache(cfg)
     if args.repair:
-        print(f"{cache.path}: removed {cache.repair()} entries of missing files and damaged pages")
+        print_message(f"{cache.path}: removed {cache.repair()} entries of missing files and damaged pages")
     drawings = [drawing for data in tested for drawing in (*data.queries, *data.gallery)]
     filled = fill_cache(cfg, cache, drawings, training=train)
     num_pages, num_bytes = cache.size()
     if not num_pages:
-        print(f"{cache.path}: empty, because none of these drawings has a readable file")
+        print_message(f"{cache.path}: empty, because none of these drawings has a readable file")
         return 0
-    print(
+    print_message(
         f"{cache.path}: decoded {filled.num_decoded} pages, {filled.num_reused} were in the cache; it has {num_pages} "
         f"in {num_bytes / 2**20:.1f} MiB, {num_bytes / num_pages / 1024:.1f} KiB per page"
     )
     if not cfg.DATASETS.CACHE.ENABLED:
-        print("to use the cache, set DATASETS.CACHE.ENABLED True")
+        print_message("to use the cache, set DATASETS.CACHE.ENABLED True")
     return 0
 
 

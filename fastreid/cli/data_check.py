@@ -6,6 +6,8 @@ from pathlib import Path
 from fastreid.cli.command import Command
 from fastreid.utils.arguments import add_config_options
 from fastreid.utils.errors import InputError
+from fastreid.utils.option_values import parse_path
+from fastreid.utils.text import print_message
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--headers", action="store_true", help="read lists and image headers only: seconds where pages take minutes"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder for data.json and data.png (default: OUTPUT_DIR)"
+        "--output", type=parse_path, metavar="DIR", help="folder for data.json and data.png (default: OUTPUT_DIR)"
     )
 
 
@@ -34,13 +36,13 @@ def run(args: argparse.Namespace) -> int:
     report_path, image_path = folder / "data.json", folder / "data.png"
     check_writable(report_path)
     report = audit_datasets(cfg, build_dataset, decode=not args.headers)
-    print("\n".join(report.format_lines()), flush=True)
+    print_message("\n".join(report.format_lines()))
     write_text(report_path, report.to_json())
     sheet = None if args.headers else report.plot(max_pixels=cfg.INPUT.MAX_PIXELS)
     if sheet is not None:
         with atomic_write(image_path) as file:
             file.write(png_bytes(sheet))
-    print(f"\n{report_path}" + (f", {image_path}" if sheet is not None else ""), flush=True)
+    print_message(f"\n{report_path}" + (f", {image_path}" if sheet is not None else ""))
     if report.num_errors:
         raise InputError(f"the data has {report.num_errors} errors; see {report_path}")
     return 0

@@ -7,23 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastreid.cli.command import Command
+from fastreid.utils.option_values import NumberParser, parse_path, parse_png_path
+from fastreid.utils.text import print_message
 
 if TYPE_CHECKING:
     from fastreid.synthetic import Collection
 
 SHEET_PATENTS, SHEET_DRAWINGS, CELL_PX = 12, 8, 160
 VARIETY = ("siblings", "families", "styles", "shading", "marks", "states")
+MAX_PATENTS, MIN_SIZE_PX, MAX_SIZE_PX = 500_000, 64, 2000  # limits of `Collection`
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fastreid data synth`."""
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for train_data/")
-    parser.add_argument("--patents", type=int, required=True, metavar="N", help="number of training patents")
+    num_patents = NumberParser(int, 1, MAX_PATENTS, example="200")
+    parser.add_argument("--output", type=parse_path, required=True, metavar="DIR", help="folder for train_data/")
+    parser.add_argument("--patents", type=num_patents, required=True, metavar="N", help="number of training patents")
     parser.add_argument(
-        "--test-patents", type=int, metavar="N", help="number of test patents (default: a quarter of --patents)"
+        "--test-patents", type=num_patents, metavar="N", help="number of test patents (default: a quarter of --patents)"
     )
+    size = NumberParser(int, MIN_SIZE_PX, MAX_SIZE_PX, example="320")
     parser.add_argument(
-        "--size-px", type=int, default=320, metavar="PX", help="longest side of a drawing, 64 to 2000 px"
+        "--size-px", type=size, default=320, metavar="PX", help="longest side of a drawing, 64 to 2000 px"
     )
     parser.add_argument(
         "--all-families",
@@ -33,18 +38,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude", nargs="*", choices=VARIETY, default=[], help="sources of variety left out of training patents"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed; it determines every byte")
+    seed, workers = NumberParser(int, example="0"), NumberParser(int, 0, example="4")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="random seed; it determines every byte")
     parser.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="rendering processes; 0: render in this process"
+        "--workers", type=workers, default=0, metavar="N", help="rendering processes; 0: render in this process"
     )
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="also write a PNG with the first training patents")
+    parser.add_argument(
+        "--sheet", type=parse_png_path, metavar="FILE", help="also write a PNG with the first training patents"
+    )
     parser.add_argument("--progress", action="store_true", help="print the number of finished patents on stderr")
 
 
 def run(args: argparse.Namespace) -> int:
     """Render the patents and, if asked, a contact sheet."""
     from fastreid.synthetic import Collection, write_patents
+    from fastreid.utils.files import check_writable
 
+    if args.sheet is not None:
+        check_writable(args.sheet)
     num_test = args.test_patents if args.test_patents is not None else max(1, args.patents // 4)
     collection = Collection(
         args.seed,
@@ -59,11 +70,13 @@ def run(args: argparse.Namespace) -> int:
     )
     action = "wrote" if is_new else "already contains"
     num_drawings = sum(1 for _ in (args.output / "train_data" / "patent_data").glob("*/*.png"))
-    print(f"{args.output}: {action} {num_drawings} drawings of {args.patents} training and {num_test} test patents")
+    print_message(
+        f"{args.output}: {action} {num_drawings} drawings of {args.patents} training and {num_test} test patents"
+    )
     if args.sheet is not None:
         _write_sheet(args.sheet, collection)
     settings = ["DATASETS.NAMES", "Patent", "DATASETS.TESTS", "Patent", "DATASETS.ROOT", str(args.output)]
-    print(f"to train on it: {shlex.join(['fastreid', 'train', '--config-file', 'demo/stage1.yml', *settings])}")
+    print_message(f"to train on it: {shlex.join(['fastreid', 'train', '--config-file', 'demo/stage1.yml', *settings])}")
     return 0
 
 
@@ -84,7 +97,7 @@ def _write_sheet(path: Path, collection: "Collection") -> None:
     ]
     with atomic_write(path) as file:
         file.write(png_bytes(contact_sheet([row[:SHEET_DRAWINGS] for row in rows], cell_px=CELL_PX)))
-    print(f"{path}: the first {num_rows} patents, one per row")
+    print_message(f"{path}: the first {num_rows} patents, one per row")
 
 
 def _show_progress(num_done: int, num_patents: int) -> None:

@@ -11,17 +11,31 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastreid import __version__
 from fastreid.cli.command import Command
 from fastreid.utils.arguments import add_config_options
+from fastreid.utils.errors import FastreidError
+from fastreid.utils.files import expand_home
+from fastreid.utils.text import print_message
+
+if TYPE_CHECKING:
+    from fastreid.config import CfgNode
 
 PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "Pillow", "faiss-cpu", "faiss-gpu", "PyYAML", "yacs"),
     *("zstandard", "safetensors", "tensorboard", "tabulate", "termcolor", "tqdm", "gdown", "shtab"),
 )
-EXTRAS = {"timm": "timm", "pyarrow": "parquet", "wandb": "wandb", "mlflow": "mlflow"}  # module -> extra of setup.py
+# Module -> extra of setup.py.
+# extra -> module that it installs, package on the index
+EXTRAS = {
+    "timm": ("timm", "timm"),
+    "parquet": ("pyarrow", "pyarrow"),
+    "pdf": ("pypdfium2", "pypdfium2"),
+    "wandb": ("wandb", "wandb"),
+    "mlflow": ("mlflow", "mlflow-skinny"),
+}
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")  # names in /proc/cpuinfo
 GIB = 2**30
 MAX_ENTRIES = 20  # of the dataset folder
@@ -36,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the report; problems are part of it, not errors."""
     report = collect(args.config_file, args.opts)
-    print(json.dumps(report, indent=2) if args.json else format_report(report))
+    print_message(json.dumps(report, indent=2) if args.json else format_report(report))
     return 0
 
 
@@ -44,14 +58,21 @@ def collect(config_file: str | None = None, opts: list[str] | None = None) -> di
     """Return the report: section -> name -> value.
 
     Raises:
-        InputError: the config is invalid.
+        InputError: a setting of the config is invalid.
     """
+    from fastreid.config import get_cfg
+
+    cfg = get_cfg()
+    if config_file is not None:
+        cfg.merge_from_file(config_file)
+    cfg.merge_from_list(opts or [])
     return {
         "versions": _versions(),
         "machine": _machine(),
         "devices": _devices(),
         "fastreid": _parts(),
-        "folders": _folders(config_file, opts or []),
+        "config": {"components": _check_components(cfg)},
+        "folders": _folders(cfg),
     }
 
 
@@ -106,7 +127,7 @@ def _memory() -> str:
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    except (ValueError, OSError):
+    except (AttributeError, ValueError, OSError):  # no `sysconf` on Windows, no SC_AVPHYS_PAGES on macOS
         return "unknown"
     return f"{total / GIB:.1f} GiB, {free / GIB:.1f} GiB unused"
 
@@ -147,10 +168,8 @@ def _parts() -> dict[str, Any]:
 
     is_compiled = importlib.util.find_spec("fastreid.evaluation.scoring.rank_cy") is not None
     extras = {
-        f"extra {extra}": "installed"
-        if importlib.util.find_spec(module)
-        else f'missing: pip install "fastreid[{extra}]"'
-        for module, extra in EXTRAS.items()
+        f"extra {extra}": "installed" if importlib.util.find_spec(module) else f"missing: pip install {package}"
+        for extra, (module, package) in EXTRAS.items()
     }
     return {
         "package": str(Path(__file__).parents[1]),
@@ -160,15 +179,22 @@ def _parts() -> dict[str, Any]:
     }
 
 
-def _folders(config_file: str | None, opts: list[str]) -> dict[str, Any]:
-    from fastreid.config import get_cfg
+def _check_components(cfg: "CfgNode") -> str:
+    """Return "all found", or which name in the config is unknown."""
+    try:
+        checks = importlib.import_module("fastreid.engine.run_checks")
+    except Exception as error:
+        return f"not checked: {type(error).__name__}: {error}"
+    try:
+        checks.check_component_names(cfg, training=True)
+    except FastreidError as error:
+        return str(error)
+    return "all found"
 
-    cfg = get_cfg()
-    if config_file is not None:
-        cfg.merge_from_file(config_file)
-    cfg.merge_from_list(opts)
-    root = Path(cfg.DATASETS.ROOT or os.environ.get("FASTREID_DATASETS") or "datasets").expanduser()
-    output = Path(cfg.OUTPUT_DIR).expanduser()
+
+def _folders(cfg: "CfgNode") -> dict[str, Any]:
+    root = Path(cfg.DATASETS.ROOT or expand_home(os.environ.get("FASTREID_DATASETS") or "datasets"))
+    output = Path(cfg.OUTPUT_DIR)
     return {
         "working folder": str(Path.cwd()),
         "dataset root": f"{root}: {_describe_folder(root)}",

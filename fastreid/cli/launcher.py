@@ -26,6 +26,7 @@ def launch_command(run: Callable[[argparse.Namespace], None], args: argparse.Nam
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
+        rendezvous_timeout_s=args.rendezvous_timeout,
         device=load_config(args.config_file, args.opts).MODEL.DEVICE,
         args=(args,),
     )

@@ -12,6 +12,9 @@ from fastreid.cli.command import Command
 from fastreid.config import get_cfg
 from fastreid.utils.arguments import add_config_options
 from fastreid.utils.errors import InputError
+from fastreid.utils.files import expand_home
+from fastreid.utils.option_values import NumberParser, parse_path
+from fastreid.utils.text import print_message
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,12 +30,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         meaning="image files and folders, searched with their subfolders; KEY VALUE settings can follow them",
     )
-    parser.add_argument("--weights", metavar="FILE", help="checkpoint (default: MODEL.WEIGHTS of the config)")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="features: .npy, float32 (N, D), or .csv with the paths"
+        "--weights", type=expand_home, metavar="FILE", help="checkpoint (default: MODEL.WEIGHTS of the config)"
     )
-    parser.add_argument("--gallery", metavar="DIR", help="print the nearest drawings of this folder for each image")
-    parser.add_argument("-k", type=int, metavar="N", help=f"number of nearest drawings to print (default: {DEFAULT_K})")
+    parser.add_argument(
+        "--output", type=parse_path, metavar="FILE", help="features: .npy, float32 (N, D), or .csv with the paths"
+    )
+    parser.add_argument(
+        "--gallery", type=expand_home, metavar="DIR", help="print the nearest drawings of this folder for each image"
+    )
+    k = NumberParser(int, 1, example=str(DEFAULT_K))
+    parser.add_argument("-k", type=k, metavar="N", help=f"number of nearest drawings to print (default: {DEFAULT_K})")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,14 +62,14 @@ def run(args: argparse.Namespace) -> int:
     features = predictor(images)
     if args.output is not None:
         write_features(args.output, images, features)
-        print(f"{args.output}: features of {len(images)} drawings, {features.shape[1]} values each")
+        print_message(f"{args.output}: features of {len(images)} drawings, {features.shape[1]} values each")
     if gallery:
         ranking = nearest(features, predictor(gallery), DEFAULT_K if args.k is None else args.k, metric=metric)
         for image, rows, distances in zip(images, ranking.indices.tolist(), ranking.distances.tolist()):
-            print(escape_unprintable(image))
+            print_message(escape_unprintable(image))
             for rank, (row, distance) in enumerate(zip(rows, distances), start=1):
-                print(f"  {rank:<4}{distance:<10.4g}{escape_unprintable(gallery[row])}")
-        print(f"columns: rank, distance ({metric}), drawing")
+                print_message(f"  {rank:<4}{distance:<10.4g}{escape_unprintable(gallery[row])}")
+        print_message(f"columns: rank, distance ({metric}), drawing")
     return 0
 
 
@@ -86,26 +94,26 @@ def _check_options(args: argparse.Namespace, words: Sequence[str]) -> None:
         raise InputError(f"--output is {args.output}; the name must end in .npy or .csv")
     if args.k is not None and args.gallery is None:
         raise InputError("-k is the number of nearest drawings of --gallery, which is missing; add --gallery DIR")
-    if args.k is not None and args.k < 1:
-        raise InputError(f"-k is {args.k}; allowed are 1 and more")
 
 
 def list_images(paths: Sequence[str]) -> list[str]:
-    """Return the given files, and all drawings of the given folders and their subfolders by name.
+    """Return the given files, and all drawings of the given folders and their subfolders, by page.
 
     Raises:
         InputError: a path does not exist, or a folder contains no drawing.
     """
-    from fastreid.data.datasets.folder import SUFFIXES
+    from fastreid.data.datasets.folder_tree import SUFFIXES, list_pages, scan_folder
+    from fastreid.utils.page_address import split_page_address
 
     images: list[str] = []
-    for path in map(Path, paths):
+    for path in map(parse_path, paths):
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-            if not files:
+            tree = scan_folder(path)
+            if not tree.num_files:
                 raise InputError(f"{path}: contains no drawing ({', '.join(SUFFIXES)})")
-            images += map(str, files)
-        elif path.exists():
+            files = sorted((*parts, file) for parts, names in tree.drawings.items() for file in names)
+            images += [address for file in files for address, _ in list_pages(tree, file[:-1], file[-1])]
+        elif Path(split_page_address(path)[0]).exists():
             images.append(str(path))
         else:
             raise InputError(f"{path}: no such file or folder; check the path")
@@ -119,8 +127,10 @@ def write_features(path: Path, images: Sequence[str], features: "Tensor") -> Non
     from fastreid.utils.files import atomic_write, write_text
 
     if path.suffix == ".npy":
+        content = io.BytesIO()
+        np.save(content, features.numpy())  # into memory: NumPy's own error for a full disk has no cause
         with atomic_write(path) as file:
-            np.save(file, features.numpy())
+            file.write(content.getbuffer())
         return
     text = io.StringIO(newline="")
     writer = csv.writer(text)

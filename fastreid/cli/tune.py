@@ -7,23 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 from fastreid.cli.command import Command
 from fastreid.cli.launcher import launch_command
-from fastreid.cli.values import list_of
 from fastreid.utils.arguments import add_config_options, add_process_options
 from fastreid.utils.errors import InputError
+from fastreid.utils.files import expand_home
+from fastreid.utils.option_values import ChoiceParser, ListParser, NumberParser
+from fastreid.utils.text import print_message
 
 if TYPE_CHECKING:
     from fastreid.evaluation.postprocess.tuning import Trial
 
 UNTUNED = ("TEST.AQE.ENABLED", "False", "TEST.RERANK.ENABLED", "False")  # the steps that are tuned
-# (option, field of Grid, type, default, help); the defaults are those of Grid, which imports torch.
-GRID_OPTIONS: tuple[tuple[str, str, type, tuple[Any, ...], str], ...] = (
-    ("--steps", "steps", str, ("AQE", "RERANK"), "steps to tune: AQE, RERANK or both"),
-    ("--expansion-k", "expansion_k", int, (2, 3, 5, 8), "values of TEST.AQE.QE_K"),
-    ("--expansion-alpha", "expansion_alpha", float, (0.0, 1.0, 3.0), "values of TEST.AQE.ALPHA"),
-    ("--sides", "sides", str, ("both", "queries"), "sides to expand: both, queries or gallery"),
-    ("--k1", "k1", int, (8, 12, 20), "values of TEST.RERANK.K1"),
-    ("--k2", "k2", int, (1, 3, 6), "values of TEST.RERANK.K2"),
-    ("--lambda", "lambda_value", float, (0.1, 0.3, 0.5), "values of TEST.RERANK.LAMBDA"),
+_COUNT, _STEP = NumberParser(int, 1), ChoiceParser(("AQE", "RERANK"))
+_POWER, _RATIO = NumberParser(float, 0), NumberParser(float, 0, 1)
+_SIDE = ChoiceParser(("both", "queries", "gallery"))
+# (option, field of Grid, type of an item, default, help); the defaults are those of Grid, which imports torch.
+GRID_OPTIONS: tuple[tuple[str, str, NumberParser | ChoiceParser, tuple[Any, ...], str], ...] = (
+    ("--steps", "steps", _STEP, ("AQE", "RERANK"), "steps to tune: AQE, RERANK or both"),
+    ("--expansion-k", "expansion_k", _COUNT, (2, 3, 5, 8), "values of TEST.AQE.QE_K"),
+    ("--expansion-alpha", "expansion_alpha", _POWER, (0.0, 1.0, 3.0), "values of TEST.AQE.ALPHA"),
+    ("--sides", "sides", _SIDE, ("both", "queries"), "sides to expand: both, queries or gallery"),
+    ("--k1", "k1", _COUNT, (8, 12, 20), "values of TEST.RERANK.K1"),
+    ("--k2", "k2", _COUNT, (1, 3, 6), "values of TEST.RERANK.K2"),
+    ("--lambda", "lambda_value", _RATIO, (0.1, 0.3, 0.5), "values of TEST.RERANK.LAMBDA"),
 )
 
 
@@ -31,24 +36,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fastreid tune`."""
     add_config_options(parser)
     parser.add_argument(
-        "--features", required=True, metavar="DIR", help="features of one dataset, saved by `fastreid extract`"
+        "--features",
+        type=expand_home,
+        required=True,
+        metavar="DIR",
+        help="features of one dataset, saved by `fastreid extract`",
     )
     parser.add_argument(
-        "--output", metavar="FILE", help="YAML config of the best choice (default: OUTPUT_DIR/tuned.yml)"
+        "--output",
+        type=expand_home,
+        metavar="FILE",
+        help="YAML config of the best choice (default: OUTPUT_DIR/tuned.yml)",
     )
-    parser.add_argument("--queries", type=int, default=0, metavar="N", help="number of queries to use; 0: all")
-    parser.add_argument("--top-n", type=int, metavar="N", help="TEST.RERANK.TOP_N; 0: all (default: as in the config)")
-    for option, name, kind, default, text in GRID_OPTIONS:
-        parser.add_argument(option, dest=name, type=list_of(kind), default=default, metavar="A,B", help=text)
+    count = NumberParser(int, 0, example="0 for all")
+    parser.add_argument("--queries", type=count, default=0, metavar="N", help="number of queries to use; 0: all")
+    parser.add_argument(
+        "--top-n", type=count, metavar="N", help="TEST.RERANK.TOP_N; 0: all (default: as in the config)"
+    )
+    for option, name, item, default, text in GRID_OPTIONS:
+        values = ListParser(",".join(map(str, default)), item)
+        parser.add_argument(option, dest=name, type=values, default=default, metavar="A,B", help=text)
     add_process_options(parser)
 
 
 def tune(args: argparse.Namespace) -> None:
     """Try all choices in this process of the run; the main process writes the results."""
-    if args.queries < 0:
-        raise InputError(f"--queries is {args.queries}; allowed are a number of queries, or 0 for all")
     from fastreid.config.locate import find_config
-    from fastreid.engine.setup import default_setup, load_config
+    from fastreid.engine.setup import default_setup, load_config, resolve_search_device
     from fastreid.evaluation.postprocess.tuning import Grid
     from fastreid.experiments.tuning import format_tuned_config, tune_saved_features, write_trials
     from fastreid.utils import comm
@@ -61,7 +75,7 @@ def tune(args: argparse.Namespace) -> None:
         form=cfg.TEST.RERANK.FORM,
         top_n=(cfg.TEST.RERANK.TOP_N if args.top_n is None else args.top_n) or None,
     )
-    default_setup(cfg, args)
+    default_setup(cfg, args, device=resolve_search_device(cfg))
     select_by, folder = cfg.TEST.SELECT_BY, Path(cfg.OUTPUT_DIR)
     path = Path(args.output) if args.output else folder / "tuned.yml"
     table = folder / "tuning.csv"
@@ -87,7 +101,9 @@ def tune(args: argparse.Namespace) -> None:
         )
         write_text(path, text)
         best = trials[0]
-        print(f"{path}: {select_by} {best.value:.2f}{best.format_gain()}, the best of {len(trials)}; all: {table}")
+        print_message(
+            f"{path}: {select_by} {best.value:.2f}{best.format_gain()}, the best of {len(trials)}; all: {table}"
+        )
 
 
 def _check_output(path: Path, table: Path, config: Path) -> None:

@@ -1,7 +1,6 @@
 """The tree of settings: defaults, overridden by files, then by the command line, then frozen."""
 
 import copy
-import difflib
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,20 +9,26 @@ from typing import Any, NoReturn
 from yacs.config import CfgNode as YacsNode
 
 from fastreid.config.defaults import _C
-from fastreid.config.legacy import LEGACY_KEYS, check_legacy_setting
+from fastreid.config.legacy import LEGACY_KEYS, check_legacy_setting, describe_old_key
+from fastreid.config.own_keys import check_default, check_new_name, coerce_own_value
 from fastreid.config.ranges import RULES, Rule
 from fastreid.config.reader import Setting, read_config
 from fastreid.config.values import coerce, coerce_free_value, quote
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import InputError, suggest_nearest
 
 _PREFIX = "__prefix__"
+_OWN_DEFAULTS = "__own_defaults__"  # settings that the user's code has added to a section: name -> default
 
 
 class CfgNode(YacsNode):  # type: ignore[misc]  # yacs has no type hints
     """A section of settings, read as `cfg.SOLVER.BASE_LR`.
 
     Values from files, the command line and Python are checked in the same way: the key exists, and the value has the
-    type of the default and is allowed by `fastreid/config/ranges.py`. Create one with `get_cfg()`.
+    type of the default and is allowed by `fastreid/config/ranges.py`. Create the tree of a run with `get_cfg()`.
+
+    Code adds settings of its own, before files and the command line are read, by assigning them: `cfg.MY_KEY = 3`, or a
+    section `cfg.MODEL.MY = CfgNode({"SIZE": 3})`. Their values then have the type of this default. A name that is
+    similar to an existing one is an error.
     """
 
     def merge_from_file(self, cfg_filename: str | os.PathLike[str]) -> None:
@@ -62,12 +67,20 @@ class CfgNode(YacsNode):  # type: ignore[misc]  # yacs has no type hints
     def changes(self) -> dict[str, Any]:
         """Return the settings that differ from the defaults, nested by section as in a YAML file."""
         changes: dict[str, Any] = {}
+        defaults = flat_defaults() | self.own_defaults()
         for key, value in iter_settings(self):
-            if key not in flat_defaults() or value != flat_defaults()[key]:
+            if key not in defaults or value != defaults[key]:
                 *sections, name = key.split(".")
                 node = functools.reduce(lambda node, section: node.setdefault(section, {}), sections, changes)
                 node[name] = list(value) if isinstance(value, tuple) else value
         return changes
+
+    def own_defaults(self) -> dict[str, Any]:
+        """Return the defaults of the settings that code has added, by their full names."""
+        own = {f"{self.__dict__[_PREFIX]}{name}": value for name, value in self.__dict__[_OWN_DEFAULTS].items()}
+        for section in self.values():
+            own |= section.own_defaults() if isinstance(section, CfgNode) else {}
+        return own
 
     def clone(self) -> "CfgNode":
         """Return a copy that is not frozen."""
@@ -86,11 +99,12 @@ class CfgNode(YacsNode):  # type: ignore[misc]  # yacs has no type hints
 
     def _merge(self, settings: Sequence[Setting]) -> None:
         changes: dict[str, Any] = {}
+        own = self.own_defaults()
         for setting in settings:
             if isinstance(setting.key, str) and setting.key in LEGACY_KEYS:
                 check_legacy_setting(setting)
             else:
-                changes[setting.key] = _validate(setting)
+                changes[setting.key] = _validate(setting, own)
         for key, value in changes.items():
             *sections, name = key.split(".")
             node = functools.reduce(lambda node, section: node[section], sections, self)
@@ -100,7 +114,26 @@ class CfgNode(YacsNode):  # type: ignore[misc]  # yacs has no type hints
         self[name] = value
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._put(name, _validate(Setting(f"{self.__dict__[_PREFIX]}{name}", value, "Python")))
+        if _PREFIX not in self.__dict__:  # a section that does not belong to a tree yet
+            super().__setitem__(name, value)
+        elif name in self or self.is_new_allowed() or self.is_frozen():
+            key = f"{self.__dict__[_PREFIX]}{name}"
+            self._put(name, _validate(Setting(key, value, "Python"), self.own_defaults()))
+        else:
+            self._add(name, value)
+
+    def _add(self, name: str, value: Any) -> None:
+        """Add a setting, or a section with settings, that the defaults do not contain."""
+        prefix = self.__dict__[_PREFIX]
+        check_new_name(name, self, prefix=prefix)
+        if not isinstance(value, Mapping):
+            self.__dict__[_OWN_DEFAULTS][name] = check_default(f"{prefix}{name}", value)
+            self._put(name, copy.copy(self.__dict__[_OWN_DEFAULTS][name]))
+            return
+        section = _build_node(f"{prefix}{name}.", {}, False, False, {})
+        for key, item in value.items():
+            section._add(key, item)
+        self._put(name, section)
 
     def _put(self, name: str, value: Any) -> None:
         if self.is_frozen():
@@ -108,7 +141,8 @@ class CfgNode(YacsNode):  # type: ignore[misc]  # yacs has no type hints
         super().__setitem__(name, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _build_node, (self.__dict__[_PREFIX], dict(self), self.is_frozen(), self.is_new_allowed())
+        state = self.__dict__.get(_PREFIX, ""), dict(self), self.is_frozen(), self.is_new_allowed()
+        return _build_node, (*state, self.__dict__.get(_OWN_DEFAULTS, {}))
 
 
 def get_cfg() -> CfgNode:
@@ -121,12 +155,15 @@ def _build_section(prefix: str, defaults: YacsNode) -> CfgNode:
         name: _build_section(f"{prefix}{name}.", value) if isinstance(value, YacsNode) else copy.copy(value)
         for name, value in defaults.items()
     }
-    return _build_node(prefix, items, False, defaults.is_new_allowed())
+    return _build_node(prefix, items, False, defaults.is_new_allowed(), {})
 
 
-def _build_node(prefix: str, items: dict[str, Any], is_frozen: bool, is_new_allowed: bool) -> CfgNode:
+def _build_node(
+    prefix: str, items: dict[str, Any], is_frozen: bool, is_new_allowed: bool, own_defaults: dict[str, Any]
+) -> CfgNode:
     node = CfgNode(new_allowed=is_new_allowed)
     node.__dict__[_PREFIX] = prefix
+    node.__dict__[_OWN_DEFAULTS] = dict(own_defaults)
     node.update(items)  # dict.update bypasses the checks of __setitem__
     node.__dict__[CfgNode.IMMUTABLE] = is_frozen
     return node
@@ -162,34 +199,43 @@ def section_names() -> dict[str, bool]:
     return sections
 
 
-def _validate(setting: Setting) -> Any:
+def _validate(setting: Setting, own_defaults: Mapping[str, Any]) -> Any:
     """Return the value with the type of its default.
+
+    Args:
+        setting: its key, value and location.
+        own_defaults: defaults of the settings that the user's code has added.
 
     Raises:
         InputError: the key does not exist, or the value is not allowed.
     """
-    key, value, location = setting
+    key, value, location, note = setting
     if not isinstance(key, str):
         raise InputError(f"{location}: {quote(key)} is not the name of a setting; write pairs of a key and a value")
+    if key in own_defaults:
+        return coerce_own_value(key, value, default=own_defaults[key], location=location, note=note)
     if key not in flat_defaults():
         section, _, name = key.rpartition(".")
         if not (section_names().get(section) and name.isidentifier()):
-            raise InputError(f"{location}: {_describe_unknown_key(key)}")
+            raise InputError(f"{location}: {_describe_unknown_key(key, own_defaults)}")
         return coerce_free_value(key, value, location=location)
-    return coerce(key, value, default=flat_defaults()[key], rule=RULES.get(key, Rule()), location=location)
+    rule = RULES.get(key, Rule())
+    return coerce(key, value, default=flat_defaults()[key], rule=rule, location=location, note=note)
 
 
-def _describe_unknown_key(key: str) -> str:
+def _describe_unknown_key(key: str, own_defaults: Mapping[str, Any]) -> str:
     if key in section_names():
         return f"{key} is a section, not a setting; set one of its keys, such as {_first_key_in(key)}"
     if key in LEGACY_KEYS:
         return f"{key} has no effect: {LEGACY_KEYS[key].reason}; remove the setting"
+    replacement = describe_old_key(key)
+    if replacement:
+        return f"{key} {replacement}"
     name = key.partition("=")[0]
     if name != key and name in flat_defaults():
         return f"unknown setting {quote(key)}; write {name} and its value as two words"
-    nearest = difflib.get_close_matches(key[:100], flat_defaults(), n=1)
-    hint = f"Did you mean {nearest[0]}?" if nearest else "All settings are listed in docs/configs.md"
-    return f"unknown setting {quote(key)}. {hint}"
+    hint = suggest_nearest(key, [*flat_defaults(), *own_defaults]) or " All settings are listed in docs/configs.md"
+    return f"unknown setting {quote(key)}.{hint}"
 
 
 def _first_key_in(section: str) -> str:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastreid.config.legacy_names import KEYS
 from fastreid.config.ranges import Rule
 from fastreid.config.values import coerce, quote
 from fastreid.utils.errors import InputError
@@ -45,13 +46,65 @@ LEGACY_KEYS: dict[str, LegacyKey] = {
 }
 
 
+# Settings of earlier versions of this package -> their new names, for errors: the old names are invalid.
+RENAMED_KEYS: dict[str, str] = {
+    "DATALOADER.LOOK_ALIKES": "DATALOADER.HARD_IDENTITIES",
+    "DATASETS.GENERATED.WITHOUT": "DATASETS.GENERATED.EXCLUDE",
+    "DATASETS.LIST.DATABASE": "DATASETS.LIST.GALLERY",
+    "MODEL.BACKBONE.RECOMPUTE": "MODEL.BACKBONE.GRADIENT_CHECKPOINTING",
+    "MODEL.HEADS.CLASS_SHARE": "MODEL.HEADS.PARTIAL_FC_RATIO",
+    "SOLVER.ACCUMULATE": "SOLVER.GRAD_ACCUM_STEPS",
+    "SOLVER.BASE_BATCH": "SOLVER.LR_REFERENCE_BATCH",
+    "SOLVER.KEEP_BEST": "SOLVER.SAVE_TOP_K",
+    "SOLVER.STOP_AFTER": "SOLVER.EARLY_STOP_PATIENCE",
+    "SOLVER.WATCH_PERIOD": "SOLVER.DIAGNOSTICS_PERIOD",
+    "TEST.AQE.DATABASE": "TEST.AQE.GALLERY",
+    "TEST.SCORE.NORMALISER": "TEST.SCORE.NORMALIZER",
+    "TEST.SCORE.TABLE": "TEST.SCORE.PER_QUERY_FILE",
+    "TEST.SHEET_QUERIES": "TEST.NUM_VISUALIZED_QUERIES",
+}
+
+# Settings, or sections with all their settings, of earlier versions and of fast-reid's projects -> what to use instead.
+REMOVED_KEYS: dict[str, str] = {
+    **{
+        f"INPUT.{section}": f"add {operation} to INPUT.LINE_AUG.OPS; PROB and STRENGTH are set there too"
+        for section, operation in (
+            ("TURN", "rot90"),
+            ("ROT90", "rot90"),
+            ("WARP", "warp"),
+            ("ELASTIC", "elastic"),
+            ("STROKES", "stroke_width"),
+            ("BREAKS", "stroke_gaps"),
+            ("SCAN", "scan_noise"),
+        )
+    },
+    "MODEL.CHANNELS_LAST": "remove it; it made no training step faster",
+    "MODEL.HEADS.PFC": "use MODEL.HEADS.PARTIAL_FC_RATIO",
+    "MODEL.LOSSES.BCE": "attributes are not learned; use CrossEntropyLoss",
+    "SOLVER.FUSED": "remove it; fused kernels are used where torch has them, and SOLVER.OPT_ARGS.fused overrides that",
+    "TEST.DIFFUSION": "use TEST.RERANK",
+    "TEST.PRECISION": "remove it; the fastest exact search is always used",
+    "TEST.RECALLS": "remove it; Rank-1 to Rank-10 are always reported",
+}
+
+
+def describe_old_key(key: str) -> str:
+    """Return what replaces a setting of an earlier version, as the end of a sentence about it; "" for other keys."""
+    if key in RENAMED_KEYS:
+        return f"is now {RENAMED_KEYS[key]}; change the name"
+    for old, advice in {**REMOVED_KEYS, **KEYS}.items():
+        if key == old or key.startswith(f"{old}."):
+            return f"does not exist; {advice}"
+    return ""
+
+
 def check_legacy_setting(setting: "Setting") -> None:
     """Check that a setting of LEGACY_KEYS has its default in fast-reid, and log that it is ignored.
 
     Raises:
         InputError: it has another value, which would have no effect.
     """
-    key, value, location = setting
+    key, value, location, _ = setting
     default, reason = LEGACY_KEYS[key]
     try:
         is_default = coerce(key, value, default=default, rule=Rule(), location=location) == default

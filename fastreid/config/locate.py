@@ -1,9 +1,12 @@
 """Find config files: a path as given, else one of the configs that are shipped with the package."""
 
+import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from fastreid.utils.errors import InputError, suggest_nearest
+from fastreid.utils.errors import InputError
+from fastreid.utils.files import expand_home
 from fastreid.utils.text import escape_unprintable
 
 VARIANTS_FOLDER = "ablations/rows"  # files there contain variants of an ablation; they are not configs
@@ -25,31 +28,55 @@ def get_config_folder() -> Path:
 
 def list_configs() -> list[str]:
     """Return the names of the shipped configs, such as "demo/stage1.yml", in alphabetical order."""
+    return [name for name in _list_files() if not name.startswith(VARIANTS_FOLDER)]
+
+
+def list_variant_files() -> list[str]:
+    """Return the names of the shipped files of variants, such as "ablations/rows/input.yml"."""
+    return [name for name in _list_files() if name.startswith(VARIANTS_FOLDER)]
+
+
+def _list_files() -> list[str]:
     folder = get_config_folder()
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*.yml"))
-    return sorted(name for name in names if not name.startswith(VARIANTS_FOLDER))
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yml"))
 
 
-def find_config(path: str | os.PathLike[str]) -> str:
+def find_config(path: str | os.PathLike[str], *, variants: bool = False) -> str:
     """Return the path of a config file.
 
     An existing path is returned as it is. Any other relative path is searched for among the shipped configs, with or
-    without a leading `configs/`.
+    without a leading `configs/`. `~` is the home folder.
+
+    Args:
+        path: of the file.
+        variants: the file contains variants of an ablation; the nearest name in the message is one of those.
 
     Raises:
         InputError: no such file; the message lists the searched folders and the nearest name.
     """
-    given = os.fspath(path)
+    given = expand_home(path)
     if os.path.exists(given) or os.path.isabs(given):
         return given
-    shipped = find_shipped_config(given)
+    name, shipped = _shipped_name(given), find_shipped_config(given)
+    if shipped is not None and not variants and str(name).startswith(VARIANTS_FOLDER):
+        raise InputError(
+            f"{name}: contains variants of an ablation, not a config; use it with `fastreid ablate --variants`"
+        )
     if shipped is not None:
         return str(shipped)
-    name = _shipped_name(given)
     short = escape_unprintable(given)
     tried = f"it is neither in {Path.cwd()} nor in {get_config_folder()}" if name else f"the folder is {Path.cwd()}"
-    hint = suggest_nearest((name or given)[-MAX_COMPARED_CHARACTERS:], list_configs())
+    hint = suggest_nearest_file(name or given, list_variant_files() if variants else list_configs())
     raise InputError(f"{short}: no such file; {tried}.{hint} `fastreid configs list` prints the shipped configs")
+
+
+def suggest_nearest_file(path: str, names: Sequence[str]) -> str:
+    """Return " Did you mean 'demo/stage1.yml'?" for a path similar to a name or to its last part, else ""."""
+    path = path[-MAX_COMPARED_CHARACTERS:]
+    by_last_part = {PurePosixPath(name).name: name for name in names}
+    matches = difflib.get_close_matches(path, names, n=1)
+    matches += [by_last_part[name] for name in difflib.get_close_matches(PurePosixPath(path).name, by_last_part, n=1)]
+    return f" Did you mean '{matches[0]}'?" if matches else ""
 
 
 def find_shipped_config(path: str) -> Path | None:

@@ -20,11 +20,13 @@ class Rule:
         exclusive: the minimum itself is not allowed.
         extra: one more allowed number, outside the range, with a special meaning.
         allow_fractions: fractions are allowed although the default is an integer.
+        is_duration: a fraction below 1 is allowed although the default is an integer; it is a ratio of the run.
         choices: allowed strings; empty: any.
         pattern: (regular expression that a string must match, its description).
         num_items: (minimum, maximum) number of items of a list.
         ascending: the items of a list must not decrease.
         example: an item that shows the type of the items if the default list is empty.
+        is_path: a string is a path, whose leading `~` is replaced by the home folder.
     """
 
     minimum: float = -math.inf
@@ -32,11 +34,13 @@ class Rule:
     exclusive: bool = False
     extra: float | None = None
     allow_fractions: bool = False
+    is_duration: bool = False
     choices: tuple[str, ...] = ()
     pattern: tuple[str, str] | None = None
     num_items: tuple[int, float] = (0, math.inf)
     ascending: bool = False
     example: Any = ""
+    is_path: bool = False
 
     def example_item(self, default: list[Any] | tuple[Any, ...]) -> Any:
         """Return an item that shows the type of the items of a list: a float if the list contains one."""
@@ -75,7 +79,8 @@ class Rule:
             allowed = self.pattern[1] if self.pattern else " or ".join(self.choices)
             return allowed or "a string on one line, in quotes if it looks like a number"
         kind = "an integer" if isinstance(default, int) and not self.allow_fractions else "a number"
-        return f"{kind}{self._describe_range()}"
+        ratio = ", or a fraction below 1: a ratio of the run" if self.is_duration else ""
+        return f"{kind}{self._describe_range()}{ratio}"
 
     def _describe_length(self) -> str:
         minimum, maximum = self.num_items
@@ -100,14 +105,19 @@ POSITIVE = Rule(0, exclusive=True)
 SIZE = Rule(1, 10_000, num_items=(1, 2))
 GRAY_LEVELS = Rule(0, 255, num_items=(3, 3))
 NAMES = Rule(num_items=(1, math.inf))
+DURATION = Rule(0, is_duration=True)
+PATH = Rule(is_path=True)
 
 RULES: dict[str, Rule] = {
     "SEED": NONNEGATIVE,
+    "OUTPUT_DIR": PATH,
     "MODEL.DEVICE": Rule(pattern=(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, mps, cuda or cuda:N")),
+    "MODEL.WEIGHTS": PATH,
     "MODEL.PIXEL_MEAN": GRAY_LEVELS,
     "MODEL.PIXEL_STD": Rule(0, exclusive=True, num_items=(3, 3)),
     "MODEL.BACKBONE.LAST_STRIDE": Rule(1, 2),
     "MODEL.BACKBONE.FEAT_DIM": AT_LEAST_ONE,
+    "MODEL.BACKBONE.PRETRAIN_PATH": PATH,
     "MODEL.HEADS.NUM_CLASSES": NONNEGATIVE,
     "MODEL.HEADS.EMBEDDING_DIM": NONNEGATIVE,
     "MODEL.HEADS.NECK_FEAT": Rule(choices=("before", "after")),
@@ -147,6 +157,8 @@ RULES: dict[str, Rule] = {
     "INPUT.CJ.BRIGHTNESS": NONNEGATIVE,
     "INPUT.CJ.CONTRAST": NONNEGATIVE,
     "INPUT.AUTOAUG.PROB": ZERO_TO_ONE,
+    "INPUT.AUTOAUG.POLICY": Rule(choices=("drawings", "imagenet")),
+    "INPUT.AUGMIX.POLICY": Rule(choices=("drawings", "imagenet")),
     "INPUT.AUGMIX.PROB": ZERO_TO_ONE,
     "INPUT.REA.PROB": ZERO_TO_ONE,
     "INPUT.REA.VALUE": GRAY_LEVELS,
@@ -159,6 +171,14 @@ RULES: dict[str, Rule] = {
     "INPUT.LINE_AUG.STRENGTH": Rule(0, 2, exclusive=True),
     "DATASETS.NAMES": NAMES,
     "DATASETS.TESTS": NAMES,
+    "DATASETS.FOLDER.LEVEL": Rule(0, 9),
+    "DATASETS.ROOT": PATH,
+    "DATASETS.CACHE.FOLDER": PATH,
+    "DATASETS.LIST.IMAGES": PATH,
+    "DATASETS.LIST.TRAIN": PATH,
+    "DATASETS.LIST.QUERY": PATH,
+    "DATASETS.LIST.GALLERY": PATH,
+    "DATASETS.FOLDER.PATH": PATH,
     "DATASETS.FOLDER.TEST_FRACTION": ZERO_TO_ONE,
     "DATASETS.FOLDER.NUM_QUERIES": AT_LEAST_ONE,
     "DATASETS.GENERATED.SEED": NONNEGATIVE,
@@ -186,14 +206,14 @@ RULES: dict[str, Rule] = {
     "SOLVER.WEIGHT_DECAY": NONNEGATIVE,
     "SOLVER.WEIGHT_DECAY_NORM": NONNEGATIVE,
     "SOLVER.WEIGHT_DECAY_BIAS": NONNEGATIVE,
-    "SOLVER.DELAY_EPOCHS": NONNEGATIVE,
+    "SOLVER.DELAY_EPOCHS": DURATION,
     "SOLVER.STEPS": Rule(0, ascending=True),
     "SOLVER.GAMMA": NONNEGATIVE,
     "SOLVER.ETA_MIN_LR": NONNEGATIVE,
-    "SOLVER.WARMUP_ITERS": NONNEGATIVE,
+    "SOLVER.WARMUP_ITERS": DURATION,
     "SOLVER.WARMUP_FACTOR": ZERO_TO_ONE,
     "SOLVER.WARMUP_METHOD": Rule(choices=("linear", "constant", "exp")),
-    "SOLVER.FREEZE_ITERS": NONNEGATIVE,
+    "SOLVER.FREEZE_ITERS": DURATION,
     "SOLVER.CHECKPOINT_PERIOD": AT_LEAST_ONE,
     "SOLVER.LOG_PERIOD": AT_LEAST_ONE,
     "SOLVER.DIAGNOSTICS_PERIOD": NONNEGATIVE,
@@ -209,6 +229,7 @@ RULES: dict[str, Rule] = {
     "TEST.PROJECTOR": Rule(0, 10_000),
     "TEST.MEMORY_MB": AT_LEAST_ONE,
     "TEST.NETWORK_PRECISION": Rule(choices=("float32", "bfloat16", "float16")),
+    "TEST.WHITEN.LEARN_FROM": PATH,  # or gallery or train
     "TEST.WHITEN.DIM": NONNEGATIVE,
     "TEST.WHITEN.POWER": Rule(0, 0.5),
     "TEST.FUSE.OBJECT": Rule(choices=("patent", "folder")),

@@ -1,7 +1,9 @@
 """Read a YAML file and its chain of `_BASE_` files as a list of settings with their line numbers."""
 
+import contextlib
 import os
 from collections.abc import Iterator
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ import yaml
 from fastreid.config.locate import find_config, find_shipped_config
 from fastreid.config.values import is_single_line, quote
 from fastreid.utils.errors import InputError
+from fastreid.utils.files import expand_home
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -31,11 +34,13 @@ class Setting(NamedTuple):
         key: full name, such as "SOLVER.BASE_LR".
         value: as parsed from YAML or written on the command line.
         location: where it was set, such as "configs/mine.yml:12".
+        note: how YAML has read the value, if that may surprise, such as "YAML reads yes as True".
     """
 
     key: str
     value: Any
     location: str
+    note: str = ""
 
 
 def read_config(path: str | os.PathLike[str]) -> list[Setting]:
@@ -86,7 +91,7 @@ def _resolve_base(setting: Setting, child: str) -> str:
             f"{location}: {BASE} is {quote(value)}; configs are not downloaded, save it in the same folder"
         )
     folder = Path(child).parent
-    base = os.path.normpath(folder / os.path.expanduser(value))
+    base = os.path.normpath(folder / expand_home(value))
     here = Path(os.path.realpath(folder))
     roots = [Path.cwd(), here.parent]
     roots += [next((above for above in (here, *here.parents) if above.name == "configs"), here)]
@@ -204,7 +209,9 @@ def _iter_settings(
             raise InputError(f"{path}:{line}: {quote(name)} is also set on line {lines[name]}; remove one of them")
         lines[name] = line
         if not isinstance(node, yaml.MappingNode):
-            yield Setting(".".join([*sections, name]), _construct_value(node, f"{path}:{line}"), f"{path}:{line}")
+            key, location = ".".join([*sections, name]), f"{path}:{line}"
+            value = _construct_value(node, key, location)
+            yield Setting(key, value, location, _describe_reading(node, value))
         elif len(sections) < MAX_SECTIONS:  # an alias can make a section contain itself
             yield from _iter_settings(node, path, sections=(*sections, name))
         else:
@@ -213,21 +220,54 @@ def _iter_settings(
             )
 
 
-def _construct_value(node: yaml.Node, location: str) -> Any:
+def _construct_value(node: yaml.Node, key: str, location: str) -> Any:
     """Return a scalar or a list of scalars; no setting is more complex."""
     if isinstance(node, yaml.SequenceNode):
         if len(node.value) > MAX_ITEMS or any(not isinstance(item, yaml.ScalarNode) for item in node.value):
             raise InputError(f"{location}: a nested or very long list; write one value or one flat list")
-        return [_construct_value(item, location) for item in node.value]
+        return [_construct_value(item, key, location) for item in node.value]
     is_string = node.tag == "tag:yaml.org,2002:str"
     if len(node.value) > (MAX_CHARACTERS if is_string else 100):  # conversion of very long numbers is slow
         raise InputError(f"{location}: a value of {len(node.value)} characters is too long")
     if is_string:
         return node.value
     try:
-        return yaml.constructor.SafeConstructor().construct_object(node)
+        value = yaml.constructor.SafeConstructor().construct_object(node)
     except (yaml.YAMLError, ValueError, OverflowError):
         raise InputError(f"{location}: {quote(node.value)} is not a valid value; put strings in quotes")
+    _check_base(node.value, value, key, location)
+    return value
+
+
+def _check_base(text: str, value: Any, key: str, location: str) -> None:
+    """Check that a number is decimal: YAML 1.1 reads 010 with base 8 and 12:30 with base 60.
+
+    Numbers with the prefixes 0x and 0b say which base they have and are allowed.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return
+    digits = text.replace("_", "").lstrip("+-")
+    is_octal = isinstance(value, int) and digits.isdigit() and int(digits) != abs(value)
+    if ":" in text or is_octal:
+        raise InputError(
+            f"{location}: {key} {quote(text)} was read by YAML as {quote(value)} (base {8 if is_octal else 60}); write "
+            "a decimal number, or quotes around a string"
+        )
+
+
+def _describe_reading(node: yaml.Node, value: Any) -> str:
+    """Return "YAML reads yes as True" for the first value that is written in another way; "" if there is none."""
+    if isinstance(node, yaml.SequenceNode):
+        notes = (_describe_reading(item, one) for item, one in zip(node.value, value))
+        return next(filter(None, notes), "")
+    if isinstance(value, date):
+        return f"YAML reads {node.value} as a date"
+    if isinstance(value, str) or node.value.lower() in (str(value).lower(), "", "null", ".nan"):
+        return ""
+    with contextlib.suppress(ValueError):
+        if float(node.value.replace(".inf", "inf")) == value:
+            return ""
+    return f"YAML reads {quote(node.value)[1:-1]} as {quote(value)}"
 
 
 def _line_suffix(error: yaml.YAMLError) -> str:

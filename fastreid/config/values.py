@@ -9,9 +9,9 @@ from typing import Any
 
 from fastreid.config.ranges import Rule
 from fastreid.utils.errors import InputError, suggest_nearest
+from fastreid.utils.files import expand_home
 
 _MAX_LITERAL_CHARACTERS = 4000  # longer strings are not parsed as Python literals
-_MAX_COMPARED_CHARACTERS = 80  # of a string, when the nearest choice is searched
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -22,7 +22,7 @@ def quote(value: object) -> str:
     return short.repr(value)
 
 
-def coerce(key: str, value: Any, *, default: Any, rule: Rule, location: str) -> Any:
+def coerce(key: str, value: Any, *, default: Any, rule: Rule, location: str, note: str = "") -> Any:
     """Return a value with the type of its default.
 
     Conversions that lose nothing are allowed: int to float, a whole float to int, a string such as "1e-4" or
@@ -34,6 +34,7 @@ def coerce(key: str, value: Any, *, default: Any, rule: Rule, location: str) -> 
         default: determines the type.
         rule: the allowed values.
         location: where the value was set, for messages.
+        note: how the value was read, for messages, such as "YAML reads yes as True".
 
     Raises:
         InputError: the value has another type, is not finite, or is not allowed.
@@ -42,7 +43,8 @@ def coerce(key: str, value: Any, *, default: Any, rule: Rule, location: str) -> 
         return _coerce(value, default, rule)
     except (ValueError, OverflowError):
         hint = _list_hint(value, default) or _suggest_choice(value, rule)
-        raise InputError(f"{location}: {key} is {quote(value)}; it must be {rule.describe(default)}{hint}")
+        given = f"{quote(value)} ({note})" if note else quote(value)
+        raise InputError(f"{location}: {key} is {given}; it must be {rule.describe(default)}{hint}")
 
 
 def _suggest_choice(value: Any, rule: Rule) -> str:
@@ -50,7 +52,7 @@ def _suggest_choice(value: Any, rule: Rule) -> str:
     literal = _parse_literal(value) if isinstance(value, str) else value
     items = literal if isinstance(literal, (list, tuple)) else (literal,)
     invalid = next((item for item in items if isinstance(item, str) and item not in rule.choices), "")
-    hint = suggest_nearest(invalid[:_MAX_COMPARED_CHARACTERS].lower(), rule.choices)
+    hint = suggest_nearest(invalid.lower(), rule.choices)
     return f".{hint}" if hint else ""
 
 
@@ -65,22 +67,37 @@ def _list_hint(value: Any, default: Any) -> str:
 def coerce_free_value(key: str, value: Any, *, location: str) -> Any:
     """Return a value of a setting without default: a number, a boolean, a string, None, or a tuple of these.
 
+    Strings that are numbers are converted, also those in a list: YAML reads 1e-3 as a string.
+
     Raises:
         InputError: the value is anything else or not finite.
     """
-    literal = _parse_literal(value) if isinstance(value, str) else value
+    literal = _parse_free_item(value)
     is_list = isinstance(literal, (list, tuple))
-    items = tuple(literal) if is_list else (literal,)
+    items = tuple(map(_parse_free_item, literal)) if is_list else (literal,)
     if not all(_is_scalar(item) for item in items):
         allowed = "a finite number, a string, or a list of them"
         raise InputError(f"{location}: {key} is {quote(value)}; it must be {allowed}")
     return items if is_list else literal
 
 
+def _parse_free_item(value: Any) -> Any:
+    return _parse_literal(value) if isinstance(value, str) else value
+
+
 def _is_scalar(value: Any) -> bool:
     if isinstance(value, str):
-        return is_single_line(value)
+        return is_single_line(value) and not value.startswith(("(", "[", "{")) and not _is_unusual_number(value)
     return value is None or (isinstance(value, (int, float)) and abs(value) < 2**63)  # False for NaN
+
+
+def _is_unusual_number(text: str) -> bool:
+    """Return whether a string that is no literal can be meant as a number, such as "nan" or "007"."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _coerce(value: Any, default: Any, rule: Rule) -> Any:
@@ -114,7 +131,7 @@ def _coerce_text(value: object, rule: Rule) -> str:
         value = value[1:-1]
     if not rule.allows_text(value):
         raise ValueError("not one of the allowed values")
-    return value
+    return expand_home(value) if rule.is_path else value
 
 
 def _coerce_bool(value: Any) -> bool:
@@ -129,7 +146,7 @@ def _coerce_number(value: object, default: int | float, rule: Rule) -> int | flo
         raise ValueError("not a finite number")
     if isinstance(default, float):
         value = float(value)
-    elif not rule.allow_fractions:
+    elif not rule.allow_fractions and not (rule.is_duration and 0 < value < 1):
         if value != int(value):
             raise ValueError("not an integer")
         value = int(value)

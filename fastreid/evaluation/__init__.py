@@ -1,5 +1,6 @@
 """Retrieval evaluation: nearest-neighbor search, post-processing, metrics and reports."""
 
+from fastreid.evaluation.build import ENGINES, METRICS, STEPS
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.pipeline import (
     Expand,
@@ -30,6 +31,9 @@ from fastreid.evaluation.scoring.per_query import ScoreSettings
 from fastreid.evaluation.search.nearest import nearest
 
 __all__ = [
+    "ENGINES",
+    "METRICS",
+    "STEPS",
     "Evaluation",
     "Evaluator",
     "Expand",

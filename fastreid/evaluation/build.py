@@ -31,12 +31,29 @@ STEPS: Registry[Callable[[CfgNode], Step | None]] = Registry(
     "post-processing step",
     {
         "WHITEN": lambda test: _build_whitening_step(test.WHITEN) if test.WHITEN.ENABLED else None,
-        "FUSE": lambda test: _FUSIONS.get(test.FUSE.BY)() if test.FUSE.ENABLED else None,
+        "FUSE": lambda test: _FUSIONS.get(test.FUSE.BY, "TEST.FUSE.BY")() if test.FUSE.ENABLED else None,
         "AQE": lambda test: Expand(_expansion_settings(test.AQE)) if test.AQE.ENABLED else None,
         "RERANK": lambda test: Rerank(_rerank_settings(test.RERANK)) if test.RERANK.ENABLED else None,
     },
 )
 _FUSIONS: Registry[Callable[[], Step]] = Registry("query fusion method", {"mean": FuseFeatures, "rank": FuseRanks})
+
+
+def check_evaluator_names(cfg: CfgNode) -> None:
+    """Look up the names of the steps, the metric and the engine; cheap, so that a typo is reported before any work.
+
+    Raises:
+        InputError: a name is unknown, or a step is repeated.
+    """
+    METRICS.get(cfg.TEST.METRIC, "TEST.METRIC")
+    ENGINES.get(cfg.TEST.ENGINE, "TEST.ENGINE")
+    if cfg.TEST.FUSE.ENABLED:
+        _FUSIONS.get(cfg.TEST.FUSE.BY, "TEST.FUSE.BY")
+    names = tuple(cfg.TEST.STEPS)
+    for name in names:
+        STEPS.get(name, "TEST.STEPS")
+    if len(set(names)) < len(names):
+        raise InputError(f"TEST.STEPS contains a step twice: {list(names)}; list each step once")
 
 
 def build_evaluator(cfg: CfgNode, *, device: torch.device | str = "cpu") -> Evaluator:
@@ -51,14 +68,12 @@ def build_evaluator(cfg: CfgNode, *, device: torch.device | str = "cpu") -> Eval
         EnvironmentSetupError: the package of TEST.ENGINE is missing.
         WeightsError: the whitening file is damaged.
     """
+    check_evaluator_names(cfg)
     test = cfg.TEST
-    names = tuple(test.STEPS)
-    if len(set(names)) < len(names):
-        raise InputError(f"TEST.STEPS contains a step twice: {list(names)}; list each step once")
     return Evaluator(
         metric=test.METRIC,
         search=SearchSettings(memory_mb=test.MEMORY_MB, engine=test.ENGINE),
-        steps=[step for step in (STEPS.get(name)(test) for name in names) if step is not None],
+        steps=[step for step in (STEPS.get(name, "TEST.STEPS")(test) for name in test.STEPS) if step is not None],
         scoring=ScoreSettings(
             top_k=test.TOP_K,
             roc=test.ROC.ENABLED,

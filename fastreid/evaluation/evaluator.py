@@ -10,6 +10,7 @@ from fastreid.evaluation.features import Features, to_tensor
 from fastreid.evaluation.pipeline import NOT_COMPARABLE, RetrievalState, SearchSettings, Step, StepInputs, check_steps
 from fastreid.evaluation.postprocess.whitening import Whitening
 from fastreid.evaluation.scoring.ground_truth import GroundTruth
+from fastreid.evaluation.scoring.matches import build_ground_truth
 from fastreid.evaluation.scoring.per_query import QueryScores, ScoreSettings
 from fastreid.evaluation.scoring.score_queries import score_distance_blocks
 from fastreid.evaluation.search.distance_source import DistanceSource, FeatureDistances
@@ -141,7 +142,15 @@ class Evaluator:
         source = FeatureDistances(space, **asdict(self.search))
         object_ids = _group_queries(queries, self.group_queries_by)
         state = RetrievalState(space, self.search, source, object_ids, training=training, model=model)
-        return state, _build_ground_truth(queries, gallery)
+        truth = build_ground_truth(
+            queries.patents,
+            gallery.patents,
+            query_names=queries.names,
+            gallery_names=gallery.names,
+            query_cameras=queries.cameras,
+            gallery_cameras=gallery.cameras,
+        )
+        return state, truth
 
     def check(self, *, width: int = 0, num_gallery: int = 0, num_training: int | None = None, model: str = "") -> None:
         """Check that the steps can process features with these properties, before any work.
@@ -174,25 +183,6 @@ class Evaluator:
         per_query = score_distance_blocks(accumulate(), truth, self.scoring)
         # If block distances only order each gallery, the ranking gets the distances of the source's `topk` instead.
         return (top_k.ranking() if source.is_comparable else source.topk(self.scoring.top_k)), per_query
-
-
-def _build_ground_truth(queries: Embeddings, gallery: Embeddings) -> GroundTruth | None:
-    """Return the ground truth, or None if all patents of one side are unknown.
-
-    Cameras are used only if the camera of every drawing is known.
-    """
-    if not (any(queries.patents) and any(gallery.patents)):
-        return None
-    row_of = {name: row for row, name in enumerate(gallery.names)}
-    self_rows = [row_of.get(name, -1) for name in queries.names]
-    has_cameras = all(side.cameras and min(side.cameras) >= 0 for side in (queries, gallery))
-    return GroundTruth(
-        queries.patents,
-        gallery.patents,
-        query_cameras=queries.cameras if has_cameras else None,
-        gallery_cameras=gallery.cameras if has_cameras else None,
-        self_rows=self_rows,
-    )
 
 
 def _group_queries(queries: Embeddings, group_by: str) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Train the variants of a config with several seeds and compare their scores with the baseline."""
 
 import argparse
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fastreid.engine.evaluate import run_test
 from fastreid.engine.hooks.signals import restore_default_signals
 from fastreid.engine.model import load_initial_weights
 from fastreid.engine.resume_settings import diff_settings
+from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import default_setup, load_config
 from fastreid.engine.train_step import NonFiniteLossError
 from fastreid.engine.trainer import DefaultTrainer
@@ -34,6 +36,7 @@ from fastreid.utils import comm
 from fastreid.utils.cli import StoppedBySignalError, UserFacingError
 from fastreid.utils.errors import FastreidError, InputError, StorageError
 from fastreid.utils.logger import get_logger
+from fastreid.utils.termination import describe_signal
 
 # Settings (or the start of their names) that must be equal in all variants, or scores are not comparable.
 TEST_SETTINGS = ("DATASETS.TESTS", "TEST.SCORE.", "TEST.TOP_K")
@@ -192,9 +195,8 @@ def run_or_record_failure(run: Run, *, keep_weights: bool) -> Failure | None:
     try:
         train_and_test(run, keep_weights=keep_weights)
     except StoppedBySignalError as stop:
-        message = (
-            f"stopped by signal {stop.signal_number} in {run}; saved {stop.saved}; the same command resumes from there"
-        )
+        name = describe_signal(stop.signal_number)
+        message = f"stopped by {name} in {run}; saved {stop.saved}; the same command resumes from there"
         raise UserFacingError(message, stop.exit_code)
     except FastreidError as error:
         restore_default_signals()
@@ -250,8 +252,11 @@ def _check_parts_build(runs: Sequence[Run], baseline: Run) -> None:
             datasets[lists] = build_datasets(cfg)
         return datasets[lists]
 
+    for run in runs:  # all of them before any data is read
+        with _name_variant_in_errors(run):
+            check_component_names(run.cfg, training=True)
     for run in runs:
-        try:
+        with _name_variant_in_errors(run):
             data = load_lists(run.cfg)
             if data[1] != load_lists(baseline.cfg)[1]:
                 changes = diff_settings(baseline.cfg.DATASETS.dump(), run.cfg.DATASETS.dump())
@@ -261,9 +266,15 @@ def _check_parts_build(runs: Sequence[Run], baseline: Run) -> None:
             trainer.loader.close()
             if not trainer.checkpointer.index.names():
                 load_initial_weights(run.cfg, trainer.model)
-        except FastreidError as error:
-            kind = InputError if isinstance(error, InputError) else type(error)  # subclasses of it take other arguments
-            raise kind(f"variant '{run.variant}': {error}")
+
+
+@contextlib.contextmanager
+def _name_variant_in_errors(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except FastreidError as error:
+        kind = InputError if isinstance(error, InputError) else type(error)  # subclasses of it take other arguments
+        raise kind(f"variant '{run.variant}': {error}")
 
 
 def _check_same_queries(folder: Path, scores: QueryScores, *, other_folder: Path, other_scores: QueryScores) -> None:

@@ -16,6 +16,7 @@ from fastreid.data.transforms.build import build_train_transforms
 from fastreid.engine.build import build_step
 from fastreid.engine.data import build_datasets
 from fastreid.engine.model import to_device
+from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import resolve_device
 from fastreid.engine.train_step import TrainStep
 from fastreid.modeling import build_model
@@ -141,6 +142,7 @@ def try_batch_sizes(
     Raises:
         InputError: the training list or `max_size` is too small for the smallest size.
     """
+    check_component_names(cfg, training=True)
     drawings, _ = build_datasets(cfg)
     num_patents = len({drawing.patent for drawing in drawings})
     num_instance, device = cfg.DATALOADER.NUM_INSTANCE, resolve_device(cfg)

@@ -9,10 +9,11 @@ from PIL import Image, ImageDraw, ImageFont
 Curve = Sequence[tuple[float, float]]
 
 COLORS = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#57606a", "#9a6700", "#0a7ea4")
-PANEL_PX = (460, 280)  # width and height of a panel with its tick labels
+PANEL_PX = (478, 296)  # width and height of a panel with its tick labels
 MAX_COLUMNS = 3
 _SCALE = 2  # the image is plotted this much larger and then reduced, for smooth lines
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 26, 24  # margins of a panel around its curves in px
+_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 12, 26, 40  # margins of a panel around its curves in px
+_AXIS_X = "iteration"
 _BACKGROUND, _TEXT_COLOR, _GRID_COLOR = "white", "#1f2328", "#d0d7de"
 _MAX_MARKED_POINTS = 30  # curves with more points have no markers
 
@@ -67,6 +68,7 @@ class _Panel:
             font=_font(13),
             anchor="ls",
         )
+        self._write_axis_names()
         for run, curve in self.curves.items():
             points = [self._to_pixels(step, value) for step, value in curve]
             self.canvas.line(points, fill=colors[run], width=2 * _SCALE, joint="curve")
@@ -75,6 +77,20 @@ class _Panel:
                     [x - 3 * _SCALE, y - 3 * _SCALE, x + 3 * _SCALE, y + 3 * _SCALE],
                     fill=colors[run],
                 )
+
+    def _write_axis_names(self) -> None:
+        """Write the name of the horizontal axis below it, and that of the vertical axis rotated to its left."""
+        center, bottom = self.left + self.width / 2, self.top + self.height + _BOTTOM - 6
+        self.canvas.text((center * _SCALE, bottom * _SCALE), _AXIS_X, fill=_TEXT_COLOR, font=_font(11), anchor="ms")
+        font = _font(11)
+        left, top, right, below = (round(edge) for edge in font.getbbox(self.name))
+        text = Image.new("L", (right - left, below - top), 0)
+        ImageDraw.Draw(text).text((-left, -top), self.name, fill=255, font=font)
+        text = text.crop((0, 0, min(text.width, self.height * _SCALE), text.height)).transpose(
+            Image.Transpose.ROTATE_90
+        )
+        middle = (self.top + self.height / 2) * _SCALE - text.height / 2
+        self.canvas.bitmap((self.left * _SCALE - _LEFT * _SCALE + 4 * _SCALE, round(middle)), text, fill=_TEXT_COLOR)
 
     def _to_pixels(self, step: float, value: float) -> tuple[float, float]:
         x = self.left + self.width * (step - self.steps[0]) / (self.steps[-1] - self.steps[0])

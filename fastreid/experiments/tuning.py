@@ -13,7 +13,7 @@ import yaml
 
 from fastreid.config import CfgNode
 from fastreid.engine.evaluate_saved import load_saved_dataset
-from fastreid.engine.setup import resolve_device
+from fastreid.engine.setup import resolve_search_device
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.postprocess.tuning import TUNABLE_STEPS, Grid, Trial, check_grid, tune
 from fastreid.evaluation.storage.saved_features import find_feature_folders
@@ -44,7 +44,7 @@ def tune_saved_features(
         InputError: the folder contains several datasets, or `run_saved_test` or `tune` rejects the input.
         WeightsError: a file is damaged.
     """
-    evaluator = build_evaluator(cfg, device=resolve_device(cfg))
+    evaluator = build_evaluator(cfg, device=resolve_search_device(cfg))
     check_grid(evaluator, grid, select_by=cfg.TEST.SELECT_BY)
     folders = find_feature_folders(folder)
     if len(folders) > 1:

@@ -43,7 +43,7 @@ def read_variants(path: str | Path) -> list[Variant]:
     """
     options: dict[str, list[Any]] = {}
     hint = f"if it is the name of a variant, {_NAME_RULE}"
-    for key, value, location in read_settings(str(path), dotted_name_hint=hint):
+    for key, value, location, _ in read_settings(str(path), dotted_name_hint=hint):
         name, _, setting = key.partition(".")
         if not setting:
             raise InputError(

@@ -6,10 +6,11 @@ from typing import Any
 from torch import nn
 from yacs.config import CfgNode
 
+from fastreid.config import legacy_names
 from fastreid.layers import gem_pooling, margin_softmax, pooling
 from fastreid.layers.norm import NORMS
 from fastreid.modeling.backbones.pretrained import load_backbone, load_pretrained
-from fastreid.modeling.backbones.resnet import ResNet
+from fastreid.modeling.backbones.resnet import ResNet, get_resnet_spec
 from fastreid.modeling.backbones.timm_backbone import TimmBackbone
 from fastreid.modeling.baseline import Baseline
 from fastreid.modeling.heads import EmbeddingHead
@@ -38,7 +39,7 @@ def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
     """
     if num_classes < 1:
         raise InputError(f"a network needs at least one class, not {num_classes}; check the training list")
-    return META_ARCHITECTURES.get(cfg.MODEL.META_ARCHITECTURE)(cfg, num_classes)
+    return META_ARCHITECTURES.get(cfg.MODEL.META_ARCHITECTURE, "MODEL.META_ARCHITECTURE")(cfg, num_classes)
 
 
 def check_model_names(cfg: CfgNode) -> None:
@@ -47,11 +48,17 @@ def check_model_names(cfg: CfgNode) -> None:
     Raises:
         InputError: a name is unknown, or the settings of a loss are invalid.
     """
-    META_ARCHITECTURES.get(cfg.MODEL.META_ARCHITECTURE)
-    BACKBONES.get(cfg.MODEL.BACKBONE.NAME)
-    HEADS.get(cfg.MODEL.HEADS.NAME)
-    POOLING.get(cfg.MODEL.HEADS.POOL_LAYER)
-    MARGINS.get(cfg.MODEL.HEADS.CLS_LAYER)
+    backbone, heads = cfg.MODEL.BACKBONE, cfg.MODEL.HEADS
+    META_ARCHITECTURES.get(cfg.MODEL.META_ARCHITECTURE, "MODEL.META_ARCHITECTURE")
+    BACKBONES.get(backbone.NAME, "MODEL.BACKBONE.NAME")
+    HEADS.get(heads.NAME, "MODEL.HEADS.NAME")
+    POOLING.get(heads.POOL_LAYER, "MODEL.HEADS.POOL_LAYER")
+    MARGINS.get(heads.CLS_LAYER, "MODEL.HEADS.CLS_LAYER")
+    if backbone.NAME == "build_resnet_backbone":  # other backbones may have their own norms
+        NORMS.get(backbone.NORM, "MODEL.BACKBONE.NORM")
+        get_resnet_spec(backbone.DEPTH)
+    if heads.NAME == "EmbeddingHead" and heads.WITH_BNNECK:
+        NORMS.get(heads.NORM, "MODEL.HEADS.NORM")
     build_losses(cfg)
 
 
@@ -59,8 +66,7 @@ def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> LoadReport:
     """Load ImageNet weights into the backbone, from MODEL.BACKBONE.PRETRAIN_PATH or the published file.
 
     Raises:
-        InputError: the file does not exist, there is no published file with a full digest, or a timm backbone has no
-            path.
+        InputError: the file does not exist, there is no published file, or another backbone than ResNet has no path.
         StorageError: the download failed.
         WeightsError: the weights are damaged or do not match the network.
     """
@@ -77,12 +83,11 @@ def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> LoadReport:
         raise InputError(
             f"there are no published weights for {backbone.NAME}; set MODEL.BACKBONE.PRETRAIN_PATH to a file"
         )
-    part = model.get_submodule("backbone")
-    return load_backbone(part.body if isinstance(part, TimmBackbone) else part, backbone.PRETRAIN_PATH)
+    return load_backbone(model.get_submodule("backbone"), backbone.PRETRAIN_PATH)
 
 
 def _baseline(cfg: CfgNode, num_classes: int) -> Baseline:
-    backbone = BACKBONES.get(cfg.MODEL.BACKBONE.NAME)(cfg)
+    backbone = BACKBONES.get(cfg.MODEL.BACKBONE.NAME, "MODEL.BACKBONE.NAME")(cfg)
     if backbone.feature_dim != cfg.MODEL.BACKBONE.FEAT_DIM:
         raise InputError(
             f"MODEL.BACKBONE.FEAT_DIM is {cfg.MODEL.BACKBONE.FEAT_DIM}, but the backbone has {backbone.feature_dim} "
@@ -90,7 +95,7 @@ def _baseline(cfg: CfgNode, num_classes: int) -> Baseline:
         )
     return Baseline(
         backbone,
-        HEADS.get(cfg.MODEL.HEADS.NAME)(cfg, num_classes),
+        HEADS.get(cfg.MODEL.HEADS.NAME, "MODEL.HEADS.NAME")(cfg, num_classes),
         build_losses(cfg),
         pixel_mean=cfg.MODEL.PIXEL_MEAN,
         pixel_std=cfg.MODEL.PIXEL_STD,
@@ -100,7 +105,7 @@ def _baseline(cfg: CfgNode, num_classes: int) -> Baseline:
 def build_losses(cfg: CfgNode) -> list[LossTerm]:
     """Build the terms of the training loss, in the order of MODEL.LOSSES.NAME."""
     names = cfg.MODEL.LOSSES.NAME
-    return [LOSSES.get(name)(cfg) for name in ((names,) if isinstance(names, str) else names)]
+    return [LOSSES.get(name, "MODEL.LOSSES.NAME")(cfg) for name in ((names,) if isinstance(names, str) else names)]
 
 
 def _resnet(cfg: CfgNode) -> ResNet:
@@ -108,7 +113,7 @@ def _resnet(cfg: CfgNode) -> ResNet:
     return ResNet(
         backbone.DEPTH,
         last_stride=backbone.LAST_STRIDE,
-        norm=NORMS.get(backbone.NORM),
+        norm=NORMS.get(backbone.NORM, "MODEL.BACKBONE.NORM"),
         with_ibn=backbone.WITH_IBN,
         with_se=backbone.WITH_SE,
         with_nl=backbone.WITH_NL,
@@ -130,10 +135,10 @@ def _embedding_head(cfg: CfgNode, num_classes: int) -> EmbeddingHead:
     return EmbeddingHead(
         cfg.MODEL.BACKBONE.FEAT_DIM,
         num_classes,
-        pool=POOLING.get(heads.POOL_LAYER)(),
-        margin=MARGINS.get(heads.CLS_LAYER)(scale=heads.SCALE, margin=heads.MARGIN),
+        pool=POOLING.get(heads.POOL_LAYER, "MODEL.HEADS.POOL_LAYER")(),
+        margin=MARGINS.get(heads.CLS_LAYER, "MODEL.HEADS.CLS_LAYER")(scale=heads.SCALE, margin=heads.MARGIN),
         embedding_dim=heads.EMBEDDING_DIM,
-        norm=NORMS.get(heads.NORM) if heads.WITH_BNNECK else None,
+        norm=NORMS.get(heads.NORM, "MODEL.HEADS.NORM") if heads.WITH_BNNECK else None,
         neck_feat=heads.NECK_FEAT,
         partial_fc_ratio=heads.PARTIAL_FC_RATIO,
     )
@@ -172,7 +177,9 @@ def _cosface(cfg: CfgNode) -> LossTerm:
     return LossTerm("loss_cosface", CosfaceLoss(loss.MARGIN, loss.GAMMA), "pairs", loss.SCALE)
 
 
-META_ARCHITECTURES: Registry[Callable[[CfgNode, int], nn.Module]] = Registry("network", {"Baseline": _baseline})
+META_ARCHITECTURES: Registry[Callable[[CfgNode, int], nn.Module]] = Registry(
+    "network", {"Baseline": _baseline}, substitutes=legacy_names.META_ARCHITECTURES
+)
 
 BACKBONES: Registry[Callable[[CfgNode], Any]] = Registry(
     "backbone",
@@ -180,9 +187,12 @@ BACKBONES: Registry[Callable[[CfgNode], Any]] = Registry(
         "build_resnet_backbone": _resnet,
         "build_timm_backbone": _timm,
     },
+    substitutes=legacy_names.BACKBONES,
 )
 
-HEADS: Registry[Callable[[CfgNode, int], nn.Module]] = Registry("head", {"EmbeddingHead": _embedding_head})
+HEADS: Registry[Callable[[CfgNode, int], nn.Module]] = Registry(
+    "head", {"EmbeddingHead": _embedding_head}, substitutes=legacy_names.HEADS
+)
 
 POOLING: Registry[Callable[[], nn.Module]] = Registry(
     "pooling layer",
@@ -197,6 +207,7 @@ POOLING: Registry[Callable[[], nn.Module]] = Registry(
         "Identity": pooling.Identity,
         "Flatten": pooling.Flatten,
     },
+    substitutes=legacy_names.POOLING,
 )
 
 MARGINS: Registry[Callable[..., margin_softmax.Margin]] = Registry(
@@ -207,6 +218,7 @@ MARGINS: Registry[Callable[..., margin_softmax.Margin]] = Registry(
         "ArcSoftmax": margin_softmax.ArcSoftmax,
         "CircleSoftmax": margin_softmax.CircleSoftmax,
     },
+    substitutes=legacy_names.MARGINS,
 )
 
 LOSSES: Registry[Callable[[CfgNode], LossTerm]] = Registry(
@@ -218,4 +230,5 @@ LOSSES: Registry[Callable[[CfgNode], LossTerm]] = Registry(
         "Cosface": _cosface,
         "FocalLoss": _focal,
     },
+    substitutes=legacy_names.LOSSES,
 )

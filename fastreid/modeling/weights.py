@@ -17,12 +17,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fastreid.modeling.mismatch import explain_mismatch
 from fastreid.utils.checksums import verify_checksum
 from fastreid.utils.errors import InputError, WeightsError
+from fastreid.utils.logger import get_logger
 
 MAX_NAMES_SHOWN = 20  # listed in a message before the total count
 CONFIG_BUFFERS = ("pixel_mean", "pixel_std")  # stored in older checkpoints; now set by the config
-WRAPPERS = ("model", "state_dict")  # keys of a checkpoint that may contain the state dict
+WRAPPERS = (  # keys of a checkpoint that may contain the state dict, in this order
+    *("model", "state_dict", "model_state_dict", "network", "net", "model_state", "ema", "model_ema", "state_dict_ema"),
+    *("ema_state_dict", "teacher", "student", "weights", "params"),
+)
+USUAL_WRAPPERS = ("", "model", "state_dict")  # not worth a line in the log
+PREFIXES = ("module.", "model.", "network.", "net.", "_forward_module.")  # of wrappers around a network
+COMPILED = "_orig_mod."  # part of the names in a network compiled by torch.compile
+COUNTER = "num_batches_tracked"  # of batch norm; missing in files of torch before 0.4.1 and in frozen batch norm
 
 
 @dataclass(frozen=True)
@@ -74,32 +83,62 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def extract_model_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
+def extract_model_state(content: Mapping[str, Any], *, source: str = "") -> dict[str, Tensor]:
     """Return the state dict of the model in a checkpoint, with current parameter names.
 
-    Accepts `{"model": ...}`, `{"state_dict": ...}` or a plain state dict. Removes the prefix "module." and the pixel
-    statistics, and renames `heads.classifier.weight` and `heads.bnneck.*` of older files.
+    Accepts a plain state dict, or one under a key of WRAPPERS. Removes the prefixes of DistributedDataParallel,
+    torch.compile and other wrappers if all names have them, and the pixel statistics; renames `heads.classifier.weight`
+    and `heads.bnneck.*` of older files. Unusual changes are logged.
+
+    Args:
+        content: content of the checkpoint.
+        source: source of the tensors, such as a file name, for messages.
 
     Raises:
         WeightsError: a value is not a tensor, or there is no tensor.
     """
-    for key in WRAPPERS:
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
+    content, wrapper = _unwrap(content)
     wrong = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if wrong or not content:
         problem = f"contains other values: {format_names(wrong)}" if wrong else "is empty"
         raise WeightsError(
             f'a state dict must map names to tensors, but this one {problem}; save {{"model": state dict}}'
         )
-    tensors = {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    tensors, prefixes = _remove_prefixes(content)
+    changes = [f"the tensors are those of '{wrapper}'"] * (wrapper not in USUAL_WRAPPERS)
+    changes += [f"removed from their names: {', '.join(prefixes)}"] * bool(set(prefixes) - {"module."})
+    if changes:
+        get_logger().info(f"{source or 'weights'}: {'; '.join(changes)}")
     neck = 1 if "heads.bottleneck.0.weight" in tensors and tensors["heads.bottleneck.0.weight"].ndim == 4 else 0
     return {_current_name(name, neck): tensor for name, tensor in tensors.items() if name not in CONFIG_BUFFERS}
 
 
+def _unwrap(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return the innermost state dict, and the keys that lead to it, joined by dots."""
+    keys: list[str] = []
+    while key := next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), ""):
+        content = content[key]
+        keys.append(key)
+    return content, ".".join(keys)
+
+
+def _remove_prefixes(content: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    tensors, prefixes = {name.replace(COMPILED, ""): value for name, value in content.items()}, []
+    if tensors.keys() != content.keys():
+        prefixes.append(COMPILED)
+    while prefix := next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), ""):
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+        prefixes.append(prefix)
+    return {name.removeprefix("module."): value for name, value in tensors.items()}, prefixes
+
+
 def load_state(
-    model: nn.Module, state: Mapping[str, Tensor], *, may_differ: Collection[str] = (), source: str = ""
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    may_differ: Collection[str] = (),
+    may_lack_counters: bool = False,
+    source: str = "",
 ) -> LoadReport:
     """Load tensors into a model, all or none.
 
@@ -107,6 +146,8 @@ def load_state(
         model: destination, on any device.
         state: name -> tensor, as `extract_model_state` returns them.
         may_differ: names of tensors that may be missing or have another shape; these keep the values of the model.
+        may_lack_counters: set the counters of batch norm to 0 if the file has none, as a file of fast-reid with frozen
+            batch norm or an old file of torch. They have no influence on features.
         source: source of the tensors, such as a file name, for messages.
 
     Raises:
@@ -114,6 +155,8 @@ def load_state(
             loaded.
     """
     expected = model.state_dict()
+    if may_lack_counters:
+        state = {**{name: torch.zeros_like(value) for name, value in expected.items() if _is_counter(name)}, **state}
     faults: list[str] = []
     reinitialized: dict[str, str] = {}
     for name, tensor in expected.items():
@@ -127,7 +170,7 @@ def load_state(
     if faults:
         raise WeightsError(
             f"{prefix}weights do not match the model, {len(faults)} of {len(expected)} tensors differ: "
-            f"{format_names(faults)}; check DEPTH, WITH_IBN, WITH_SE, WITH_NL, EMBEDDING_DIM and POOL_LAYER"
+            f"{format_names(faults)}; {explain_mismatch(expected, state)}"
         )
     selected = {name: state[name] for name in expected if name not in reinitialized}
     check_finite(selected, source=source)
@@ -153,6 +196,10 @@ def check_finite(state: Mapping[str, Tensor], *, source: str = "") -> None:
 def find_nonfinite_tensors(state: Mapping[str, Tensor]) -> list[str]:
     """Return the names of the tensors that contain NaN or Inf."""
     return [name for name, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+
+
+def _is_counter(name: str) -> bool:
+    return name.rpartition(".")[2] == COUNTER
 
 
 def _describe_difference(expected: Tensor, loaded: Tensor | None) -> str:

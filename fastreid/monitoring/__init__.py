@@ -1,5 +1,6 @@
 """Monitoring of training runs: metric files, console, TensorBoard, experiment trackers and diagnostics."""
 
+from fastreid.monitoring.build import TRACKERS
 from fastreid.monitoring.console import ConsoleWriter
 from fastreid.monitoring.diagnostics import TrainingDiagnostics
 from fastreid.monitoring.projector import ProjectorData, build_projector_data
@@ -8,6 +9,7 @@ from fastreid.monitoring.trackers import MLflowWriter, WandbWriter
 from fastreid.monitoring.writers import CSVWriter, JSONWriter, Writer, read_metrics
 
 __all__ = [
+    "TRACKERS",
     "CSVWriter",
     "ConsoleWriter",
     "JSONWriter",

@@ -22,19 +22,20 @@ def check_tracker(cfg: CfgNode) -> None:
         InputError: TRACKER.NAME is unknown.
         EnvironmentSetupError: the tracker's library is not installed.
     """
-    tracker = TRACKERS.get(cfg.TRACKER.NAME) if cfg.TRACKER.NAME else None
+    tracker = TRACKERS.get(cfg.TRACKER.NAME, "TRACKER.NAME") if cfg.TRACKER.NAME else None
     import_library = getattr(tracker, "import_library", None)  # optional in a user's own tracker
     if import_library is not None:
         import_library()
 
 
-def build_writers(cfg: CfgNode, *, iteration: int, iters_per_epoch: int) -> list[Writer]:
+def build_writers(cfg: CfgNode, *, iteration: int, iters_per_epoch: int, best: float = -1.0) -> list[Writer]:
     """Build all writers of a run; for the main process only.
 
     Args:
         cfg: settings.
         iteration: iterations completed before this start.
         iters_per_epoch: iterations per epoch.
+        best: best score of TEST.SELECT_BY before this start; below 0: there was no evaluation.
 
     Raises:
         InputError: TRACKER.NAME is unknown.
@@ -42,7 +43,7 @@ def build_writers(cfg: CfgNode, *, iteration: int, iters_per_epoch: int) -> list
     """
     first, *others = cfg.DATASETS.TESTS
     settings = changed_settings(cfg)
-    tracker = TRACKERS.get(cfg.TRACKER.NAME) if cfg.TRACKER.NAME else None
+    tracker = TRACKERS.get(cfg.TRACKER.NAME, "TRACKER.NAME") if cfg.TRACKER.NAME else None
     return [
         ConsoleWriter(cfg.SOLVER.MAX_EPOCH * iters_per_epoch, iters_per_epoch),
         JSONWriter(cfg.OUTPUT_DIR, iteration=iteration),
@@ -51,7 +52,8 @@ def build_writers(cfg: CfgNode, *, iteration: int, iters_per_epoch: int) -> list
             cfg.OUTPUT_DIR,
             iteration=iteration,
             settings=settings,
-            metrics=(f"{first}/{cfg.TEST.SELECT_BY}" if others else cfg.TEST.SELECT_BY, "total_loss"),
+            score=f"{first}/{cfg.TEST.SELECT_BY}" if others else cfg.TEST.SELECT_BY,
+            best=best,
         ),
         *(
             [tracker(cfg.OUTPUT_DIR, project=cfg.TRACKER.PROJECT, settings=settings, iteration=iteration)]

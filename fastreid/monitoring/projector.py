@@ -86,7 +86,7 @@ def write_projector_data(folder: str | Path, iteration: int, name: str, data: Pr
     with atomic_write(target / "drawings.png") as file:
         _make_sprite(data.images).save(file, format="PNG")
     write_text(target / "embedding.pbtxt", _format_config_entry(iteration, name, data.features.shape))
-    entries = sorted((Path(folder) / "projector").rglob("embedding.pbtxt"))
+    entries = sorted(entry for entry in (Path(folder) / "projector").rglob("embedding.pbtxt") if entry.is_file())
     write_text(Path(folder) / PROJECTOR_CONFIG_FILE, "".join(entry.read_text(encoding="utf-8") for entry in entries))
 
 

@@ -1,6 +1,13 @@
-"""Write the metrics, images and features of a run for TensorBoard."""
+"""Write the metrics, images and features of a run for TensorBoard.
 
-from collections.abc import Mapping, Sequence
+Scalars are in the groups `train/`, `eval/` and `system/`; images and features keep their names. The Custom Scalars page
+shows the main curves first.
+"""
+
+import math
+import re
+import threading
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +18,29 @@ from PIL import Image
 from fastreid.monitoring.projector import ProjectorData, write_projector_data
 from fastreid.monitoring.writers import Writer
 
+EVENT_FILES = "events.out.tfevents.*"
+PREVIOUS_FOLDER = "previous_run"  # in OUTPUT_DIR: event files of the run before, which TensorBoard shows as another run
+SYSTEM_METRICS = frozenset(
+    {"time", "data_time", "eta_seconds", "drawings_per_second", "memory_mb", "cuda_memory_mb", "skipped_steps"}
+)
+
 
 class TensorboardWriter(Writer):
     """Write scalars, images, embeddings and settings as TensorBoard event files in the run's OUTPUT_DIR.
 
-    Each call of `write` is flushed, so that a killed run has the same scalars here as in `metrics.json`.
+    Each call of `write` is flushed, so that a killed run has the same scalars here as in `metrics.json`. A run that
+    starts at iteration 0 in a used folder moves the event files of the earlier run to the folder `previous_run`.
 
     Args:
         folder: OUTPUT_DIR of the run.
         iteration: iterations completed before this start; events of later iterations are hidden.
         settings: settings of the run by name, for the HPARAMS page.
-        metrics: names of the scalars by which the HPARAMS page compares runs.
+        score: name of the score that selects the best model. Its maximum is written as `eval/best NAME`, by which the
+            HPARAMS page compares runs; "": none.
+        best: maximum of that score before this start; below 0: there was no evaluation.
     """
+
+    uses_folder = True
 
     def __init__(
         self,
@@ -30,28 +48,45 @@ class TensorboardWriter(Writer):
         *,
         iteration: int = 0,
         settings: Mapping[str, str | int | float] | None = None,
-        metrics: Sequence[str] = (),
+        score: str = "",
+        best: float = -1.0,
     ):
         from torch.utils.tensorboard import SummaryWriter  # takes seconds to import; only the main process needs it
         from torch.utils.tensorboard.summary import hparams
 
         self.folder = Path(folder)
         self.target = f"TensorBoard's events in {folder}"
+        self._score, self._best = score, best if best >= 0 else -math.inf
+        self._score_names: Collection[str] = ()
+        best_tag = f"eval/best {score}"
         self._events: SummaryWriter | None = None
+        self._previous_hook = threading.excepthook
+        threading.excepthook = self._ignore_write_errors
         with self.tolerate_write_errors():
-            self._events = SummaryWriter(str(folder), purge_step=iteration + 1 if iteration else None)
+            if iteration == 0:
+                _archive_events(self.folder)
+            self._events = SummaryWriter(str(folder), purge_step=iteration + 1)
+            self._events.add_custom_scalars(_build_layout(score))
         # SummaryWriter.add_hparams would create a second run; here the settings join the run with the scalars.
         experiment, start, self._end = hparams(  # type: ignore[no-untyped-call]  # torch has no annotation
-            dict(settings or {}), dict.fromkeys(metrics, 0.0)
+            dict(settings or {}), {best_tag: 0.0} if score else {}
         )
         self._add_summaries(experiment, start)
 
+    def on_scores(self, scores: Mapping[str, float]) -> None:
+        """Receive the scores of an evaluation."""
+        self._score_names = frozenset(scores)
+
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Write the metrics as scalars and flush."""
+        """Write the metrics as scalars in their groups, and flush."""
+        scalars = {self._tag(name): value for name, value in values.items()}
+        if self._score in self._score_names:
+            self._best = max(self._best, values[self._score])
+            scalars[f"eval/best {self._score}"] = self._best
         with self.tolerate_write_errors():
             if self._events is not None:
-                for name, value in values.items():
-                    self._events.add_scalar(name, value, iteration)
+                for tag, value in scalars.items():
+                    self._events.add_scalar(tag, value, iteration)
                 self._events.flush()
 
     def add_image(self, iteration: int, name: str, image: Image.Image) -> None:
@@ -73,6 +108,19 @@ class TensorboardWriter(Writer):
         with self.tolerate_write_errors():
             if self._events is not None:
                 self._events.close()
+        if threading.excepthook == self._ignore_write_errors:
+            threading.excepthook = self._previous_hook
+
+    def _ignore_write_errors(self, failure: threading.ExceptHookArgs) -> None:
+        """Print no traceback of TensorBoard's thread: its error is raised again by the next call, which warns."""
+        is_from_events = type(failure.thread).__module__.startswith("tensorboard.")
+        if not (is_from_events and isinstance(failure.exc_value, OSError)):
+            self._previous_hook(failure)
+
+    def _tag(self, name: str) -> str:
+        if name in self._score_names:
+            return f"eval/{name}"
+        return f"system/{name}" if name in SYSTEM_METRICS else f"train/{name}"
 
     def _add_summaries(self, *summaries: Any) -> None:
         with self.tolerate_write_errors():
@@ -80,3 +128,26 @@ class TensorboardWriter(Writer):
             if event_file is not None:
                 for summary in summaries:
                     event_file.add_summary(summary)
+
+
+def _archive_events(folder: Path) -> None:
+    """Move the event files of an earlier run to PREVIOUS_FOLDER; those of the run before that are deleted."""
+    files = sorted(folder.glob(EVENT_FILES))
+    if not files:
+        return
+    archive = folder / PREVIOUS_FOLDER
+    archive.mkdir(exist_ok=True)
+    for path in archive.glob(EVENT_FILES):
+        path.unlink()
+    for path in files:
+        path.replace(archive / path.name)
+
+
+def _build_layout(score: str) -> dict[str, dict[str, list[Any]]]:
+    """Return the charts of the Custom Scalars page: the losses, the selecting score, the learning rate."""
+    charts: dict[str, list[Any]] = {"loss": ["Multiline", ["^train/(total_loss|loss_.*)$"]]}
+    if score:
+        charts[score] = ["Multiline", [f"^eval/(best )?{re.escape(score)}$"]]
+    charts["training accuracy"] = ["Multiline", ["^train/cls_accuracy$"]]
+    charts["learning rate"] = ["Multiline", ["^train/lr$"]]
+    return {"main curves": charts}

@@ -44,7 +44,7 @@ class WandbWriter(Writer):
         Raises:
             EnvironmentSetupError: the library is not installed.
         """
-        with _require_library("wandb"):
+        with _require_library("wandb", package="wandb"):
             import wandb
         return wandb
 
@@ -108,7 +108,7 @@ class MLflowWriter(Writer):
         Raises:
             EnvironmentSetupError: the library is not installed.
         """
-        with _require_library("mlflow"):
+        with _require_library("mlflow", package="mlflow-skinny"):
             import mlflow
         return mlflow
 
@@ -143,13 +143,13 @@ class MLflowWriter(Writer):
 
 
 @contextlib.contextmanager
-def _require_library(library: str) -> Iterator[None]:
+def _require_library(library: str, *, package: str) -> Iterator[None]:
     """Explain how to install the library if an import in this context fails."""
     try:
         yield
     except ImportError:
         raise EnvironmentSetupError(
-            f'TRACKER.NAME {library}: the library is not installed; run pip install "fastreid[{library}]", '
+            f"TRACKER.NAME {library}: the library is not installed; run pip install {package}, "
             "or leave TRACKER.NAME empty"
         )
 

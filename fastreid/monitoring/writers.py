@@ -11,7 +11,7 @@ from PIL import Image
 
 from fastreid.monitoring.projector import ProjectorData
 from fastreid.utils.errors import StorageError
-from fastreid.utils.files import write_text
+from fastreid.utils.files import append_line, check_own_file, describe_write_error, write_text
 from fastreid.utils.logger import get_logger
 from fastreid.utils.text import summarize_error
 
@@ -26,7 +26,9 @@ class Writer:
     """
 
     target = ""  # file or service, for the warning
+    folder = Path()  # on the file system whose free space is part of the warning
     tolerated_errors: tuple[type[Exception], ...] = (OSError, StorageError)  # training continues after these
+    uses_folder = False  # whether `close` writes to OUTPUT_DIR; it is not called if the run has lost the folder
     has_failed = False  # True after the first failure, which logs the only warning
 
     def on_step(self, iteration: int, values: Mapping[str, float], seconds: float) -> None:
@@ -36,6 +38,13 @@ class Writer:
             iteration: iterations completed.
             values: values of this step by name, not averaged.
             seconds: duration of the step with its wait for data.
+        """
+
+    def on_scores(self, scores: Mapping[str, float]) -> None:
+        """Receive the scores of an evaluation by name, right before `write` gets them with the other metrics.
+
+        Args:
+            scores: the scores; empty if there was no evaluation since the last call.
         """
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
@@ -71,7 +80,12 @@ class Writer:
         try:
             yield
         except self.tolerated_errors as error:
-            reason = f"{self.target}: cannot be written ({getattr(error, 'strerror', None) or summarize_error(error)})"
+            cause = (
+                describe_write_error(self.folder / "file", error)
+                if isinstance(error, OSError)
+                else summarize_error(error)
+            )
+            reason = f"{self.target}: cannot be written ({cause})"
             if not self.has_failed:
                 message = summarize_error(error) if isinstance(error, StorageError) else reason  # already complete
                 get_logger().warning(f"{message}; training continues without it")
@@ -87,9 +101,11 @@ class JSONWriter(Writer):
     """
 
     def __init__(self, folder: str | Path, *, iteration: int = 0):
-        self.path = Path(folder) / METRICS_FILE
+        self.folder = Path(folder)
+        self.path = self.folder / METRICS_FILE
         self.target = str(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        check_own_file(self.path)
         if self.path.is_file():
             lines = _read_lines(self.path)
             complete_lines = lines[:-1]  # a kill can cut off the last line
@@ -103,8 +119,8 @@ class JSONWriter(Writer):
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
         """Append a line."""
         line = json.dumps({"iteration": iteration, **values}, sort_keys=True)
-        with self.tolerate_write_errors(), self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+        with self.tolerate_write_errors():
+            append_line(self.path, line)
 
 
 class CSVWriter(Writer):
@@ -117,12 +133,16 @@ class CSVWriter(Writer):
         folder: OUTPUT_DIR of the run.
     """
 
+    uses_folder = True
+
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.target = str(self.folder / CSV_FILE)
 
     def on_evaluation(self) -> None:
         """Rewrite the table."""
+        if not (self.folder / METRICS_FILE).is_file():  # nothing was written, or the folder was removed
+            return
         with self.tolerate_write_errors():
             lines = read_metrics(self.folder)
             columns = ["iteration", *sorted({name for line in lines for name in line} - {"iteration"})]

@@ -1,10 +1,11 @@
 """Optimizers, parameter groups and learning-rate schedules."""
 
-from fastreid.solver.build import build_optimizer, build_schedule
+from fastreid.solver.build import SCHEDULES, build_optimizer, build_schedule
 from fastreid.solver.parameter_groups import ParameterRates
 from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Schedule, Warmup
 
 __all__ = [
+    "SCHEDULES",
     "CosineSchedule",
     "MultiStepSchedule",
     "ParameterRates",

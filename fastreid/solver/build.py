@@ -1,5 +1,6 @@
 """Builds the optimizer and the learning-rate schedule of a config."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -7,11 +8,12 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
+from fastreid.config import legacy_names
 from fastreid.solver.fused_optimizers import add_fused_flag
 from fastreid.solver.layerwise_lr import layerwise_lr_factors
 from fastreid.solver.parameter_groups import ParameterRates, build_parameter_groups
-from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Schedule, Warmup
-from fastreid.utils.errors import InputError, suggest_and_list
+from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Schedule, Warmup, resolve_duration
+from fastreid.utils.errors import InputError, describe_unknown
 from fastreid.utils.logger import get_logger
 from fastreid.utils.registry import Registry
 
@@ -28,19 +30,63 @@ SCHEDULES: Registry[Callable[..., Schedule]] = Registry(
             steps=tuple(cfg.SOLVER.STEPS), gamma=cfg.SOLVER.GAMMA, **common
         ),
     },
+    substitutes=legacy_names.SCHEDULES,
 )
 
 
+def check_solver_names(cfg: CfgNode) -> None:
+    """Look up SOLVER.OPT and SOLVER.SCHED; cheap, so that a typo is reported before any data is read.
+
+    Raises:
+        InputError: a name is unknown or unsupported.
+    """
+    _find_optimizer_class(cfg.SOLVER.OPT)
+    SCHEDULES.get(cfg.SOLVER.SCHED, "SOLVER.SCHED")
+
+
 def build_schedule(cfg: CfgNode, iters_per_epoch: int) -> Schedule:
-    """Build the learning-rate schedule of a run with `iters_per_epoch` iterations per epoch."""
-    warmup = Warmup(cfg.SOLVER.WARMUP_ITERS, factor=cfg.SOLVER.WARMUP_FACTOR, method=cfg.SOLVER.WARMUP_METHOD)
-    return SCHEDULES.get(cfg.SOLVER.SCHED)(
+    """Build the learning-rate schedule of a run with `iters_per_epoch` iterations per epoch.
+
+    A warm-up, freezing or delay that does not end before the run is a warning.
+    """
+    warning = find_long_durations(cfg, iters_per_epoch)
+    if warning:
+        get_logger().warning(warning)
+    warmup = Warmup(
+        resolve_iterations(cfg, "WARMUP_ITERS", iters_per_epoch),
+        factor=cfg.SOLVER.WARMUP_FACTOR,
+        method=cfg.SOLVER.WARMUP_METHOD,
+    )
+    return SCHEDULES.get(cfg.SOLVER.SCHED, "SOLVER.SCHED")(
         cfg,
         iters_per_epoch=iters_per_epoch,
         max_epochs=cfg.SOLVER.MAX_EPOCH,
         warmup=warmup,
-        delay_epochs=cfg.SOLVER.DELAY_EPOCHS,
+        delay_epochs=resolve_duration(cfg.SOLVER.DELAY_EPOCHS, cfg.SOLVER.MAX_EPOCH),
     )
+
+
+def resolve_iterations(cfg: CfgNode, key: str, iters_per_epoch: int) -> int:
+    """Return SOLVER.WARMUP_ITERS or SOLVER.FREEZE_ITERS as a number of iterations; below 1 it is a ratio of the run."""
+    return resolve_duration(cfg.SOLVER[key], cfg.SOLVER.MAX_EPOCH * iters_per_epoch)
+
+
+def find_long_durations(cfg: CfgNode, iters_per_epoch: int) -> str:
+    """Return a warning if warm-up, freezing or delay do not end before the run does; "" if all do."""
+    num_epochs = cfg.SOLVER.MAX_EPOCH
+    num_iterations = num_epochs * iters_per_epoch
+    has_frozen_layers = bool(cfg.MODEL.FREEZE_LAYERS)
+    long = [
+        f"SOLVER.{key} is {cfg.SOLVER[key]} and the run has {length} {unit}"
+        for key, length, unit in (
+            ("WARMUP_ITERS", num_iterations, "iterations"),
+            ("FREEZE_ITERS", num_iterations if has_frozen_layers else math.inf, "iterations"),
+            ("DELAY_EPOCHS", num_epochs, "epochs"),
+        )
+        if cfg.SOLVER[key] >= length
+    ]
+    advice = "; a value below 1 is a ratio of the run, such as SOLVER.WARMUP_ITERS 0.1"
+    return "; ".join(long) + advice if long else ""
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -97,6 +143,15 @@ def create_optimizer(
     Raises:
         InputError: the class is unknown or unsupported, or does not accept the arguments.
     """
+    optimizer_class = _find_optimizer_class(name)
+    device = groups[0]["params"][0].device if groups else torch.device("cpu")
+    try:
+        return optimizer_class(groups, **add_fused_flag(optimizer_class, arguments, device=device))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"SOLVER.OPT_ARGS: {name} does not accept {dict(arguments)}: {error}")
+
+
+def _find_optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     if name in UNSUPPORTED_OPTIMIZERS:
         raise InputError(f"SOLVER.OPT: {name} {UNSUPPORTED_OPTIMIZERS[name]}; choose another one, such as Adam or SGD")
     known = {
@@ -104,10 +159,8 @@ def create_optimizer(
         for key, value in vars(torch.optim).items()
         if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
     }
+    if name not in known and name in legacy_names.OPTIMIZERS:
+        raise InputError(f"SOLVER.OPT '{name}' does not exist here; {legacy_names.OPTIMIZERS[name]}")
     if name not in known:
-        raise InputError(f"SOLVER.OPT: torch.optim has no optimizer '{name}'.{suggest_and_list(name, known)}")
-    device = groups[0]["params"][0].device if groups else torch.device("cpu")
-    try:
-        return known[name](groups, **add_fused_flag(known[name], arguments, device=device))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"SOLVER.OPT_ARGS: {name} does not accept {dict(arguments)}: {error}")
+        raise InputError(describe_unknown("SOLVER.OPT", name, known.keys() - UNSUPPORTED_OPTIMIZERS.keys()))
+    return known[name]

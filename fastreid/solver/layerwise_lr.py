@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from fastreid.utils.errors import InputError, suggest_and_list
+from fastreid.utils.errors import InputError, describe_unknown
 
 
 def layerwise_lr_factors(
@@ -39,9 +39,7 @@ def layerwise_lr_factors(
     stages: Mapping[str, tuple[str, ...]] = backbone.stages
     for name, factor in table.items():
         if name not in stages:
-            raise InputError(
-                f"SOLVER.STAGE_FACTORS: the backbone has no stage '{name}'.{suggest_and_list(name, stages)}"
-            )
+            raise InputError(describe_unknown("SOLVER.STAGE_FACTORS", name, stages))
         if isinstance(factor, bool) or not isinstance(factor, (int, float)) or factor < 0:
             raise InputError(f"SOLVER.STAGE_FACTORS.{name} is {factor!r}; it must be a number of at least 0")
     decayed = {name: decay ** (len(stages) - index) for index, name in enumerate(stages)}

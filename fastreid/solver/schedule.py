@@ -9,6 +9,16 @@ from fastreid.utils.errors import InputError
 WARMUP_METHODS = ("linear", "constant", "exp")
 
 
+def resolve_duration(duration: float, run_length: int) -> int:
+    """Return a duration as a count.
+
+    Args:
+        duration: a count (iterations or epochs); below 1, a ratio of the run.
+        run_length: iterations or epochs of the run.
+    """
+    return round(duration * run_length) if duration < 1 else int(duration)
+
+
 @dataclass(frozen=True)
 class Warmup:
     """Warm-up of the learning rate in the first iterations.

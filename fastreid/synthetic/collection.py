@@ -1,8 +1,9 @@
 """Write a collection of synthetic patents to disk, in the DeepPatent layout."""
 
+import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write, write_text
 from fastreid.utils.processes import map_in_processes
 from fastreid.utils.seeding import keyed_generator
+from fastreid.utils.termination import raise_on_sigterm
 
 RULES_VERSION = 5  # incremented whenever the same seed gives other bytes
 QUERIES_PER_PATENT = 2
@@ -109,9 +111,11 @@ def write_patents(
         return False
     write_text(root / SETTINGS_FILE, _format_settings(collection))
     numbers = [*collection.train_patents(), *collection.test_patents()]
-    for done, _ in enumerate(_render_all(root, collection, numbers, num_workers), start=1):
-        if on_patent is not None:
-            on_patent(done, len(numbers))
+    # Closed before an exception leaves this function: the workers must not write into a folder that is being removed.
+    with raise_on_sigterm(), contextlib.closing(_render_all(root, collection, numbers, num_workers)) as rendered:
+        for done, _ in enumerate(rendered, start=1):
+            if on_patent is not None:
+                on_patent(done, len(numbers))
     for name, text in zip(LIST_FILES, _format_lists(collection)):
         write_text(root / "train_data" / name, text)
     return True
@@ -158,7 +162,9 @@ def _min_drawings(number: int) -> int:
     return MIN_DRAWINGS if number < FIRST_TEST_PATENT else MIN_TEST_DRAWINGS
 
 
-def _render_all(root: Path, collection: Collection, numbers: list[int], num_workers: int) -> Iterator[None]:
+def _render_all(
+    root: Path, collection: Collection, numbers: list[int], num_workers: int
+) -> Generator[None, None, None]:
     work = functools.partial(_write_patent, root, collection)
     yield from map_in_processes(
         work, numbers, num_workers=min(num_workers, len(numbers)), preload=__name__, activity="rendering"

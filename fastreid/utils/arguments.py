@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from fastreid.utils.errors import InputError, suggest_nearest
 from fastreid.utils.logger import DEBUG, QUIET
+from fastreid.utils.option_values import NumberParser
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -58,7 +59,8 @@ class CommandParser(argparse.ArgumentParser):
         Raises:
             InputError: always.
         """
-        raise InputError(f"{self.prog}: {message}; see `{self.prog} --help`")
+        separator = " See" if message.endswith((".", "?")) else "; see"
+        raise InputError(f"{self.prog}: {message}{separator} `{self.prog} --help`")
 
     def parse_known_args(  # type: ignore[override]  # argparse declares overloads; sub-parsers call this form
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -67,9 +69,36 @@ class CommandParser(argparse.ArgumentParser):
         words = sys.argv[1:] if args is None else list(args)
         if self._subparsers is None:  # before argparse complains about missing arguments
             self._reject_unknown([word for word in words if word.startswith("--") and word != "--"])
+            self._check_order(words)
         parsed, unknown = super().parse_known_args(words, namespace or argparse.Namespace())
         self._reject_unknown(unknown)
         return parsed, unknown
+
+    def _check_order(self, words: Sequence[str]) -> None:
+        """Check that no unknown word precedes the options, if all arguments after the first word are KEY VALUE pairs.
+
+        argparse takes such a word and all options after it as pairs, and then misses the options.
+        """
+        if not any(action.nargs == argparse.REMAINDER for action in self._actions):
+            return
+        missing = [action.option_strings[0] for action in self._actions if action.required and action.option_strings]
+        index = 0
+        while index < len(words) and words[index] != "--":
+            name, has_value, _ = words[index].partition("=")
+            action = self._option_string_actions.get(name)
+            if action is None:
+                break
+            missing = [option for option in missing if option not in action.option_strings]
+            index += 1 if has_value else 1 + _count_values(action, words[index + 1 :])
+        else:
+            return
+        if _is_option(words[index]):
+            self._reject_unknown(words[index : index + 1])
+        late = [word.partition("=")[0] for word in words[index:] if word.startswith("--")]
+        if late:
+            self.error(f"{late[0]} follows {words[index]!r}; options come before other arguments")
+        if missing:
+            self.error(f"{missing[0]} is missing before {words[index]!r}; options come before other arguments")
 
     def _reject_unknown(self, words: Iterable[str]) -> None:
         for word in words:
@@ -77,19 +106,30 @@ class CommandParser(argparse.ArgumentParser):
             if not word.startswith("-"):
                 self.error(f"unexpected argument {word!r}; options come before other arguments")
             if name not in self._option_string_actions:
-                self.error(
-                    f"unknown option {name}.{suggest_nearest(name, self._option_string_actions)}".removesuffix(".")
-                )
+                hint = suggest_nearest(name, self._option_string_actions)
+                self.error(f"unknown option '{name}'" + (f".{hint}" if hint else ""))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         choices: Iterable[Any] | None = action.choices
         if choices is None or value in choices:
             return
         known = [str(choice) for choice in choices]
-        hint = f"{suggest_nearest(str(value), known)} Available: {', '.join(known)}"
+        hint = f"{suggest_nearest(str(value), known)} Available: {', '.join(known)}."
         if isinstance(action, argparse._SubParsersAction):
-            self.error(f"unknown command {value!r}.{hint}")
-        raise argparse.ArgumentError(action, f"{value!r} is not allowed.{hint}")
+            self.error(f"unknown command '{value}'.{hint}")
+        raise argparse.ArgumentError(action, f"'{value}' is unknown.{hint}")
+
+
+def _count_values(action: argparse.Action, words: Sequence[str]) -> int:
+    """Return how many of the words after an option are its values."""
+    if action.nargs in (argparse.ONE_OR_MORE, argparse.ZERO_OR_MORE):
+        return next((index for index, word in enumerate(words) if _is_option(word)), len(words))
+    return 1 if action.nargs is None else 0
+
+
+def _is_option(word: str) -> bool:
+    """Return whether a word looks like an option; "-" and negative numbers do not."""
+    return word.startswith("-") and len(word) > 1 and not word[1:2].isdigit() and word[1] != "."
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -130,12 +170,20 @@ def add_config_options(
 def add_process_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that distribute a run over several processes and machines."""
     group = parser.add_argument_group("several processes")
-    group.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine, one per GPU")
-    group.add_argument("--num-machines", type=int, default=1, metavar="N", help="number of machines")
-    group.add_argument("--machine-rank", type=int, default=0, metavar="N", help="index of this machine, from 0")
+    count, index = NumberParser(int, 1, example="2"), NumberParser(int, 0, example="0")
+    group.add_argument("--num-gpus", type=count, default=1, metavar="N", help="processes on this machine, one per GPU")
+    group.add_argument("--num-machines", type=count, default=1, metavar="N", help="number of machines")
+    group.add_argument("--machine-rank", type=index, default=0, metavar="N", help="index of this machine, from 0")
     group.add_argument(
         "--dist-url",
         default="auto",
         metavar="URL",
         help="address of machine 0, such as tcp://10.0.0.1:29500; auto: a free port of this machine",
+    )
+    group.add_argument(
+        "--rendezvous-timeout",
+        type=NumberParser(float, 0, example="60", exclusive=True),
+        default=60,
+        metavar="S",
+        help="seconds until all processes have started",
     )

@@ -69,6 +69,14 @@ def verify_checksum(path: str | os.PathLike[str]) -> None:
         )
 
 
+def find_checksum_problem(path: str | os.PathLike[str]) -> str:
+    """Return why the checksum of a file that this package has written is suspect; "" if it is a regular file."""
+    manifest = checksum_path(path)
+    if not os.path.lexists(manifest):
+        return f"{manifest} is missing"
+    return "" if manifest.is_file() and not manifest.is_symlink() else f"{manifest} is not a regular file"
+
+
 class _HashingWriter:
     """A writable file that also computes the sha256 of the written bytes."""
 

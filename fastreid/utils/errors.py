@@ -13,11 +13,19 @@ A message is one line: the value, the allowed values and the fix.
 import difflib
 from collections.abc import Iterable
 
+_MAX_COMPARED_CHARACTERS = 100  # of a name, when the nearest one is searched
+
 
 class FastreidError(Exception):
-    """An error with a one-line message and an exit code; commands print the message and exit with the code."""
+    """An error with a one-line message and an exit code; commands print the message and exit with the code.
+
+    Attributes:
+        exit_code: exit code of the command.
+        has_headings: whether the message has several headings with faults below; then all its line breaks are kept.
+    """
 
     exit_code = 1
+    has_headings = False
 
 
 class InputError(FastreidError):
@@ -50,6 +58,17 @@ class WeightsError(FastreidError):
     exit_code = 6
 
 
+def describe_unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Return "MODEL.HEADS.POOL_LAYER 'gme' is unknown. Did you mean 'gem'? Available: avg, gem."
+
+    Args:
+        what: config key or option that was set to the name.
+        name: the unknown name.
+        known: the allowed names.
+    """
+    return f"{what} '{name}' is unknown.{suggest_and_list(name, known)}"
+
+
 def suggest_and_list(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'gem'? Available: avg, gem." for an unknown name."""
     known = sorted(known)
@@ -58,5 +77,5 @@ def suggest_and_list(name: str, known: Iterable[str]) -> str:
 
 def suggest_nearest(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'gem'?" for a name similar to a known one, else ""."""
-    matches = difflib.get_close_matches(name, known, n=1)
+    matches = difflib.get_close_matches(name[:_MAX_COMPARED_CHARACTERS], known, n=1)
     return f" Did you mean '{matches[0]}'?" if matches else ""

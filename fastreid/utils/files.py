@@ -1,20 +1,24 @@
-"""Atomic file writing, safe reading and sha256 digests."""
+"""Atomic file writing, files of fixed names, safe reading and sha256 digests."""
 
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from fastreid.utils.errors import StorageError
+from fastreid.utils.errors import FastreidError, StorageError
+from fastreid.utils.resources import FULL_DISK_ERRORS, find_resource_error, format_bytes, get_free_bytes
 
-TEMPORARY_MARK = ".fastreid-tmp-"  # between a file's name and the 8 characters of `mkstemp`; also in .gitignore
+TEMPORARY_MARK = ".fastreid-tmp-"  # between a file's name and 8 random characters; also in .gitignore
 _O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # POSIX only
+_O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # POSIX only
+_O_BINARY = getattr(os, "O_BINARY", 0)  # Windows only
 
 
 @contextlib.contextmanager
@@ -23,7 +27,8 @@ def atomic_write(path: str | os.PathLike[str], *, text: bool = False) -> Iterato
 
     Data is written to a temporary file in the same folder, which is flushed, synced and renamed at the end; then the
     folder is synced. A kill at any moment leaves the old file or the new one. An exception in the block keeps the old
-    file and deletes the temporary one. Missing folders are created.
+    file and deletes the temporary one. Missing folders are created. The permissions are those of the umask. A symbolic
+    link or pipe of that name is replaced; what a link points to does not change.
 
     Args:
         path: the file.
@@ -31,28 +36,120 @@ def atomic_write(path: str | os.PathLike[str], *, text: bool = False) -> Iterato
 
     Raises:
         StorageError: the folder cannot be written or the disk is full; the previous file is kept.
+        EnvironmentSetupError: too many files are open.
     """
     path = Path(path)
     temporary: str | None = None
+    raw: _CountingFile | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f"{path.name}{TEMPORARY_MARK}", dir=path.parent)
-        if hasattr(os, "fchmod"):  # POSIX only
-            os.fchmod(handle, 0o644)
-        with os.fdopen(handle, "w", encoding="utf-8") if text else os.fdopen(handle, "wb") as file:
+        handle, temporary = create_temporary_file(path)
+        raw = _CountingFile(handle, "wb")
+        buffered = _CountingBuffer(raw)
+        with io.TextIOWrapper(buffered, encoding="utf-8") if text else buffered as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         temporary = None
         _sync_folder(path.parent)
-    except OSError as error:
-        raise StorageError(
-            f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder"
-        )
+    except Exception as error:
+        failure = raw.failure if raw is not None and raw.failure is not None else error
+        if not isinstance(failure, OSError):
+            raise
+        if temporary is not None and os.path.exists(temporary):  # before the free space is measured
+            os.unlink(temporary)
+        raise write_error(path, failure, num_bytes=raw.num_bytes if raw is not None else None)
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def create_temporary_file(path: Path) -> tuple[int, str]:
+    """Create an empty file next to a file, with the permissions of the umask; return its descriptor and path."""
+    while True:
+        temporary = f"{path}{TEMPORARY_MARK}{secrets.token_hex(4)}"
+        with contextlib.suppress(FileExistsError):
+            return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_NOFOLLOW | _O_BINARY, 0o666), temporary
+
+
+def write_error(path: str | os.PathLike[str], error: OSError, *, num_bytes: int | None = None) -> FastreidError:
+    """Return the error for a file that cannot be written.
+
+    Args:
+        path: the file.
+        error: the cause.
+        num_bytes: size of what was to be written, if known; part of the message if the disk is full.
+    """
+    resource_error = find_resource_error(error)
+    if resource_error is not None:
+        return resource_error
+    return StorageError(
+        f"{path}: cannot be written ({describe_write_error(path, error, num_bytes=num_bytes)}); free space or choose "
+        "another folder"
+    )
+
+
+def describe_write_error(path: str | os.PathLike[str], error: OSError, *, num_bytes: int | None = None) -> str:
+    """Return the reason of a write error; for a full disk also the bytes that were needed and those that are free."""
+    reason = error.strerror or str(error)
+    if error.errno not in FULL_DISK_ERRORS:
+        return reason
+    numbers = [] if num_bytes is None else [f"{format_bytes(num_bytes)} needed"]
+    if error.errno == errno.ENOSPC:
+        numbers.append(_describe_free_space(Path(path).parent))
+    return f"{reason}: {', '.join(numbers)}" if numbers else reason
+
+
+def _describe_free_space(folder: Path) -> str:
+    if hasattr(os, "statvfs") and folder.is_dir():  # POSIX only
+        status = os.statvfs(folder)
+        if status.f_files and not status.f_favail:
+            return "no inode free, so no file can be created"
+    return f"{format_bytes(get_free_bytes(folder))} free"
+
+
+class _CountingFile(io.FileIO):
+    """A binary file that keeps counting after the disk is full, so that the error gives the size of the whole file.
+
+    Attributes:
+        failure: the error of a full disk; None while everything was written.
+        num_bytes: size that the file has, or would have on a larger disk.
+    """
+
+    failure: OSError | None = None
+    num_bytes = 0
+
+    def write(self, data: Any, /) -> int:
+        if self.failure is None:
+            try:
+                written = super().write(data)
+            except OSError as error:
+                if error.errno not in FULL_DISK_ERRORS:
+                    raise
+                self.failure = error
+            else:
+                self.num_bytes = max(self.num_bytes, self.tell())
+                return written
+        written = memoryview(data).nbytes
+        self.num_bytes = max(self.num_bytes, self.seek(written, os.SEEK_CUR))
+        return written
+
+
+class _CountingBuffer(io.BufferedWriter):
+    """Buffers a `_CountingFile` and raises its error when it is flushed, which writers do at their end."""
+
+    raw: _CountingFile
+
+    def flush(self) -> None:
+        super().flush()
+        if self.raw.failure is not None:
+            raise self.raw.failure
+
+
+def expand_home(path: str | os.PathLike[str]) -> str:
+    """Return a path in which a leading `~` or `~user` is replaced by the home folder, if that user exists."""
+    return os.path.expanduser(os.fspath(path))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -72,9 +169,9 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise StorageError(f"{path}: is a folder, but must be a file; choose another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f"{path.name}{TEMPORARY_MARK}", dir=path.parent)
+        handle, temporary = create_temporary_file(path)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror or error}); choose another folder")
+        raise write_error(path, error)
     os.close(handle)
     os.unlink(temporary)
 
@@ -86,6 +183,78 @@ def remove_temporary_files(folder: str | os.PathLike[str]) -> list[str]:
     for file in leftovers:
         file.unlink(missing_ok=True)
     return [file.name for file in leftovers]
+
+
+def open_own_file(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file that a run writes under a fixed name, as `opener` of `open`; use it for every such file.
+
+    A symbolic link is not followed, since its target is a file of somebody else; a pipe or device is not opened, since
+    it could block. Both would already be in the folder when the run starts.
+
+    Returns:
+        A file descriptor.
+
+    Raises:
+        StorageError: the name is that of a symbolic link, a pipe, a device or a folder.
+        OSError: the file cannot be opened.
+    """
+    try:
+        handle = os.open(path, flags | _O_NONBLOCK | _O_NOFOLLOW | _O_BINARY, 0o666)
+    except OSError:
+        check_own_file(path)
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        check_own_file(path)
+        raise StorageError(f"{path}: is not a regular file; remove it or choose another folder")
+    return handle
+
+
+def check_own_file(path: str | os.PathLike[str]) -> None:
+    """Check that a file that a run writes under a fixed name is a regular file or does not exist.
+
+    Raises:
+        StorageError: it is a symbolic link, a pipe, a device or a folder.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe", stat.S_IFDIR: "a folder"}
+        kind = kinds.get(stat.S_IFMT(mode), "a device")
+        raise StorageError(f"{path}: is {kind}, but must be a regular file; remove it or choose another folder")
+
+
+def append_line(path: str | os.PathLike[str], line: str) -> None:
+    """Append a line to a UTF-8 text file, completely or not at all; create the file if it is missing.
+
+    Raises:
+        StorageError: the disk is full, or the file is not a regular file.
+        EnvironmentSetupError: too many files are open.
+    """
+    data = f"{line}\n".encode()
+    try:
+        handle = open_own_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            size = os.fstat(handle).st_size
+            try:
+                write_all(handle, data)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(handle, size)  # half a line would damage the next one
+                raise
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise write_error(path, error, num_bytes=len(data))
+
+
+def write_all(handle: int, data: bytes) -> None:
+    """Write all bytes to a file descriptor."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
 
 
 def open_regular_file(path: str, flags: int) -> int:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastreid.utils.errors import EnvironmentSetupError, StorageError
+from fastreid.utils.files import describe_write_error, open_own_file
 from fastreid.utils.logger import get_logger
 from fastreid.utils.processes import is_importing_main_script
+from fastreid.utils.resources import find_resource_error
 
 
 @contextlib.contextmanager
@@ -23,7 +25,8 @@ def exclusive_lock(lock: str | os.PathLike[str], *, activity: str, config_key: s
         config_key: the config key of the folder, for the message.
 
     Raises:
-        StorageError: the folder cannot be written, by the lock or by the code inside.
+        StorageError: the folder cannot be written, by the lock or by the code inside, or the lock file is not a regular
+            file.
         EnvironmentSetupError: called while a worker process imports the main script; its parent may hold the lock.
     """
     if is_importing_main_script():
@@ -33,12 +36,13 @@ def exclusive_lock(lock: str | os.PathLike[str], *, activity: str, config_key: s
     folder, handle = Path(lock).parent, None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = open_own_file(lock, os.O_RDWR | os.O_CREAT)
         _wait_for_lock(handle, folder, activity)
         yield
     except OSError as error:
-        raise StorageError(
-            f"{folder}: cannot be written ({error.strerror or error}); free space or choose another {config_key}"
+        raise find_resource_error(error) or StorageError(
+            f"{folder}: cannot be written ({describe_write_error(lock, error)}); free space or choose another "
+            f"{config_key}"
         ) from error
     finally:
         if handle is not None:

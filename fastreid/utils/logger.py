@@ -5,10 +5,14 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from termcolor import colored
+
+from fastreid.utils.files import describe_write_error, open_own_file
+from fastreid.utils.text import escape_message
 
 LOGGER_NAME = "fastreid"
 RESULT = logging.INFO + 5  # level of the results of a command, such as scores; shown with --quiet too
@@ -49,6 +53,9 @@ def setup_logger(folder: str | Path | None = None, *, rank: int = 0) -> logging.
 
     Returns:
         The logger of the package.
+
+    Raises:
+        StorageError: the log file is a symbolic link, a pipe, a device or a folder.
     """
     logger = get_logger()
     logger.setLevel(logging.DEBUG)
@@ -65,7 +72,7 @@ def setup_logger(folder: str | Path | None = None, *, rank: int = 0) -> logging.
         return logger
     logging.addLevelName(RESULT, "RESULT")
     file = _LogFileHandler(Path(folder) / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"), encoding="utf-8")
-    file.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S"))
+    file.setFormatter(_LogFileFormatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S"))
     logger.addHandler(file)
     return logger
 
@@ -88,6 +95,7 @@ class _ConsoleHandler(_StreamHandler):
     status = ""
 
     def show(self, text: str) -> bool:
+        text = escape_message(text)
         if not self.stream.isatty() or os.environ.get("TERM") == "dumb" or self.level > logging.INFO:
             return False
         width = shutil.get_terminal_size().columns - 1  # a full line would wrap, and its first part would remain
@@ -125,21 +133,38 @@ class _ConsoleHandler(_StreamHandler):
 
 class _ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
+        text = _escape_record(record.getMessage(), record)
         if record.levelno >= logging.ERROR:
             return colored(text, "red")
         return colored(text, "yellow") if record.levelno >= logging.WARNING else text
 
 
+class _LogFileFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _escape_record(super().format(record), record)
+
+
+def _escape_record(text: str, record: logging.LogRecord) -> str:
+    """Escape control characters; only results (tables) and settings (debug) have several lines."""
+    return escape_message(text, keep_lines=record.levelno in (logging.DEBUG, RESULT))
+
+
 class _LogFileHandler(logging.FileHandler):
-    """Reports a write error once on stderr and lets the run continue."""
+    """Reports a write error once on stderr and lets the run continue; does not follow a symbolic link."""
 
     has_failed = False
+
+    def _open(self) -> TextIOWrapper:
+        handle = open_own_file(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        return os.fdopen(handle, "a", encoding=self.encoding)
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not self.has_failed:
             self.has_failed = True
+            error, reason = sys.exc_info()[1], str(sys.exc_info()[1])
+            if isinstance(error, OSError):
+                reason = describe_write_error(self.baseFilename, error, num_bytes=len(self.format(record).encode()) + 1)
             print(
-                f"{self.baseFilename}: cannot be written ({sys.exc_info()[1]}); the run continues without it",
+                escape_message(f"{self.baseFilename}: cannot be written ({reason}); the run continues without it"),
                 file=sys.stderr,
             )

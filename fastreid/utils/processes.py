@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from fastreid.utils.errors import EnvironmentSetupError
+from fastreid.utils.termination import raise_on_sigterm
 
 T = TypeVar("T")
 Task = TypeVar("Task")
@@ -31,7 +32,8 @@ def create_worker_pool(num_workers: int, *, preload: str) -> ProcessPoolExecutor
     """
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
-    context.set_forkserver_preload([preload])
+    if method == "forkserver":
+        context.set_forkserver_preload([preload])
     return _WorkerPool(num_workers, mp_context=context, initializer=_exit_with_parent)
 
 
@@ -40,7 +42,8 @@ def map_in_processes(
 ) -> Iterator[Result]:
     """Yield `function(task)` for each task, in order, computed by a worker pool.
 
-    At most four tasks per worker are pending, so tasks and results do not accumulate in memory.
+    At most four tasks per worker are pending, so tasks and results do not accumulate in memory. SIGTERM ends the pool
+    and raises TerminatedError, so that no worker and no semaphore remains.
 
     Args:
         function: a function at module level.
@@ -55,7 +58,7 @@ def map_in_processes(
     if num_workers == 0:
         yield from map(function, tasks)
         return
-    with create_worker_pool(num_workers, preload=preload) as pool:
+    with raise_on_sigterm(), create_worker_pool(num_workers, preload=preload) as pool:
         futures = (pool.submit(function, task) for task in tasks)
         pending = deque(itertools.islice(futures, 4 * num_workers))
         try:
@@ -88,28 +91,30 @@ def defer_signals(*signals: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _defer_keyboard_interrupt() -> Iterator[None]:
-    """Defer Ctrl-C, also if another thread of this process receives it; processes started inside never get it."""
+def _defer_stop() -> Iterator[None]:
+    """Defer Ctrl-C and SIGTERM, also if another thread receives them; processes started inside never get Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
         with defer_signals(signal.SIGINT):
             yield
         return
     received: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, lambda number, frame: received.append(number)) for number in numbers]
     try:
         with defer_signals(signal.SIGINT):
             yield
     finally:
-        signal.signal(signal.SIGINT, previous)
-        for number in received[:1]:
-            signal.raise_signal(number)
+        for number, handler in zip(numbers, previous):
+            signal.signal(number, handler)
+        for one in received[:1]:
+            signal.raise_signal(one)
 
 
 class _WorkerPool(ProcessPoolExecutor):
-    """A pool whose workers never get Ctrl-C, and that Ctrl-C does not interrupt while it starts one."""
+    """A pool whose workers never get Ctrl-C, and that neither Ctrl-C nor SIGTERM interrupts while it starts one."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        with _defer_keyboard_interrupt():  # workers and the fork server are started here, on demand
+        with _defer_stop():  # workers and the fork server are started here, on demand
             return super().submit(fn, *args, **kwargs)
 
 

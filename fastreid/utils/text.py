@@ -1,5 +1,6 @@
 """Text of messages: escaped names, shortened errors, lists of faults."""
 
+import re
 from collections.abc import Sequence
 
 MAX_CHARACTERS = 400
@@ -13,10 +14,30 @@ def escape_unprintable(text: str) -> str:
     Names from files and lists may contain sequences that break a line or control a terminal. Text longer than
     MAX_CHARACTERS loses its middle.
     """
-    escaped = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    escaped = _escape(text)
     if len(escaped) <= MAX_CHARACTERS:
         return escaped
     return f"{escaped[: MAX_CHARACTERS // 2]}...{escaped[-MAX_CHARACTERS // 2 :]}"
+
+
+def escape_message(text: str, *, keep_lines: bool = False) -> str:
+    """Return a message in which control characters are escaped; applied to every message on its way out.
+
+    A line break stays if the next line is indented by two spaces, as in `format_faults`: a line of foreign text cannot
+    look like a message of this package.
+
+    Args:
+        text: the message.
+        keep_lines: keep all line breaks, for tables and messages with several headings.
+    """
+    separator = r"\n" if keep_lines else r"\n(?=  )"
+    return "\n".join(_escape(line) for line in re.split(separator, text))
+
+
+def _escape(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def summarize_error(error: Exception) -> str:
@@ -41,3 +62,8 @@ def format_faults(faults: Sequence[str], where: str) -> str:
     if len(faults) > MAX_FAULTS_SHOWN:
         lines.append(f"... and {len(faults) - MAX_FAULTS_SHOWN} more")
     return "\n  ".join(lines)
+
+
+def print_message(text: str) -> None:
+    """Print the output of a command, which may have several lines; control characters in it are escaped."""
+    print(escape_message(text, keep_lines=True), flush=True)

@@ -18,6 +18,7 @@ CONFIG_READERS = {
     "fastreid/engine/features.py",
     "fastreid/engine/model.py",
     "fastreid/engine/predictor.py",
+    "fastreid/engine/run_checks.py",
     "fastreid/engine/setup.py",
     "fastreid/engine/trainer.py",
     "fastreid/evaluation/build.py",

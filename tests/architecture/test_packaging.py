@@ -9,7 +9,7 @@ from fastreid import __version__
 
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 MODULE = {"pillow": "PIL", "faiss-cpu": "faiss", "pyyaml": "yaml"}
-OPTIONAL = {"timm", "pyarrow", "wandb", "mlflow"}  # extras, imported when they are used
+OPTIONAL = {"timm", "pyarrow", "pypdfium2", "wandb", "mlflow"}  # extras, imported when they are used
 
 
 def requirements(block: str) -> set[str]:

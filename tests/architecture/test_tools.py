@@ -16,7 +16,8 @@ from fastreid.config import get_cfg
 from fastreid.config.locate import find_config
 
 CHALLENGE_OPTIONS = (
-    "--config-file --eval-only --resume --num-gpus --num-machines --machine-rank --dist-url --quiet --debug --help"
+    "--config-file --eval-only --resume --num-gpus --num-machines --machine-rank --dist-url "
+    "--rendezvous-timeout --quiet --debug --help"
 )
 
 
@@ -58,7 +59,7 @@ def test_examples_of_commands_name_existing_configs_and_settings():
         words = command.example.split()
         for before, word in itertools.pairwise(words):
             if before in ("--config-file", "--variants"):
-                assert find_config(word)
+                assert find_config(word, variants=before == "--variants")
             assert not CONFIG_KEY.fullmatch(word) or word in flat_keys(), command.example
 
 

@@ -5,7 +5,9 @@ import ast
 from source_tree import PACKAGE, TOOLS, label, tree
 
 PUBLIC_API = {
+    "ImageDataset": "base class of datasets written for fast-reid",
     "k_reciprocal": "evaluation from Python",
+    "read_image_dataset": "registers datasets written for fast-reid",
 }
 CALLED_BY_FRAMEWORK = {
     "merge_from_other_cfg": "yacs: checked like other merges",
@@ -14,6 +16,10 @@ CALLED_BY_FRAMEWORK = {
     "extra_repr": "torch: prints a module",
     "redirect_request": "urllib",
     "emit": "logging",
+    "readable": "io: a file for Pillow",
+    "readall": "io: a file for Pillow",
+    "readinto": "PDFium: a file",
+    "seekable": "io: a file for Pillow",
     "handleError": "logging",
     "format_help": "argparse",
     "parse_known_args": "argparse",

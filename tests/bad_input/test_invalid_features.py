@@ -86,8 +86,8 @@ def test_invalid_k_is_rejected(k):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metric": "cosin"}, "unknown metric 'cosin'. Did you mean 'cosine'"),
-        ({"engine": "fais"}, "unknown search engine 'fais'. Did you mean 'faiss'"),
+        ({"metric": "cosin"}, "metric 'cosin' is unknown. Did you mean 'cosine'"),
+        ({"engine": "fais"}, "search engine 'fais' is unknown. Did you mean 'faiss'"),
         ({"memory_mb": 0}, "memory_mb must be an integer of at least 1, not 0"),
         ({"precision": "half"}, r"precision must be one of auto, float32, bfloat16, not 'half'"),
     ],

@@ -63,6 +63,11 @@ def build_warm_network(depth):
     return model
 
 
+def total_loss(result):
+    """Return the sum of the losses of a training step's result."""
+    return sum(value for name, value in result.values.items() if name.startswith("loss_"))
+
+
 def reference_step(model, optimizer, batch, *, scaler=None):
     """Train one step and return the loss; with a loss scaler in float16 on a GPU, as in fast-reid."""
     with contextlib.nullcontext() if scaler is None else torch.autocast("cuda", torch.float16):

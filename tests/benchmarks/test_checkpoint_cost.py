@@ -11,7 +11,7 @@ from fastreid.engine.setup import load_config
 from fastreid.engine.train_step import TrainStep
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer
-from fastreid.utils.checksums import checksum_path
+from fastreid.utils.checksums import checksum_path, verify_checksum
 from fastreid.utils.files import atomic_write
 
 CONFIG = Path(__file__).parents[2] / "configs/patent/sbs_R101-ibn_patent_256.yml"
@@ -56,6 +56,9 @@ def test_checkpoint_of_the_patent_configs(tmp_path, capsys):
     rounds = [(measure_seconds(save_plain), measure_seconds(save_checked)) for _ in range(3)]
     plain, checked = (min(times) for times in zip(*rounds))
     size_mb = path.stat().st_size / 1e6
+    verify_checksum(path)
+    saved = torch.load(path, mmap=True, weights_only=True)["model"]
+    assert all(torch.equal(saved[name], value) for name, value in checkpointer.step.model.state_dict().items())
     with capsys.disabled():
         print(
             f"\ncheckpoint of {size_mb:.0f} MB: {checked[0]:.2f} s (CPU {checked[1]:.2f} s), "

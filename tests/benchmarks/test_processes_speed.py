@@ -42,7 +42,10 @@ def measure_seconds(function):
 
 
 def best_seconds():
-    """Return the shortest time of a step: one process on the whole or half batch, two processes on one half each."""
+    """Return the shortest time of a step: one process on the whole or half batch, two processes on one half each.
+
+    Also returns the weights of the classifier that the two processes trained.
+    """
     torch.manual_seed(comm.get_rank())
     batch = Batch(torch.rand(NUM, 3, SIZE_PX, SIZE_PX) * 255, TARGETS, torch.arange(NUM))
     half = Batch(batch.images[: NUM // 2], TARGETS[: NUM // 2], batch.rows[: NUM // 2])
@@ -64,13 +67,14 @@ def best_seconds():
         "two processes, half the batch each": lambda: both(half),
     }
     rounds = [{name: measure_seconds(function) for name, function in cases.items()} for _ in range(ROUNDS)]
-    return {name: min(times[name] for times in rounds) for name in cases}
+    return {name: min(times[name] for times in rounds) for name in cases}, both.model.heads.weight.detach()
 
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(1800)
 def test_second_process(tmp_path, capsys):
-    best = run_in_processes(2, best_seconds, tmp_path)[0]
+    (best, weight), (_, other_weight) = run_in_processes(2, best_seconds, tmp_path)
+    assert torch.equal(weight, other_weight)
     speedup = best["one process, one thread"] / best["two processes, half the batch each"]
     with capsys.disabled():
         print(f"\ntraining R50-IBN-NL at {SIZE_PX} px, {NUM} drawings per step, best of {ROUNDS} rounds:")

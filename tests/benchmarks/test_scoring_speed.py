@@ -63,6 +63,7 @@ def test_time_and_memory_of_scoring(capsys):
         start = time.perf_counter()
         scores.intervals()
         intervals_s = time.perf_counter() - start
+        assert np.array_equal(scores.num_matches, np.bincount(gallery_patents)[query_patents])
         memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before_mb
         sorting_s = seconds_of_sorting(query_patents, np.concatenate([gallery_patents, others]))
         lines.append(

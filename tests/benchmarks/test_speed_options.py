@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from reference_network import total_loss
 
 from fastreid.config import get_cfg
 from fastreid.engine.build import build_step
@@ -44,13 +45,18 @@ def random_images():
 
 
 def print_speeds(title, cases, capsys):
-    """Print the speed of each case relative to the first (medians; each round runs all cases) and the first rounds."""
-    times = {name: [] for name in cases}
+    """Print the speed of each case relative to the first (medians; each round runs all cases) and the first rounds.
+
+    Returns:
+        The result of each case in the first round.
+    """
+    times, results = {name: [] for name in cases}, {}
     for _ in range(ROUNDS + 1):
         for name, function in cases.items():
             start = time.perf_counter()
-            function()
+            result = function()
             times[name].append(time.perf_counter() - start)
+            results.setdefault(name, result)
     first, *others = ((name, statistics.median(durations[1:])) for name, durations in times.items())
     with capsys.disabled():
         print(
@@ -60,6 +66,7 @@ def print_speeds(title, cases, capsys):
             + "; first round: "
             + ", ".join(f"{name} {durations[0]:.0f} s" for name, durations in times.items())
         )
+    return results
 
 
 @pytest.mark.benchmark
@@ -73,7 +80,10 @@ def test_training_speed_of_each_option(depth, dtype, capsys):
         cfg = load_config(depth, dtype, options)
         step = build_step(cfg, build_network(cfg), iters_per_epoch=1)
         cases[name] = lambda step=step: step(batch)
-    print_speeds(f"training R{depth} of the patent config in {dtype}", cases, capsys)
+    results = print_speeds(f"training R{depth} of the patent config in {dtype}", cases, capsys)
+    losses = {name: total_loss(result) for name, result in results.items()}
+    tolerance = 0.1 if dtype == "bfloat16" else 1e-3
+    assert losses == dict.fromkeys(losses, pytest.approx(losses["plain"], rel=tolerance))
 
 
 @pytest.mark.benchmark
@@ -89,9 +99,11 @@ def test_feature_speed_of_each_option(depth, dtype, capsys):
             model = build_network(cfg)
             caller = CompiledCaller(lambda model=model: model, compiled=cfg.MODEL.COMPILE)
             cases[name] = lambda model=model, caller=caller: run_features(model, caller, torch_dtype)
-    print_speeds(f"features of R{depth} of the patent config in {dtype}", cases, capsys)
+    results = print_speeds(f"features of R{depth} of the patent config in {dtype}", cases, capsys)
+    cosines = torch.nn.functional.cosine_similarity(results["plain"], results["compiled"])
+    assert cosines.min() > 0.98
 
 
 def run_features(model, caller, dtype):
     with eval_mode(model):
-        caller.run(lambda call: compute_features(call, random_images(), dtype=dtype), signature=("features",))
+        return caller.run(lambda call: compute_features(call, random_images(), dtype=dtype), signature=("features",))

@@ -39,8 +39,8 @@ SUFFIXES = ("png", "jpg", "tif", "gif", "bmp")
 def write_broken_inputs(folder, trained, drawings):
     """Fill a folder with broken variants of the weights of a trained run; `drawings` is the data root of tiny.yml."""
     (folder / "tiny.yml").write_text(TINY.read_text().replace("DATASETS:\n", f"DATASETS:\n  ROOT: {drawings}\n"))
-    (folder / "rows.yml").write_text("turns: {INPUT: {LINE_AUG: {OPS: [rot90]}}}\n")
-    for name in ("pages", "bad", "run", "torn", "bare"):
+    (folder / "variants.yml").write_text("rotations: {INPUT: {LINE_AUG: {OPS: [rot90]}}}\n")
+    for name in ("pages", "bad", "run", "damaged", "bare"):
         (folder / name).mkdir()
     (folder / "outside.png").write_bytes(encode_page("PNG"))
     (folder / "pages/deep").mkdir()
@@ -52,7 +52,7 @@ def write_broken_inputs(folder, trained, drawings):
     for name, content in (broken_pages() | {"../pages/bad.png": broken_pages()["cut.png"]}).items():
         (folder / "bad" / name).write_bytes(content)
     (folder / "run/metrics.json").write_text('{"iteration": 1, "total_loss": 1.0}\n')
-    for name in ("torn", "bare"):
+    for name in ("damaged", "bare"):
         (folder / name / "last_checkpoint").write_text("model_0000.pth")
     write_weights(folder, torch.load(trained / "model_best.pth", weights_only=True)["model"])
     write_features(folder)
@@ -75,13 +75,13 @@ def write_weights(folder, state):
         "wide": {"model": state | {"heads.weight": torch.zeros(3, 3)}},
         "nan": {"model": state | {first: state[first] * float("nan")}},
         "large": {"model": state | {last: torch.full_like(state[last], 3e38)}},
-        "whole": {"model": state | {first: torch.zeros(64, 3, 3, 3)}},
+        "shape": {"model": state | {first: torch.zeros(64, 3, 3, 3)}},
     }
     for name, content in bad.items():
         torch.save(content, folder / f"{name}.pth")
     torch.save({"model": state}, folder / "bare/model_0000.pth")
-    for name in ("torn.pth", "torn.safetensors", "torn/model_0000.pth"):
-        (folder / name).write_bytes(b"PK\x03\x04 torn")
+    for name in ("damaged.pth", "damaged.safetensors", "damaged/model_0000.pth"):
+        (folder / name).write_bytes(b"PK\x03\x04 damaged")
     (folder / "code.pth").write_bytes(pickle.dumps({"model": RunsCommand()}))
     with write_with_checksum(folder / "flipped.pth") as file:
         torch.save({"model": state}, file)

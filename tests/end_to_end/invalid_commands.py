@@ -12,7 +12,7 @@ CONFIG_COMMANDS = (
 )
 REQUIRED_OPTIONS = {
     "tune": ("--features", "features"),
-    "ablate": ("--variants", "rows.yml"),
+    "ablate": ("--variants", "variants.yml"),
     "data check": ("--output", "checked"),
 }
 
@@ -71,28 +71,28 @@ LIST_COMMANDS = ("train", "data cache", "batch-size", "plain_train_net.py")
 def invalid_lists():
     """Yield every invalid list, and lists that do not fit each other."""
     commands = itertools.cycle(LIST_COMMANDS)
-    tests = (QUERY, "sound.txt", GALLERY, "sound.txt", "DATASETS.ALLOW_OVERLAP", "True")
-    for name, faults in (("list.txt", LIST_LINES), ("list.csv", CSV_LISTS)):
-        for text, message in faults:
+    tests = (QUERY, "valid.txt", GALLERY, "valid.txt", "DATASETS.ALLOW_OVERLAP", "True")
+    for name, cases in (("list.txt", LIST_LINES), ("list.csv", CSV_LISTS)):
+        for text, message in cases:
             yield InvalidCommand(
                 next(commands),
                 (*LIST_SETTINGS, TRAIN, name, *tests),
                 message,
-                files={name: text, "sound.txt": VALID_LIST},
+                files={name: text, "valid.txt": VALID_LIST},
             )
-    files = {"train.txt": VALID_LIST, "sound.txt": VALID_LIST, "empty.txt": "\n", "two.txt": "0.png 0\n1.png 0\n"}
+    files = {"train.txt": VALID_LIST, "valid.txt": VALID_LIST, "empty.txt": "\n", "two.txt": "0.png 0\n1.png 0\n"}
 
-    def with_lists(command, message, *arguments, train="train.txt", query="two.txt", database="two.txt"):
-        lists = (TRAIN, train, QUERY, query, GALLERY, database)
+    def with_lists(command, message, *arguments, train="train.txt", query="two.txt", gallery="two.txt"):
+        lists = (TRAIN, train, QUERY, query, GALLERY, gallery)
         return InvalidCommand(command, (*LIST_SETTINGS, *lists, *arguments), message, files=files)
 
-    yield with_lists("train", "are in both training and the test set", query="sound.txt")
-    yield with_lists("train", "cannot read the list", train="gone.txt")
-    yield with_lists("data check", "errors; see", train="gone.txt")
+    yield with_lists("train", "are in both training and the test set", query="valid.txt")
+    yield with_lists("train", "cannot read the list", train="absent.txt")
+    yield with_lists("data check", "errors; see", train="absent.txt")
     yield with_lists("data cache", "the query list is empty", query="empty.txt")
     yield with_lists("train", "list", "DATASETS.ALLOW_OVERLAP", "True", train="empty.txt")
     yield with_lists("train", "", "DATASETS.ALLOW_OVERLAP", "True", train="two.txt")
-    yield InvalidCommand("train", ("DATASETS.NAMES", "Folder", "DATASETS.FOLDER.PATH", "gone"), "no such folder")
+    yield InvalidCommand("train", ("DATASETS.NAMES", "Folder", "DATASETS.FOLDER.PATH", "absent"), "no such folder")
     yield InvalidCommand(
         "train", ("DATASETS.NAMES", "Folder", "DATASETS.FOLDER.PATH", "pages"), "not in a patent's sub-folder"
     )
@@ -116,24 +116,24 @@ def invalid_images():
         *(("train", ()), ("plain_train_net.py", ()), ("data cache", ())),
         *(("test", ("MODEL.WEIGHTS", "good.pth")), ("extract", ("MODEL.WEIGHTS", "good.pth"))),
     ):
-        begun, in_step = (*listed, *more, "OUTPUT_DIR", "begun"), command in ("train", "plain_train_net.py")
-        yield InvalidCommand(command, begun, "pages/bad.png: a corrupt image", files=files, fails_in_training=in_step)
+        arguments, fails = (*listed, *more, "OUTPUT_DIR", "started"), command in ("train", "plain_train_net.py")
+        yield InvalidCommand(command, arguments, "pages/bad.png: a corrupt image", files=files, fails_in_training=fails)
     yield InvalidCommand("data check", ("--output", "checked", *listed), "errors; see", files=files)
     yield InvalidCommand("data cache", (*listed, "INPUT.MAX_PIXELS", 100), "is more than the 100 allowed", files=files)
-    yield invalid("data show", "--output", "x.png", "--image", "gone.png", message="gone.png: ", config="")
+    yield invalid("data show", "--output", "x.png", "--image", "absent.png", message="absent.png: ", config="")
 
 
 def invalid_weights():
     """Yield every kind of invalid weights for the commands that load them."""
     commands = itertools.cycle(("test", "extract"))
     for name, code, message in (
-        *(("gone.pth", 2, "no such weights file"), ("pages", 2, "no such weights file")),
-        *(("torn.pth", 6, "not a file of tensors"), ("torn.safetensors", 6, "cannot be read")),
+        *(("absent.pth", 2, "no such weights file"), ("pages", 2, "no such weights file")),
+        *(("damaged.pth", 6, "not a file of tensors"), ("damaged.safetensors", 6, "cannot be read")),
         *(("code.pth", 6, "not a file of tensors"), ("tensor.pth", 6, "contains a Tensor")),
         *(("other.pth", 6, "contains other values"), ("empty.pth", 6, "this one is empty")),
         *(("missing.pth", 6, "absent"), ("extra.pth", 6, "unknown to the model")),
         *(("wide.pth", 6, "->"), ("nan.pth", 6, "contain NaN or Inf"), ("flipped.pth", 6, "damaged or changed")),
-        *(("whole.pth", 6, "->"), ("large.pth", 4, "NaN, Inf or zero")),
+        *(("shape.pth", 6, "->"), ("large.pth", 4, "NaN, Inf or zero")),
     ):
         yield InvalidCommand(next(commands), ("MODEL.WEIGHTS", name), message, code)
         if code == 6 and name not in ("wide.pth",):
@@ -141,14 +141,14 @@ def invalid_weights():
     yield invalid("test", message="MODEL.WEIGHTS is empty")
     yield invalid("extract", message="--random-weights")
     yield invalid("train_net.py", "--eval-only", message="MODEL.WEIGHTS is empty")
-    yield invalid("train", "--resume", "OUTPUT_DIR", "torn", message="none of its 1 checkpoints", code=6)
+    yield invalid("train", "--resume", "OUTPUT_DIR", "damaged", message="none of its 1 checkpoints", code=6)
     yield invalid("train", "--resume", "OUTPUT_DIR", "bare", message="not a training checkpoint", code=6)
 
 
 def invalid_features():
     """Yield every kind of invalid features for the commands that read them."""
     for name, code, message in (
-        *(("gone", 2, "no such folder"), ("pages", 2, "no features of queries and gallery")),
+        *(("absent", 2, "no such folder"), ("pages", 2, "no features of queries and gallery")),
         *(("unfinished", 2, "did not finish"), ("changed", 6, "damaged or changed")),
         *(("zeros", 4, "NaN, Inf or zero"), ("nan", 4, "NaN, Inf or zero"), ("manifest", 6, "damaged")),
     ):
@@ -157,8 +157,8 @@ def invalid_features():
     yield invalid("test", "--features", "features", "--random-weights", message="use only one of them")
     yield invalid("test", "--features", "features", "TEST.AQE.ENABLED", "True", "TEST.AQE.QE_K", 0, message="QE_K")
     whitened = ("--features", "features", "TEST.WHITEN.ENABLED", "True", "TEST.WHITEN.LEARN_FROM")
-    yield invalid("test", *whitened, "gone.safetensors", message="there is no file")
-    yield invalid("test", *whitened, "torn.safetensors", message="not a whitening file", code=6)
+    yield invalid("test", *whitened, "absent.safetensors", message="there is no file")
+    yield invalid("test", *whitened, "damaged.safetensors", message="not a whitening file", code=6)
     yield invalid("test", *whitened, "gallery", "TEST.WHITEN.DIM", 600, message="TEST.WHITEN.DIM")
 
 
@@ -168,33 +168,32 @@ def invalid_values():
         (("SOLVER.IMS_PER_BATCH", 100_000), "IMS_PER_BATCH"),
         (("SOLVER.IMS_PER_BATCH", 15), "NUM_INSTANCE"),
         (("DATALOADER.NUM_INSTANCE", 5), "NUM_INSTANCE"),
-        (("DATALOADER.SAMPLER_TRAIN", "Balanced"), "unknown training sampler 'Balanced'"),
+        (("DATALOADER.SAMPLER_TRAIN", "Balanced"), "DATALOADER.SAMPLER_TRAIN 'Balanced' is unknown"),
         (("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "19x"), "19x"),
-        (("MODEL.BACKBONE.NAME", "build_resnt_backbone"), "Did you mean"),
-        (("MODEL.HEADS.POOL_LAYER", "GeM"), "GeM"),
-        (("MODEL.LOSSES.NAME", "['Cross']"), "Cross"),
-        (("SOLVER.OPT", "Adm"), "Did you mean"),
-        (("SOLVER.SCHED", "Cosine"), "Cosine"),
+        (("MODEL.BACKBONE.NAME", "build_resnt_backbone"), "MODEL.BACKBONE.NAME 'build_resnt_backbone' is unknown. Did"),
+        (("MODEL.HEADS.POOL_LAYER", "GeM"), "MODEL.HEADS.POOL_LAYER 'GeM' is unknown"),
+        (("MODEL.LOSSES.NAME", "['Cross']"), "MODEL.LOSSES.NAME 'Cross' is unknown"),
+        (("SOLVER.OPT", "Adm"), "SOLVER.OPT 'Adm' is unknown. Did you mean 'Adam'? Available: ASGD, Adadelta"),
+        (("SOLVER.SCHED", "Cosine"), "SOLVER.SCHED 'Cosine' is unknown. Available: CosineAnnealingLR, MultiStepLR."),
     ):
         yield InvalidCommand("train", arguments, message)
         yield InvalidCommand("plain_train_net.py", arguments, message)
     yield invalid("train", "MODEL.FREEZE_LAYERS", "['bckbone']", message="Did you mean 'backbone'")
-    steep = ("SOLVER.OPT", "SGD", "SOLVER.BASE_LR", 1e30, "OUTPUT_DIR", "begun")
-    yield invalid("train", *steep, message="loss or gradient is NaN or Inf", code=4, fails_in_training=True)
-    yield invalid("batch-size", "--steps", 0, message="both must be 1 or more")
-    yield invalid("batch-size", "--memory-mb", "x", message="invalid float")
-    yield invalid("tune", "--features", "features", "--k1", "4,x", message="invalid list of int value")
-    yield invalid("tune", "--features", "features", "--queries", -3, message="or 0 for all")
-    rows = {
-        "rows.yml": "turns: {INPUT: {LINE_AUG: {OPS: [rot90]}}}\n",
-        "wrong.yml": "a: {INPUT: {TRUN: {ENABLED: True}}}\n",
+    diverging = ("SOLVER.OPT", "SGD", "SOLVER.BASE_LR", 1e30, "OUTPUT_DIR", "started")
+    yield invalid("train", *diverging, message="loss or gradient is NaN or Inf", code=4, fails_in_training=True)
+    yield invalid("batch-size", "--steps", 0, message="--steps: '0' is invalid; it must be an integer >= 1")
+    yield invalid("batch-size", "--memory-mb", "x", message="--memory-mb: 'x' is invalid; it must be a number > 0")
+    yield invalid("tune", "--features", "features", "--k1", "4,x", message="--k1: '4,x' is invalid; it must be items")
+    yield invalid("tune", "--features", "features", "--queries", -3, message="--queries: '-3' is invalid; it must be")
+    variants = {
+        "variants.yml": "rotations: {INPUT: {LINE_AUG: {OPS: [rot90]}}}\n",
+        "wrong.yml": "a: {INPUT: {FLPI: {ENABLED: True}}}\n",
     }
-    yield invalid("ablate", "--variants", "rows.yml", "--seeds", "0,0", message="contains a seed twice", files=rows)
-    yield invalid(
-        "ablate", "--variants", "rows.yml", "--only", "turn", message="no variant is named 'turn'", files=rows
-    )
-    yield invalid("ablate", "--variants", "wrong.yml", message="unknown setting 'INPUT.TRUN.ENABLED'", files=rows)
-    yield invalid("ablate", "--variants", "gone.yml", message="gone.yml: no such file")
+    named = ("--variants", "variants.yml")
+    yield invalid("ablate", *named, "--seeds", "0,0", message="'0,0' contains 0 twice", files=variants)
+    yield invalid("ablate", *named, "--only", "rotation", message="no variant is named 'rotation'", files=variants)
+    yield invalid("ablate", "--variants", "wrong.yml", message="unknown setting 'INPUT.FLPI.ENABLED'", files=variants)
+    yield invalid("ablate", "--variants", "absent.yml", message="absent.yml: no such file")
     synth = ("--output", "rendered", "--patents")
     for arguments, message in (
         (("--output", "rendered"), "required: --patents"),
@@ -204,13 +203,13 @@ def invalid_values():
     ):
         yield invalid("data synth", *arguments, message=message, config="")
     yield invalid("data measure", "pages", message="is not NAME=DIR", config="")
-    yield invalid("data measure", "a=gone", message="cannot read the list", config="")
-    yield invalid("compare", "gone", message="no line of metrics.json", config="")
+    yield invalid("data measure", "a=absent", message="a=absent: there is no folder absent", config="")
+    yield invalid("compare", "absent", message="no line of metrics.json", config="")
     yield invalid("compare", "run", "run", message="a run is given twice", config="")
     yield invalid("compare", "run", "--metrics", "los", message="no run has the metric 'los'", config="")
     yield invalid("compare", "run", "--output", "a.jpg", message="must end in .png", config="")
     yield invalid("data show", "--output", "a.jpg", message="must end in .png", config="")
-    yield invalid("data show", "--output", "a.png", "--samples", 0, message="--samples is 0", config="")
+    yield invalid("data show", "--output", "a.png", "--samples", 0, message="--samples: '0' is invalid", config="")
 
 
 def invalid_predictions():
@@ -220,33 +219,35 @@ def invalid_predictions():
     for arguments, message in (
         (output, "no image given"),
         (("pages/0.png",), "add --output FILE.npy, --gallery DIR or both"),
-        ((*output, "gone.png", *weights), "gone.png: no such file or folder"),
-        ((*output, "torn", *weights), "torn: contains no drawing (.png"),
+        ((*output, "absent.png", *weights), "absent.png: no such file or folder"),
+        ((*output, "damaged", *weights), "damaged: contains no drawing (.png"),
         ((*output, "bad/cut.png", *weights), "bad/cut.png: a corrupt image"),
         ((*output, "pages/0.png"), "MODEL.WEIGHTS"),
         ((*output, "pages/0.png", "-k", 3), "-k follows an image; options come before the images"),
         (("--output", "features.txt", "pages/0.png"), "must end in .npy or .csv"),
-        (("--gallery", "torn", "pages/0.png", *weights), "torn: contains no drawing"),
-        (("--gallery", "pages", "-k", 0, "pages/0.png", *weights), "-k is 0"),
+        (("--gallery", "damaged", "pages/0.png", *weights), "damaged: contains no drawing"),
+        (("--gallery", "pages", "-k", 0, "pages/0.png", *weights), "argument -k: '0' is invalid"),
         ((*output, "-k", 3, "pages/0.png", *weights), "add --gallery DIR"),
     ):
         yield invalid("predict", *arguments, message=message)
     yield invalid("predict", *output, "--weights", "nan.pth", "pages/0.png", message="NaN or Inf", code=6)
-    nowhere = ("--output", "/proc/none/a.npy", "pages/0.png", *weights)
-    yield invalid("predict", *nowhere, message="cannot be written", code=5)
+    unwritable = ("--output", "/proc/none/a.npy", "pages/0.png", *weights)
+    yield invalid("predict", *unwritable, message="cannot be written", code=5)
 
 
-def invalid_words():
+def invalid_names():
     """Yield unknown commands and names, and arguments of the scripts in tools/ that exclude each other."""
     for command, arguments, message in (
         ("trian", (), "unknown command 'trian'. Did you mean 'train'?"),
+        ("train", ("stray", "--config-file", "tiny.yml"), "--config-file follows 'stray'"),
+        ("test", ("-config-file", "tiny.yml"), "unknown option '-config-file'. Did you mean '--config-file'? See"),
         ("data", (), "required: COMMAND"),
         ("data chek", (), "unknown command 'chek'. Did you mean 'check'?"),
-        ("completion", ("csh",), "'csh' is not allowed. Did you mean 'zsh'? Available: bash, zsh, fish"),
+        ("completion", ("csh",), "'csh' is unknown. Did you mean 'zsh'? Available: bash, zsh, fish"),
         ("configs list", ("demo",), "unexpected argument 'demo'"),
         ("configs copy", ("copies", "demo/stage9.yml"), "there is no shipped config 'demo/stage9.yml'. Did you mean"),
         ("configs copy", (".", "pages"), "there is no shipped config 'pages'"),
-        ("doctor", ("OUTPUT_DR", "x"), "Did you mean OUTPUT_DIR?"),
+        ("doctor", ("OUTPUT_DR", "x"), "Did you mean 'OUTPUT_DIR'?"),
     ):
         yield invalid(command, *arguments, message=message, config="")
     yield invalid("test.py", message="add --eval-only")
@@ -263,21 +264,20 @@ def invalid_environments():
         yield InvalidCommand(
             command,
             ("--no-such-option",),
-            f"{command if command.endswith('.py') else f'fastreid {command}'}: unknown option --no-such-option",
+            f"{command if command.endswith('.py') else f'fastreid {command}'}: unknown option '--no-such-option'",
             config="tiny.yml" if command in CONFIG_COMMANDS else "",
         )
     for command in ("train", "test", "extract", "batch-size", "plain_train_net.py"):
         weights = ("MODEL.WEIGHTS", "good.pth") if command in ("test", "extract") else ()
         yield InvalidCommand(command, ("MODEL.DEVICE", "cuda", *weights), "MODEL.DEVICE cpu", 3)
     yield invalid("train", "OUTPUT_DIR", "/proc/none", message="cannot be written", code=3, needs_process=True)
-    yield invalid("train", "SOLVER.BASE_LRR", 1, message="Did you mean SOLVER.BASE_LR?", needs_process=True)
+    yield invalid("train", "SOLVER.BASE_LRR", 1, message="Did you mean 'SOLVER.BASE_LR'?", needs_process=True)
     yield invalid("extract", "--output", "tiny.yml", "MODEL.WEIGHTS", "good.pth", message="cannot be created", code=3)
     yield invalid("data check", "--output", "/proc/none", message="cannot be written", code=5)
     yield invalid("data cache", "DATASETS.CACHE.FOLDER", "/proc/none", message="cannot be written", code=5)
-    nowhere = "/proc/none/a.png"
-    yield invalid("compare", "run", "--output", nowhere, message="cannot be written", code=5, config="")
-    shown = ("--output", nowhere, "--image", "pages/0.png")
-    yield invalid("data show", *shown, message="cannot be written", code=5, config="")
+    unwritable = "/proc/none/a.png"
+    yield invalid("compare", "run", "--output", unwritable, message="cannot be written", code=5, config="")
+    yield invalid("data show", "--output", unwritable, message="cannot be written", code=5, config="")
     yield invalid(
         "data synth", "--output", "/proc/none", "--patents", 2, message="cannot be written", code=5, config=""
     )
@@ -289,11 +289,11 @@ def invalid_environments():
     yield invalid("train", "TRACKER.NAME", "mlflow", message="mlflow", code=3, without="mlflow")
     yield invalid("data check", "--output", "checked", message="faiss", code=3, without="faiss")
     timm = ("MODEL.BACKBONE.NAME", "build_timm_backbone")
-    yield invalid("train", *timm, message="fastreid[timm]", code=3, without="timm")
+    yield invalid("train", *timm, message="pip install timm", code=3, without="timm")
     for command in ("train", "test", "data cache"):
-        yield InvalidCommand(command, message="gone.yml: no such file", config="gone.yml")
+        yield InvalidCommand(command, message="absent.yml: no such file", config="absent.yml")
     yield invalid(
-        "train", message="a config is a .yml or .yaml file", config="refused.py", files={"refused.py": "raise OSError"}
+        "train", message="a config is a .yml or .yaml file", config="config.py", files={"config.py": "raise OSError"}
     )
 
 
@@ -306,7 +306,7 @@ INVALID_COMMANDS = [
         invalid_features(),
         invalid_values(),
         invalid_predictions(),
-        invalid_words(),
+        invalid_names(),
         invalid_environments(),
     ),
 ]

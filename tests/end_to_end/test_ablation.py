@@ -62,10 +62,10 @@ def test_run_with_other_settings_is_rejected(finished, drawings):
 @pytest.mark.parametrize(
     ("variants", "options", "message"),
     [
-        (VARIANTS, ("--seeds", "0,0"), "argument --seeds: 0,0: contains a seed twice"),
-        (VARIANTS, ("--seeds", "0,x"), "argument --seeds: '0,x' is not a list of seeds; write non-negative integers"),
-        (VARIANTS, ("--resume",), "unknown option --resume"),
-        (VARIANTS, ("--eval-only",), "unknown option --eval-only"),
+        (VARIANTS, ("--seeds", "0,0"), "argument --seeds: '0,0' contains 0 twice; give each item once"),
+        (VARIANTS, ("--seeds", "0,x"), "argument --seeds: '0,x' is invalid; it must be items separated by commas, each an"),
+        (VARIANTS, ("--resume",), "unknown option '--resume'"),
+        (VARIANTS, ("--eval-only",), "unknown option '--eval-only'"),
         (VARIANTS, ("--only", "turn"), "no variant is named 'turn'"),
         ("bad: {INPUT: {TRUN: {ENABLED: True}}}\n", (), "variant 'bad': unknown setting 'INPUT.TRUN.ENABLED'"),
     ],

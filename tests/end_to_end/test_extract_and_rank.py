@@ -2,12 +2,17 @@
 
 import json
 import os
+import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from commands import TINY, run, run_here, run_interpreter
+import torch
+from commands import TINY, TORCHRUN, WITH_TINY_BACKBONE, run_here, run_interpreter
+from fork_server import REPOSITORY
 
 from fastreid.evaluation.storage.manifest import read_manifest
 from fastreid.evaluation.storage.saved_features import FeaturePart, load_features, save_features
@@ -38,7 +43,8 @@ def saved(source, tmp_path_factory):
     output = call("extract", folder, "--split", "all", *source, "OUTPUT_DIR", "out", run=run_interpreter, LC_ALL="C")
     summary = output.splitlines()[-1]
     assert summary.startswith("out/features/Generated: wrote queries and gallery and train; contains 16 x 32 queries, ")
-    assert summary.endswith(f"to evaluate: fastreid test --config-file {TINY} --features out/features/Generated")
+    command = ["fastreid", "test", "--config-file", TINY, "--features", "out/features/Generated"]
+    assert summary.endswith(f"to evaluate: {shlex.join(map(str, [*command, *source, 'OUTPUT_DIR', 'out']))}")
     return folder
 
 
@@ -76,14 +82,16 @@ def test_whitening_from_saved_training_features(in_sibling_folder, saved, source
 
 
 def test_two_processes_give_the_files_of_one(saved, source, direct, tmp_path):
+    """By torchrun and by `--num-gpus`, with Unicode in a path and in the C locale."""
+    c_locale = {"run": run_interpreter, "LC_ALL": "C"}
     arguments = ("--split", "all", "--output", "Zeichnungen ä 図", *source, "OUTPUT_DIR", "out")
-    call("extract", tmp_path, "--num-gpus", 2, *arguments, run=run)
+    call("extract", tmp_path, *arguments, launcher=TORCHRUN, **c_locale)
     files = [f"{part}.{ending}" for part in ("queries", "gallery", "train") for ending in ("npy", "csv")]
     for name in files:
         path = saved / "out/features/Generated" / name
         assert compute_sha256(tmp_path / "Zeichnungen ä 図/Generated" / name) == compute_sha256(path), name
     arguments = ("--num-gpus", 2, "--features", "Zeichnungen ä 図", *AQE, "OUTPUT_DIR", "ranked")
-    call("test", tmp_path, *arguments, run=run)
+    call("test", tmp_path, *arguments, **c_locale)
     assert compute_sha256(tmp_path / "result.npy") == compute_sha256(direct / "result.npy")
 
 
@@ -226,7 +234,7 @@ def test_next_extraction_completes_a_killed_one(saved, source, tmp_path):
 
 @pytest.mark.parametrize("command", ["extract", "test"])
 def test_features_of_a_stopped_run_are_reused(command, source, direct, saved, tmp_path):
-    """An unreadable gallery image stops the first run after its queries."""
+    """A gallery image with an intact header, but without its last pixels, stops the first run after its queries."""
     root = tmp_path / "root"
     shutil.copytree(source[1], root, copy_function=os.link)
     arguments = ("DATASETS.ROOT", root, *source[2:], *AQE, "OUTPUT_DIR", "out")
@@ -234,8 +242,8 @@ def test_features_of_a_stopped_run_are_reused(command, source, direct, saved, tm
     image = gallery_list.parent / "patent_data" / gallery_list.read_text().splitlines()[-1].rsplit(" ", 1)[0]
     content = image.read_bytes()
     image.unlink()  # a hard link to the drawing of other tests
-    image.write_bytes(b"no image")
-    assert "not an image" in call(command, tmp_path, *arguments, code=2)
+    image.write_bytes(content[:-40])
+    assert image.name in call(command, tmp_path, *arguments, code=2)
     unfinished = tmp_path / ("out/features/Generated" if command == "extract" else "out/features.unfinished")
     assert len(list(unfinished.glob("*.journal"))) == 2
     image.write_bytes(content)
@@ -254,7 +262,7 @@ def test_features_of_a_stopped_run_are_reused(command, source, direct, saved, tm
     [("train", "--features"), ("extract", "--features"), ("test", "--split"), ("test", "--output")],
 )
 def test_option_of_another_command_raises(command, option, tmp_path):
-    assert f"fastreid {command}: unknown option {option}" in call(command, tmp_path, option, "train", code=2)
+    assert f"fastreid {command}: unknown option '{option}'" in call(command, tmp_path, option, "train", code=2)
 
 
 def test_unwritable_output_fails_before_any_work(source, tmp_path):
@@ -275,3 +283,27 @@ def test_manifest_contains_weights_and_settings(saved, trained):
     assert provenance["settings"]["INPUT.SIZE_TEST"] == [32, 32]
     assert "MODEL.DEVICE" not in provenance["settings"]
     assert "DEVICE: cpu" in provenance["config"]
+
+
+def test_suggested_command_evaluates_with_the_same_settings(source, direct, tmp_path):
+    """The shell gets the printed command as it is; the names contain what a shell would change."""
+    settings = ("OUTPUT_DIR", "it's $HOME; *", "TEST.METRIC", "euclidean", *AQE)
+    output = call("extract", tmp_path, *source, *settings)
+    command = output.splitlines()[-1].partition("to evaluate: ")[2]
+    function = f'fastreid() {{ {shlex.join([sys.executable, *WITH_TINY_BACKBONE])} "$@"; }}'
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    result = subprocess.run(
+        ["bash", "-c", f"{function}; {command}"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    scores = json.loads((tmp_path / "it's $HOME; *" / "scores.json").read_text())
+    assert [step["name"] for step in scores["steps"]] == ["search", "+ AQE and DBA"]
+    assert scores["weights"] == os.path.abspath(source[3])
+    assert shlex.split(scores["command"])[-len(settings) :] == list(map(str, settings))
+
+
+def test_saved_features_need_no_gpu(saved, direct, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = ("--features", saved / "out/features", *AQE, "MODEL.DEVICE", "cuda", "OUTPUT_DIR", "ranked")
+    assert "MODEL.DEVICE is cuda, which this machine lacks; ranking on the CPU" in call("test", tmp_path, *options)
+    assert compute_sha256(tmp_path / "ranked/result.npy") == compute_sha256(direct / "result.npy")

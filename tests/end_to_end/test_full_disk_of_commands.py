@@ -3,10 +3,11 @@
 import os
 import resource
 import shutil
-import tempfile
 
 import pytest
 from commands import TINY, run_here
+
+from fastreid.utils import files
 
 # Command, options, settings; then the files it writes, each of which fails in turn.
 WHITEN = ("TEST.WHITEN.ENABLED", True, "TEST.WHITEN.LEARN_FROM", "gallery", "TEST.WHITEN.DIM", 4)
@@ -56,11 +57,11 @@ def call(writer, folder, drawings):
 
 def fill_disk(path, patch):
     """Make writing the temporary file of a file fail; a size limit has the effect of a full disk."""
-    original, (soft, hard) = tempfile.mkstemp, resource.getrlimit(resource.RLIMIT_FSIZE)
+    original, (soft, hard) = files.create_temporary_file, resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def mkstemp(*, prefix, dir):
-        temporary = original(prefix=prefix, dir=dir)
-        if prefix.startswith(f"{path.name}.fastreid") and os.path.samefile(dir, path.parent):
+    def create(target):
+        temporary = original(target)
+        if target.name == path.name and os.path.samefile(target.parent, path.parent):
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
         return temporary
 
@@ -69,7 +70,7 @@ def fill_disk(path, patch):
         return remove(name, **options)
 
     remove = os.unlink
-    patch.setattr(tempfile, "mkstemp", mkstemp)
+    patch.setattr(files, "create_temporary_file", create)
     patch.setattr(os, "unlink", unlink)
 
 

@@ -5,11 +5,10 @@ import subprocess
 import sys
 
 import numpy as np
-from commands import REPOSITORY, TINY
+from commands import REPOSITORY, RESNET, TINY
 
 TRAIN_TEST_SEARCH = """
 import sys
-import tiny_backbone
 from pathlib import Path
 from fastreid.engine.predictor import Predictor
 from fastreid.evaluation import nearest
@@ -28,7 +27,9 @@ print([pages[row] for row in nearest(features, features, 1).indices[:, 0].tolist
 def test_train_test_and_search_in_c_locale(tmp_path):
     folder = tmp_path / "Prüfung der 図 mit Leerzeichen"
     folder.mkdir()
-    (folder / "kürzer.yml").write_text(TINY.read_text().replace("MAX_EPOCH: 3", "MAX_EPOCH: 1"), encoding="utf-8")
+    (folder / "grundlage ä.yml").write_text(TINY.read_text().replace("MAX_EPOCH: 3", "MAX_EPOCH: 1"), encoding="utf-8")
+    text = RESNET.read_text().replace("_BASE_: tiny.yml", "_BASE_: grundlage ä.yml")
+    (folder / "kürzer.yml").write_text(text, encoding="utf-8")
     options = (
         "--config-file",
         "kürzer.yml",
@@ -37,8 +38,7 @@ def test_train_test_and_search_in_c_locale(tmp_path):
         "OUTPUT_DIR",
         "Läufe/ein Lauf",
     )
-    path = os.pathsep.join([str(REPOSITORY), str(TINY.parent)])
-    environment = {**os.environ, "LC_ALL": "C", "LANG": "C", "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "LC_ALL": "C", "LANG": "C", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", TRAIN_TEST_SEARCH, *options]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
     assert (run.returncode, run.stderr) == (0, ""), run.stdout

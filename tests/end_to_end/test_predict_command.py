@@ -19,6 +19,7 @@ def test_features_and_neighbors_equal_the_predictor(drawings, trained, tmp_path)
     gallery = sorted(map(str, drawings.rglob("*.png")))
     expected = nearest(features, predictor(gallery), 3).indices.tolist()
     lines = output.splitlines()
+    assert sum(line.startswith("  ") for line in lines) == 3 * len(pages)
     for row, page in enumerate(pages):
         first = lines.index(page)
         printed = [line.split(maxsplit=2)[2] for line in lines[first + 1 : first + 4]]

@@ -120,7 +120,7 @@ def test_ctrl_c_while_workers_start_is_one_line(root, after_s):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, len(errors.splitlines())) == (130, 1), errors
-    assert "interrupted by Ctrl-C" in errors
+    assert "stopped by Ctrl-C" in errors
 
 
 def test_ctrl_c_keeps_decoded_pages(root):

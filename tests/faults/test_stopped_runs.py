@@ -64,7 +64,8 @@ def stop_and_resume(folder, index, *, root, uninterrupted):
         process.send_signal(signal.SIGTERM)
         code = process.wait()
         is_over = code in (0, -signal.SIGTERM) and (folder / "one/model_final.pth").exists()
-    if code != 143 or "saved one/model_stopped.pth; continue with --resume" not in read_errors(folder)[-1]:
+    newest = (folder / "one/last_checkpoint").read_text()  # model_stopped.pth, or that of an epoch that has just ended
+    if code != 143 or f"saved one/{newest}; continue with --resume" not in read_errors(folder)[-1]:
         return code, read_errors(folder)
     code = run_training(folder, stages=["one"], root=root, workers=workers)
     return find_differences(folder, expected, ["one"]) if code == 0 else read_errors(folder)

@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import sys
-import tempfile
 from pathlib import Path
 
 from fork_server import get_server
@@ -55,7 +54,7 @@ def train(stages, options):
     return _train(stages, **options)
 
 
-def _train(stages, *, root, workers=0, nan_at=0, full="", full_after=1, logs_full_at=0):
+def _train(stages, *, root, workers=0, nan_at=0, full="", full_after=1, logs_full_at=0, umask=None):
     """Train in the working folder.
 
     Args:
@@ -65,10 +64,13 @@ def _train(stages, *, root, workers=0, nan_at=0, full="", full_after=1, logs_ful
         nan_at: iteration whose images are NaN; 0 for none.
         full: name of a file that cannot be written from its `full_after`-th time on, as on a full disk.
         logs_full_at: iteration from which no log can be written; 0 for none.
+        umask: permissions that new files do not have; None for those of the test.
     """
     from fastreid.cli.main import main as fastreid_main
     from fastreid.utils.cli import run_tool
 
+    if umask is not None:
+        os.umask(umask)
     for name, descriptor in (("output", 1), ("errors", 2)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     Path("stage.yml").write_text(STAGE)
@@ -115,13 +117,17 @@ def fill_disk_of_logs(trainer, batch):
     """Return the batch unchanged; from now on, every file that grows line by line is on a full device."""
     from tensorboard.compat.tensorflow_stub.io import gfile
 
+    from fastreid.utils import files
+
     def full_events(self, filename, content, mode, *more):
         with open("/dev/full", mode) as file:
             file.write(content)
 
-    original = Path.open
+    original = files.open_own_file
     gfile.LocalFileSystem._write = full_events
-    Path.open = lambda path, mode="r", *a, **k: original(Path("/dev/full") if mode == "a" else path, mode, *a, **k)
+    files.open_own_file = lambda path, flags: (
+        os.open("/dev/full", flags) if str(path).endswith("metrics.json") else original(path, flags)
+    )
     for handle in Path("/proc/self/fd").iterdir():
         if os.path.realpath(handle).endswith("log.txt"):
             os.dup2(os.open("/dev/full", os.O_WRONLY), int(handle.name))
@@ -133,20 +139,22 @@ def fill_disk(name, after):
 
     A limit on the file size has the effect of a full disk; it ends when the temporary file is removed.
     """
-    original, remove, times = tempfile.mkstemp, os.unlink, []
+    from fastreid.utils import files
+
+    original, remove, times = files.create_temporary_file, os.unlink, []
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def mkstemp(*, prefix, dir):
-        times.extend([1] * prefix.startswith(f"{name}.fastreid"))
-        if len(times) >= after and prefix.startswith(f"{name}.fastreid"):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (0 if "pth.fast" not in prefix else 5000, hard))
-        return original(prefix=prefix, dir=dir)
+    def create(path):
+        times.extend([1] * (path.name == name))
+        if len(times) >= after and path.name == name:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (5000 if name.endswith(".pth") else 0, hard))
+        return original(path)
 
     def unlink(path, **options):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         remove(path, **options)
 
-    tempfile.mkstemp, os.unlink = mkstemp, unlink
+    files.create_temporary_file, os.unlink = create, unlink
 
 
 def write_files(folder):

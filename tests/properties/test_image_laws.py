@@ -14,9 +14,10 @@ from fastreid.utils.errors import InputError
 
 PAGE = np.random.default_rng(0).integers(0, 256, (12, 16), dtype=np.uint8)
 FILES = {}
-for _format, _options in {"PNG": {}, "JPEG": {}, "TIFF": {"compression": "tiff_lzw"}, "GIF": {}, "BMP": {}}.items():
+_OPTIONS = {"TIFF": {"compression": "tiff_lzw"}, "WEBP": {"lossless": True}}
+for _format in ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "JPEG2000", "PDF"):
     _file = io.BytesIO()
-    Image.fromarray(PAGE).save(_file, format=_format, **_options)
+    Image.fromarray(PAGE).save(_file, format=_format, **_OPTIONS.get(_format, {}))
     FILES[_format] = _file.getvalue()
 
 # Long runs of one level, as on a sheet, in which Pillow does not detect half of the flipped bits.

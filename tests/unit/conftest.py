@@ -75,6 +75,20 @@ def logged_warnings():
 
 
 @pytest.fixture
+def logged_lines():
+    """Return the list of lines, from level INFO on, that the package logs during the test."""
+    lines, logger = [], get_logger()
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+@pytest.fixture
 def make_step():
     """Return a function that builds a training step with a new network, the same each time."""
 
@@ -91,7 +105,7 @@ def make_step():
 def make_loop(make_step):
     """Return a function that builds a loop of 3 epochs of 4 iterations."""
 
-    def make(hooks=(), *, step=None, iteration=0, max_epochs=3):
+    def make(hooks=(), *, step=None, iteration=0, max_epochs=3, epoch_end_pending=False):
         return TrainLoop(
             step or make_step(),
             random_batches(iteration),
@@ -99,6 +113,7 @@ def make_loop(make_step):
             iters_per_epoch=4,
             max_epochs=max_epochs,
             iteration=iteration,
+            epoch_end_pending=epoch_end_pending,
         )
 
     return make

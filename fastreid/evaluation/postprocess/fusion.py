@@ -1,6 +1,6 @@
 """Query fusion: combine several query drawings of one object, by mean features or by best rank."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -11,13 +11,14 @@ from fastreid.evaluation.search.nearest import DistanceBlock, topk_of_blocks
 from fastreid.evaluation.search.order import encode_keys
 from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError, NumericalError
+from fastreid.utils.ids import Ids, to_id_array
 
 _RANK_BITS = 32
 _MAX_KEY = torch.iinfo(torch.int64).max  # larger than every key
 _MIN_MEAN_NORM = 1e-6  # of unit features; below it the direction of the mean is rounding error
 
 
-def average_queries_by_object(queries: FeatureArray, objects: Sequence[str]) -> Tensor:
+def average_queries_by_object(queries: FeatureArray, objects: Ids) -> Tensor:
     """Replace each query's features by the mean of the unit features of its object's queries.
 
     All queries of an object then get the same ranking, and the number of queries does not change.
@@ -41,9 +42,10 @@ def average_queries_by_object(queries: FeatureArray, objects: Sequence[str]) -> 
     means = (sums.index_add_(0, labels, unit) / labels.bincount()[:, None])[labels]
     cancelled = (means.norm(dim=1) < _MIN_MEAN_NORM).nonzero().flatten()
     if len(cancelled):
+        name = to_id_array(objects, "objects")[int(cancelled[0])]
         raise NumericalError(
-            f"the features of object '{objects[int(cancelled[0])]}' cancel out, so their mean has no direction; fuse "
-            "by rank instead (TEST.FUSE.BY)"
+            f"the features of object '{name}' cancel out, so their mean has no direction; fuse by rank instead "
+            "(TEST.FUSE.BY)"
         )
     return means.float()
 
@@ -61,7 +63,7 @@ class BestRankFusion(DistanceSource):
 
     is_comparable = False
 
-    def __init__(self, source: DistanceSource, objects: Sequence[str]):
+    def __init__(self, source: DistanceSource, objects: Ids):
         self.source, self.labels = source, encode_objects(objects)
 
     def blocks(self, rows: Tensor | None = None) -> Iterator[DistanceBlock]:
@@ -120,7 +122,7 @@ class BestRankFusion(DistanceSource):
         return best.scatter_reduce_(0, lines[:, None].expand_as(keys), keys, "amin"), lines
 
 
-def encode_objects(objects: Sequence[str], *, num_queries: int | None = None) -> Tensor:
+def encode_objects(objects: Ids, *, num_queries: int | None = None) -> Tensor:
     """Return integer labels of the object ids, int64 (Q,), numbered from 0 in order of appearance.
 
     Each empty id gets a new label.
@@ -128,10 +130,12 @@ def encode_objects(objects: Sequence[str], *, num_queries: int | None = None) ->
     Raises:
         InputError: the number of ids is not `num_queries`.
     """
-    if num_queries is not None and len(objects) != num_queries:
-        raise InputError(f"{num_queries} queries need {num_queries} object ids, not {len(objects)}")
-    labels: dict[str | int, int] = {}
-    return torch.tensor([labels.setdefault(name or row, len(labels)) for row, name in enumerate(objects)])
+    ids = to_id_array(objects, "objects").tolist()
+    if num_queries is not None and len(ids) != num_queries:
+        raise InputError(f"{num_queries} queries need {num_queries} object ids, not {len(ids)}")
+    labels: dict[tuple[str, int], int] = {}
+    keys = ((str(name), row if name == "" else -1) for row, name in enumerate(ids))
+    return torch.tensor([labels.setdefault(key, len(labels)) for key in keys])
 
 
 def _ranks_from_order(ordered: Tensor) -> Tensor:

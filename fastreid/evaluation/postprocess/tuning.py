@@ -56,11 +56,10 @@ class Grid:
         _check_names("side to expand", self.sides, tuple(SIDES))
         if not self.steps:
             raise InputError(f"no step to tune; name at least one of {', '.join(TUNABLE_STEPS)}")
-        for name, choices in (("AQE", self._expansions()), ("RERANK", self._rerankings())):
-            if not choices:
-                raise InputError(
-                    f"the grid has no choice for {name}; give each of its settings at least one valid value"
-                )
+        for name in ("expansion_k", "expansion_alpha", "sides", "k1", "k2", "lambda_value"):
+            if not getattr(self, name):
+                raise InputError(f"{name} is empty; give at least one value")
+        self._expansions(), self._rerankings()  # raise for invalid values
         if min(self.k1) < min(self.k2) or max(self.k1) < max(self.k2):
             raise InputError(
                 f"k2 must be at most k1, so some values of k1 {_join(self.k1)} and k2 {_join(self.k2)} are never used; "

@@ -209,10 +209,11 @@ def load_whitening(path: str | os.PathLike[str]) -> Whitening:
         model, power = str(metadata["model"]), float(metadata["power"])
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError):
         raise WeightsError(f"{path}: not a whitening file, or damaged; {_RELEARN_HINT}")
-    is_valid = mean.ndim == 1 and matrix.ndim == 2 and len(matrix) == len(mean) and matrix.isfinite().all()
-    if not is_valid or not mean.isfinite().all():
+    # With 0 columns all features would be equal.
+    has_shape = mean.ndim == 1 and matrix.ndim == 2 and len(matrix) == len(mean) and matrix.numel() > 0
+    if not has_shape or not matrix.isfinite().all() or not mean.isfinite().all():
         raise WeightsError(
-            f"{path}: mean {tuple(mean.shape)} and matrix {tuple(matrix.shape)} do not match or are not finite; "
-            f"{_RELEARN_HINT}"
+            f"{path}: mean {tuple(mean.shape)} and matrix {tuple(matrix.shape)} are empty, do not match or "
+            f"are not finite; {_RELEARN_HINT}"
         )
     return Whitening(mean.float(), matrix.float(), power, model)

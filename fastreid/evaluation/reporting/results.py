@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +16,10 @@ from fastreid.evaluation.scoring.bootstrap import Intervals
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.structures import Ranking
 from fastreid.utils.errors import EnvironmentSetupError, InputError
-from fastreid.utils.files import atomic_write
+from fastreid.utils.files import atomic_write, open_regular_file, write_text
 
 RESULT_NAME = "result.npy"
+SCORES_NAME = "scores.json"
 ZIP_NAME = "result.zip"
 _ID_COLUMNS = ["name", "patent", "matches", "first_place"]
 _CSV_LINE_END = "\r\n"
@@ -56,6 +58,41 @@ def write_results(ranking: Ranking, folder: str | os.PathLike[str], *, num_galle
         entry = zipfile.ZipInfo(RESULT_NAME, _ZIP_TIMESTAMP)
         entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o644 << 16, 3
         archive.writestr(entry, memory.getvalue())
+
+
+def write_scores(
+    folder: str | os.PathLike[str],
+    steps: Sequence[tuple[str, Mapping[str, float]]],
+    *,
+    counts: Mapping[str, int],
+    intervals: Intervals | None = None,
+    origin: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `scores.json`: the scores after the last post-processing step and after each step, and their origin.
+
+    Args:
+        folder: created if missing.
+        steps: (name, scores) pairs as `Evaluation.steps`; empty if the patents are unknown.
+        counts: numbers of queries and gallery drawings.
+        intervals: 95 % confidence intervals of the last step's scores; None: they were not computed.
+        origin: other entries, such as the weights, settings and versions.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    last = dict(steps[-1][1]) if steps else {}
+    counts = {**counts, **{name: int(value) for name, value in last.items() if name.startswith("num_")}}
+    content = {
+        **(origin or {}),
+        "counts": counts,
+        "scores": {name: value for name, value in last.items() if name not in counts},
+        "intervals_95": {name: list(interval) for name, interval in (intervals or {}).items()},
+        "steps": [
+            {"name": step, "scores": {name: value for name, value in scores.items() if name not in counts}}
+            for step, scores in steps
+        ],
+    }
+    write_text(Path(folder) / SCORES_NAME, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def format_scores(
@@ -123,7 +160,7 @@ def read_per_query_table(path: str | os.PathLike[str]) -> QueryScores:
         InputError: the file is missing, truncated, or lacks a score of a query that has matches.
     """
     try:
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape", opener=open_regular_file) as file:
             text = file.read()
         if not text.endswith(_CSV_LINE_END):
             raise ValueError("its last line is truncated")
@@ -170,7 +207,7 @@ def _import_pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise EnvironmentSetupError('a .parquet table needs pyarrow: pip install "fastreid[parquet]", or name it .csv')
+        raise EnvironmentSetupError('a .parquet table needs pyarrow: pip install pyarrow, or name it .csv')
     return pyarrow
 
 

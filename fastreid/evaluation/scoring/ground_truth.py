@@ -1,16 +1,13 @@
 """Ground truth of a retrieval test: which gallery rows are relevant to a query, and which are ignored."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fastreid.utils.errors import InputError
-
-Ids = Sequence[str] | Sequence[int] | NDArray[Any] | Tensor
+from fastreid.utils.ids import Ids, to_id_array
 
 _MAX_CHUNK_ENTRIES = 1 << 20  # rows of queries' patents per chunk: 8 MiB; larger chunks are no faster
 
@@ -36,7 +33,7 @@ class GroundTruth:
     matches nothing.
 
     Args:
-        query_ids: Q patent ids, all strings or all integers.
+        query_ids: Q patent ids, all strings or all integers, in any container that `to_id_array` accepts.
         gallery_ids: G ids of the same type.
         query_cameras: Q integers; None if cameras are unknown, as for patents.
         gallery_cameras: G integers, or None.
@@ -59,7 +56,7 @@ class GroundTruth:
         gallery_cameras: Ids | None = None,
         self_rows: Ids | None = None,
     ):
-        queries, gallery = _to_id_array(query_ids, "query_ids"), _to_id_array(gallery_ids, "gallery_ids")
+        queries, gallery = to_id_array(query_ids, "query_ids"), to_id_array(gallery_ids, "gallery_ids")
         if queries.dtype.kind != gallery.dtype.kind:
             raise InputError(
                 f"query_ids are {queries.dtype} and gallery_ids {gallery.dtype}; make both strings or both integers"
@@ -154,21 +151,10 @@ def _left_align(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.take_along_axis(rows, order, axis=1)[:, : is_row.sum(axis=1).max(initial=0)]
 
 
-def _to_id_array(values: Ids, name: str) -> NDArray[Any]:
-    array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if array.ndim != 1 or len(array) == 0:
-        raise InputError(f"{name} must contain one value per drawing and at least one, not an array {array.shape}")
-    if array.dtype.kind == "U":
-        return array
-    if array.dtype.kind not in "iu":
-        raise InputError(f"{name} must be strings or integers, not {array.dtype}")
-    return array.astype(np.int64)
-
-
 def _to_integers(values: Ids | None, num: int, name: str) -> NDArray[np.int64] | None:
     if values is None:
         return None
-    array = _to_id_array(values, name)
+    array = to_id_array(values, name)
     if array.dtype.kind != "i" or len(array) != num:
         raise InputError(f"{name} must be {num} integers, not {len(array)} of {array.dtype}")
     return array

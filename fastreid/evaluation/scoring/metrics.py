@@ -7,13 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastreid.evaluation.scoring.ground_truth import GroundTruth, Ids
+from fastreid.evaluation.scoring.ground_truth import GroundTruth
 from fastreid.evaluation.scoring.per_query import RANKS, QueryScores, ScoreSettings
 from fastreid.evaluation.scoring.roc import tpr_names
 from fastreid.evaluation.scoring.score_queries import score_distance_blocks, score_topk
 from fastreid.evaluation.search.nearest import build_metric_space, iter_distance_blocks
 from fastreid.structures import Ranking
-from fastreid.utils.errors import InputError, suggest_and_list
+from fastreid.utils.errors import InputError, describe_unknown
+from fastreid.utils.ids import Ids
 
 
 def score(
@@ -37,7 +38,8 @@ def score(
 
     Args:
         ranking_or_distances: a ranking, or floating-point distances (Q, G), in which ties are ordered by row.
-        query_ids: Q ids, strings or integers. A query whose id is not in the gallery is not part of the means.
+        query_ids: Q ids, all strings or all integers: a list, array, tensor, pandas Series or the like. A query whose
+            id is not in the gallery is not part of the means.
         gallery_ids: G ids of the same type.
         query_cameras: Q integers; None if unknown. Gallery rows with the query's id and camera are ignored.
         gallery_cameras: G integers, or None.
@@ -120,7 +122,7 @@ def check_score_name(name: str, *, top_k: int = 10, roc: bool = False) -> None:
     """Raise an `InputError` if a name (TEST.SELECT_BY) is not one of `score_names`."""
     known = score_names(top_k=top_k, roc=roc)
     if name not in known:
-        raise InputError(f"TEST.SELECT_BY: unknown score '{name}'.{suggest_and_list(name, known)}")
+        raise InputError(describe_unknown("TEST.SELECT_BY", name, known))
 
 
 def score_ranking(ranking: Ranking, truth: GroundTruth, settings: ScoreSettings) -> QueryScores:

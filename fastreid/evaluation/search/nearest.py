@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastreid.config import legacy_names
 from fastreid.evaluation.features import MIB, FeatureArray, as_features, check_count, iter_slices
 from fastreid.evaluation.search.candidates import Candidates, Scan, topk_per_row, topk_products
 from fastreid.evaluation.search.metric_space import CosineSpace, EuclideanSpace, InnerProductSpace, MetricSpace
@@ -290,7 +291,9 @@ def _build_faiss_engine() -> CandidateSearch:
 
 
 METRICS: Registry[type[MetricSpace]] = Registry(
-    "metric", {"cosine": CosineSpace, "euclidean": EuclideanSpace, "inner_product": InnerProductSpace}
+    "metric",
+    {"cosine": CosineSpace, "euclidean": EuclideanSpace, "inner_product": InnerProductSpace},
+    substitutes=legacy_names.METRICS,
 )
 ENGINES: Registry[Callable[[], CandidateSearch]] = Registry(
     "search engine", {"torch": _build_torch_engine, "faiss": _build_faiss_engine}

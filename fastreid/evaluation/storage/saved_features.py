@@ -80,7 +80,7 @@ def list_fingerprint(drawings: Iterable[Drawing]) -> str:
             digest.update(f"{json.dumps([drawing.name, drawing.patent, drawing.camera, drawing.path])}\n".encode())
             continue
         try:
-            status = os.stat(drawing.path)
+            status = os.stat(drawing.file)
         except OSError as error:
             raise InputError(
                 f"{drawing.source}: {drawing.path} is missing ({error.strerror}); update the image list or the file"

@@ -1,9 +1,8 @@
 """ImageNet weights for backbones: published files of torchvision and IBN-Net, from a path or a download.
 
-A file is downloaded only if its full sha256 (64 digits) is known here. Both projects publish only the first eight
-digits, in the file name. The full digests below are pinned by independent public projects for the same file and start
-with the published digits. Files without a full digest must be downloaded manually; then the eight digits in the name
-are verified, which detects damaged or wrong files, but not a deliberate manipulation.
+Both projects publish only the first eight digits of the sha256, in the file name. As in torch.hub, they detect damaged
+or wrong files, but not a deliberate manipulation. Where independent public projects pin the full digest of the same
+file, it is below and compared. The full digest of a used file is logged.
 """
 
 import os
@@ -16,12 +15,19 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from fastreid.modeling.backbones.download import download_file
-from fastreid.modeling.weights import LoadReport, check_finite, extract_model_state, read_weights
+from fastreid.modeling.backbones.timm_backbone import TimmBackbone
+from fastreid.modeling.mismatch import explain_mismatch
+from fastreid.modeling.weights import LoadReport, check_finite, extract_model_state, format_names, read_weights
 from fastreid.utils.errors import InputError, WeightsError
-from fastreid.utils.files import compute_sha256
+from fastreid.utils.files import compute_sha256, expand_home
+from fastreid.utils.logger import get_logger
 
 TORCHVISION = "https://download.pytorch.org/models/"
 IBN_NET = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
+
+MIRROR_VARIABLE = "FASTREID_WEIGHTS_MIRROR"  # environment variable: URL of a folder with the published files
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost")  # a mirror on this machine may use unencrypted http
 
 PUBLISHED_NAME = re.compile(r"(?:se_)?resnet\d+(?:_ibn_[ab])?-([0-9a-f]{8})\.pth")
 PINNED_LINK = re.compile(r"(https://[^#]+)#sha256=([0-9a-f]{64})")
@@ -31,10 +37,15 @@ OPTIONAL_TENSORS = re.compile(r"NL_\d|num_batches_tracked")  # may be missing in
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """A published file: URL and full sha256 ("" if unknown)."""
+    """A published file: URL and full sha256; if that is "", the first eight digits in the file name are compared."""
 
     url: str
     sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return self.url.rpartition("/")[2]
 
 
 PUBLISHED: Mapping[str, PublishedWeights] = {
@@ -86,7 +97,7 @@ def load_pretrained(
         is ignored.
 
     Raises:
-        InputError: there is no published file with a full digest for the network, and no `path`.
+        InputError: there is no published file for the network, and no `path`.
         StorageError: the download failed.
         WeightsError: the file is damaged, does not match the digest in its name, or belongs to another network.
     """
@@ -95,33 +106,45 @@ def load_pretrained(
     else:
         name = ("se_" if with_se else "") + ("ibn_" if with_ibn else "") + depth
         file = _resolve_published(name, published, plain_http_hosts)
-    return load_backbone(model.get_submodule("backbone"), file)
+    report = load_backbone(model.get_submodule("backbone"), file)
+    get_logger().info(f"{file}: sha256 {compute_sha256(file)}")
+    return report
 
 
 def load_backbone(backbone: nn.Module, file: str | Path) -> LoadReport:
-    """Load a file with the state dict of a backbone; an ImageNet classifier in it is ignored.
+    """Load a file with the state dict of a backbone; an ImageNet classifier or a head in it is ignored.
+
+    A file without `backbone.` in its names contains only a backbone.
 
     Raises:
         InputError: the file does not exist.
         WeightsError: the file is damaged, or a tensor is missing, unknown or has another shape; nothing is loaded.
     """
     check_published_digest(Path(file))
-    state = extract_model_state(read_weights(file))
+    is_timm = isinstance(backbone, TimmBackbone)
+    backbone, prefix = (backbone.get_submodule("body"), "backbone.body.") if is_timm else (backbone, "backbone.")
+    content = extract_model_state(read_weights(file), source=str(file))
+    state, ignored = dict(content), tuple[str, ...]()
+    if any(name.startswith(prefix) for name in content):
+        state = {name.removeprefix(prefix): value for name, value in content.items() if name.startswith(prefix)}
+        ignored = tuple(name for name in content if not name.startswith(prefix))
     expected = backbone.state_dict()
     reinitialized = [name for name in expected if name not in state and OPTIONAL_TENSORS.search(name)]
-    ignored = tuple(name for name in state if name not in expected and name.startswith(CLASSIFIER_PREFIXES))
-    selected = {name: tensor for name, tensor in state.items() if name not in ignored}
+    classifier = tuple(name for name in state if name not in expected and name.startswith(CLASSIFIER_PREFIXES))
+    selected = {name: tensor for name, tensor in state.items() if name not in classifier}
     faults = _find_mismatches(expected, selected, reinitialized)
     if faults:
+        in_network = {f"{prefix}{name}": value for name, value in expected.items() if name not in reinitialized}
+        in_file = {f"{prefix}{name}": value for name, value in selected.items()}
         raise WeightsError(
-            f"{file}: weights do not match the backbone, {len(faults)} tensors differ: {', '.join(faults[:20])}; "
-            "check DEPTH, WITH_IBN, WITH_SE and PRETRAIN_PATH"
+            f"{file}: weights do not match the backbone, {len(faults)} tensors differ: {format_names(faults)}; "
+            f"{explain_mismatch(in_network, in_file)}"
         )
     check_finite(selected)
     backbone.load_state_dict(selected, strict=False)
     counts = Counter(_group_of(name) for name in reinitialized)
     num_per_group = {group: f"{num} tensors" for group, num in counts.items()}
-    return LoadReport(len(selected), len(expected), num_per_group, ignored)
+    return LoadReport(len(selected), len(expected), num_per_group, classifier + ignored)
 
 
 def check_published_digest(file: Path) -> None:
@@ -138,12 +161,12 @@ def check_published_digest(file: Path) -> None:
 def cache_folder() -> Path:
     """Return the download folder: torch/checkpoints in $TORCH_HOME, $XDG_CACHE_HOME or ~/.cache."""
     base = os.environ.get("TORCH_HOME") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "torch" / "checkpoints"
+    return Path(expand_home(base)) / "torch" / "checkpoints"
 
 
 def _resolve_path(path: str, plain_http_hosts: Collection[str]) -> Path:
     if "://" not in path:
-        return Path(path).expanduser()
+        return Path(expand_home(path))
     link = PINNED_LINK.fullmatch(path)
     if not link:
         raise InputError(
@@ -159,15 +182,30 @@ def _resolve_published(name: str, published: Mapping[str, PublishedWeights], pla
             "set MODEL.BACKBONE.PRETRAIN_PATH to a file, or PRETRAIN to False"
         )
     entry = published[name]
-    file = cache_folder() / entry.url.rsplit("/", 1)[1]
-    if entry.sha256:
-        return download_file(entry.url, file, sha256=entry.sha256, plain_http_hosts=plain_http_hosts)
-    if file.is_file():
-        return file
-    raise InputError(
-        f"{entry.url}: not downloaded, as its full sha256 is unknown; download it manually and set "
-        f"MODEL.BACKBONE.PRETRAIN_PATH to it, or save it as {file}"
+    for folder in (cache_folder(), *_other_cache_folders()):
+        file = folder / entry.name
+        if file.is_file() and compute_sha256(file).startswith(entry.sha256 or _digits_in_name(entry.name)):
+            return file
+    mirror = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
+    return download_file(
+        f"{mirror}/{entry.name}" if mirror else entry.url,
+        cache_folder() / entry.name,
+        sha256=entry.sha256,
+        sha256_start="" if entry.sha256 else _digits_in_name(entry.name),
+        plain_http_hosts=(*plain_http_hosts, *LOCAL_HOSTS) if mirror else plain_http_hosts,
     )
+
+
+def _other_cache_folders() -> list[Path]:
+    """Return the folder where torch.hub, torchvision and timm keep the same files."""
+    base = os.environ.get("TORCH_HOME")
+    home = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
+    return [home.expanduser() / "hub" / "checkpoints"]
+
+
+def _digits_in_name(name: str) -> str:
+    match = PUBLISHED_NAME.fullmatch(name)
+    return match[1] if match else ""
 
 
 def _group_of(name: str) -> str:

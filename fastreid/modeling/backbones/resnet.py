@@ -16,7 +16,7 @@ from fastreid.layers.attention import NonLocal, SqueezeExcitation
 from fastreid.layers.gradient_checkpointing import checkpoint_block
 from fastreid.layers.norm import IBN, NormFactory
 from fastreid.layers.weight_init import init_convs
-from fastreid.utils.errors import InputError, suggest_and_list
+from fastreid.utils.errors import InputError, describe_unknown
 
 NUM_STEM_CHANNELS = 64
 STAGE_WIDTHS = (64, 128, 256, 512)
@@ -113,6 +113,17 @@ RESNET_SPECS = {
 }
 
 
+def get_resnet_spec(depth: str) -> ResNetSpec:
+    """Return the architecture of a depth.
+
+    Raises:
+        InputError: the depth is unknown.
+    """
+    if depth not in RESNET_SPECS:
+        raise InputError(describe_unknown("MODEL.BACKBONE.DEPTH", depth, RESNET_SPECS))
+    return RESNET_SPECS[depth]
+
+
 class ResNet(nn.Module):
     """Compute feature maps (B, feature_dim, H/16, W/16) of normalized images (B, 3, H, W); H/32 for last stride 2.
 
@@ -143,11 +154,9 @@ class ResNet(nn.Module):
         gradient_checkpointing: bool = False,
     ):
         super().__init__()
-        if depth not in RESNET_SPECS:
-            raise InputError(f"MODEL.BACKBONE.DEPTH '{depth}' is unknown.{suggest_and_list(depth, RESNET_SPECS)}")
+        spec = get_resnet_spec(depth)
         if last_stride not in (1, 2):
             raise InputError(f"MODEL.BACKBONE.LAST_STRIDE must be 1 or 2, not {last_stride}")
-        spec = RESNET_SPECS[depth]
         if nl_wide and not (with_nl and any(spec.num_non_local)):
             raise InputError(
                 "MODEL.BACKBONE.NL_WIDE needs WITH_NL True and DEPTH 50x or 101x; others have no non-local blocks"

@@ -6,7 +6,7 @@ from PIL import Image
 
 from fastreid.cli.main import main
 from fastreid.experiments.augmentation_sheet import AUGMENTATIONS, MARGIN_PX
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import InputError, StorageError
 
 CONFIG = """
 INPUT:
@@ -32,11 +32,11 @@ def show(*options):
     return main(["data", "show", *map(str, options)])
 
 
-def read_cells(path, *, row):
-    """Return the images of one row, the original first, as gray arrays (40, 30)."""
-    sheet = np.asarray(Image.open(path).convert("L"))
-    top, lefts = row * 44 + 2, range(MARGIN_PX + 2, sheet.shape[1], 34)
-    return [sheet[top : top + 40, left : left + 30] for left in lefts]
+def read_cells(path, *, row, size=(40, 30)):
+    """Return the images of one row, the original first, as gray arrays of a size (H, W)."""
+    sheet, (height, width) = np.asarray(Image.open(path).convert("L")), size
+    top, lefts = row * (height + 4) + 2, range(MARGIN_PX + 2, sheet.shape[1], width + 4)
+    return [sheet[top : top + height, left : left + width] for left in lefts]
 
 
 def test_row_has_the_original_and_samples_of_configured_strength(inputs):
@@ -68,6 +68,19 @@ def test_output_must_be_png(name, inputs):
     with pytest.raises(InputError, match=r"the image is a PNG, so its name must end in \.png"):
         show("--output", inputs / name)
     assert not (inputs / name).exists()
+
+
+def test_synthetic_drawing_is_shown_without_an_image(inputs):
+    assert show("--output", inputs / "out.png", "--samples", 1) == 0
+    plain, augmented = read_cells(inputs / "out.png", row=AUGMENTATIONS.index("warp"), size=(168, 128))
+    assert 0.01 < (plain < 230).mean() < 0.5  # thin dark lines on white paper
+    assert (augmented != plain).any()
+
+
+def test_unwritable_output_fails_before_rendering(monkeypatch):
+    monkeypatch.setattr("fastreid.experiments.augmentation_sheet.show_augmentations", None)
+    with pytest.raises(StorageError, match="cannot be written"):
+        show("--output", "/proc/none/a.png")
 
 
 def test_image_must_be_a_drawing(inputs):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_missing_folders_are_reported(capsys, tmp_path):
 def test_missing_extras_name_the_pip_command(capsys, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "timm" else find_spec(name))
-    assert report(capsys)["fastreid"]["extra timm"] == 'missing: pip install "fastreid[timm]"'
+    assert report(capsys)["fastreid"]["extra timm"] == "missing: pip install timm"
 
 
 def test_broken_torch_is_reported(capsys, monkeypatch):
@@ -60,6 +61,25 @@ def test_broken_torch_is_reported(capsys, monkeypatch):
     }
 
 
+def test_memory_is_unknown_without_sysconf(capsys, monkeypatch):
+    monkeypatch.delattr(os, "sysconf")
+    assert report(capsys)["machine"]["memory"] == "unknown"
+
+
 def test_unknown_setting_is_an_error():
-    with pytest.raises(InputError, match=r"Did you mean OUTPUT_DIR\?"):
+    with pytest.raises(InputError, match=r"Did you mean 'OUTPUT_DIR'\?"):
         main(["doctor", "OUTPUT_DR", "x"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        (("SOLVER.OPT", "Adm"), "SOLVER.OPT 'Adm' is unknown. Did you mean 'Adam'? Available: ASGD, "),
+        (("SOLVER.SCHED", "CosineAnnealing"), "SOLVER.SCHED 'CosineAnnealing' is unknown. Did you mean 'Cosine"),
+        (("MODEL.BACKBONE.NAME", "build_resnet"), "MODEL.BACKBONE.NAME 'build_resnet' is unknown."),
+        (("DATASETS.NAMES", "Folder"), "DATASETS.FOLDER.PATH is empty"),
+        (("SEED", "1"), "all found"),
+    ],
+)
+def test_unknown_component_is_reported(setting, found, capsys):
+    assert report(capsys, *setting)["config"]["components"].startswith(found)

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fastreid.cli.predict import list_images, split_settings, write_features
 from fastreid.utils.errors import InputError
@@ -51,3 +52,19 @@ def test_npy_and_csv_have_the_same_features(tmp_path):
     assert head == ["image", "0", "1"]
     assert [row[0] for row in rows] == ["x.png", 'y "1".png']
     assert np.array([row[1:] for row in rows], np.float32).tolist() == features.tolist()
+
+
+def test_home_folder_in_an_image_path_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.png").touch()
+    assert list_images(["~/a.png", "~"]) == [str(tmp_path / "a.png")] * 2
+
+
+def test_pages_of_a_file_are_images_and_thumbnails_are_not(tmp_path):
+    pages = [Image.new("L", (9, 9), level) for level in (10, 20)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "@eaDir").mkdir()
+    pages[0].save(tmp_path / "@eaDir/a.jpg")
+    addresses = [f"{tmp_path}/a.tif#page={number}" for number in (1, 2)]
+    assert list_images([str(tmp_path)]) == addresses
+    assert list_images([addresses[1]]) == addresses[1:]

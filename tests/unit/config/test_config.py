@@ -1,12 +1,17 @@
 import copy
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
 from fastreid.config import get_cfg
-from fastreid.config.config import flat_defaults
+from fastreid.config.config import flat_defaults, iter_settings, section_names
+from fastreid.config.legacy import LEGACY_KEYS, REMOVED_KEYS, RENAMED_KEYS
 from fastreid.config.ranges import RULES
 from fastreid.utils.errors import InputError
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -76,6 +81,9 @@ def test_base_in_home_folder_is_found(write_config, tmp_path, monkeypatch):
         ("SOLVER.OPT_ARGS.betas", [0.9, 0.98], (0.9, 0.98)),
         ("SOLVER.OPT_ARGS.foreach", None, None),
         ("SOLVER.OPT_ARGS.eps", "1e-6", 1e-6),
+        ("SOLVER.OPT_ARGS.eps", ["1e-30", "1e-3"], (1e-30, 1e-3)),
+        ("SOLVER.OPT_ARGS.eps", "['1e-30', 1e-3]", (1e-30, 1e-3)),
+        ("SOLVER.OPT_ARGS.words", ["a", "True", "None"], ("a", True, None)),
     ],
 )
 def test_value_gets_the_type_of_its_default(key, value, expected):
@@ -111,7 +119,7 @@ def test_values_set_in_python_are_checked():
     assert isinstance(cfg.SOLVER.BASE_LR, float)
     with pytest.raises(InputError, match=r"Python: SOLVER.BASE_LR is -1; it must be a number >= 0"):
         cfg.SOLVER.BASE_LR = -1
-    with pytest.raises(InputError, match=r"Did you mean SOLVER.BASE_LR\?"):
+    with pytest.raises(InputError, match=r"Did you mean 'SOLVER.BASE_LR'\?"):
         cfg.SOLVER.BASE_LT = 1
 
 
@@ -182,3 +190,75 @@ def test_error_names_the_nearest_choice(key, value, hint):
     with pytest.raises(InputError) as error:
         get_cfg().merge_from_list([key, value])
     assert str(error.value).endswith(hint)
+
+
+PATH_KEYS = (
+    *("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.BACKBONE.PRETRAIN_PATH", "TEST.WHITEN.LEARN_FROM"),
+    *("DATASETS.ROOT", "DATASETS.CACHE.FOLDER", "DATASETS.FOLDER.PATH"),
+    *(f"DATASETS.LIST.{name}" for name in ("IMAGES", "TRAIN", "QUERY", "GALLERY")),
+)
+
+
+@pytest.mark.parametrize("key", PATH_KEYS)
+def test_home_folder_in_a_path_is_expanded(key, write_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    *sections, name = key.split(".")
+    text = "".join(f"{'  ' * level}{word}:\n" for level, word in enumerate(sections))
+    cfg = load_config(write_config("a.yml", f"{text}{'  ' * len(sections)}{name}: ~/mine\n"))
+    assert dict(iter_settings(cfg))[key] == str(tmp_path / "mine")
+    assert dict(iter_settings(merge_list(key, "~/mine")))[key] == str(tmp_path / "mine")
+    assert dict(iter_settings(merge_list(key, "~nobody-here/mine")))[key] == "~nobody-here/mine"
+    assert dict(iter_settings(merge_list(key, "a~b/~")))[key] == "a~b/~"
+
+
+def test_paths_are_all_strings_that_are_no_names():
+    names = {key for key, value in flat_defaults().items() if isinstance(value, str) and value}
+    assert {key for key, rule in RULES.items() if rule.is_path} == set(PATH_KEYS)
+    unset = {key for key, value in flat_defaults().items() if value == ""} - set(PATH_KEYS)
+    assert unset == {"MODEL.BACKBONE.TIMM_NAME", "TEST.SCORE.PER_QUERY_FILE", "TRACKER.NAME"}
+    assert names & set(PATH_KEYS) == {"OUTPUT_DIR", "TEST.WHITEN.LEARN_FROM"}
+
+
+def test_config_in_the_home_folder_is_found(write_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_config("mine.yml", "SEED: 3")
+    assert load_config("~/mine.yml").SEED == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "message"),
+    [
+        ("TEST.AQE.DATABASE", "TEST.AQE.DATABASE is now TEST.AQE.GALLERY"),
+        ("SOLVER.WATCH_PERIOD", "SOLVER.WATCH_PERIOD is now SOLVER.DIAGNOSTICS_PERIOD"),
+        ("INPUT.SCAN.NOISE", "INPUT.SCAN.NOISE does not exist; add scan_noise to INPUT.LINE_AUG.OPS"),
+        ("INPUT.TURN", "INPUT.TURN does not exist; add rot90 to INPUT.LINE_AUG.OPS"),
+        ("SOLVER.FUSED", "SOLVER.FUSED does not exist; remove it"),
+        ("TEST.RECALLS", "TEST.RECALLS does not exist; remove it"),
+        ("MODEL.HEADS.PFC.ENABLED", "MODEL.HEADS.PFC.ENABLED does not exist; use MODEL.HEADS.PARTIAL_FC_RATIO"),
+        ("TEST.DIFFUSION.K", "TEST.DIFFUSION.K does not exist; use TEST.RERANK"),
+    ],
+)
+def test_error_names_what_replaces_an_old_key(old, message):
+    with pytest.raises(InputError) as error:
+        merge_list(old, "1")
+    assert str(error.value).startswith(f"command line: {message}")
+    assert "Did you mean" not in str(error.value)
+
+
+def test_old_keys_are_replaced_by_keys_that_exist():
+    assert set(RENAMED_KEYS.values()) <= set(flat_defaults())
+    old = {*RENAMED_KEYS, *REMOVED_KEYS}
+    assert not old & {*flat_defaults(), *section_names(), *LEGACY_KEYS}
+    decision = (REPOSITORY / "docs/decisions/0011-config-diet.md").read_text(encoding="utf-8")
+    renamed = re.findall(r"^\| `([A-Z_.]+)` \| `([A-Z_.]+)` \|$", decision, re.MULTILINE)
+    assert set(renamed) <= set(RENAMED_KEYS.items())
+    assert len(renamed) >= 12
+    operations = {advice.split()[1] for advice in REMOVED_KEYS.values() if advice.startswith("add ")}
+    assert operations == set(RULES["INPUT.LINE_AUG.OPS"].choices)
+
+
+def test_numbers_of_yaml_files_are_decimal(write_config):
+    text = "SEED: 1_000\nSOLVER: {BASE_LR: 1e-3, STEPS: [007, 1e1], MAX_EPOCH: 0x10, OPT_ARGS: {eps: [1e-30, 1e-3]}}\n"
+    cfg = load_config(write_config("a.yml", text))
+    assert (cfg.SEED, cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS, cfg.SOLVER.MAX_EPOCH) == (1000, 1e-3, [7, 10], 16)
+    assert cfg.SOLVER.OPT_ARGS.eps == (1e-30, 1e-3)

@@ -4,7 +4,7 @@ import pytest
 
 from fastreid.cli.main import main
 from fastreid.config import get_cfg
-from fastreid.config.locate import find_config, get_config_folder, list_configs
+from fastreid.config.locate import find_config, get_config_folder, list_configs, list_variant_files
 from fastreid.utils.errors import InputError
 
 
@@ -52,6 +52,7 @@ def test_relative_base_is_searched_beside_the_file_first(working_folder):
         ("demo/../../setup.py", "no such file"),
         ("x" * 5000 + ".yml", "no such file"),
         ("demo", "no such file"),
+        ("stge2.yml", r"Did you mean 'demo/stage2\.yml'\?"),
     ],
 )
 def test_error_names_what_was_tried_and_the_nearest_name(name, message):
@@ -67,9 +68,12 @@ def list_written(folder):
 def test_list_prints_every_config_with_its_description(capsys):
     assert main(["configs", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[:-1]] == list_configs()
-    assert all(len(line.split()) > 3 for line in lines)
-    assert not any("ablations/rows" in line for line in lines)
+    heading = lines.index("variants for `fastreid ablate --variants`:")
+    assert [line.split()[0] for line in lines[: heading - 1]] == list_configs()
+    assert [line.split()[0] for line in lines[heading + 1 : -2]] == list_variant_files()
+    assert all(len(line.split()) > 3 for line in lines if line)
+    assert not any("ablations/rows" in line for line in lines[:heading])
+    assert "ablations/rows/input.yml" in list_variant_files()
 
 
 def test_copy_writes_configs_and_their_bases(working_folder, capsys):
@@ -85,9 +89,30 @@ def test_copy_writes_configs_and_their_bases(working_folder, capsys):
     assert cfg == original
 
 
-def test_copy_writes_all_configs(working_folder):
+def test_copy_writes_all_configs_and_variants(working_folder):
     main(["configs", "copy", "mine"])
-    assert list_written(working_folder / "mine") == list_configs()
+    assert list_written(working_folder / "mine") == sorted([*list_configs(), *list_variant_files()])
+    with pytest.raises(InputError) as error:
+        main(["configs", "copy", "mine"])
+    num_files = len(list_written(working_folder / "mine"))
+    assert f"mine: contains {num_files} of the {num_files} files, such as mine/Base-AGW.yml, and" in str(error.value)
+    assert len(str(error.value)) < 200
+
+
+def test_copy_writes_one_file_of_variants(working_folder):
+    main(["configs", "copy", "mine", "ablations/rows/samplers.yml"])
+    assert list_written(working_folder / "mine") == ["ablations/rows/samplers.yml"]
+
+
+@pytest.mark.parametrize("name", ["ablations/rows/inpt.yml", "rows/input.yml", "inptu.yml"])
+def test_error_names_the_nearest_file_of_variants(name):
+    with pytest.raises(InputError, match=r"Did you mean 'ablations/rows/input\.yml'\? `fastreid configs list`"):
+        find_config(name, variants=True)
+
+
+def test_variants_are_no_config():
+    with pytest.raises(InputError, match=r"not a config; use it with `fastreid ablate --variants`"):
+        find_config("ablations/rows/input.yml")
 
 
 def test_copy_never_overwrites(working_folder):

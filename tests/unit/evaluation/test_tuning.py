@@ -96,8 +96,8 @@ def test_trial_describes_its_settings():
 @pytest.mark.parametrize(
     ("evaluator", "options", "message"),
     [
-        (Evaluator(), {"select_by": "mAP@11"}, "unknown score 'mAP@11'. Did you mean 'mAP@10'"),
-        (Evaluator(), {"select_by": "TPR@FPR=1e-02"}, "unknown score 'TPR@FPR=1e-02'"),
+        (Evaluator(), {"select_by": "mAP@11"}, "TEST.SELECT_BY 'mAP@11' is unknown. Did you mean 'mAP@10'"),
+        (Evaluator(), {"select_by": "TPR@FPR=1e-02"}, "TEST.SELECT_BY 'TPR@FPR=1e-02' is unknown"),
         (Evaluator(metric="inner_product"), {}, "re-ranking needs a distance"),
         (Evaluator(), {"grid": Grid(top_n=4)}, r"TOP_N\) must be at least top_k \(TEST.TOP_K\) 10, not 4"),
         (
@@ -119,12 +119,12 @@ def test_tune_rejects_incompatible_settings(evaluator, options, message):
         ({"sides": ("queires",)}, "side to expand 'queires' is unknown. Did you mean 'queries'"),
         ({"steps": ("DBA",)}, "step to tune 'DBA' is unknown"),
         ({"steps": ()}, "no step to tune; name at least one of AQE, RERANK"),
-        ({"expansion_k": ()}, "the grid has no choice for AQE"),
-        ({"lambda_value": ()}, "the grid has no choice for RERANK"),
+        ({"expansion_k": ()}, "expansion_k is empty; give at least one value"),
+        ({"lambda_value": ()}, "lambda_value is empty; give at least one value"),
         ({"expansion_k": (0,)}, "k must be an integer of at least 1, not 0"),
         ({"k1": (0,), "k2": (0,)}, "k1 must be an integer of at least 1, not 0"),
         ({"k1": (0, 5), "k2": (1,)}, "some values of k1 0,5 and k2 1 are never used"),
-        ({"k1": (2,), "k2": (5,)}, "the grid has no choice for RERANK"),
+        ({"k1": (2,), "k2": (5,)}, "k2 must be at most k1, so some values of k1 2 and k2 5 are never used"),
         ({"k1": (4, 8), "k2": (2, 9)}, "some values of k1 4,8 and k2 2,9 are never used"),
         ({"steps": ("AQE",), "lambda_value": (2,)}, "must be a number from 0 to 1, not 2"),
         ({"form": "mine"}, "must be fast-reid or paper, not 'mine'"),

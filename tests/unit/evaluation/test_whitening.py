@@ -68,9 +68,15 @@ def test_load_rejects_damaged_file(tmp_path, damage):
 
 
 def test_load_rejects_nan_and_mismatched_shapes(tmp_path):
-    for mean, matrix in ((torch.zeros(3), torch.zeros(4, 2)), (torch.full((3,), torch.nan), torch.zeros(3, 2))):
+    for mean, matrix in (
+        (torch.zeros(3), torch.zeros(4, 2)),
+        (torch.full((3,), torch.nan), torch.zeros(3, 2)),
+        (torch.zeros(3), torch.zeros(3, 0)),
+        (torch.zeros(0), torch.zeros(0, 2)),
+        (torch.zeros(0), torch.zeros(0, 0)),
+    ):
         save_whitening(tmp_path / "a", Whitening(mean, matrix))
-        with pytest.raises(WeightsError, match="do not match or are not finite; learn a new one"):
+        with pytest.raises(WeightsError, match="are empty, do not match or are not finite; learn a new one"):
             load_whitening(tmp_path / "a")
 
 

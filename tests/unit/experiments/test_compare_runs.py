@@ -7,7 +7,7 @@ from PIL import Image
 
 from fastreid.cli.main import main
 from fastreid.experiments.comparison import different_settings, logged_metrics, read_runs, summarize_outcomes
-from fastreid.experiments.curves import COLORS, choose_ticks, plot_curves
+from fastreid.experiments.curves import COLORS, PANEL_PX, choose_ticks, plot_curves
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import write_text
 
@@ -100,6 +100,17 @@ def test_curve_has_the_color_and_position_of_its_values():
     color = np.array([int(COLORS[1][place : place + 2], 16) for place in (1, 3, 5)])
     rows = np.flatnonzero((pixels[60:, :450] == color).all(axis=2).any(axis=1)) + 60
     assert rows.tolist() == [197]  # a legend of 56 px and a title of 26, and half of 230
+
+
+def test_axes_have_names():
+    """The name below the curves is dark text there, and that to their left is higher than wide."""
+    image = np.array(plot_curves({"total_loss": {"a": [(0, 1.0), (50, 2.0)]}}, ["a"]).convert("L")) < 128
+    legend, bottom = 32, 32 + PANEL_PX[1]
+    rows, columns = np.nonzero(image[bottom - 18 : bottom])
+    assert len(rows) > 20
+    assert 230 < columns.mean() < 320  # centered below the curves
+    rows, columns = np.nonzero(image[legend:bottom, :18])
+    assert np.ptp(rows) > 3 * np.ptp(columns) > 0
 
 
 def test_command_prints_tables_and_writes_curves(folders, tmp_path, capsys):

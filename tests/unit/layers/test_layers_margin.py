@@ -48,3 +48,11 @@ def test_margins_use_float32_and_keep_their_input(margin):
 def test_scale_or_margin_out_of_range_raises(options):
     with pytest.raises(InputError, match="SCALE must be above 0 and MARGIN at least 0 and below pi"):
         CosSoftmax(**options)
+
+
+def test_circle_margin_weights_each_cosine_by_its_distance_from_the_optimum():
+    scores = torch.tensor([[0.5, 0.5, -0.5]], dtype=torch.float64)
+    out = CircleSoftmax(scale=2, margin=0.25)(scores, torch.tensor([0]))
+    target = 2 * (1 + 0.25 - 0.5) * (0.5 - (1 - 0.25))
+    other = 2 * (0.5 + 0.25) * (0.5 - 0.25)
+    assert out.tolist() == [[target, other, 0]]  # the weight of the last one, [-0.5 + 0.25]+, is 0

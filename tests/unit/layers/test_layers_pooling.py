@@ -32,3 +32,9 @@ def test_max_pool_gradient_goes_to_one_position():
 def test_power_of_zero_raises():
     with pytest.raises(InputError, match="power of generalized-mean pooling must be above 0, not 0"):
         GeneralizedMeanPooling(power=0)
+
+
+def test_gradient_of_the_learned_power_equals_finite_differences():
+    maps = torch.linspace(0.1, 2, 2 * 3 * 4 * 4, dtype=torch.float64).view(2, 3, 4, 4)
+    pool = GeneralizedMeanPoolingP(power=3.0).double()
+    assert torch.autograd.gradcheck(lambda power: torch.func.functional_call(pool, {"p": power}, (maps,)), (pool.p,))

@@ -1,77 +1,14 @@
-import functools
-import hashlib
-import http.server
-import threading
-from types import ModuleType
+"""ImageNet weights of backbones from files."""
 
 import pytest
 import torch
-from torch import nn
+from weights_files import imagenet_file, network, sha256
 
-from fastreid.modeling.backbones import download
-from fastreid.modeling.backbones.download import download_file
-from fastreid.modeling.backbones.pretrained import (
-    PUBLISHED,
-    PUBLISHED_NAME,
-    PublishedWeights,
-    cache_folder,
-    load_backbone,
-    load_pretrained,
-)
+from fastreid.modeling.backbones.pretrained import PUBLISHED, PUBLISHED_NAME, load_backbone, load_pretrained
 from fastreid.modeling.backbones.resnet import ResNet
-from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError, WeightsError
+from fastreid.utils.errors import InputError, WeightsError
 
-LOCAL_HOSTS = ("127.0.0.1",)
-
-
-def network(depth="18x", **options):
-    model = nn.Module()
-    model.backbone = ResNet(depth, **options)
-    return model
-
-
-def imagenet_file(path, depth="18x", **options):
-    """Write a file like those of torchvision: a state dict with a classifier and without batch counters."""
-    tensors = {
-        name: value for name, value in ResNet(depth, **options).state_dict().items() if "num_batches" not in name
-    }
-    torch.save(tensors | {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, path)
-    return tensors
-
-
-def sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        if self.path == "/redirect":
-            self.send_response(302)
-            self.send_header("Location", "http://example.invalid/weights.pth")
-            self.end_headers()
-        else:
-            super().do_GET()
-
-
-@pytest.fixture
-def server(tmp_path):
-    """Serve a folder over http; return the folder and its URL."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=folder))
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{httpd.server_port}"
-    httpd.shutdown()
-    httpd.server_close()
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    return tmp_path / "home" / "torch" / "checkpoints"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.mark.parametrize("options", [{}, {"with_ibn": True}])
@@ -109,6 +46,24 @@ def test_weights_of_another_network_raise_and_load_nothing(tmp_path, depth, opti
     assert torch.equal(model.backbone.conv1.weight, before)
 
 
+def test_backbone_of_a_whole_checkpoint_is_loaded(tmp_path):
+    tensors = ResNet("18x").state_dict()
+    model = {f"backbone.{name}": value for name, value in tensors.items()} | {"heads.weight": torch.zeros(2, 512)}
+    torch.save({"model": model}, tmp_path / "model_best.pth")
+    backbone = ResNet("18x")
+    report = load_backbone(backbone, tmp_path / "model_best.pth")
+    assert (report.num_loaded, report.ignored) == (len(tensors), ("heads.weight",))
+    assert all(torch.equal(value, tensors[name]) for name, value in backbone.state_dict().items())
+
+
+def test_mismatch_names_the_setting_of_the_backbone(tmp_path):
+    imagenet_file(tmp_path / "start.pth", with_ibn=True)
+    with pytest.raises(WeightsError, match=r"; MODEL\.BACKBONE\.WITH_IBN is False, but the file has True$"):
+        load_backbone(ResNet("18x"), tmp_path / "start.pth")
+    with pytest.raises(WeightsError, match=r"; MODEL\.BACKBONE\.DEPTH is 50x, but the file has 18x$"):
+        load_backbone(ResNet("50x", with_ibn=True, with_nl=True), tmp_path / "start.pth")
+
+
 def test_weights_with_nan_raise(tmp_path):
     tensors = imagenet_file(tmp_path / "start.pth")
     tensors["conv1.weight"][0] = float("nan")
@@ -124,105 +79,6 @@ def test_digest_in_a_published_name_is_verified(tmp_path):
     renamed = tmp_path / f"resnet18-{sha256(tmp_path / 'resnet18-5c106cde.pth')[:8]}.pth"
     (tmp_path / "resnet18-5c106cde.pth").rename(renamed)
     assert load_backbone(ResNet("18x"), renamed).num_loaded == 100
-
-
-def test_published_file_is_downloaded_once(server, cache):
-    folder, url = server
-    imagenet_file(folder / "resnet18.pth")
-    published = {"18x": PublishedWeights(f"{url}/resnet18.pth", sha256(folder / "resnet18.pth"))}
-    options = {
-        "depth": "18x",
-        "with_ibn": False,
-        "with_se": False,
-        "published": published,
-        "plain_http_hosts": LOCAL_HOSTS,
-    }
-    load_pretrained(network(), **options)
-    (folder / "resnet18.pth").unlink()
-    assert load_pretrained(network(), **options).num_loaded == 100
-    assert [file.name for file in cache.iterdir()] == ["resnet18.pth"]
-
-
-def test_damaged_cached_file_is_downloaded_again(server, cache):
-    folder, url = server
-    (folder / "w.pth").write_bytes(b"right")
-    cache.mkdir(parents=True)
-    (cache / "w.pth").write_bytes(b"wrong")
-    download_file(f"{url}/w.pth", cache / "w.pth", sha256=sha256(folder / "w.pth"), plain_http_hosts=LOCAL_HOSTS)
-    assert (cache / "w.pth").read_bytes() == b"right"
-
-
-def test_tampered_download_raises_and_leaves_no_file(server, cache):
-    folder, url = server
-    (folder / "w.pth").write_bytes(b"tampered")
-    with pytest.raises(WeightsError, match="expected 0000"):
-        download_file(f"{url}/w.pth", cache / "w.pth", sha256="0" * 64, plain_http_hosts=LOCAL_HOSTS)
-    assert list(cache.iterdir()) == []
-
-
-def test_oversized_download_is_stopped(server, cache, monkeypatch):
-    folder, url = server
-    (folder / "w.pth").write_bytes(b"x" * 1000)
-    monkeypatch.setattr(download, "MAX_BYTES", 999)
-    with pytest.raises(StorageError, match="more than 999 bytes"):
-        download_file(f"{url}/w.pth", cache / "w.pth", sha256=sha256(folder / "w.pth"), plain_http_hosts=LOCAL_HOSTS)
-    assert list(cache.iterdir()) == []
-
-
-def test_missing_file_and_unreachable_server_raise(server, tmp_path):
-    for url in (f"{server[1]}/none.pth", "http://127.0.0.1:9/w.pth"):
-        with pytest.raises(StorageError, match="download failed"):
-            download_file(url, tmp_path / "w.pth", sha256="0" * 64, plain_http_hosts=LOCAL_HOSTS)
-
-
-def test_http_links_and_redirects_raise(server, tmp_path):
-    with pytest.raises(InputError, match="only https"):
-        download_file(f"{server[1]}/w.pth", tmp_path / "w.pth", sha256="0" * 64)
-    with pytest.raises(InputError, match=r"example\.invalid/weights\.pth: only https"):
-        download_file(f"{server[1]}/redirect", tmp_path / "w.pth", sha256="0" * 64, plain_http_hosts=LOCAL_HOSTS)
-
-
-@pytest.mark.parametrize("digest", ["", "5c106cde", "Z" * 64])
-def test_download_needs_a_full_digest(tmp_path, digest):
-    with pytest.raises(InputError, match="needs all 64 digits of the sha256"):
-        download_file("https://example.invalid/w.pth", tmp_path / "w.pth", sha256=digest)
-
-
-def test_drive_link_uses_gdown_without_cookies(tmp_path, monkeypatch):
-    def fake_download(url, output, **options):
-        assert options == {"quiet": True, "use_cookies": False, "timeout": download.TIMEOUT_S}
-        output.write(b"from drive")
-
-    fake = ModuleType("gdown")
-    fake.download = fake_download
-    monkeypatch.setitem(download.importlib.sys.modules, "gdown", fake)
-    digest = hashlib.sha256(b"from drive").hexdigest()
-    path = download_file("https://drive.google.com/uc?id=1", tmp_path / "w.pth", sha256=digest)
-    assert path.read_bytes() == b"from drive"
-
-
-def test_drive_link_without_gdown_raises(tmp_path, monkeypatch):
-    monkeypatch.setitem(download.importlib.sys.modules, "gdown", None)
-    with pytest.raises(EnvironmentSetupError, match="pip install gdown"):
-        download_file("https://drive.google.com/uc?id=1", tmp_path / "w.pth", sha256="0" * 64)
-
-
-def test_entry_without_full_digest_is_not_downloaded(cache):
-    with pytest.raises(InputError, match=r"its full sha256 is unknown.*PRETRAIN_PATH to it, or save it as"):
-        load_pretrained(network("101x", with_ibn=True), depth="101x", with_ibn=True, with_se=False)
-
-
-def test_manually_cached_file_is_used_if_its_digits_match(cache):
-    cache.mkdir(parents=True)
-    imagenet_file(cache / "weights.pth", with_ibn=True)
-    name = f"resnet18_ibn_a-{sha256(cache / 'weights.pth')[:8]}.pth"
-    (cache / "weights.pth").rename(cache / name)
-    published = {"ibn_18x": PublishedWeights(f"https://example.invalid/{name}")}
-    options = {"depth": "18x", "with_ibn": True, "with_se": False, "published": published}
-    assert load_pretrained(network(with_ibn=True), **options).num_loaded > 80
-    (cache / name).write_bytes(b"other")
-    with pytest.raises(WeightsError, match="download it again"):
-        load_pretrained(network(with_ibn=True), **options)
 
 
 @pytest.mark.parametrize("path", ["https://example.invalid/w.pth", "http://example.invalid/w.pth#sha256=" + "0" * 64])
@@ -251,13 +107,3 @@ def test_full_digests_match_the_file_names():
         assert match
         assert entry.url.startswith("https://")
         assert not entry.sha256 or (len(entry.sha256) == 64 and entry.sha256.startswith(match[1]))
-
-
-@pytest.mark.parametrize(
-    ("torch_home", "cache_home", "folder"),
-    [("/a", "/b", "/a/torch/checkpoints"), ("", "/b", "/b/torch/checkpoints"), ("", "", "/h/.cache/torch/checkpoints")],
-)
-def test_cache_folder_depends_on_the_environment(monkeypatch, torch_home, cache_home, folder):
-    for name, value in (("TORCH_HOME", torch_home), ("XDG_CACHE_HOME", cache_home), ("HOME", "/h")):
-        monkeypatch.setenv(name, value)
-    assert str(cache_folder()) == folder

@@ -20,7 +20,7 @@ class TinyModel(nn.Module):
         self.heads.bottleneck = nn.Sequential(nn.BatchNorm2d(dim))
 
 
-def state(**changed):
+def make_state(**changed):
     return {name: value.clone() for name, value in TinyModel().state_dict().items()} | changed
 
 
@@ -31,7 +31,7 @@ class MaliciousObject:
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_saved_weights_are_read(tmp_path, suffix):
-    path, tensors = tmp_path / f"weights{suffix}", state()
+    path, tensors = tmp_path / f"weights{suffix}", make_state()
     save_file(tensors, path) if suffix == ".safetensors" else torch.save({"model": tensors}, path)
     loaded = extract_model_state(read_weights(path))
     assert all(torch.equal(loaded[name], value) for name, value in tensors.items())
@@ -39,7 +39,7 @@ def test_saved_weights_are_read(tmp_path, suffix):
 
 def test_missing_file_raises(tmp_path):
     with pytest.raises(InputError, match="no such weights file"):
-        read_weights(tmp_path / "none.pth")
+        read_weights(tmp_path / "absent.pth")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -61,9 +61,9 @@ def test_invalid_file_raises_with_one_line(tmp_path, suffix, content):
     ],
 )
 def test_malicious_pickle_raises_without_running_code(tmp_path, capsys, write):
-    write(tmp_path / "hostile.pth")
+    write(tmp_path / "malicious.pth")
     with pytest.raises(WeightsError, match="not a file of tensors and plain values"):
-        read_weights(tmp_path / "hostile.pth")
+        read_weights(tmp_path / "malicious.pth")
     assert capsys.readouterr().out == ""
 
 
@@ -75,22 +75,22 @@ def test_message_for_other_objects_has_no_torch_text(tmp_path):
 
 
 def test_truncated_file_raises(tmp_path):
-    path = tmp_path / "cut.pth"
-    torch.save(state(), path)
+    path = tmp_path / "truncated.pth"
+    torch.save(make_state(), path)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(WeightsError, match=r"cut\.pth"):
+    with pytest.raises(WeightsError, match=r"truncated\.pth"):
         read_weights(path)
 
 
 def test_file_with_a_single_tensor_raises(tmp_path):
-    torch.save(torch.ones(2), tmp_path / "one.pth")
+    torch.save(torch.ones(2), tmp_path / "tensor.pth")
     with pytest.raises(WeightsError, match="contains a Tensor, not a dict"):
-        read_weights(tmp_path / "one.pth")
+        read_weights(tmp_path / "tensor.pth")
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"model": x, "epoch": 3}, lambda x: {"state_dict": x}])
 def test_wrapped_and_prefixed_state_dicts_are_equal(wrap):
-    tensors = state()
+    tensors = make_state()
     loaded = extract_model_state(wrap({f"module.{name}": value for name, value in tensors.items()}))
     assert list(loaded) == list(tensors)
 
@@ -110,21 +110,21 @@ def test_state_dict_with_other_values_raises(content):
 
 
 def test_all_tensors_are_loaded_and_reported():
-    model, tensors = TinyModel(), state()
+    model, tensors = TinyModel(), make_state()
     assert str(load_state(model, tensors)) == "loaded 8/8 tensors"
     assert all(torch.equal(value, tensors[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("name", list(TinyModel().state_dict()))
-@pytest.mark.parametrize("fault", ["missing", "shape", "kind"])
-def test_any_tensor_mismatch_raises_and_loads_nothing(name, fault):
-    model, tensors = TinyModel(), state()
+@pytest.mark.parametrize("difference", ["missing", "shape", "dtype"])
+def test_any_tensor_mismatch_raises_and_loads_nothing(name, difference):
+    model, tensors = TinyModel(), make_state()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    old = tensors.pop(name)
-    if fault == "shape":
-        tensors[name] = torch.zeros(7, dtype=old.dtype)
-    if fault == "kind":
-        tensors[name] = old.long() if old.is_floating_point() else old.float()
+    original = tensors.pop(name)
+    if difference == "shape":
+        tensors[name] = torch.zeros(7, dtype=original.dtype)
+    if difference == "dtype":
+        tensors[name] = original.long() if original.is_floating_point() else original.float()
     with pytest.raises(WeightsError, match=f"1 of 8 tensors differ: {name}"):
         load_state(model, tensors)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -134,12 +134,12 @@ def test_error_contains_the_source_of_the_weights():
     with pytest.raises(WeightsError, match=r"^logs/old\.pth: weights do not match the model, 8 of 8"):
         load_state(TinyModel(), {}, source="logs/old.pth")
     with pytest.raises(WeightsError, match=r"^logs/old\.pth: weights contain NaN"):
-        load_state(TinyModel(), state(**{"backbone.bias": torch.full((4,), torch.nan)}), source="logs/old.pth")
+        load_state(TinyModel(), make_state(**{"backbone.bias": torch.full((4,), torch.nan)}), source="logs/old.pth")
 
 
 def test_unknown_tensor_raises():
     with pytest.raises(WeightsError, match=r"backbone\.NL_2\.weight: unknown to the model"):
-        load_state(TinyModel(), state(**{"backbone.NL_2.weight": torch.ones(1)}))
+        load_state(TinyModel(), make_state(**{"backbone.NL_2.weight": torch.ones(1)}))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_unknown_tensor_raises():
     ],
 )
 def test_different_classifier_is_reinitialized_and_reported(change, reason):
-    model, tensors = TinyModel(), state()
+    model, tensors = TinyModel(), make_state()
     initial = model.heads.weight.clone()
     change(tensors)
     report = load_state(model, tensors, may_differ=("heads.weight",))
@@ -162,26 +162,26 @@ def test_different_classifier_is_reinitialized_and_reported(change, reason):
 
 
 def test_matching_classifier_is_loaded():
-    assert str(load_state(TinyModel(), state(), may_differ=("heads.weight",))) == "loaded 8/8 tensors"
+    assert str(load_state(TinyModel(), make_state(), may_differ=("heads.weight",))) == "loaded 8/8 tensors"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_nonfinite_weights_raise_with_the_name(value):
-    tensors = state()
+    tensors = make_state()
     tensors["backbone.bias"][1] = value
     with pytest.raises(WeightsError, match=r"NaN or Inf in 1 tensors: backbone\.bias"):
         load_state(TinyModel(), tensors)
 
 
-def test_message_lists_twenty_faults_and_the_total():
-    extra = {f"more.{n}": torch.ones(1) for n in range(30)}
-    with pytest.raises(WeightsError, match=r"30 of 8 tensors differ.*more\.19: .*, \.\.\. \(30 in all\)") as caught:
-        load_state(TinyModel(), state(**extra))
-    assert "more.20:" not in str(caught.value)
+def test_message_lists_twenty_differences_and_their_number():
+    extra = {f"extra.{n}": torch.ones(1) for n in range(30)}
+    with pytest.raises(WeightsError, match=r"30 of 8 tensors differ.*extra\.19: .*, \.\.\. \(30 in all\)") as caught:
+        load_state(TinyModel(), make_state(**extra))
+    assert "extra.20:" not in str(caught.value)
 
 
 def test_half_precision_weights_load_into_float32_model():
-    tensors = {name: value.half() if value.is_floating_point() else value for name, value in state().items()}
+    tensors = {name: value.half() if value.is_floating_point() else value for name, value in make_state().items()}
     model = TinyModel()
     load_state(model, tensors)
     assert model.backbone.weight.dtype == torch.float32
@@ -189,8 +189,50 @@ def test_half_precision_weights_load_into_float32_model():
 
 
 def test_sha256_file_of_weights_is_verified(tmp_path):
-    torch.save({"model": {"weight": torch.ones(2)}}, tmp_path / "theirs.pth")
-    assert "model" in read_weights(tmp_path / "theirs.pth")
-    (tmp_path / "theirs.pth.sha256").write_text(f"{'0' * 64}  theirs.pth\n")
-    with pytest.raises(WeightsError, match=r"its sha256 \w{12} is not that of theirs.pth.sha256"):
-        read_weights(tmp_path / "theirs.pth")
+    torch.save({"model": {"weight": torch.ones(2)}}, tmp_path / "foreign.pth")
+    assert "model" in read_weights(tmp_path / "foreign.pth")
+    (tmp_path / "foreign.pth.sha256").write_text(f"{'0' * 64}  foreign.pth\n")
+    with pytest.raises(WeightsError, match=r"its sha256 \w{12} is not that of foreign.pth.sha256"):
+        read_weights(tmp_path / "foreign.pth")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "line"),
+    [
+        (lambda x: {f"_orig_mod.{name}": value for name, value in x.items()}, "removed from their names: _orig_mod."),
+        (lambda x: {f"module.{name}": value for name, value in x.items()}, ""),
+        (lambda x: {f"model.{name}": value for name, value in x.items()}, "removed from their names: model."),
+        (
+            lambda x: {"state_dict": {f"module._orig_mod.model.{name}": value for name, value in x.items()}},
+            "removed from their names: _orig_mod., module., model.",
+        ),
+        (lambda x: {"model_state_dict": x, "epoch": 3}, "the tensors are those of 'model_state_dict'"),
+        (lambda x: {"ema": {"state_dict": x}}, "the tensors are those of 'ema.state_dict'"),
+        (lambda x: {"network": x}, "the tensors are those of 'network'"),
+        (lambda x: {"ema": {}, "model": x}, ""),
+    ],
+)
+def test_wrappers_and_prefixes_are_removed_with_one_line(wrap, line, logged_lines):
+    tensors = make_state()
+    assert list(extract_model_state(wrap(tensors), source="a.pth")) == list(tensors)
+    assert logged_lines == [f"a.pth: {line}"] * bool(line)
+
+
+def test_prefix_of_some_names_is_kept():
+    tensors = {"model.weight": torch.ones(1), "other.weight": torch.ones(1)}
+    assert list(extract_model_state(tensors)) == ["model.weight", "other.weight"]
+
+
+def test_compiled_part_of_a_network_loads():
+    tensors = {"backbone._orig_mod.weight": torch.ones(1), "heads.weight": torch.ones(1)}
+    assert list(extract_model_state(tensors)) == ["backbone.weight", "heads.weight"]
+
+
+def test_missing_counters_are_zero_if_allowed():
+    model, tensors = TinyModel(), make_state()
+    model.heads.bottleneck[0].num_batches_tracked.fill_(7)
+    del tensors["heads.bottleneck.0.num_batches_tracked"]
+    load_state(model, tensors, may_lack_counters=True)
+    assert model.heads.bottleneck[0].num_batches_tracked == 0
+    with pytest.raises(WeightsError, match="num_batches_tracked: absent"):
+        load_state(model, tensors)

@@ -91,18 +91,53 @@ def read_events(folder):
 
 
 def test_tensorboard_scalars_images_and_hparams(tmp_path):
-    writer = TensorboardWriter(tmp_path, settings={"SOLVER.BASE_LR": 0.1, "A": "b"}, metrics=["mAP"])
-    writer.write(1, {"mAP": 40.0, "lr/heads": 0.5})
+    writer = TensorboardWriter(tmp_path, settings={"SOLVER.BASE_LR": 0.1, "A": "b"}, score="mAP", best=45.0)
+    for step, score in enumerate((40.0, 60.0, 50.0), start=1):
+        writer.on_scores({"mAP": score})
+        writer.write(step, {"mAP": score, "lr/heads": 0.5, "time": 2.0})
+    writer.on_scores({})
+    writer.write(4, {"lr/heads": 0.5, "time": 2.0})
     writer.add_image(1, "ranks", Image.new("RGB", (4, 4)))
     writer.close(finished=True)
     events = read_events(tmp_path)
-    assert [event.value for event in events.Scalars("lr/heads")] == [0.5]
+    assert set(events.Tags()["scalars"]) == {"eval/mAP", "eval/best mAP", "train/lr/heads", "system/time"}
+    assert [event.value for event in events.Scalars("train/lr/heads")] == [0.5] * 4
+    assert [event.value for event in events.Scalars("eval/best mAP")] == [45.0, 60.0, 60.0]
+    content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    [metric] = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
+    assert metric.name.tag == "eval/best mAP"
+    assert "custom_scalars__config__" in events.summary_metadata
     assert events.Tags()["images"] == ["ranks"]
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     settings = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
     assert settings["SOLVER.BASE_LR"].number_value == 0.1
     assert settings["A"].string_value == "b"
     assert "_hparams_/session_end_info" in events.summary_metadata
+
+
+@pytest.mark.parametrize("starts", [(0, 2), (0, 0), (0, 3, 0, 1), (0, 4)])
+def test_tensorboard_steps_never_go_back(starts, tmp_path):
+    """Also if a run is killed before its first checkpoint, or a new run starts in a used folder."""
+    for start in starts:
+        writer = TensorboardWriter(tmp_path, iteration=start)
+        for step in range(start + 1, start + 5):
+            writer.write(step, {"loss": start})
+            writer.add_image(step, "ranks", Image.new("RGB", (4, 4)))
+        writer.close(finished=False)
+    events = read_events(tmp_path)
+    steps = [event.step for event in events.Scalars("train/loss")]
+    assert steps == list(range(1, starts[-1] + 5))
+    assert [event.step for event in events.Images("ranks")] == steps
+    assert [event.value for event in events.Scalars("train/loss")][-4:] == [starts[-1]] * 4
+
+
+def test_tensorboard_shows_the_settings_of_the_new_run(tmp_path):
+    for value in (1, 2):
+        TensorboardWriter(tmp_path, settings={"SEED": value}).close(finished=True)
+    content = read_events(tmp_path).SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    settings = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert settings["SEED"].number_value == 2
+    assert len(list((tmp_path / "previous_run").glob("events.out.tfevents*"))) == 1
 
 
 def test_tensorboard_hides_events_of_repeated_steps(tmp_path):
@@ -112,14 +147,14 @@ def test_tensorboard_hides_events_of_repeated_steps(tmp_path):
             writer.write(step, {"loss": start + step})
         writer.close(finished=False)
     events = read_events(tmp_path)
-    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 1), (2, 2), (3, 5), (4, 6)]
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 1), (2, 2), (3, 5), (4, 6)]
     assert "_hparams_/session_end_info" not in events.summary_metadata
 
 
 def test_tensorboard_write_is_flushed(tmp_path):
     writer = TensorboardWriter(tmp_path)
     writer.write(1, {"loss": 1.0})
-    assert [event.value for event in read_events(tmp_path).Scalars("loss")] == [1.0]
+    assert [event.value for event in read_events(tmp_path).Scalars("train/loss")] == [1.0]
     writer.close(finished=False)
 
 

@@ -44,6 +44,15 @@ def test_any_torch_optimizer_accepts_its_arguments():
     assert optimizer.param_groups[0]["betas"] == (0.5, 0.6)
 
 
+def test_numbers_in_a_list_of_a_config_file_reach_the_optimizer(tmp_path):
+    (tmp_path / "a.yml").write_text("SOLVER: {OPT: Adafactor, OPT_ARGS: {eps: [1e-30, 1e-3]}}\n")
+    cfg = get_cfg()
+    cfg.merge_from_file(tmp_path / "a.yml")
+    optimizer = build_optimizer(cfg, SmallModel())
+    assert type(optimizer) is torch.optim.Adafactor
+    assert optimizer.param_groups[0]["eps"] == (1e-30, 1e-3)
+
+
 def test_unknown_optimizer_raises_with_suggestion():
     with pytest.raises(InputError, match="Did you mean 'Adam'"):
         create_optimizer("Adm", build_parameter_groups(SmallModel(), RATES), {})
@@ -102,7 +111,7 @@ def test_stage_factor_overrides_the_decay():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("SOLVER.STAGE_FACTORS.layer5", 1), "no stage 'layer5'.*Did you mean 'layer"),
+        (("SOLVER.STAGE_FACTORS.layer5", 1), "SOLVER.STAGE_FACTORS 'layer5' is unknown.*Did you mean 'layer"),
         (("SOLVER.STAGE_FACTORS.stem", "slow"), r"STAGE_FACTORS.stem is 'slow'; it must be a number of at least 0"),
         (("SOLVER.STAGE_FACTORS.stem", -1), "it must be a number of at least 0"),
     ],

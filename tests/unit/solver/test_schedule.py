@@ -1,6 +1,6 @@
 import pytest
 
-from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Warmup
+from fastreid.solver.schedule import CosineSchedule, MultiStepSchedule, Warmup, resolve_duration
 from fastreid.utils.errors import InputError
 
 
@@ -36,3 +36,7 @@ def test_unknown_warmup_method_raises():
 def test_lr_below_eta_min_is_not_increased():
     schedule = CosineSchedule(max_epochs=4, iters_per_epoch=2, eta_min=1e-7)
     assert {schedule.lr(0.0, iteration) for iteration in range(8)} == {0.0}
+
+
+def test_duration_below_one_is_a_ratio_of_the_run():
+    assert [resolve_duration(value, 420) for value in (0, 0.1, 0.999, 1, 3000)] == [0, 42, 420, 1, 3000]

@@ -1,11 +1,25 @@
+import errno
 import os
+import resource
+import shutil
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fastreid.utils.errors import StorageError
-from fastreid.utils.files import TEMPORARY_MARK, atomic_write, compute_sha256, remove_temporary_files, write_text
+from fastreid.utils.files import (
+    TEMPORARY_MARK,
+    append_line,
+    atomic_write,
+    compute_sha256,
+    open_own_file,
+    remove_temporary_files,
+    write_error,
+    write_text,
+)
+from fastreid.utils.locks import exclusive_lock
 
 
 def test_file_appears_only_when_it_is_complete(tmp_path):
@@ -75,3 +89,93 @@ def test_git_ignores_temporary_files():
 def test_sha256_of_an_empty_file(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     assert compute_sha256(tmp_path / "empty").startswith("e3b0c44298fc1c14")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize(("content", "size"), [("x" * 12, "12 bytes"), ("ä" * 800_000, "1.6 MB")])
+def test_full_disk_error_has_the_size_of_the_whole_file(number, content, size, tmp_path, monkeypatch):
+    def fail(handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match=rf"file.txt: cannot be written \({os.strerror(number)}: {size} needed"):
+        write_text(tmp_path / "file.txt", content)
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_in_parts(path):
+    with atomic_write(path) as file:
+        for _ in range(50):
+            file.write(bytes(100_000))
+
+
+def test_size_is_exact_although_writing_stops_early(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=r"\(File too large: 5\.0 MB needed\); free space"):
+            write_in_parts(tmp_path / "file")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_free_space_is_that_of_the_file_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1234 if folder == tmp_path else 0))
+    error = write_error(tmp_path / "new/file", OSError(errno.ENOSPC, "No space left on device"), num_bytes=5_000_000)
+    assert "(No space left on device: 5.0 MB needed, 1,234 bytes free); free space or choose another" in str(error)
+
+
+def test_too_many_open_files_are_not_a_full_disk(tmp_path):
+    error = write_error(tmp_path / "file", OSError(errno.EMFILE, "Too many open files"))
+    assert (error.exit_code, str(error)[:20]) == (3, "too many open files:")
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o022, 0o027, 0o002])
+def test_permissions_are_those_of_the_umask(mask, tmp_path):
+    previous = os.umask(mask)
+    try:
+        write_text(tmp_path / "new/file.txt", "text")
+        append_line(tmp_path / "new/lines", "text")
+        with exclusive_lock(tmp_path / "new/.lock", activity="testing", config_key="OUTPUT_DIR"):
+            pass
+    finally:
+        os.umask(previous)
+    files = [path for path in (tmp_path / "new").iterdir() if path.is_file()]
+    assert len(files) == 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o666 & ~mask}
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o777 & ~mask
+
+
+def occupy(path, kind):
+    target = path.with_name("target")
+    if kind == "link":
+        target.write_text("as it was")
+    makers = {"pipe": os.mkfifo, "folder": os.mkdir}
+    makers.get(kind, lambda path: os.symlink(target, path))(path)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY | os.O_CREAT | os.O_APPEND, os.O_RDWR | os.O_CREAT])
+def test_only_a_regular_file_is_opened_under_its_name(kind, flags, tmp_path):
+    occupy(tmp_path / "file", kind)
+    with pytest.raises(StorageError, match=r"file: is a (symbolic link|pipe|folder), but must be a regular file"):
+        open_own_file(tmp_path / "file", flags)
+    assert not (tmp_path / "target").exists() or (tmp_path / "target").read_text() == "as it was"
+
+
+def test_line_is_appended_completely_or_not_at_all(tmp_path, monkeypatch):
+    append_line(tmp_path / "lines", "one")
+    write = os.write
+
+    def write_half(handle, data):
+        if len(data) < 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, bytes(data[: len(data) // 2]))
+
+    monkeypatch.setattr(os, "write", write_half)
+    with pytest.raises(StorageError, match=r"lines: cannot be written \(No space left on device: 12 bytes needed, "):
+        append_line(tmp_path / "lines", "two and two")
+    monkeypatch.undo()
+    append_line(tmp_path / "lines", "three")
+    assert (tmp_path / "lines").read_text() == "one\nthree\n"

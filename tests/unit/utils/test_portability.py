@@ -1,17 +1,20 @@
 import logging
 import mmap
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import torch
 
+from fastreid.data.loading.workers import kill_workers
 from fastreid.utils.files import atomic_write, read_file_bytes
 from fastreid.utils.locks import exclusive_lock
 from fastreid.utils.mapped_rows import MappedRows
-from fastreid.utils.processes import defer_signals
+from fastreid.utils.processes import create_worker_pool, defer_signals
 
 MODULES = ("checksums", "cli", "comm", "errors", "files", "locks", "logger", "mapped_rows", "processes", "registry")
 
@@ -42,6 +45,21 @@ def test_defer_signals_without_pthread_sigmask(monkeypatch):
     monkeypatch.delattr(signal, "pthread_sigmask")
     with defer_signals(signal.SIGINT):
         pass
+
+
+def test_worker_pool_without_fork_server(monkeypatch):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    monkeypatch.setitem(sys.modules, "multiprocessing.forkserver", None)
+    with create_worker_pool(1, preload="fastreid.utils.text") as pool:
+        assert pool.submit(abs, -3).result() == 3
+
+
+def test_workers_are_killed_without_sigchld(monkeypatch):
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    process.start()
+    monkeypatch.delattr(signal, "SIGCHLD")
+    kill_workers([process])
+    assert not process.is_alive()
 
 
 def test_mapped_rows_without_madvise(tmp_path, monkeypatch):

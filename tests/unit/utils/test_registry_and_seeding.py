@@ -11,7 +11,7 @@ def test_unknown_name_raises_with_the_nearest_known_one():
     registry = Registry("pooling layer", {"avg": int, "gem": float})
     with pytest.raises(InputError) as caught:
         registry.get("gme")
-    assert str(caught.value) == "unknown pooling layer 'gme'. Did you mean 'gem'? Available: avg, gem."
+    assert str(caught.value) == "pooling layer 'gme' is unknown. Did you mean 'gem'? Available: avg, gem."
 
 
 def test_register_adds_new_names_only():

@@ -1,0 +1,64 @@
+"""Stop on SIGTERM like on Ctrl-C: by an exception, so that temporary files and worker processes are removed."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+SAME_SIGNAL_S = 1.0  # a signal to a process group can arrive twice: from its sender and from the parent process
+
+
+class TerminatedError(SystemExit):
+    """SIGTERM arrived in a `raise_on_sigterm` block; a program that does not catch it exits with the code 143."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+    def __str__(self) -> str:
+        return describe_stop(signal.SIGTERM)
+
+
+def describe_stop(number: int) -> str:
+    """Return the message of a command that a signal has stopped before it saved a checkpoint."""
+    return f"stopped by {describe_signal(number)}; only results that were already complete are kept"
+
+
+def describe_signal(number: int) -> str:
+    """Return the name of a signal for messages, such as "SIGTERM", and "Ctrl-C" for SIGINT."""
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def get_stop_signal(error: KeyboardInterrupt | TerminatedError) -> int:
+    """Return the number of the signal that an exception stands for."""
+    return signal.SIGTERM if isinstance(error, TerminatedError) else signal.SIGINT
+
+
+@contextlib.contextmanager
+def raise_on_sigterm() -> Iterator[None]:
+    """Raise TerminatedError when SIGTERM arrives in this block, so that its `finally` clauses run.
+
+    A second SIGTERM, more than SAME_SIGNAL_S later, ends the process at once. Outside of the main thread, or if the
+    program handles SIGTERM itself, this block changes nothing.
+    """
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    first_time_s: list[float] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not first_time_s:
+            first_time_s.append(now)
+            raise TerminatedError
+        if now - first_time_s[0] > SAME_SIGNAL_S:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

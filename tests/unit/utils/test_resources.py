@@ -1,0 +1,127 @@
+"""Real processes whose limits are exhausted: one line, exit code 3 and the fix."""
+
+import errno
+import multiprocessing
+import os
+import resource
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from fastreid.data.io.cache.store import PageCache
+from fastreid.structures import Drawing
+from fastreid.utils.cli import explain_error
+from fastreid.utils.files import write_text
+from fastreid.utils.resources import find_resource_error
+
+
+def open_all(folder):
+    return [open(folder / str(number), "w") for number in range(100)]
+
+
+def use_all_handles():
+    handles = []
+    while True:
+        try:
+            handles.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError:
+            return handles
+
+
+def write_all_open(folder):
+    use_all_handles()
+    write_text(folder / "file", "text")
+
+
+def fill_cache(folder):
+    cache = PageCache(folder / "cache", longest_px=10)
+    use_all_handles()
+    cache.fill([Drawing(str(folder / "none.png"), "none.png", "1")])
+
+
+def start_threads(folder):
+    for _ in range(20_000):
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def start_processes(folder):
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")  # what `fork` raises; root has no limit
+
+
+def allocate_tensor(folder):
+    torch.zeros(10**12)
+
+
+def allocate_array(folder):
+    np.zeros(10**12)
+
+
+def allocate_bytes(folder):
+    bytearray(10**12)
+
+
+def call(answers, function, folder, limit):
+    number, value = limit
+    resource.setrlimit(number, (value, resource.getrlimit(number)[1]))
+    try:
+        function(folder)
+        answers.put(("no error", 0))
+    except Exception as error:
+        answers.put(explain_error(error))
+
+
+FILES = "too many open files: this process may open {}; raise the limit with `ulimit -n 4096`"
+MEMORY = "not enough memory for {} more; lower SOLVER.IMS_PER_BATCH"
+
+
+@pytest.mark.parametrize(
+    ("function", "limit", "message"),
+    [
+        (open_all, (resource.RLIMIT_NOFILE, 32), FILES.format(32)),
+        (write_all_open, (resource.RLIMIT_NOFILE, 64), FILES.format(64)),
+        (fill_cache, (resource.RLIMIT_NOFILE, 64), FILES.format(64)),
+        (start_threads, (resource.RLIMIT_AS, 12 << 30), "the system cannot start another thread; lower DATALOADER"),
+        (start_processes, (resource.RLIMIT_CORE, 0), "the system cannot start another process (Resource temporarily"),
+        (allocate_tensor, (resource.RLIMIT_AS, 8 << 30), MEMORY.format("4,000,000.0 MB")),
+        (allocate_array, (resource.RLIMIT_AS, 8 << 30), MEMORY.format("7.28 TiB")),
+        (allocate_bytes, (resource.RLIMIT_AS, 8 << 30), "not enough memory; lower SOLVER.IMS_PER_BATCH"),
+    ],
+)
+def test_exhausted_limit_is_an_environment_error(function, limit, message, tmp_path):
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    process = context.Process(target=call, args=(answers, function, tmp_path, limit))
+    process.start()
+    process.join(timeout=120)
+    line, code = answers.get()
+    assert code == 3
+    assert line.startswith(message), line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("can't start new thread"), "cannot start another thread"),
+        (RuntimeError("received 0 items of ancdata"), "too many open files"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "too many open files"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory"),
+        (MemoryError(), "not enough memory"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            "the GPU has too little memory for 2.00",
+        ),
+    ],
+)
+def test_errors_of_the_machine_are_recognized(error, message):
+    assert message in str(find_resource_error(error))
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("memory"), OSError(errno.EACCES, "denied"), RuntimeError("size mismatch")]
+)
+def test_other_errors_are_not_errors_of_the_machine(error):
+    assert find_resource_error(error) is None
