@@ -1,5 +1,7 @@
 # Targets: setup demo test quick faults check fix docs bench fuzz audit. Another Python: make test PYTHON=python3.12
+# A smaller torch without CUDA: make setup TORCH=cpu (or another build of download.pytorch.org/whl, such as cu126)
 PYTHON ?= python3
+TORCH ?=
 BIN := .venv/bin
 AUDIT := .venv/audit
 DOCS := .venv/docs
@@ -15,7 +17,7 @@ $(READY): setup.py pyproject.toml constraints.txt $(EXTENSION)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	@echo "Installing into .venv; the first time downloads torch and takes some minutes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH)) -e ".[dev]"
 	@touch $@
 	@echo "Installed. Activate with: . .venv/bin/activate"
 

@@ -32,7 +32,8 @@ fastreid train --config-file demo/stage1.yml SOLVER.MAX_EPOCH 3 INPUT.SIZE_TRAIN
 
 - **Base files.** `_BASE_: ../Base-SBS.yml` loads another file first, relative to the config or below `~`. Sections are merged; values and lists are replaced. A base must be inside the working folder, the nearest parent folder named `configs`, or the parent of the config's folder. It is never downloaded.
 - **Types.** Conversions that lose nothing are allowed: `1` for `1.0`, `64.0` for `64`, `1e-4` as a string, `Patent` for `[Patent]`, `(1, 2)` for `[1, 2]`.
-- **Errors** name file and line: unknown keys (with the nearest key), wrong types, numbers out of range, NaN, duplicate keys, empty files and YAML tags.
+- **Paths** may start with `~`, the home folder.
+- **Errors** name file and line: unknown keys (with the nearest or the new key), wrong types, numbers out of range, NaN, numbers that YAML reads in another base (`010`, `12:30`), duplicate keys, empty files and YAML tags.
 - **The config is frozen** before training. `OUTPUT_DIR/config.yaml` contains all settings of a run; pass it to `--config-file` to repeat the run.
 - **Configs of fast-reid** load unchanged. Keys without effect here are listed [at the end](#legacy-keys).
 - `SOLVER.OPT_ARGS` accepts any argument of the optimizer class, such as `SOLVER.OPT_ARGS.betas "(0.9, 0.98)"`; `SOLVER.STAGE_FACTORS` accepts any stage of the network.

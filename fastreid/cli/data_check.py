@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     report = audit_datasets(cfg, build_dataset, decode=not args.headers)
     print_message("\n".join(report.format_lines()))
     write_text(report_path, report.to_json())
-    sheet = None if args.headers else report.plot(max_pixels=cfg.INPUT.MAX_PIXELS)
+    color = cfg.INPUT.COLOR == "rgb"
+    sheet = None if args.headers else report.plot(max_pixels=cfg.INPUT.MAX_PIXELS, color=color)
     if sheet is not None:
         with atomic_write(image_path) as file:
             file.write(png_bytes(sheet))

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,13 +45,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sheet", type=parse_png_path, metavar="FILE", help="also write a PNG with the first training patents"
     )
-    parser.add_argument("--progress", action="store_true", help="print the number of finished patents on stderr")
 
 
 def run(args: argparse.Namespace) -> int:
     """Render the patents and, if asked, a contact sheet."""
     from fastreid.synthetic import Collection, write_patents
     from fastreid.utils.files import check_writable
+    from fastreid.utils.progress import show_progress
 
     if args.sheet is not None:
         check_writable(args.sheet)
@@ -65,9 +64,8 @@ def run(args: argparse.Namespace) -> int:
         disjoint=not args.all_families,
         exclude=tuple(sorted(set(args.exclude))),
     )
-    is_new = write_patents(
-        args.output, collection, num_workers=args.workers, on_patent=_show_progress if args.progress else None
-    )
+    with show_progress("rendering drawings", unit="patent") as update:
+        is_new = write_patents(args.output, collection, num_workers=args.workers, on_patent=update)
     action = "wrote" if is_new else "already contains"
     num_drawings = sum(1 for _ in (args.output / "train_data" / "patent_data").glob("*/*.png"))
     print_message(
@@ -98,11 +96,6 @@ def _write_sheet(path: Path, collection: "Collection") -> None:
     with atomic_write(path) as file:
         file.write(png_bytes(contact_sheet([row[:SHEET_DRAWINGS] for row in rows], cell_px=CELL_PX)))
     print_message(f"{path}: the first {num_rows} patents, one per row")
-
-
-def _show_progress(num_done: int, num_patents: int) -> None:
-    end = "\n" if num_done == num_patents else ""
-    print(f"\r{num_done} of {num_patents} patents", end=end, file=sys.stderr, flush=True)
 
 
 COMMAND = Command(

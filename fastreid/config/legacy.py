@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from fastreid.config.reader import Setting
 
 _NO_VISION_TRANSFORMER = "use a vision transformer of timm: MODEL.BACKBONE.NAME build_timm_backbone"
-_GRAY_PAGES = "pages are gray; use INPUT.CJ.BRIGHTNESS and CONTRAST"
 _NO_DISTILLATION = "knowledge distillation does not exist here"
 
 
@@ -35,8 +34,6 @@ LEGACY_KEYS: dict[str, LegacyKey] = {
     "MODEL.BACKBONE.DROP_PATH_RATIO": LegacyKey(0.1, _NO_VISION_TRANSFORMER),
     "MODEL.BACKBONE.DROP_RATIO": LegacyKey(0.0, _NO_VISION_TRANSFORMER),
     "MODEL.BACKBONE.ATT_DROP_RATE": LegacyKey(0.0, _NO_VISION_TRANSFORMER),
-    "INPUT.CJ.SATURATION": LegacyKey(0.1, _GRAY_PAGES),
-    "INPUT.CJ.HUE": LegacyKey(0.1, _GRAY_PAGES),
     "KD.MODEL_CONFIG": LegacyKey([], _NO_DISTILLATION),
     "KD.MODEL_WEIGHTS": LegacyKey([], _NO_DISTILLATION),
     "KD.EMA.ENABLED": LegacyKey(False, "use SOLVER.AVERAGE.METHOD ema to average weights"),
@@ -84,7 +81,6 @@ REMOVED_KEYS: dict[str, str] = {
     "SOLVER.FUSED": "remove it; fused kernels are used where torch has them, and SOLVER.OPT_ARGS.fused overrides that",
     "TEST.DIFFUSION": "use TEST.RERANK",
     "TEST.PRECISION": "remove it; the fastest exact search is always used",
-    "TEST.RECALLS": "remove it; Rank-1 to Rank-10 are always reported",
 }
 
 

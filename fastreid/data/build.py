@@ -13,6 +13,7 @@ from fastreid.data.datasets.deeppatent import Patent, PatentTest
 from fastreid.data.datasets.folder import Folder, ImageLists
 from fastreid.data.io.cache.connections import CacheLockedError
 from fastreid.data.io.cache.store import FillReport, PageCache
+from fastreid.data.io.color import is_colored, sample_drawings
 from fastreid.data.io.image import Array
 from fastreid.data.io.verification import compute_files_digest, find_unreadable, select_files
 from fastreid.data.loading.loader import Sampler
@@ -153,7 +154,34 @@ def build_cache(cfg: CfgNode) -> PageCache:
     """Return the cache of pages of INPUT.LONGEST_PX in DATASETS.CACHE.FOLDER, or in `cache` of the data root."""
     cache_folder = cfg.DATASETS.CACHE.FOLDER
     folder = Path(cache_folder) if cache_folder else get_data_root(cfg) / "cache"
-    return PageCache(folder, longest_px=cfg.INPUT.LONGEST_PX, max_pixels=cfg.INPUT.MAX_PIXELS)
+    return PageCache(
+        folder,
+        longest_px=cfg.INPUT.LONGEST_PX,
+        max_pixels=cfg.INPUT.MAX_PIXELS,
+        color=cfg.INPUT.COLOR == "rgb",
+    )
+
+
+def log_color_mode(cfg: CfgNode, *lists: Sequence[Drawing]) -> None:
+    """Log whether pages are read with color; in gray, warn if drawings of a sample contain color.
+
+    Args:
+        cfg: settings.
+        lists: drawings of a run; the sample is taken from all of them together.
+    """
+    if not comm.is_main_process():
+        return
+    if cfg.INPUT.COLOR == "rgb":
+        get_logger().info("pages are read with color (INPUT.COLOR rgb)")
+        return
+    get_logger().info("pages are read in gray (INPUT.COLOR gray)")
+    sample = sample_drawings(list({one.path: one for list_ in lists for one in list_}.values()))
+    num_colored = sum(is_colored(one, max_pixels=cfg.INPUT.MAX_PIXELS) for one in sample)
+    if num_colored:
+        get_logger().warning(
+            f"{num_colored} of {len(sample)} sampled drawings contain color, which INPUT.COLOR gray removes; "
+            "INPUT.COLOR rgb keeps it"
+        )
 
 
 def fill_cache_if_enabled(

@@ -17,7 +17,7 @@ from fastreid.data.build import (
     get_data_root,
     get_dataset_names,
 )
-from fastreid.data.datasets.base import Dataset, RetrievalData, encode_labels
+from fastreid.data.datasets.base import Dataset, RetrievalData, encode_labels, raise_faults
 from fastreid.data.datasets.combined import find_overlap, join_datasets
 from fastreid.data.datasets.generated import Generated
 from fastreid.data.datasets.generated_stream import GeneratedStream
@@ -32,10 +32,9 @@ from fastreid.data.transforms.build import build_test_transforms, build_train_tr
 from fastreid.structures import Drawing
 from fastreid.synthetic import RULES_VERSION, Collection, write_patents
 from fastreid.synthetic.stream import StreamRenderer, list_drawings
-from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
-
-MAX_NAMES_SHOWN = 20
+from fastreid.utils.progress import show_progress
+from fastreid.utils.text import format_faults
 
 
 def build_dataset(cfg: CfgNode, name: str) -> Dataset:
@@ -59,15 +58,16 @@ def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, Retriev
     tests = build_test_datasets(cfg)  # before training sets, whose generation may take minutes
     train = join_datasets(datasets, include_tests=cfg.DATASETS.COMBINEALL)
     for name, data in tests.items():
-        shared = find_overlap(train, data)
-        if not shared:
-            continue
-        more = f" and {len(shared) - MAX_NAMES_SHOWN} more" if len(shared) > MAX_NAMES_SHOWN else ""
-        names = f"{', '.join(shared[:MAX_NAMES_SHOWN])}{more}"
-        message = f"{len(shared)} drawings are in both training and the test set {name}: {names}"
+        shared = [
+            f"{drawing.source}: {drawing.name} is also a training drawing ({twin.source})"
+            for drawing, twin in find_overlap(train, data)
+        ]
+        heading = f"drawings are in both training and the test set {name}"
         if not cfg.DATASETS.ALLOW_OVERLAP:
-            raise InputError(f"{message}; remove them from one list, or set DATASETS.ALLOW_OVERLAP True")
-        get_logger().warning(f"{message}; allowed by DATASETS.ALLOW_OVERLAP, but its scores are too optimistic")
+            raise_faults(shared, f"{heading}; remove them from one list, or set DATASETS.ALLOW_OVERLAP True")
+        elif shared:
+            reason = "allowed by DATASETS.ALLOW_OVERLAP, but its scores are too optimistic"
+            get_logger().warning(format_faults(shared, f"{heading}; {reason}"))
     return train, tests
 
 
@@ -94,7 +94,12 @@ def build_reader(cfg: CfgNode) -> ReadPage:
             longest_px=cfg.INPUT.LONGEST_PX,
             on_close=cache.connections.log_pages_from_files,
         )
-    read_file = functools.partial(read_drawing, max_pixels=cfg.INPUT.MAX_PIXELS, longest_px=cfg.INPUT.LONGEST_PX)
+    read_file = functools.partial(
+        read_drawing,
+        color=cfg.INPUT.COLOR == "rgb",
+        max_pixels=cfg.INPUT.MAX_PIXELS,
+        longest_px=cfg.INPUT.LONGEST_PX,
+    )
     return DrawingReader(read_file, render=StreamRenderer(), longest_px=cfg.INPUT.LONGEST_PX)
 
 
@@ -188,7 +193,8 @@ def _build_workers(cfg: CfgNode, size_px: Sequence[int], *, num_processes: int) 
         num_processes: number of processes of the run; torchrun says how many of them are on this machine.
     """
     size_px = cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else size_px
-    page_bytes = size_px[0] * size_px[1] if len(size_px) == 2 else 0
+    num_channels = 3 if cfg.INPUT.COLOR == "rgb" else 1
+    page_bytes = num_channels * size_px[0] * size_px[1] if len(size_px) == 2 else 0
     uses_gpu = cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available()
     return Workers(
         cfg.DATALOADER.NUM_WORKERS,
@@ -201,8 +207,13 @@ def _build_workers(cfg: CfgNode, size_px: Sequence[int], *, num_processes: int) 
 
 def _build_generated(cfg: CfgNode, root: Path) -> Generated:
     collection = _build_collection(cfg)
-    write = functools.partial(write_patents, collection=collection, num_workers=cfg.DATALOADER.NUM_WORKERS)
+    write = functools.partial(_write_collection, collection=collection, num_workers=cfg.DATALOADER.NUM_WORKERS)
     return Generated(root, identity=_collection_identity(collection), write=write)
+
+
+def _write_collection(folder: Path, *, collection: Collection, num_workers: int) -> None:
+    with show_progress("rendering drawings", unit="patent") as update:
+        write_patents(folder, collection, num_workers=num_workers, on_patent=update)
 
 
 def _build_generated_stream(cfg: CfgNode, root: Path) -> GeneratedStream:

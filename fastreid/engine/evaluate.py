@@ -15,7 +15,12 @@ from torch import nn
 
 from fastreid import __version__
 from fastreid.config import CfgNode
-from fastreid.data.build import build_unreadable_drawings, check_readable, fill_cache_if_enabled
+from fastreid.data.build import (
+    build_unreadable_drawings,
+    check_readable,
+    fill_cache_if_enabled,
+    log_color_mode,
+)
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.io.image import read_image
 from fastreid.data.loading.unreadable import UnreadableDrawings
@@ -66,6 +71,7 @@ def build_testers(
         check_matches(data.name, data.queries, data.gallery)
         num_gallery = len(data.gallery)
         evaluator.check(width=width, num_gallery=num_gallery, num_training=num_training, model=weights_sha256)
+    log_color_mode(cfg, training, *(part for data in tests.values() for part in (data.queries, data.gallery)))
     extract_training = functools.partial(
         extract_features, cfg, drawings=training, journals=journals, compiled=compiled, unreadable=unreadable
     )
@@ -116,13 +122,17 @@ def result_options(cfg: CfgNode, *, weights: str) -> dict[str, Any]:
 
 
 def build_page_reader(cfg: CfgNode) -> Callable[[str], np.ndarray]:
-    """Return the function that reads the page of a path, uint8 (H, W), with the limits of the config."""
+    """Return the function that reads the page of a path, uint8 (H, W) or (H, W, 3), with the limits of the config."""
     return functools.partial(read_image, **get_page_options(cfg))
 
 
 def get_page_options(cfg: CfgNode) -> dict[str, Any]:
     """Return the arguments of `read_image` and `decode_page` for the pages of a run."""
-    return {"max_pixels": cfg.INPUT.MAX_PIXELS, "longest_px": cfg.INPUT.LONGEST_PX}
+    return {
+        "color": cfg.INPUT.COLOR == "rgb",
+        "max_pixels": cfg.INPUT.MAX_PIXELS,
+        "longest_px": cfg.INPUT.LONGEST_PX,
+    }
 
 
 def run_test(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Evaluation]:

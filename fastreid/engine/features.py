@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastreid import __version__
 from fastreid.config import CfgNode
 from fastreid.config.config import iter_settings
-from fastreid.data.build import check_readable, fill_cache_if_enabled
+from fastreid.data.build import check_readable, fill_cache_if_enabled, log_color_mode
 from fastreid.data.loading.unreadable import UnreadableDrawings
 from fastreid.data.loading.workers import translate_worker_errors
 from fastreid.engine.compile import CompiledCaller
@@ -185,7 +185,9 @@ def extract_datasets(
     model: nn.Module | None = None
     compiled: dict[nn.Module, CompiledCaller] = {}
     datasets = _drawing_lists(cfg, split)
-    check_readable(cfg, *(drawings for lists in datasets.values() for drawings in lists.values()), decode=False)
+    all_lists = [drawings for lists in datasets.values() for drawings in lists.values()]
+    check_readable(cfg, *all_lists, decode=False)
+    log_color_mode(cfg, *all_lists)
     for name, lists in datasets.items():
         folder, dataset_provenance = root / name, replace(provenance, dataset=name)
         fingerprints = {part: list_fingerprint(drawings) for part, drawings in lists.items()}
@@ -230,6 +232,7 @@ def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str,
         if not name.startswith(FEATURE_IRRELEVANT_SETTINGS)
     }
     settings |= {
+        **({"INPUT.COLOR": "rgb"} if cfg.INPUT.COLOR == "rgb" else {}),  # absent for gray, as in earlier versions
         "INPUT.SIZE_TEST": cfg.INPUT.SIZE_TEST,
         "INPUT.LONGEST_PX": cfg.INPUT.LONGEST_PX,
         "INPUT.ASPECT": cfg.INPUT.ASPECT,

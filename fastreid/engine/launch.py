@@ -114,7 +114,10 @@ def _check_arguments(num_gpus: int, num_machines: int, machine_rank: int, dist_u
     if num_gpus < 1 or num_machines < 1:
         raise InputError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both must be 1 or more")
     if not 0 <= machine_rank < num_machines:
-        raise InputError(f"--machine-rank is {machine_rank}; it must be from 0 to {num_machines - 1}")
+        raise InputError(
+            f"--machine-rank is {machine_rank} and --num-machines is {num_machines}; the rank must be an integer from 0 to "
+            f"{num_machines - 1}"
+        )
     if dist_url != "auto":
         parse_dist_url(dist_url)
     if num_gpus > 1 and device not in ("cuda", "cpu"):

@@ -28,7 +28,7 @@ class Predictor:
     Args:
         model: returns features (B, D) in evaluation mode.
         transform: converts a page to an image.
-        read: returns the page of a path, uint8 (H, W).
+        read: returns the page of a path, uint8 (H, W), or (H, W, 3) if the transform has color.
         device: device of the model.
         batch_size: drawings per batch.
         flip: average the features of each drawing and its mirror image, as TEST.FLIP.ENABLED.

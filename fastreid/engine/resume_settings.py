@@ -59,7 +59,7 @@ MACHINE_SETTINGS = (
     "TRACKER.",
 )
 
-# Settings of TEST that do not change the score of a model. TOP_K and ROC determine which scores exist.
+# Settings of TEST that do not change the score of a model. TOP_K, RECALLS and ROC determine which scores exist.
 SCORE_INDEPENDENT_SETTINGS = (
     "TEST.ENGINE",
     "TEST.EVAL_PERIOD",
@@ -68,6 +68,7 @@ SCORE_INDEPENDENT_SETTINGS = (
     "TEST.NUM_VISUALIZED_QUERIES",
     "TEST.PRECISE_BN.",
     "TEST.PROJECTOR",
+    "TEST.RECALLS",
     "TEST.ROC.",
     "TEST.SCORE.BOOTSTRAP",
     "TEST.SCORE.PER_QUERY_FILE",

@@ -54,7 +54,9 @@ def check_model_selection(cfg: CfgNode, data: RetrievalData) -> None:
     Raises:
         InputError: it has no such score.
     """
-    check_score_name(cfg.TEST.SELECT_BY, top_k=cfg.TEST.TOP_K, roc=cfg.TEST.ROC.ENABLED)
+    check_score_name(
+        cfg.TEST.SELECT_BY, top_k=cfg.TEST.TOP_K, roc=cfg.TEST.ROC.ENABLED, recalls=tuple(cfg.TEST.RECALLS)
+    )
     check_matches(data.name, data.queries, data.gallery)
     if not (any(one.patent for one in data.queries) and any(one.patent for one in data.gallery)):
         raise InputError(

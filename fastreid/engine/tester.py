@@ -37,7 +37,7 @@ class ResultWriter:
         name: name of the dataset.
         queries: query drawings.
         gallery: gallery drawings.
-        read: returns the page of a path, uint8 (H, W).
+        read: returns the page of a path, uint8 (H, W) or (H, W, 3).
         num_visualized_queries: queries in the image of rankings; 0: no image.
         num_bootstrap_samples: samples for the 95 % intervals of the scores; 0: no intervals.
         per_query_file: file name of the table with the scores of every query, .csv or .parquet; "": no table.

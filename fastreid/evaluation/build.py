@@ -79,6 +79,7 @@ def build_evaluator(cfg: CfgNode, *, device: torch.device | str = "cpu") -> Eval
             roc=test.ROC.ENABLED,
             normalizer=test.SCORE.NORMALIZER,
             patent_distance=test.SCORE.PATENT_DISTANCE,
+            recalls=tuple(test.RECALLS),
         ),
         group_queries_by=test.FUSE.OBJECT,
         device=device,

@@ -18,7 +18,7 @@ from fastreid.utils.seeding import keyed_torch_rng
 AUGMENTATIONS = [name for name, _ in (*PAGE_STEPS, *BATCH_STEPS) if name] + ["RPT"]
 DEFAULT_SIZE = ["INPUT.SIZE_TRAIN", [168, 128], "INPUT.CROP.SIZE", [168, 128]]  # without a config
 SYNTHETIC_PX = 640  # longest side of the synthetic drawing
-MARGIN_PX, TEXT_PX, NUM_COLORS = 100, 13, 12
+MARGIN_PX, TEXT_PX, NUM_GRAY_LEVELS = 100, 13, 12
 
 Row = tuple[str, list[Image.Image]]
 
@@ -36,7 +36,8 @@ def show_augmentations(config_file: str | Path | None, images: Sequence[str | Pa
     Raises:
         InputError: the config is invalid or an image cannot be read.
     """
-    pages = [read_image(path) for path in images] or [_render_page(0)]
+    color = _load_config(config_file, []).INPUT.COLOR == "rgb"
+    pages = [read_image(path, color=color) for path in images] or [_render_page(0)]
     sections = [name for name in AUGMENTATIONS if name not in LINE_OPERATIONS]
     switches = (item for name in sections for item in (f"INPUT.{name}.ENABLED", False))
     all_off: list[Any] = ["INPUT.LINE_AUG.OPS", [], *switches]
@@ -54,7 +55,10 @@ def show_augmentations(config_file: str | Path | None, images: Sequence[str | Pa
 
 
 def plot_augmentations(rows: Sequence[Row]) -> Image.Image:
-    """Return a sheet with one line per row and the names at the left, in few colors, because noise compresses badly."""
+    """Return a sheet with one line per row and the names at the left.
+
+    Gray images are shown in few levels, because noise compresses badly.
+    """
     images = [image for _, row in rows for image in row]
     width, height = (max(image.size[axis] for image in images) + 4 for axis in (0, 1))
     sheet = Image.new("RGB", (MARGIN_PX + width * max(len(row) for _, row in rows), height * len(rows)), "silver")
@@ -63,7 +67,8 @@ def plot_augmentations(rows: Sequence[Row]) -> Image.Image:
         pen.text((6, index * height + height // 2 - TEXT_PX), name, fill="black", font=font)
         for column, image in enumerate(row):
             sheet.paste(image, (MARGIN_PX + column * width + 2, index * height + 2))
-    return sheet.quantize(NUM_COLORS, dither=Image.Dither.NONE)
+    is_gray = all(image.convert("L").convert("RGB").tobytes() == image.tobytes() for image in images)
+    return sheet.quantize(NUM_GRAY_LEVELS, dither=Image.Dither.NONE) if is_gray else sheet
 
 
 def _load_config(path: str | Path | None, opts: Sequence[Any]) -> CfgNode:

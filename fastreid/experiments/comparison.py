@@ -93,7 +93,8 @@ def logged_metrics(runs: Sequence[RunRecord]) -> list[str]:
     """
     names = dict.fromkeys(name for run in runs for line in run.lines for name in line)
     depths = {run.settings.get("TEST.TOP_K", 10) for run in runs}
-    known = dict.fromkeys(name for k in sorted(depths) for name in score_names(top_k=k, roc=True))
+    recalls = sorted({k for run in runs for k in run.settings.get("TEST.RECALLS", ())})
+    known = dict.fromkeys(name for k in sorted(depths) for name in score_names(top_k=k, roc=True, recalls=recalls))
     longest_first = sorted(known, key=len, reverse=True)  # patent/mAP also ends with mAP
     kinds = {name: next((kind for kind in longest_first if f"/{name}".endswith(f"/{kind}")), "") for name in names}
     losses = [name for name in names if "loss" in name]

@@ -1,7 +1,10 @@
+import unicodedata
+
 import pytest
 from invalid_inputs import CSV_LISTS, LIST_LINES
 
 from fastreid.data.datasets.base import RetrievalData, read_list
+from fastreid.data.datasets.folder import ImageLists
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
@@ -48,6 +51,38 @@ def test_path_with_two_ids_is_reported_with_both(folder):
 
 def test_line_that_is_not_utf8_is_reported(folder):
     assert "list.txt:2: not UTF-8 text" in get_error(folder, b"a.png 1\n\xff\xfe.png 1\n")
+    message = get_error(folder, "Möbel.png 1\n".encode("cp1252"))
+    assert "list.txt:1: not UTF-8 text: column 2 is the byte 0xf6, which is 'ö' in Windows-1252; save the" in message
+    assert "column 1 is the byte 0x81; save" in get_error(folder, b"\x81.png 1\n")  # no character in Windows-1252
+
+
+def test_damaged_utf16_is_reported(folder):
+    message = get_error(folder, "a.png 1\n".encode("utf-16")[:-1])
+    assert "list.txt: starts with the byte-order mark of UTF-16, but byte 16 is not UTF-16 (truncated data)" in message
+    assert get_error(folder, "a.png 1\nb.png 2\n".encode("utf-16-le")).count("contains a NUL byte") == 3
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "\ufeff"])
+def test_empty_list_is_named(folder, content):
+    message = get_error(folder, content)
+    assert message == f"{folder}/list.txt: the list is empty; add one line per drawing: a path and an id"
+
+
+def test_all_empty_lists_are_reported(folder):
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_text("")
+    lists = ImageLists(folder / "images", train=None, query=folder / "a.txt", gallery=folder / "b.txt")
+    with pytest.raises(InputError) as caught:
+        lists.test()
+    assert [line.split(": ")[0] for line in str(caught.value).split("\n")] == [f"{folder}/a.txt", f"{folder}/b.txt"]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_one_file_in_two_unicode_forms_is_repeated(folder, forms):
+    name = "Mo\u0308bel.png"
+    (folder / "images" / unicodedata.normalize("NFC", name)).write_bytes(b"")
+    content = "".join(f"{unicodedata.normalize(form, name)} 1\n" for form in forms)
+    assert "bel.png is also in line 1" in get_error(folder, content)
 
 
 def test_control_characters_in_names_are_escaped(folder):
@@ -81,8 +116,18 @@ def test_fault_of_a_csv_is_reported(folder, content, expected):
 
 
 def test_missing_list_names_the_settings_of_the_data_folder(tmp_path):
-    with pytest.raises(InputError, match=r"list\.txt: cannot read the list .* set DATASETS\.ROOT"):
+    (tmp_path / "lists").mkdir()
+    message = r"list\.txt: cannot read the list \(No such file or directory\); {} set DATASETS\.ROOT"
+    with pytest.raises(InputError, match=message.format(f"{tmp_path} contains lists/;")):
         read_list(tmp_path / "list.txt", images=tmp_path, with_ids=True)
+    with pytest.raises(InputError, match=message.format(f"{tmp_path}/lists is empty;")):
+        read_list(tmp_path / "lists/list.txt", images=tmp_path, with_ids=True)
+    with pytest.raises(InputError, match=message.format(f"{tmp_path}/a/b does not exist, {tmp_path} contains lists/;")):
+        read_list(tmp_path / "a/b/list.txt", images=tmp_path, with_ids=True)
+    for number in range(15):
+        (tmp_path / f"lists/{number:02}.txt").touch()
+    with pytest.raises(InputError, match=r"contains 00\.txt, 01\.txt, .* 09\.txt and 5 more; set"):
+        read_list(tmp_path / "lists/list.txt", images=tmp_path, with_ids=True)
 
 
 def test_empty_queries_or_gallery_raise():

@@ -89,7 +89,7 @@ def invalid_lists():
     yield with_lists("train", "are in both training and the test set", query="valid.txt")
     yield with_lists("train", "cannot read the list", train="absent.txt")
     yield with_lists("data check", "errors; see", train="absent.txt")
-    yield with_lists("data cache", "the query list is empty", query="empty.txt")
+    yield with_lists("data cache", "empty.txt: the list is empty", query="empty.txt")
     yield with_lists("train", "list", "DATASETS.ALLOW_OVERLAP", "True", train="empty.txt")
     yield with_lists("train", "", "DATASETS.ALLOW_OVERLAP", "True", train="two.txt")
     yield InvalidCommand("train", ("DATASETS.NAMES", "Folder", "DATASETS.FOLDER.PATH", "absent"), "no such folder")

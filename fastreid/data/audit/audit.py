@@ -24,7 +24,6 @@ from fastreid.data.loading.loader import steps_per_epoch
 from fastreid.data.loading.unreadable import unreadable_reasons
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
-from fastreid.utils.text import MAX_FAULTS_SHOWN
 
 Lists = tuple[tuple[Drawing, ...], ...]
 
@@ -75,7 +74,7 @@ def _read_datasets(
         if cfg.DATASETS.COMBINEALL:
             queries, gallery = _read(dataset.test, 2, findings, name)
             id_space = f"{name} test"
-            drawings = (*queries, *gallery)
+            drawings = tuple(drawing for drawing in (*queries, *gallery) if drawing.patent)
             lists.append(DrawingList(f"{id_space}, trained on", drawings, is_training=True, id_space=id_space))
     for name in get_dataset_names(cfg, "TESTS"):
         for part, drawings in zip(("queries", "gallery"), _read(build_dataset(cfg, name).test, 2, findings, name)):
@@ -128,7 +127,8 @@ def _find_skip_problems(
     unreadable = {path: file.fault for path, file in files.items() if file.header is None}
     reasons = unreadable_reasons(unreadable, training=_collect_training(lists), max_num=max_unreadable)
     for heading, faults in reasons.items():
-        yield Finding("cannot skip", f"{heading}: {'; '.join(faults[:MAX_FAULTS_SHOWN])}", is_error=True)
+        for fault in faults:
+            yield Finding("cannot skip", f"{heading}: {fault}", is_error=True)
 
 
 def _find_batch_problems(cfg: CfgNode, lists: list[DrawingList]) -> Iterator[Finding]:

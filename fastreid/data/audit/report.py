@@ -74,11 +74,12 @@ class AuditReport:
         }
         return json.dumps(data, indent=1) + "\n"
 
-    def plot(self, *, max_pixels: int) -> Image.Image | None:
+    def plot(self, *, max_pixels: int, color: bool = False) -> Image.Image | None:
         """Return a contact sheet: an even sample of the drawings, then those of each kind of finding.
 
         Args:
             max_pixels: as for `read_image`.
+            color: show the colors.
 
         Returns:
             None if no file can be read.
@@ -92,7 +93,8 @@ class AuditReport:
             rows.setdefault(finding.kind, []).extend(path for path in finding.paths if self.files[path].header)
         uses = map_first_uses(self.lists)
         captions = {path: f"{uses[path].patent} {uses[path].name.rpartition('/')[2]}" for path in readable}
-        return _plot_rows({kind: paths for kind, paths in rows.items() if paths}, captions, max_pixels=max_pixels)
+        rows = {kind: paths for kind, paths in rows.items() if paths}
+        return _plot_rows(rows, captions, max_pixels=max_pixels, color=color)
 
     def _summarize_files(self) -> dict[str, Any]:
         files = [(file, file.header) for file in self.files.values() if file.header]
@@ -142,7 +144,9 @@ def _format_range(summary: Mapping[str, float]) -> str:
     return f"{summary['min']:,g} to {summary['max']:,g} (median {summary['median']:,g})"
 
 
-def _plot_rows(rows: Mapping[str, Sequence[str]], captions: Mapping[str, str], *, max_pixels: int) -> Image.Image:
+def _plot_rows(
+    rows: Mapping[str, Sequence[str]], captions: Mapping[str, str], *, max_pixels: int, color: bool
+) -> Image.Image:
     shown = {kind: paths[: _NUM_COLUMNS * _ROWS_PER_KIND] for kind, paths in rows.items()}
     lines = [
         (kind, paths[start : start + _NUM_COLUMNS])
@@ -150,15 +154,16 @@ def _plot_rows(rows: Mapping[str, Sequence[str]], captions: Mapping[str, str], *
         for start in range(0, len(paths), _NUM_COLUMNS)
     ]
     step = _CELL_PX + 2 * _TEXT_PX
-    sheet = Image.new("L", (_NUM_COLUMNS * (_CELL_PX + _GAP_PX), len(lines) * (step + _TEXT_PX)), 255)
+    size = (_NUM_COLUMNS * (_CELL_PX + _GAP_PX), len(lines) * (step + _TEXT_PX))
+    sheet = Image.new("RGB" if color else "L", size, "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT_PX)
     for row, (kind, paths) in enumerate(lines):
         top = row * (step + _TEXT_PX)
-        draw.text((_GAP_PX, top), escape_unprintable(kind), fill=0, font=font)
+        draw.text((_GAP_PX, top), escape_unprintable(kind), fill="black", font=font)
         for column, path in enumerate(paths):
-            page = Image.fromarray(read_image(path, max_pixels=max_pixels, longest_px=_CELL_PX))
+            page = Image.fromarray(read_image(path, color=color, max_pixels=max_pixels, longest_px=_CELL_PX))
             left = column * (_CELL_PX + _GAP_PX)
             sheet.paste(page, (left, top + _TEXT_PX + _GAP_PX))
             caption = escape_unprintable(captions[path])[-_MAX_CAPTION:]
-            draw.text((left + 2, top + step - 6), caption, fill=90, font=font)
+            draw.text((left + 2, top + step - 6), caption, fill="#5a5a5a", font=font)
     return sheet

@@ -17,7 +17,7 @@ def join_datasets(datasets: Mapping[str, Dataset], *, include_tests: bool = Fals
 
     Args:
         datasets: name -> dataset.
-        include_tests: train on the queries and galleries too.
+        include_tests: train on the queries and galleries too, except on drawings with an unknown id.
 
     Raises:
         InputError: a dataset has no training drawings, or its drawings have no ids.
@@ -27,8 +27,8 @@ def join_datasets(datasets: Mapping[str, Dataset], *, include_tests: bool = Fals
         train = dataset.train()
         drawings += _prefix_patents(train, f"{name}_") if len(datasets) > 1 or include_tests else train
         if include_tests:
-            for part in dataset.test():
-                drawings += _prefix_patents(part, f"{name}_test_")
+            tested = dict.fromkeys(drawing for part in dataset.test() for drawing in part if drawing.patent)
+            drawings += _prefix_patents(tested, f"{name}_test_")
         if not train:
             raise InputError(f"{name}: the training list is empty; choose a dataset with training drawings")
         if any(not drawing.patent for drawing in train):
@@ -36,10 +36,11 @@ def join_datasets(datasets: Mapping[str, Dataset], *, include_tests: bool = Fals
     return tuple(drawings)
 
 
-def find_overlap(train: Iterable[Drawing], data: RetrievalData) -> list[str]:
-    """Return the names of test drawings whose file, under any path, is also a training drawing."""
-    train_files = {get_file_id(drawing) for drawing in train if not drawing.is_synthetic}
-    return [drawing.name for drawing in data.queries + data.gallery if get_file_id(drawing) in train_files]
+def find_overlap(train: Iterable[Drawing], data: RetrievalData) -> list[tuple[Drawing, Drawing]]:
+    """Return the test drawings whose file, under any path, is also a training drawing, each with that drawing."""
+    train_files = {get_file_id(drawing): drawing for drawing in train if not drawing.is_synthetic}
+    twins = ((drawing, train_files.get(get_file_id(drawing))) for drawing in data.queries + data.gallery)
+    return [(drawing, twin) for drawing, twin in twins if twin is not None]
 
 
 def _prefix_patents(drawings: Iterable[Drawing], prefix: str) -> list[Drawing]:

@@ -2,14 +2,9 @@
 
 from pathlib import Path
 
-from fastreid.data.datasets.base import (
-    describe_invalid_id,
-    has_control_characters,
-    raise_faults,
-    read_list,
-    read_lists,
-)
+from fastreid.data.datasets.base import raise_faults, read_list, read_lists
 from fastreid.data.datasets.folder_tree import describe_tree, find_patent_folders, list_pages, scan_folder
+from fastreid.data.datasets.list_lines import describe_invalid_id, has_control_characters
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
@@ -124,7 +119,7 @@ class ImageLists:
             raise InputError(
                 f"DATASETS.LIST.{part} is empty; set it to a .txt (path and id per line) or .csv (path,id)"
             )
-        return read_list(path, images=self.images, with_ids=True)
+        return read_list(path, images=self.images, with_ids=True, for_training=part == "TRAIN")
 
 
 def _get_name(drawing: Drawing) -> str:

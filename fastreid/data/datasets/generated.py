@@ -12,6 +12,7 @@ from fastreid.data.datasets.deeppatent import Patent
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.locks import exclusive_lock
+from fastreid.utils.logger import get_logger
 from fastreid.utils.termination import raise_on_sigterm
 
 LOCK_NAME = ".generated.lock"  # held by the run that generates
@@ -58,6 +59,7 @@ class Generated:
             for entry in root.iterdir():
                 if UNFINISHED.fullmatch(entry.name):  # from a killed run: this one holds the lock
                     shutil.rmtree(entry, ignore_errors=True)
+            get_logger().info(f"{self.folder}: rendering its drawings; later runs read them from there")
             unfinished = root / f"{self.folder.name}.unfinished-{secrets.token_hex(4)}"
             unfinished.mkdir()  # with the permissions of the umask
             try:

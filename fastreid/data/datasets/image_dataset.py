@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastreid.data.datasets.base import raise_faults
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
-from fastreid.utils.text import format_faults
 
 Item = tuple[str, str | int, str | int]  # path, identity, camera
 Items = Sequence[Item] | Callable[[], Sequence[Item]]
@@ -48,8 +48,7 @@ class ImageDatasetReader:
         """
         items = self._get_items("train")
         unknown = [f"train[{row}] has no identity" for row, (_, pid, _) in enumerate(items) if pid == UNKNOWN_ID]
-        if unknown:
-            raise InputError(format_faults(unknown, self.name))
+        raise_faults(unknown, self.name)
         return self._convert("train", items, _number_cameras(items))
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
@@ -71,24 +70,24 @@ class ImageDatasetReader:
             )
         items = list(value)
         faults = [f"{part}[{row}] is {item!r:.100}" for row, item in enumerate(items) if not _is_item(item)]
-        if faults:
-            message = f"{self.name} (a list of (path, identity, camera): text, text or integer, text or integer)"
-            raise InputError(format_faults(faults, message))
+        raise_faults(
+            faults, f"{self.name} (a list of (path, identity, camera): text, text or integer, text or integer)"
+        )
         return [(path, pid, camera) for path, pid, camera in items]
 
     def _convert(self, part: str, items: list[Item], cameras: dict[str | int, int]) -> tuple[Drawing, ...]:
-        drawings = []
+        drawings, faults = [], []
         rows: dict[str, int] = {}
         for row, (path, pid, camera) in enumerate(items):
             name = Path(path).relative_to(self.root) if Path(path).is_relative_to(self.root) else Path(path)
             if rows.setdefault(name.as_posix(), row) != row:
-                raise InputError(
-                    f"{self.name}: {part}[{rows[name.as_posix()]}] and {part}[{row}] are the same image, {name}; "
-                    "remove one of them"
+                faults.append(
+                    f"{part}[{rows[name.as_posix()]}] and {part}[{row}] are the same image, {name}; remove one of them"
                 )
             patent = "" if pid == UNKNOWN_ID else str(pid)
             source = f"{self.name}.{part}[{row}]"
             drawings.append(Drawing(str(path), name.as_posix(), patent, cameras[camera], source))
+        raise_faults(faults, self.name)
         return tuple(drawings)
 
 

@@ -161,11 +161,14 @@ def count_pages(path: str | os.PathLike[str]) -> int:
         return count(source) if count is not None else 1
 
 
-def read_drawing(drawing: Drawing, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -> Array:
-    """Decode the page of a drawing, uint8 (H, W); error messages start with the drawing's list and line.
+def read_drawing(
+    drawing: Drawing, *, color: bool = False, max_pixels: int = MAX_PIXELS, longest_px: int = 0
+) -> Array:
+    """Decode the page of a drawing as `read_image` does; error messages start with the drawing's list and line.
 
     Args:
         drawing: an image file and its position in a list.
+        color: see `read_image`.
         max_pixels: see `read_image`.
         longest_px: see `read_image`.
 
@@ -175,7 +178,7 @@ def read_drawing(drawing: Drawing, *, max_pixels: int = MAX_PIXELS, longest_px: 
         EnvironmentSetupError: a PDF, and pypdfium2 is not installed.
     """
     try:
-        return read_image(drawing.path, max_pixels=max_pixels, longest_px=longest_px)
+        return read_image(drawing.path, color=color, max_pixels=max_pixels, longest_px=longest_px)
     except FastreidError as error:
         raise type(error)(f"{drawing.source}: {error}" if drawing.source else str(error))
 

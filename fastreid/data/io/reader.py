@@ -5,12 +5,14 @@ from collections.abc import Callable
 from fastreid.data.io.image import Array
 from fastreid.structures import SYNTHETIC_PREFIX, Drawing
 
-ReadPage = Callable[[Drawing], Array]  # drawing -> page, uint8 (H, W)
+ReadPage = Callable[[Drawing], Array]  # drawing -> page, uint8 (H, W), or (H, W, 3) RGB with INPUT.COLOR rgb
 RenderPage = Callable[[str, int], Array]  # (address of a synthetic drawing, longest side in px or 0) -> page
 
 
 class DrawingReader:
-    """Read the page of any drawing, uint8 (H, W): render synthetic drawings, read files for the others.
+    """Read the page of any drawing: render synthetic drawings, read files for the others.
+
+    A rendered page is uint8 (H, W), also if the others have color; `Pipeline` repeats its channel.
 
     Args:
         read_file: reads drawings that have a file.

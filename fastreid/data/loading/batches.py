@@ -25,17 +25,17 @@ class Transform(Protocol):
     """Page to network input in two parts: per page in a worker, per batch on the device. `Pipeline` implements it."""
 
     def prepare(self, page: Array, /) -> tuple[Tensor, Tensor]:
-        """Turn a page, uint8 (H, W), into a uint8 page (1, H', W') and sampled parameters, float32 (P,)."""
+        """Turn a page, uint8 (H, W) or (H, W, 3), into uint8 (C, H', W') and sampled parameters, float32 (P,)."""
 
     def to_images(self, pages: Tensor, aug_params: Tensor, /) -> Tensor:
-        """Turn pages, uint8 (B, 1, H, W), and parameters, float32 (B, P), into images, float32 (B, 3, H, W)."""
+        """Turn pages, uint8 (B, C, H, W), and parameters, float32 (B, P), into images, float32 (B, 3, H, W)."""
 
 
 class Sample(NamedTuple):
     """One transformed drawing.
 
     Args:
-        page: uint8 (1, H, W), gray.
+        page: uint8 (C, H, W); C is 1 (gray) or 3 (RGB).
         aug_params: float32 (P,), sampled parameters of the batch augmentations.
         target: label.
         row: in the list.
@@ -54,7 +54,7 @@ class HostBatch:
     """A batch in host memory, before the batch augmentations.
 
     Args:
-        pages: uint8 (B, 1, H, W), gray.
+        pages: uint8 (B, C, H, W); C is 1 (gray) or 3 (RGB).
         aug_params: float32 (B, P), sampled parameters of the batch augmentations.
         targets: int64 (B,), labels.
         rows: int64 (B,), in the list.

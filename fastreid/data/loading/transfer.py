@@ -35,7 +35,7 @@ class WorkerBatch:
     """A batch on its way from a worker; only tensors use shared memory, arrays are sent through a pipe.
 
     Args:
-        pages: uint8 (B, 1, H, W).
+        pages: uint8 (B, C, H, W).
         aug_params, targets, rows, skipped: as in `HostBatch`; small, so always arrays.
         note: why the pages are not in shared memory, or "".
     """

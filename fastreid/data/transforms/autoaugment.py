@@ -1,4 +1,4 @@
-"""AutoAugment and AugMix for gray pages, based on one set of operations."""
+"""AutoAugment and AugMix for gray and RGB pages, based on one set of operations."""
 
 import math
 from collections.abc import Callable
@@ -58,11 +58,11 @@ POLICIES: dict[str, tuple[Policy, ...]] = {
 
 
 def apply_operation(name: str, image: Image.Image, level: float, *, fill: int) -> Image.Image:
-    """Apply a named operation to a gray page.
+    """Apply a named operation to a page.
 
     Args:
         name: operation, as in `IMAGENET_POLICIES` and `AugMix.OPERATIONS`.
-        image: the page, mode L.
+        image: the page, mode L or RGB.
         level: strength 0..10; the direction of a geometric operation is sampled.
         fill: gray level 0..255 of pixels from outside the page.
     """
@@ -76,7 +76,7 @@ _PIXEL_OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "AutoContrast": lambda image, strength: F.autocontrast(image),
     "Equalize": lambda image, strength: F.equalize(image),
     "Invert": lambda image, strength: F.invert(image),
-    "Color": lambda image, strength: image,
+    "Color": lambda image, strength: image if image.mode == "L" else F.adjust_saturation(image, 1.8 * strength + 0.1),
     "Contrast": lambda image, strength: F.adjust_contrast(image, 1.8 * strength + 0.1),
     "Sharpness": lambda image, strength: F.adjust_sharpness(image, 1.8 * strength + 0.1),
     "Posterize": lambda image, strength: F.posterize(image, 4 + int(4 * strength)),

@@ -6,6 +6,7 @@ from typing import Any
 from torchvision.transforms import v2
 
 from fastreid.config import CfgNode
+from fastreid.config.config import flat_defaults
 from fastreid.config.ranges import RULES
 from fastreid.data.io.image import read_drawing
 from fastreid.data.io.reader import ReadPage
@@ -25,7 +26,7 @@ BICUBIC = v2.InterpolationMode.BICUBIC
 LINE_OPERATIONS: tuple[str, ...] = RULES["INPUT.LINE_AUG.OPS"].choices
 MAX_ELASTIC_SHIFT = 0.08  # ratio of the side; a page may fold above 1/12
 
-# Training steps on the decoded gray page, in order: (section of INPUT or operation of LINE_AUG that enables it,
+# Training steps on the decoded page, in order: (section of INPUT or operation of LINE_AUG that enables it,
 # factory).
 PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
     ("LABEL", lambda options: LabelRemoval(options.LABEL.PROB)),
@@ -39,7 +40,7 @@ PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
     ("CROP", lambda options: _random_crop(options.CROP)),
     ("PADDING", lambda options: PadAndCrop(options.PADDING.SIZE, mode=options.PADDING.MODE, fill=options.FILL)),
     ("FLIP", lambda options: v2.RandomHorizontalFlip(options.FLIP.PROB)),
-    ("CJ", lambda options: v2.RandomApply([_jitter(options.CJ)], p=options.CJ.PROB)),
+    ("CJ", lambda options: v2.RandomApply([_jitter(options.CJ, color=_has_color(options))], p=options.CJ.PROB)),
     ("AFFINE", lambda options: _affine(options.FILL)),
     ("AUGMIX", lambda options: AugMix(options.AUGMIX.PROB, fill=options.FILL, policy=options.AUGMIX.POLICY)),
 )
@@ -67,12 +68,14 @@ def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read
         InputError: an option of INPUT is invalid, or INPUT.RPT is enabled without donors.
     """
     options = cfg.INPUT
+    _check_color_settings(options)
     page_steps = [build(options) for name, build in PAGE_STEPS if not name or _is_enabled(options, name)]
     if options.RPT.ENABLED:
         page_steps.append(
             RandomPatch(donors, prob=options.RPT.PROB, read=read, skip_unreadable=options.ON_BAD_IMAGE == "skip")
         )
-    return Pipeline(page_steps, [build(options) for name, build in BATCH_STEPS if _is_enabled(options, name)])
+    batch_steps = [build(options) for name, build in BATCH_STEPS if _is_enabled(options, name)]
+    return Pipeline(page_steps, batch_steps, color=_has_color(options))
 
 
 def build_test_transforms(cfg: CfgNode) -> Pipeline:
@@ -96,7 +99,22 @@ def build_test_transforms(cfg: CfgNode) -> Pipeline:
                 f"INPUT.CROP.SIZE is {crop}; it must not exceed INPUT.SIZE_TEST {size}, as the center is cropped"
             )
         steps.append(v2.CenterCrop(_pair(crop)))
-    return Pipeline(steps)
+    return Pipeline(steps, color=_has_color(cfg.INPUT))
+
+
+def _check_color_settings(options: CfgNode) -> None:
+    """Check that gray pages have no settings that change colors only."""
+    for name in ("SATURATION", "HUE"):
+        key, value = f"INPUT.CJ.{name}", options.CJ[name]
+        if not _has_color(options) and value not in (0, flat_defaults()[key]):
+            raise InputError(
+                f"{key} is {value}, which has no effect on gray pages; set INPUT.COLOR rgb, or remove the setting"
+            )
+
+
+def _has_color(options: CfgNode) -> bool:
+    has_color: bool = options.COLOR == "rgb"
+    return has_color
 
 
 def _is_enabled(options: CfgNode, name: str) -> bool:
@@ -120,8 +138,9 @@ def _random_crop(options: CfgNode) -> v2.RandomResizedCrop:
     )
 
 
-def _jitter(options: CfgNode) -> v2.ColorJitter:
-    return v2.ColorJitter(options.BRIGHTNESS, contrast=options.CONTRAST)
+def _jitter(options: CfgNode, *, color: bool) -> v2.ColorJitter:
+    of_color = {"saturation": options.SATURATION, "hue": options.HUE} if color else {}
+    return v2.ColorJitter(options.BRIGHTNESS, contrast=options.CONTRAST, **of_color)
 
 
 def _affine(fill: int) -> v2.RandomAffine:

@@ -46,7 +46,7 @@ class InkCrop:
     def __call__(self, image: Image.Image) -> Image.Image:
         if not bernoulli(self.prob):
             return image
-        box = image.point([WHITE if level < INK_THRESHOLD else 0 for level in range(256)]).getbbox()
+        box = image.convert("L").point([WHITE if level < INK_THRESHOLD else 0 for level in range(256)]).getbbox()
         if box is None:
             return image
         left, top, right, bottom = box
@@ -88,7 +88,7 @@ class LabelRemoval:
         if not bernoulli(self.prob):
             return image
         factor = -(-max(image.size) // self.MAX_WORK_SIDE_PX)
-        ink = np.asarray(image.reduce(factor)) < (WHITE + INK_THRESHOLD) // 2
+        ink = np.asarray(image.convert("L").reduce(factor)) < (WHITE + INK_THRESHOLD) // 2
         boxes = self._find_labels(ink)
         if not boxes:
             return image
@@ -96,7 +96,7 @@ class LabelRemoval:
         for rows, columns in boxes:
             # The reduced page may miss the edge of a line thinner than a pixel, so add one pixel on each side.
             edges = (columns.start - 1, rows.start - 1, columns.stop + 1, rows.stop + 1)
-            cleared.paste(WHITE, tuple(edge * factor for edge in edges))
+            cleared.paste((WHITE,) * len(image.getbands()), tuple(edge * factor for edge in edges))
         ink_before, ink_after = (WHITE - np.asarray(page, dtype=np.float32).mean() for page in (image, cleared))
         return cleared if ink_after >= (1 - self.MAX_LABEL_INK) * ink_before else image
 

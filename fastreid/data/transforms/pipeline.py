@@ -1,7 +1,7 @@
 """The transform pipeline from decoded page to image tensor, and its basic steps.
 
-Pages are processed as Pillow images of mode L (gray, one byte per pixel): fast-reid's checkpoints were trained with
-Pillow's bicubic resizing, and one channel takes a third of the time of three.
+Pages are processed as Pillow images of mode L (gray, one byte per pixel) or, with INPUT.COLOR rgb, RGB: fast-reid's
+checkpoints were trained with Pillow's bicubic resizing, and one channel takes a third of the time of three.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,8 +38,8 @@ class BatchStep(Protocol):
         """Return the augmented batch.
 
         Args:
-            images: float32 (B, C, H, W), 0..255. C is 1 while all channels are equal (a third of the work) and 3 after
-                a step that treats them differently.
+            images: float32 (B, C, H, W), 0..255. C is 1 while all channels are equal (a third of the work) and 3 for
+                pages with color and after a step that treats the channels differently.
             params: float32 (B, num_params), on the same device.
 
         Returns:
@@ -50,37 +50,50 @@ class BatchStep(Protocol):
 class Pipeline:
     """Transform pages into images, in two parts: `prepare` per page in a worker, `to_images` per batch on the device.
 
-    Between the two parts, a page is one channel of bytes and a few sampled parameters, a twelfth of a float image. Only
-    `prepare` samples, from torch's default generator, so `keyed_torch_rng` around it determines the result on any
-    device.
+    Between the two parts, a page is one channel of bytes (three with color) and a few sampled parameters, a twelfth of
+    a float image. Only `prepare` samples, from torch's default generator, so `keyed_torch_rng` around it determines the
+    result on any device.
 
     Args:
-        page_steps: functions from Pillow image to Pillow image.
+        page_steps: functions from Pillow image to Pillow image of the same mode.
         batch_steps: augmentations of whole batches.
+        color: process pages in RGB, as INPUT.COLOR rgb; the channel of a gray page is repeated.
     """
 
-    def __init__(self, page_steps: Sequence[Callable[[Any], Any]], batch_steps: Sequence[BatchStep] = ()):
+    def __init__(
+        self,
+        page_steps: Sequence[Callable[[Any], Any]],
+        batch_steps: Sequence[BatchStep] = (),
+        *,
+        color: bool = False,
+    ):
         self.page_steps = tuple(page_steps)
         self.batch_steps = tuple(batch_steps)
+        self.color = color
 
     def prepare(self, page: np.ndarray) -> tuple[Tensor, Tensor]:
         """Apply the page steps and sample the parameters of the batch steps.
 
         Args:
-            page: uint8 (H, W), gray.
+            page: uint8 (H, W), gray; with `color` also (H, W, 3), RGB.
 
         Returns:
-            The gray levels, uint8 (1, H', W'), and the sampled parameters, float32 (P,).
+            The levels, uint8 (1, H', W'), or (3, H', W') with `color`, and the sampled parameters, float32 (P,).
 
         Raises:
             InputError: the array is not a page, or it would become too large.
         """
-        if page.ndim != 2 or page.dtype != np.uint8 or not page.size:
-            raise InputError(f"a page must be uint8 (H, W), not {page.dtype} {page.shape}; use read_image to load one")
+        is_page = page.ndim == 2 or (self.color and page.ndim == 3 and page.shape[2] == 3)
+        if not is_page or page.dtype != np.uint8 or not page.size:
+            shapes = "(H, W) or (H, W, 3)" if self.color else "(H, W)"
+            raise InputError(f"a page must be uint8 {shapes}, not {page.dtype} {page.shape}; use read_image to load one")
         image = Image.fromarray(page)
+        if self.color:
+            image = image.convert("RGB")
         for step in self.page_steps:
             image = step(image)
-        levels = torch.from_numpy(np.array(image))[None]
+        levels = torch.from_numpy(np.array(image))
+        levels = levels.permute(2, 0, 1).contiguous() if self.color else levels[None]
         aug_params = [param for step in self.batch_steps for param in step.sample_params(*levels.shape[1:])]
         return levels, torch.tensor(aug_params, dtype=torch.float32)
 
@@ -88,7 +101,7 @@ class Pipeline:
         """Apply the batch steps.
 
         Args:
-            levels: uint8 (B, 1, H, W), gray levels.
+            levels: uint8 (B, 1, H, W), gray levels, or (B, 3, H, W), RGB.
             aug_params: float32 (B, P), as sampled by `prepare`.
 
         Returns:
@@ -101,13 +114,13 @@ class Pipeline:
         return images.expand(-1, 3, -1, -1)
 
     def __call__(self, page: np.ndarray) -> Tensor:
-        """Transform one page: uint8 (H, W) to float32 (3, H', W')."""
+        """Transform one page, as for `prepare`, to float32 (3, H', W')."""
         levels, aug_params = self.prepare(page)
         return self.to_images(levels[None], aug_params[None])[0]
 
 
 def _to_float32(levels: Tensor) -> Tensor:
-    """Return gray levels as float32, on the CPU in memory allocated by numpy.
+    """Return levels as float32, on the CPU in memory allocated by numpy.
 
     torch allocates aligned blocks, and glibc before 2.38 does not reuse freed blocks of the same size for them: the
     heap would grow with every batch (1 GiB after about 70).
@@ -174,7 +187,7 @@ def _paste_centered(image: Image.Image, size: tuple[int, int], fill: int) -> Ima
     """Paste a page into the center of a larger one of size (width, height)."""
     if image.size == size:
         return image
-    sheet = Image.new("L", size, fill)
+    sheet = Image.new(image.mode, size, (fill,) * len(image.getbands()))
     sheet.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
     return sheet
 

@@ -51,7 +51,7 @@ class RandomPatch:
     def __call__(self, image: Image.Image) -> Image.Image:
         if not bernoulli(self.prob):
             return image
-        donor = self._read_donor(image.size)
+        donor = self._read_donor(image.size, image.mode)
         if donor is None:
             return image
         height, width = self._sample_patch_size(image.height, image.width)
@@ -62,10 +62,10 @@ class RandomPatch:
         pasted.paste(patch.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if bernoulli(0.5) else patch, (left, top))
         return pasted
 
-    def _read_donor(self, size: tuple[int, int]) -> Image.Image | None:
+    def _read_donor(self, size: tuple[int, int], mode: str) -> Image.Image | None:
         drawing = self.donors[int(torch.randint(len(self.donors), ()))]
         try:
-            page = Image.fromarray(self.read(drawing))
+            page = Image.fromarray(self.read(drawing)).convert(mode)
         except InputError as error:
             if self.skip_unreadable:
                 return None

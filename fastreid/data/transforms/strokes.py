@@ -19,7 +19,8 @@ class StrokeWidth:
     The change is sampled uniformly between -thin_px and thicken_px. Lines grow by a minimum filter (darkest neighbor)
     and shrink by a maximum filter, 1 px per side at a time; the last step is interpolated. Diagonal lines change by up
     to 1.4 times as much. Thinning never erases a line: a line of 1 or 2 px, of which no pixel would remain, becomes
-    lighter instead of thinner and keeps at least half of its ink.
+    lighter instead of thinner and keeps at least half of its ink. Each channel of a page with color is changed by the
+    same width.
 
     Args:
         prob: probability 0..1.
@@ -81,7 +82,8 @@ class StrokeGaps:
     def apply(self, images: Tensor, params: Tensor) -> Tensor:
         seed, num, size = params.unbind(1)
         height, width = images.shape[2:]
-        ink = (WHITE - images[:, 0]).clamp(min=0).flatten(1)
+        levels = images[:, 0] if images.shape[1] == 1 else images.mean(dim=1)
+        ink = (WHITE - levels).clamp(min=0).flatten(1)
         # Smallest exponential variates: weighted sampling without replacement (Efraimidis and Spirakis, 2006).
         variates = -to_unit_float(hash_bits(seed, salt=0, num=height * width)).log() / ink
         max_num = min(self.num, height * width)

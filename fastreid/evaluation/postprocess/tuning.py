@@ -201,7 +201,7 @@ def check_grid(evaluator: Evaluator, grid: Grid, *, select_by: str) -> None:
     Raises:
         InputError: an unknown score, or steps that are incompatible with each other or with the evaluator.
     """
-    check_score_name(select_by, top_k=evaluator.scoring.top_k)
+    check_score_name(select_by, top_k=evaluator.scoring.top_k, recalls=evaluator.scoring.recalls)
     for step in evaluator.steps:
         if step.works_on != FEATURES:
             raise InputError(

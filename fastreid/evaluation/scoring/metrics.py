@@ -1,5 +1,6 @@
 """Scores of a ranking, of a distance matrix or of features; `per_query` defines them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ def score(
     roc: bool = False,
     normalizer: str = "min",
     patent_distance: str = "best",
+    recalls: Sequence[int] = (),
 ) -> dict[str, float]:
     """Return the scores of a ranking or of a distance matrix; `per_query` has the formulas.
 
@@ -48,6 +50,7 @@ def score(
         roc: also return the true positive rates at fixed false positive rates; see `ScoreSettings`.
         normalizer: divisor of AP@k; see `ScoreSettings`.
         patent_distance: distance of a patent; see `ScoreSettings`.
+        recalls: the K of Recall@K; see `ScoreSettings`.
 
     Returns:
         The scores of `score_names`, x100 (Rank-r also for a gallery of fewer than r drawings), and the counts
@@ -58,7 +61,9 @@ def score(
             short ranking, no query with a match, or an invalid option.
         NumericalError: a distance is NaN, or Inf if patents are ranked by the mean.
     """
-    settings = ScoreSettings(top_k=top_k, roc=roc, normalizer=normalizer, patent_distance=patent_distance)
+    settings = ScoreSettings(
+        top_k=top_k, roc=roc, normalizer=normalizer, patent_distance=patent_distance, recalls=tuple(recalls)
+    )
     truth = GroundTruth(
         query_ids, gallery_ids, query_cameras=query_cameras, gallery_cameras=gallery_cameras, self_rows=self_rows
     )
@@ -84,6 +89,7 @@ def score_features(
     memory_mb: int = 1024,
     normalizer: str = "min",
     patent_distance: str = "best",
+    recalls: Sequence[int] = (),
 ) -> dict[str, float]:
     """Return every score of the exact ranking of the whole gallery, computed in blocks without a Q x G matrix.
 
@@ -99,8 +105,11 @@ def score_features(
         memory_mb: memory for a block of distances, in MiB.
         normalizer: see `score`.
         patent_distance: see `score`.
+        recalls: see `score`.
     """
-    settings = ScoreSettings(top_k=top_k, roc=roc, normalizer=normalizer, patent_distance=patent_distance)
+    settings = ScoreSettings(
+        top_k=top_k, roc=roc, normalizer=normalizer, patent_distance=patent_distance, recalls=tuple(recalls)
+    )
     space = build_metric_space(queries, gallery, metric)
     if (len(space.queries), len(space.gallery)) != (truth.num_queries, truth.num_gallery):
         raise InputError(
@@ -110,17 +119,18 @@ def score_features(
     return score_distance_blocks(iter_distance_blocks(space, memory_mb=memory_mb), truth, settings).means()
 
 
-def score_names(*, top_k: int = 10, roc: bool = False) -> tuple[str, ...]:
+def score_names(*, top_k: int = 10, roc: bool = False, recalls: Sequence[int] = ()) -> tuple[str, ...]:
     """Return the names of the scores of a full ranking, without counts; TEST.SELECT_BY is one of them."""
-    drawings = ("mAP", f"mAP@{top_k}", *(f"Rank-{r}" for r in RANKS), "mINP", "metric")
-    lists = (f"P@{top_k}", f"R@{top_k}", "R-precision", "nDCG", f"nDCG@{top_k}")
+    ranks = (*(f"Rank-{r}" for r in RANKS), *dict.fromkeys(f"Recall@{k}" for k in recalls))
+    drawings = ("mAP", f"mAP@{top_k}", *ranks, "mINP", "metric")
+    lists = (f"P@{top_k}", f"R@{top_k}", "R-precision", "MAP@R", "nDCG", f"nDCG@{top_k}")
     patents = ("patent/mAP", *(f"patent/Rank-{r}" for r in RANKS))
     return (*drawings, *lists, *patents, *(tpr_names() if roc else ()))
 
 
-def check_score_name(name: str, *, top_k: int = 10, roc: bool = False) -> None:
+def check_score_name(name: str, *, top_k: int = 10, roc: bool = False, recalls: Sequence[int] = ()) -> None:
     """Raise an `InputError` if a name (TEST.SELECT_BY) is not one of `score_names`."""
-    known = score_names(top_k=top_k, roc=roc)
+    known = score_names(top_k=top_k, roc=roc, recalls=recalls)
     if name not in known:
         raise InputError(describe_unknown("TEST.SELECT_BY", name, known))
 

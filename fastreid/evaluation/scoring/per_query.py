@@ -5,8 +5,9 @@ For a query whose matches have the ranks p_1 < ... < p_m (1-based, ignored rows 
     AP      = mean over i of i / p_i
     AP@k    = sum of i / p_i over p_i <= k, divided by min(m, k), by m, or by the number of matches among the first k
     INP     = m / p_m                                     (Ye et al., Deep Learning for Person Re-identification, 2021)
-    Rank-r  = 1 if p_1 <= r, else 0
+    Rank-r  = 1 if p_1 <= r, else 0;    Recall@K = the same for K of `recalls`, by its name in metric learning
     P@k     = matches among the first k / k;    R@k = matches among the first k / m;    R-precision = P@m
+    MAP@R   = sum of i / p_i over p_i <= m, divided by m                (Musgrave et al., A Metric Learning Reality Check)
     DCG     = sum of 1 / log2(1 + p_i);   nDCG = DCG / DCG of the ranks 1 .. m;   nDCG@k: both cut at rank k
     patent/ : the same for a ranking of patents, with one correct patent: AP = 1 / rank, Rank-r = 1 if rank <= r
 
@@ -40,6 +41,7 @@ class ScoreSettings:
         normalizer: divisor of AP@k: "min": the smaller of the number of matches and k; "relevant": the number of
             matches; "found": the number of matches among the first k, with AP@k 0 if there is none.
         patent_distance: distance of a patent: "best", that of its nearest drawing, or "mean", the mean of its drawings.
+        recalls: the K of Recall@K.
 
     Raises:
         InputError: a value is not allowed.
@@ -49,9 +51,12 @@ class ScoreSettings:
     roc: bool = False
     normalizer: str = "min"
     patent_distance: str = "best"
+    recalls: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_count("top_k", self.top_k)
+        for k in self.recalls:
+            check_count("recalls (TEST.RECALLS)", k)
         for name, key, allowed in (
             ("normalizer", "NORMALIZER", NORMALIZERS),
             ("patent_distance", "PATENT_DISTANCE", tuple(PATENT_DISTANCES)),
@@ -180,11 +185,13 @@ def compute_drawing_scores(
         "mAP": _sum_rows(precisions) / num,
         f"mAP@{k}": _sum_rows(np.where(ranks <= k, precisions, 0)) / divisor,
         **rank_scores,
+        **{f"Recall@{k}": ranks[:, :1] <= k for k in settings.recalls},
         "mINP": num / last,
         "metric": (_sum_rows(precisions) / num + rank_scores["Rank-1"]) / 2,
         f"P@{k}": hits / k,
         f"R@{k}": hits / num,
         "R-precision": (ranks <= num).sum(axis=1, keepdims=True) / num,
+        "MAP@R": _sum_rows(np.where(ranks <= num, precisions, 0)) / num,
         "nDCG": _sum_rows(gains) / ideal[num - 1],
         f"nDCG@{k}": _sum_rows(np.where(ranks <= k, gains, 0)) / ideal[np.minimum(num, k) - 1],
     }

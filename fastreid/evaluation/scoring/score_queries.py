@@ -65,8 +65,8 @@ def score_topk(rows: NDArray[np.int64], truth: GroundTruth, settings: ScoreSetti
     """Return the scores of each query from their nearest gallery rows, int64 (Q, K), nearest first.
 
     If K is smaller than the gallery, only the scores that are exact are returned. With d the smallest number of rows of
-    a query that are not ignored, these are: scores @k for k <= d; Rank-r for r <= d; R-precision if no query has more
-    matches than rows that are not ignored; and, for patent_distance "best", patent/Rank-r if the rows of each query
+    a query that are not ignored, these are: scores @k for k <= d; Rank-r and Recall@r for r <= d; R-precision and MAP@R
+    if no query has more matches than rows that are not ignored; and, for patent_distance "best", patent/Rank-r if the rows of each query
     contain the correct patent or at least r patents (patents rank in the order in which they first appear).
 
     Args:
@@ -96,7 +96,8 @@ def score_topk(rows: NDArray[np.int64], truth: GroundTruth, settings: ScoreSetti
         depth, patent_depth = depths[has_match].min(initial=np.inf), patent_depths[has_match].min(initial=np.inf)
         exact = {f"Rank-{r}" for r in RANKS if r <= depth}
         exact |= {f"{name}@{settings.top_k}" for name in ("mAP", "P", "R", "nDCG") if settings.top_k <= depth}
-        exact |= {"R-precision"} if (accumulator.num_matches <= depths)[has_match].all() else set()
+        exact |= {f"Recall@{k}" for k in settings.recalls if k <= depth}
+        exact |= {"R-precision", "MAP@R"} if (accumulator.num_matches <= depths)[has_match].all() else set()
         if settings.patent_distance == "best":
             exact |= {f"patent/Rank-{r}" for r in RANKS if r <= patent_depth}
         accumulator.values = {name: values for name, values in accumulator.values.items() if name in exact}

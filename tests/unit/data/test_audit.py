@@ -213,6 +213,10 @@ def test_unreadable_images_that_cannot_be_skipped_are_errors(root):
         (images / f"t0-{view}.png").write_bytes(b"")
     [message] = [one.message for one in audit(root, *skip, 9).findings if one.kind == "cannot skip"]
     assert "none of the 4 drawings" in message
+    messages = [one.message for one in audit(root, *skip, 1).findings if one.kind == "cannot skip"]
+    assert [
+        sum(f"/{name}.png" in message for name in ("t0-0", "t0-1", "t0-2", "t0-3", "t1-1")) for message in messages
+    ] == [1] * 6  # one per drawing, and one for the patent
 
 
 def test_equal_ids_of_two_datasets_are_different_patents(root):

@@ -1,75 +1,17 @@
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from patent_layout import get_names, touch, write_patent_layout
 from PIL import Image
 
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.datasets.combined import find_overlap, join_datasets
-from fastreid.data.datasets.deeppatent import Patent, PatentTest
 from fastreid.data.datasets.folder import Folder, ImageLists
 from fastreid.data.datasets.generated import LOCK_NAME, Generated
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
-
-
-def touch(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"")
-
-
-def get_names(drawings):
-    return [drawing.name for drawing in drawings]
-
-
-def write_patent_layout(root):
-    for name in ("p/1.png", "p/2.png", "q/1.png", "q/2.png"):
-        touch(root / "train_data/patent_data" / name)
-    (root / "train_data/train_patent_trn.txt").write_text("p/1.png 0\np/2.png 0\n")
-    (root / "train_data/val_query_patent.txt").write_text("q/1.png 0\n")
-    (root / "train_data/val_db_patent.txt").write_text("q/2.png 0\n")
-
-
-def test_patent_reads_three_lists_without_cameras(tmp_path):
-    write_patent_layout(tmp_path)
-    train = Patent(tmp_path).train()
-    queries, gallery = Patent(tmp_path).test()
-    assert (get_names(train), get_names(queries), get_names(gallery)) == (
-        ["p/1.png", "p/2.png"],
-        ["q/1.png"],
-        ["q/2.png"],
-    )
-    assert {drawing.camera for drawing in train + queries + gallery} == {-1}
-    assert Path(train[0].path) == tmp_path / "train_data/patent_data/p/1.png"
-
-
-def test_patent_test_set_needs_no_training_list(tmp_path):
-    write_patent_layout(tmp_path)
-    (tmp_path / "train_data/train_patent_trn.txt").unlink()
-    assert len(Patent(tmp_path).test()) == 2
-
-
-@pytest.mark.parametrize("folder", ["codalab_test_set", "test_data"])
-@pytest.mark.parametrize("prefix", ["", "{part}/"])
-def test_patent_test_finds_drawings_in_every_layout(tmp_path, folder, prefix):
-    for part in ("queries", "database"):
-        touch(tmp_path / folder / part / "I1/a b.png")
-        line = prefix.format(part=part) + "I1/a b.png"
-        (tmp_path / folder / "lists").mkdir(exist_ok=True)
-        (tmp_path / folder / "lists" / f"test_{part}.txt").write_text(f"{line}\n")
-    queries, gallery = PatentTest(tmp_path).test()
-    assert Path(queries[0].path) == tmp_path / folder / "queries/I1/a b.png"
-    assert Path(gallery[0].path) == tmp_path / folder / "database/I1/a b.png"
-    assert queries[0].patent == gallery[0].patent == ""
-
-
-def test_patent_test_without_folder_or_for_training_raises(tmp_path):
-    with pytest.raises(InputError, match="neither codalab_test_set/lists nor test_data/lists"):
-        PatentTest(tmp_path).test()
-    with pytest.raises(InputError, match=r"DATASETS\.TESTS only"):
-        PatentTest(tmp_path).train()
 
 
 @pytest.fixture
@@ -183,6 +125,13 @@ def test_test_drawings_in_training_get_other_ids(tmp_path):
     assert patents == ["A_1", "A_test_1", "A_test_1"]
 
 
+def test_unknown_and_repeated_test_drawings_are_not_trained_on(tmp_path):
+    train, both = [drawing(tmp_path / "a.png")], drawing(tmp_path / "b.png")
+    unknown = drawing(tmp_path / "c.png", patent="")
+    dataset = MemoryDataset(train, [both], [both, unknown])
+    assert [each.name for each in join_datasets({"A": dataset}, include_tests=True)] == ["a.png", "b.png"]
+
+
 def test_dataset_without_training_drawings_or_ids_raises(tmp_path):
     with pytest.raises(InputError, match="A: the training list is empty"):
         join_datasets({"A": MemoryDataset([])})
@@ -195,7 +144,7 @@ def test_overlap_is_found_under_any_path(tmp_path):
     (tmp_path / "link.png").symlink_to(tmp_path / "b.png")
     linked = Drawing(str(tmp_path / "link.png"), "link.png", "9")
     data = RetrievalData("A", (), (three,), (linked,))
-    assert find_overlap([one, two], data) == ["link.png"]
+    assert find_overlap([one, two], data) == [(linked, two)]
     assert find_overlap([one], data) == []
 
 

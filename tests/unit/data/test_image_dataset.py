@@ -48,7 +48,8 @@ def test_lists_become_drawings(dataset_class):
     assert [(one.name, one.patent) for one in gallery] == [("cars/g.jpg", "7"), ("/other/junk.jpg", "")]
 
 
-def test_class_is_registered_under_its_name_and_gets_the_root():
+def test_class_is_registered_under_its_name_and_gets_the_root(monkeypatch):
+    monkeypatch.setattr(DATASETS, "_builders", dict(DATASETS._builders))
     roots = []
 
     class Vans(Cars):
@@ -74,6 +75,7 @@ def test_class_is_registered_under_its_name_and_gets_the_root():
         ("train", [("/a.jpg", None, 0), "b"], r"2 faults\n  train\[0\] is .*\n  train\[1\] is 'b'"),
         ("train", [("/a.jpg", -1, 0)], r"train\[0\] has no identity"),
         ("train", [("/a.jpg", 1, 0), ("/a.jpg", 2, 0)], r"train\[0\] and train\[1\] are the same image, /a.jpg"),
+        ("train", [("/a.jpg", 1, 0)] * 3, r"2 faults\n  train\[0\] and train\[1\] .*\n  train\[0\] and train\[2\]"),
         ("train", [("/a.jpg", 1, 0), ("/b.jpg", 2, "c")], "cameras are texts, such as 'c', and integers"),
         ("query", [("/a.jpg", 1)], r"query\[0\]"),
     ],

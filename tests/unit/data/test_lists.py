@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -45,14 +46,50 @@ def test_id_is_the_last_field_and_path_may_contain_spaces(folder):
         b"\xef\xbb\xbfa.png 1\ndeep/\xc3\xbcn\xc3\xaf.png 2\n",
         b"\n  a.png \t 01  \n\n./deep//\xc3\xbcn\xc3\xaf.png 2\n\n",
         b"a.png 1\ndeep\\\xc3\xbcn\xc3\xaf.png 2\n",
+        "\ufeffa.png 1\r\ndeep/ünï.png 2\r\n".encode("utf-16-le"),
+        "\ufeffa.png 1\ndeep/ünï.png 2\n".encode("utf-16-be"),
+        "\ufeffa.png 1\ndeep/ünï.png 2\n".encode("utf-32-le"),
+        "a.png 1  \ndeep/u\u0308ni\u0308.png\t2 \n".encode(),
     ],
-    ids=["plain", "no last newline", "CRLF", "byte-order mark", "blank", "backslash"],
+    ids=[
+        "plain",
+        "no last newline",
+        "CRLF",
+        "byte-order mark",
+        "blank",
+        "backslash",
+        "UTF-16",
+        "big-endian UTF-16",
+        "UTF-32",
+        "NFD and trailing spaces",
+    ],
 )
 def test_equivalent_spellings_give_the_same_list(folder, content):
-    assert [(drawing.name, drawing.patent) for drawing in read(folder, content)] == [
+    drawings = read(folder, content)
+    assert [(unicodedata.normalize("NFC", drawing.name), drawing.patent) for drawing in drawings] == [
         ("a.png", "1"),
         ("deep/ünï.png", "2"),
     ]
+    assert drawings[1].path == f"{folder}/images/deep/ünï.png"
+
+
+def test_composed_name_finds_a_decomposed_file(folder):
+    decomposed = folder / "images/Mo\u0308bel/U\u0308.tif"
+    decomposed.parent.mkdir()
+    decomposed.touch()
+    drawings = read(folder, "Möbel/Ü.tif 1\nMöbel/Ü.tif#page=2 1\n")
+    assert [drawing.path for drawing in drawings] == [str(decomposed), f"{decomposed}#page=2"]
+    assert drawings[0].name == "Möbel/Ü.tif"
+    (folder / "images/Möbel").mkdir()
+    (folder / "images/Möbel/Ü.tif").touch()
+    assert read(folder, "Möbel/Ü.tif 1\n")[0].path == f"{folder}/images/Möbel/Ü.tif"  # the exact name first
+
+
+def test_ids_may_be_of_any_length_and_minus_one_is_unknown(folder):
+    drawings = read(folder, "a.png 9223372036854775808123\nb c.png -1\nb.png 7 -2\n")
+    assert [drawing.patent for drawing in drawings] == ["9223372036854775808123", "", "-2"]
+    drawings = read(folder, "path,id\na.png,-1\nb c.png,Mo\u0308bel\n", name="list.csv")
+    assert [drawing.patent for drawing in drawings] == ["", "Möbel"]
 
 
 def test_without_ids_the_whole_line_is_the_path(folder):
@@ -66,6 +103,18 @@ def test_csv_has_header_text_ids_and_optional_cameras(folder):
     drawings = read(folder, 'ID,path,camera\nUS 1,a.png,3\n\n"US,2","b c.png",-1\n', name="list.csv")
     assert summarize(drawings) == [("a.png", "US 1", "list.csv:2"), ("b c.png", "US,2", "list.csv:4")]
     assert [drawing.camera for drawing in drawings] == [3, -1]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_csv_of_a_spreadsheet_is_read(folder, delimiter, encoding):
+    rows = (("id", "path"), ("US,2", "a.png"), (f'"a{delimiter}b"', '"b c.png"'))
+    content = "".join(f"{delimiter.join(row)}\r\n" for row in rows)
+    if delimiter == "\t":
+        content = content.replace("a\tb", "ab")  # a tab is invalid in an id
+    drawings = read(folder, content.encode(encoding), name="list.csv")
+    assert [drawing.patent for drawing in drawings] == ["US,2", "ab" if delimiter == "\t" else "a;b"]
+    assert [drawing.name for drawing in drawings] == ["a.png", "b c.png"]
 
 
 def test_csv_without_ids_needs_only_paths(folder):

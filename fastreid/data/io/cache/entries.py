@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -59,32 +60,32 @@ def mark_is_valid(row: tuple[Any, ...]) -> bool:
 
 
 def decode_files(
-    files: Mapping[str, bytes | None], num_workers: int, longest_px: int, max_pixels: int
+    files: Mapping[str, bytes | None], num_workers: int, longest_px: int, max_pixels: int, *, color: bool = False
 ) -> Iterator[CachedPage | UnreadableFile]:
     """Decode files in order.
 
     Args:
         files: path to the SHA-256 of a page that is stored already, or None.
         num_workers: processes that decode; 0 decodes in this one.
-        longest_px, max_pixels: as for `read_image`.
+        longest_px, max_pixels, color: as for `read_image`.
 
     Raises:
         EnvironmentSetupError: a process died.
     """
     items = iter(files.items())
     tasks = iter(lambda: list(islice(items, _FILES_PER_TASK)), [])
-    work = functools.partial(_decode_task, longest_px=longest_px, max_pixels=max_pixels)
+    work = functools.partial(_decode_task, longest_px=longest_px, max_pixels=max_pixels, color=color)
     for entries in map_in_processes(work, tasks, num_workers=num_workers, preload=__name__, activity="decoding"):
         yield from entries
 
 
 def _decode_task(
-    task: Sequence[tuple[str, bytes | None]], *, longest_px: int, max_pixels: int
+    task: Sequence[tuple[str, bytes | None]], **options: Any
 ) -> list[CachedPage | UnreadableFile]:
-    return [_decode_file(path, known, longest_px=longest_px, max_pixels=max_pixels) for path, known in task]
+    return [_decode_file(path, known, options) for path, known in task]
 
 
-def _decode_file(path: str, known: bytes | None, *, longest_px: int, max_pixels: int) -> CachedPage | UnreadableFile:
+def _decode_file(path: str, known: bytes | None, options: Mapping[str, Any]) -> CachedPage | UnreadableFile:
     state: FileState | None = None
     try:
         with open_image(path) as file:
@@ -92,7 +93,7 @@ def _decode_file(path: str, known: bytes | None, *, longest_px: int, max_pixels:
             digest = _compute_digest(file.read(), split_page_address(path)[1])
             state = status.st_size, status.st_mtime_ns, status.st_ctime_ns
             file.seek(0)
-            page = None if digest == known else decode_page(file, path, max_pixels=max_pixels, longest_px=longest_px)
+            page = None if digest == known else decode_page(file, path, **options)
     except InputError as error:
         # A lack of memory says nothing about the file.
         is_content_error = not isinstance(error.__cause__, MemoryError)
@@ -110,21 +111,27 @@ def _compute_digest(content: bytes, page: int) -> bytes:
 
 
 def _pack_page(digest: bytes, page: Array) -> tuple[int, int, bytes]:
-    height, width = page.shape
+    height, width = page.shape[:2]
     packed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(digest + page.tobytes())
     return height, width, packed
 
 
-def unpack_page(digest: bytes, height: int, width: int, packed: bytes, *, max_pixels: int) -> Array | None:
-    """Return the page, uint8 (height, width); None if any part is damaged or it has more than `max_pixels`."""
+def unpack_page(
+    digest: bytes, height: int, width: int, packed: bytes, *, max_pixels: int, color: bool = False
+) -> Array | None:
+    """Return the page, uint8 (height, width), or (height, width, 3) with `color`.
+
+    None if any part is damaged or the page has more than `max_pixels`.
+    """
+    shape = (height, width, 3) if color else (height, width)
     try:
         if not (0 < height < _MAX_SIDE_PX and 0 < width < _MAX_SIDE_PX) or height * width > max_pixels:
             return None
-        if zstandard.frame_content_size(packed) != len(digest) + height * width:
+        if zstandard.frame_content_size(packed) != len(digest) + math.prod(shape):
             return None
         content = zstandard.ZstdDecompressor().decompress(packed)
     except (zstandard.ZstdError, TypeError, MemoryError):  # damaged bytes raise any of these
         return None
     if not content.startswith(digest):
         return None
-    return np.frombuffer(content, np.uint8, offset=len(digest)).reshape(height, width)
+    return np.frombuffer(content, np.uint8, offset=len(digest)).reshape(shape)

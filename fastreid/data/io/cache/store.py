@@ -5,7 +5,7 @@ page takes tens of microseconds in any number of processes, which share the page
 
     files   path or page address, its size and times of change, the SHA-256 of its page, and a mark over all of these
     pages   SHA-256 of a file (and of the number of a later page) -> height, width, and zstd of that SHA-256 and the
-            gray levels, with zstd's checksum
+            levels of one or three channels, with zstd's checksum
     faults  path of a file that is not a valid image, its size and times of change, the reason, and a mark as above
 
 Equal files share a page. A file that was only touched, or moved together with the folder, is not decoded again, nor is
@@ -61,6 +61,8 @@ class FillReport:
 class PageCache:
     """Pages of one choice of settings, in `folder/pages-<longest side>-<digest of settings>.sqlite`.
 
+    Pages with color are in `pages-rgb-...`, so a file has pages of one kind.
+
     Other settings, another version of Pillow or pypdfium2, or other decoding rules use another file. A page equals the
     result of `read_drawing` bit for bit. Pages that are not in the cache are read from their files.
 
@@ -68,21 +70,23 @@ class PageCache:
         folder: created if missing.
         longest_px: as for `read_image`; 0 stores full-size pages.
         max_pixels: a page with more pixels is invalid.
+        color: pages have three channels.
     """
 
-    def __init__(self, folder: Path, *, longest_px: int, max_pixels: int = MAX_PIXELS):
+    def __init__(self, folder: Path, *, longest_px: int, max_pixels: int = MAX_PIXELS, color: bool = False):
         self.settings = {"format": SCHEMA_VERSION, "decoder": DECODER_VERSION, "pillow": PIL.__version__}
         self.settings |= {"longest_px": longest_px, "max_pixels": max_pixels, "pdf": get_pdf_version()}
+        self.settings |= {"color": True} if color else {}  # absent for gray, whose files keep their names
         digest = hashlib.blake2b(repr(self.settings).encode(), digest_size=4).hexdigest()
-        self.path = folder / f"pages-{longest_px or 'whole'}-{digest}.sqlite"
-        self.longest_px, self.max_pixels = longest_px, max_pixels
+        self.path = folder / f"pages-{'rgb-' if color else ''}{longest_px or 'whole'}-{digest}.sqlite"
+        self.longest_px, self.max_pixels, self.color = longest_px, max_pixels, color
         self._root = f"{os.path.abspath(folder.parent)}{os.sep}"
         self.connections = Connections(self.path)
         self._warned: set[str] = set()
-        self._unpack = functools.partial(codec.unpack_page, max_pixels=max_pixels)
+        self._unpack = functools.partial(codec.unpack_page, max_pixels=max_pixels, color=color)
 
     def read(self, drawing: Drawing) -> Array:
-        """Return the page of a drawing, uint8 (H, W), as `read_drawing` does.
+        """Return the page of a drawing, as `read_drawing` does.
 
         If the entry is damaged, or another program locks the cache, log a warning and read the file. Each process waits
         for the lock once, LOCK_WAIT_S; later pages are read from their files at once while the cache is locked.
@@ -103,7 +107,7 @@ class PageCache:
                 f"{self.path}: the page of {drawing.name} is damaged, reading its file instead; "
                 "repair the cache: fastreid data cache --config-file FILE --repair"
             )
-        return read_drawing(drawing, max_pixels=self.max_pixels, longest_px=self.longest_px)
+        return read_drawing(drawing, color=self.color, max_pixels=self.max_pixels, longest_px=self.longest_px)
 
     def fill(
         self,
@@ -192,7 +196,7 @@ class PageCache:
         saved, done = time.monotonic(), 0
         try:
             for done, entry in enumerate(
-                codec.decode_files(stale, num_workers, self.longest_px, self.max_pixels), start=1
+                codec.decode_files(stale, num_workers, self.longest_px, self.max_pixels, color=self.color), start=1
             ):
                 pending.append(entry)
                 if isinstance(entry, UnreadableFile):
