@@ -10,21 +10,27 @@ def _timm(name: str, *, feat_dim: int) -> str:
 
 _LIST = "write its lists and use the dataset List (DATASETS.LIST), or Folder with one sub-folder per identity"
 _PERSONS = (
-    *("AirportALERT", "CAVIARa", "CUHK03", "CUHK_SYSU", "DukeMTMC", "GRID", "iLIDS", "LPW", "Market1501", "MSMT17"),
+    *("AirportALERT", "CAVIARa", "CUHK03", "CUHK_SYSU", "DukeMTMC", "GRID", "iLIDS", "LPW", "MSMT17"),
     *("PeS3D", "PKU", "PRAI", "PRID", "SAIVT", "SenseReID", "Shinpuhkan", "SYSU_mm", "thermalworld", "VIPeR"),
     *("WildTrackCrop", "PartialREID", "PartialiLIDS", "OccludedREID", "NAIC20_R2", "NAIC20_R2CNV", "NAIC20_R2A"),
 )
 _VEHICLES = (
-    *("VeRi", "VehicleID", "SmallVehicleID", "MediumVehicleID", "LargeVehicleID"),
+    *("VehicleID", "SmallVehicleID", "MediumVehicleID", "LargeVehicleID"),
     *("VeRiWild", "SmallVeRiWild", "MediumVeRiWild", "LargeVeRiWild"),
 )
-_PRODUCTS = ("CUB", "Cars196", "InShop", "SOP", "StanfordOnlineProducts")
+_OTHER_NAMES = {
+    "CUB200": "use CUB",
+    "Cars": "use Cars196",
+    "StanfordOnlineProducts": "use SOP",
+    "VeRi776": "use VeRi",
+}
 _CLASSIFICATION = ("Hymenoptera", "CIFAR10", "CIFAR100", "ImageNet")
 _ATTRIBUTES = ("PA100K", "Market1501Attr", "DukeMTMCAttr")
 _FACES = ("MS1MV2", "CPLFW", "VGG2_FP", "AgeDB_30", "CALFW", "CFP_FF", "CFP_FP", "LFW")
 
 DATASETS = {
-    **dict.fromkeys((*_PERSONS, *_VEHICLES, *_PRODUCTS), _LIST),
+    **_OTHER_NAMES,
+    **dict.fromkeys((*_PERSONS, *_VEHICLES), _LIST),
     **dict.fromkeys(_CLASSIFICATION, "classes are not predicted; use Folder for retrieval among the classes"),
     **dict.fromkeys(_ATTRIBUTES, "attributes are not learned; use List with the ids of the identities"),
     **dict.fromkeys(_FACES, f"pairs of faces are not verified; {_LIST}"),

@@ -11,6 +11,8 @@ from fastreid.config import CfgNode, legacy_names
 from fastreid.data.datasets.base import Dataset, encode_labels
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
 from fastreid.data.datasets.folder import Folder, ImageLists
+from fastreid.data.datasets.products import CUB, SOP, Cars196, InShop
+from fastreid.data.datasets.reid import Market1501, VeRi
 from fastreid.data.io.cache.connections import CacheLockedError
 from fastreid.data.io.cache.store import FillReport, PageCache
 from fastreid.data.io.color import is_colored, sample_drawings
@@ -38,6 +40,12 @@ DATASETS: Registry[Callable[[CfgNode, Path], Dataset]] = Registry(
         "PatentTest": lambda cfg, root: PatentTest(root),
         "Folder": lambda cfg, root: _build_folder(cfg),
         "List": lambda cfg, root: _build_lists(cfg),
+        "CUB": lambda cfg, root: CUB(root),
+        "Cars196": lambda cfg, root: Cars196(root),
+        "SOP": lambda cfg, root: SOP(root),
+        "InShop": lambda cfg, root: InShop(root),
+        "Market1501": lambda cfg, root: Market1501(root),
+        "VeRi": lambda cfg, root: VeRi(root),
     },
     substitutes=legacy_names.DATASETS,
 )

@@ -115,8 +115,8 @@ def _check_arguments(num_gpus: int, num_machines: int, machine_rank: int, dist_u
         raise InputError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both must be 1 or more")
     if not 0 <= machine_rank < num_machines:
         raise InputError(
-            f"--machine-rank is {machine_rank} and --num-machines is {num_machines}; the rank must be an integer from 0 to "
-            f"{num_machines - 1}"
+            f"--machine-rank is {machine_rank} and --num-machines {num_machines}; the rank must be an integer from 0 "
+            f"to {num_machines - 1}"
         )
     if dist_url != "auto":
         parse_dist_url(dist_url)

@@ -155,7 +155,8 @@ class Tester(ResultWriter):
     def test(self, model: nn.Module) -> Evaluation:
         """Rank and score; every process must call this method, and every process receives the evaluation."""
         extract_training = self.extract_training
-        queries, gallery = self.extract(model, self.queries), self.extract(model, self.gallery)
+        queries = self.extract(model, self.queries)
+        gallery = queries if self.gallery is self.queries else self.extract(model, self.gallery)
         if self.on_gallery is not None:
             self.on_gallery(gallery)
         return self.evaluator(

@@ -6,6 +6,8 @@ from itertools import cycle
 
 from PIL import Image, ImageDraw, ImageFont
 
+from fastreid.utils.fonts import shorten_text
+
 Curve = Sequence[tuple[float, float]]
 
 COLORS = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#57606a", "#9a6700", "#0a7ea4")
@@ -35,7 +37,8 @@ def plot_curves(panels: Mapping[str, Mapping[str, Curve]], runs: Sequence[str]) 
     for line, run in enumerate(runs):
         y = (16 + 24 * line) * _SCALE
         canvas.line([(12 * _SCALE, y), (40 * _SCALE, y)], fill=colors[run], width=3 * _SCALE)
-        canvas.text((48 * _SCALE, y), run, fill=_TEXT_COLOR, font=_font(14), anchor="lm")
+        font, text = shorten_text(run, size_px=14 * _SCALE, width_px=(size[0] - 60) * _SCALE)
+        canvas.text((48 * _SCALE, y), text, fill=_TEXT_COLOR, font=font, anchor="lm")
     for number, (name, curves) in enumerate(panels.items()):
         corner = (number % columns * PANEL_PX[0], legend + number // columns * PANEL_PX[1])
         _Panel(canvas, corner, name, curves).plot(colors)

@@ -27,7 +27,7 @@ def show_progress(
         A function to call with the number of finished units and the total number.
     """
     latest = time.monotonic()
-    with tqdm(disable=is_quiet() or None, unit=unit, desc=description, leave=False) as bar:
+    with tqdm(disable=is_quiet() or None, unit=f" {unit}", desc=description, leave=False) as bar:
 
         def update(num_done: int, num: int) -> None:
             nonlocal latest

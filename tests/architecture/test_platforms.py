@@ -1,4 +1,4 @@
-"""Importing the package needs no module, function or constant that Windows lacks; code that uses one does so on call."""
+"""Importing the package needs no module, function or constant that Windows lacks; what uses one does so when called."""
 
 import subprocess
 import sys

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fastreid.data.audit.findings import DrawingList, Finding, map_first_uses
 from fastreid.data.audit.inspection import FileInfo
 from fastreid.data.io.image import read_image
+from fastreid.utils.fonts import choose_font, shorten_text
 from fastreid.utils.text import escape_unprintable
 
 MAX_FINDINGS_SHOWN = 20  # per kind; the JSON has all
 
 _NUM_COLUMNS, _ROWS_PER_KIND = 8, 3
 _CELL_PX, _TEXT_PX, _GAP_PX = 150, 12, 4
-_MAX_CAPTION = 22  # characters
 
 
 @dataclass(frozen=True)
@@ -156,14 +156,15 @@ def _plot_rows(
     step = _CELL_PX + 2 * _TEXT_PX
     size = (_NUM_COLUMNS * (_CELL_PX + _GAP_PX), len(lines) * (step + _TEXT_PX))
     sheet = Image.new("RGB" if color else "L", size, "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT_PX)
+    draw = ImageDraw.Draw(sheet)
     for row, (kind, paths) in enumerate(lines):
         top = row * (step + _TEXT_PX)
-        draw.text((_GAP_PX, top), escape_unprintable(kind), fill="black", font=font)
+        font, text = choose_font(kind, _TEXT_PX)
+        draw.text((_GAP_PX, top), text, fill="black", font=font)
         for column, path in enumerate(paths):
             page = Image.fromarray(read_image(path, color=color, max_pixels=max_pixels, longest_px=_CELL_PX))
             left = column * (_CELL_PX + _GAP_PX)
             sheet.paste(page, (left, top + _TEXT_PX + _GAP_PX))
-            caption = escape_unprintable(captions[path])[-_MAX_CAPTION:]
+            font, caption = shorten_text(captions[path], size_px=_TEXT_PX, width_px=_CELL_PX - _GAP_PX)
             draw.text((left + 2, top + step - 6), caption, fill="#5a5a5a", font=font)
     return sheet

@@ -5,20 +5,20 @@ from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fastreid.evaluation.features import check_count
 from fastreid.evaluation.scoring.ground_truth import GroundTruth
 from fastreid.structures import Drawing, Ranking
 from fastreid.utils.errors import InputError
+from fastreid.utils.fonts import shorten_text
+from fastreid.utils.page_address import split_page_address
 
 NUM_COLUMNS = 10
 _BACKGROUND, _TEXT, _MUTED_TEXT, _BORDER = "white", "#1f2328", "#6e7781", "#d0d7de"
 _CORRECT, _WRONG = "#1a7f37", "#cf222e"
 _DARKENING_GAMMA = 1.6  # exponent for a gray level 0..1
 _SUPERSAMPLING = 4  # marks are drawn this much larger and scaled down, for smooth edges
-
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def plot_rankings(
@@ -81,8 +81,7 @@ class _RankingFigure:
         self, *, num_rows: int, num_columns: int, cell_px: int, read_image: Callable[[str], NDArray[np.uint8]]
     ):
         self.cell_px, self.read_image = cell_px, read_image
-        self.font = ImageFont.load_default(size=max(10, cell_px / 11))
-        self.small_font = ImageFont.load_default(size=max(9, cell_px / 13))
+        self.text_px, self.small_text_px = max(10, cell_px / 11), max(9, cell_px / 13)
         self.line_px = round(cell_px / 11 * 1.35)
         self.gap_px = max(6, cell_px // 12)
         self.frame_px = max(2, cell_px // 64)
@@ -94,10 +93,10 @@ class _RankingFigure:
         height = self.top + num_rows * self.step_y + self.gap_px
         self.image = Image.new("RGB", (width, height), _BACKGROUND)
         self.draw = ImageDraw.Draw(self.image)
-        self._draw_text(self.left + cell_px // 2, self.gap_px, "query", self.font, _MUTED_TEXT)
+        self._draw_text(self.left + cell_px // 2, self.gap_px, "query", size_px=self.text_px, fill=_MUTED_TEXT)
         for column in range(num_columns):
             middle = self.results_left + column * self.step_x + cell_px // 2
-            self._draw_text(middle, self.gap_px, str(column + 1), self.font, _MUTED_TEXT)
+            self._draw_text(middle, self.gap_px, str(column + 1), size_px=self.text_px, fill=_MUTED_TEXT)
         border = self.results_left - 3 * self.gap_px // 2
         self.draw.line(
             [(border, self.top), (border, height - 2 * self.gap_px)], fill=_BORDER, width=max(1, self.frame_px // 2)
@@ -106,7 +105,7 @@ class _RankingFigure:
     def draw_query(self, line: int, drawing: Drawing, note: str) -> None:
         y = self.top + line * self.step_y
         self._draw_drawing(self.left, y, drawing, _TEXT)
-        self._draw_caption(self.left, y, ": ".join(part for part in (drawing.patent, note) if part), drawing, _TEXT)
+        self._draw_caption(self.left, y, drawing, color=_TEXT, note=note)
 
     def draw_result(self, line: int, column: int, drawing: Drawing, *, is_match: bool | None) -> None:
         """Draw a gallery drawing; is_match None: no mark."""
@@ -115,14 +114,18 @@ class _RankingFigure:
         self._draw_drawing(x, y, drawing, color)
         if is_match is not None:
             self._draw_mark(x, y, is_match=is_match)
-        self._draw_caption(x, y, drawing.patent, drawing, _MUTED_TEXT if is_match is None else color)
+        self._draw_caption(x, y, drawing, color=_MUTED_TEXT if is_match is None else color)
 
-    def _draw_caption(self, x: int, y: int, text: str, drawing: Drawing, color: str) -> None:
+    def _draw_caption(self, x: int, y: int, drawing: Drawing, *, color: str, note: str = "") -> None:
+        """Draw the patent, with a note after it that is never shortened, and the file name below."""
         middle, y = x + self.cell_px // 2, y + self.cell_px + self.gap_px // 3
-        if text:
-            self._draw_text(middle, y, text, self.font, color)
+        if drawing.patent:
+            note = f": {note}" if note else ""
+            self._draw_text(middle, y, drawing.patent, size_px=self.text_px, fill=color, note=note)
             y += self.line_px
-        self._draw_text(middle, y, PurePosixPath(drawing.name).stem, self.small_font, _MUTED_TEXT)
+        name, page = PurePosixPath(drawing.name).stem, split_page_address(drawing.name)[1]
+        name = f"{name} page {page + 1}" if page else name
+        self._draw_text(middle, y, name, size_px=self.small_text_px, fill=_MUTED_TEXT)
 
     def _draw_drawing(self, x: int, y: int, drawing: Drawing, color: str) -> None:
         image = Image.fromarray(self.read_image(drawing.path)).convert("RGB")
@@ -154,10 +157,7 @@ class _RankingFigure:
             small = mask.resize((side, side), Image.Resampling.LANCZOS)
             self.image.paste(Image.new("RGB", small.size, color), corner, small)
 
-    def _draw_text(self, middle: int, y: int, text: str, font: _Font, fill: str) -> None:
-        """Draw one centered line, shortened in the middle if it is wider than a cell."""
-        shown, num_kept = text, len(text)
-        while self.draw.textlength(shown, font=font) > self.cell_px and num_kept > 2:
-            num_kept -= 1
-            shown = f"{text[: (num_kept + 1) // 2]}..{text[len(text) - num_kept // 2 :]}"
+    def _draw_text(self, middle: int, y: int, text: str, *, size_px: float, fill: str, note: str = "") -> None:
+        """Draw a text, shortened in the middle to fit into a cell, and a note that is not, centered on one line."""
+        font, shown = shorten_text(text, size_px=size_px, width_px=self.cell_px, suffix=note)
         self.draw.text((middle, y), shown, fill=fill, font=font, anchor="ma")

@@ -207,7 +207,7 @@ def _import_pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise EnvironmentSetupError('a .parquet table needs pyarrow: pip install pyarrow, or name it .csv')
+        raise EnvironmentSetupError("a .parquet table needs pyarrow: pip install pyarrow, or name it .csv")
     return pyarrow
 
 

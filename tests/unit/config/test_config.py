@@ -233,7 +233,6 @@ def test_config_in_the_home_folder_is_found(write_config, tmp_path, monkeypatch)
         ("INPUT.SCAN.NOISE", "INPUT.SCAN.NOISE does not exist; add scan_noise to INPUT.LINE_AUG.OPS"),
         ("INPUT.TURN", "INPUT.TURN does not exist; add rot90 to INPUT.LINE_AUG.OPS"),
         ("SOLVER.FUSED", "SOLVER.FUSED does not exist; remove it"),
-        ("TEST.RECALLS", "TEST.RECALLS does not exist; remove it"),
         ("MODEL.HEADS.PFC.ENABLED", "MODEL.HEADS.PFC.ENABLED does not exist; use MODEL.HEADS.PARTIAL_FC_RATIO"),
         ("TEST.DIFFUSION.K", "TEST.DIFFUSION.K does not exist; use TEST.RERANK"),
     ],

@@ -33,8 +33,9 @@ PROJECTS = {
         "use MODEL.BACKBONE.NAME build_timm_backbone, TIMM_NAME vit_base_patch16_224 and FEAT_DIM 768",
     ),
     "FastRetri": (
-        "INPUT: {CROP: {ENABLED: True, SIZE: [224, 224], SCALE: [0.16, 1.0]}}\nTEST: {RECALLS: [1, 2, 4, 8]}",
-        "TEST.RECALLS does not exist; remove it",
+        "INPUT: {CROP: {ENABLED: True, SIZE: [224, 224], SCALE: [0.16, 1.0]}, CJ: {SATURATION: 0.25, HUE: 0.0}}\n"
+        "DATASETS: {NAMES: [CUB], TESTS: [CUB]}\nTEST: {RECALLS: [1, 2, 4, 8]}",
+        "",
     ),
     "FastRetri cars": (
         "MODEL: {BACKBONE: {DEPTH: 50x}, HEADS: {WITH_BNNECK: True, CLS_LAYER: CircleSoftmax, SCALE: 64}}\n"

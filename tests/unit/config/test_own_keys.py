@@ -18,13 +18,13 @@ def make_cfg():
     cfg.MODEL.MY = CfgNode({"SIZES": [1, 2], "RATE": 0.5, "MODE": "fast", "ON": False})
     cfg.MODEL.MY.DEEP = CfgNode()
     cfg.MODEL.MY.DEEP.ANY = None
-    cfg.TEST.RECALLS = (1, 2, 4)
+    cfg.TEST.DEPTHS = (1, 2, 4)
     return cfg
 
 
 def test_own_settings_have_their_defaults():
     cfg = make_cfg()
-    assert (cfg.MY_KEY, cfg.MODEL.MY.SIZES, cfg.MODEL.MY.RATE, cfg.TEST.RECALLS) == (3, [1, 2], 0.5, (1, 2, 4))
+    assert (cfg.MY_KEY, cfg.MODEL.MY.SIZES, cfg.MODEL.MY.RATE, cfg.TEST.DEPTHS) == (3, [1, 2], 0.5, (1, 2, 4))
     assert (cfg.MODEL.MY.MODE, cfg.MODEL.MY.ON, cfg.MODEL.MY.DEEP.ANY) == ("fast", False, None)
     assert cfg.changes() == {}
     assert "MY_KEY" not in get_cfg()
@@ -35,9 +35,9 @@ def test_files_and_command_line_override_own_settings(tmp_path):
     (tmp_path / "a.yml").write_text("MY_KEY: 4\nMODEL: {MY: {SIZES: [7], DEEP: {ANY: word}}}\nSEED: 2\n")
     cfg = make_cfg()
     cfg.merge_from_file(tmp_path / "a.yml")
-    cfg.merge_from_list(["MODEL.MY.RATE", "1", "MODEL.MY.ON", "true", "TEST.RECALLS", "[8]"])
+    cfg.merge_from_list(["MODEL.MY.RATE", "1", "MODEL.MY.ON", "true", "TEST.DEPTHS", "[8]"])
     assert (cfg.MY_KEY, cfg.SEED, cfg.MODEL.MY.SIZES, cfg.MODEL.MY.DEEP.ANY) == (4, 2, [7], "word")
-    assert (cfg.MODEL.MY.RATE, cfg.MODEL.MY.ON, cfg.TEST.RECALLS) == (1.0, True, (8,))
+    assert (cfg.MODEL.MY.RATE, cfg.MODEL.MY.ON, cfg.TEST.DEPTHS) == (1.0, True, (8,))
     assert cfg.changes()["MODEL"] == {"MY": {"SIZES": [7], "RATE": 1.0, "ON": True, "DEEP": {"ANY": "word"}}}
     cfg.MY_KEY = 5
     assert cfg.MY_KEY == 5

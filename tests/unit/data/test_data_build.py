@@ -140,8 +140,8 @@ def test_training_on_test_drawings_needs_allow_overlap():
     ("options", "message"),
     [
         (
-            ["DATASETS.NAMES", "Market"],
-            "DATASETS.NAMES 'Market' is unknown. Available: Folder, Generated, GeneratedStream, List",
+            ["DATASETS.NAMES", "Holidays"],
+            "DATASETS.NAMES 'Holidays' is unknown. Available: CUB, Cars196, Folder, Generated, GeneratedStream, InShop",
         ),
         (["DATASETS.NAMES", "Patnt"], "Did you mean 'Patent'"),
         (
@@ -175,7 +175,8 @@ def test_unknown_sampler_raises():
 
 
 def test_registry_has_the_documented_datasets():
-    assert DATASETS.names() == ["Folder", "Generated", "GeneratedStream", "List", "Patent", "PatentTest"]
+    own = {"Folder", "Generated", "GeneratedStream", "List", "Patent", "PatentTest"}
+    assert set(DATASETS.names()) == own | {"CUB", "Cars196", "InShop", "Market1501", "SOP", "VeRi"}
 
 
 def test_patents_with_few_drawings_are_logged_once(caplog):

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -80,3 +82,14 @@ def test_ranking_of_other_lists_raises():
         plot_rankings(
             drawings("a", "q"), drawings("ab", "g"), ranking, read_image=lambda path: np.zeros((4, 4), np.uint8)
         )
+
+
+@pytest.mark.parametrize("name", ["q", "特許" * 60, "Патент" * 20, "a" * 120])
+def test_captions_stay_inside_their_cells(name):
+    cell_px = 160
+    white = functools.partial(plot, read_image=lambda path: np.full((8, 8), 255, np.uint8), cell_px=cell_px)
+    image = np.asarray(white((name,), (name, "b" * 99)).convert("L"))
+    left = 2 * (cell_px // 12)  # of the column of queries
+    step = cell_px + cell_px // 12
+    gaps = [image[:, : left - 1], image[:, left + cell_px + 1 : left + step - 1]]
+    assert all((gap == 255).all() for gap in gaps)

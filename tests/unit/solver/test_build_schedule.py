@@ -36,8 +36,8 @@ def test_durations_that_exceed_the_run_are_a_warning(caplog):
     [record] = caplog.records
     assert record.getMessage() == (
         "SOLVER.WARMUP_ITERS is 2000 and the run has 420 iterations; SOLVER.FREEZE_ITERS is 1000 and the run has 420 "
-        "iterations; SOLVER.DELAY_EPOCHS is 30 and the run has 20 epochs; a value below 1 is a ratio of the run, such as "
-        "SOLVER.WARMUP_ITERS 0.1"
+        "iterations; SOLVER.DELAY_EPOCHS is 30 and the run has 20 epochs; a value below 1 is a ratio of the run, "
+        "such as SOLVER.WARMUP_ITERS 0.1"
     )
 
 

@@ -1,9 +1,14 @@
 """Progress on a terminal and in a log."""
 
 import io
+import itertools
+from types import SimpleNamespace
 
 import pytest
 
+from fastreid.cli.main import main
+from fastreid.config import get_cfg
+from fastreid.engine.data import build_dataset
 from fastreid.utils.progress import show_progress
 
 
@@ -18,31 +23,52 @@ def log(caplog):
         yield caplog
 
 
-def test_terminal_shows_a_bar_and_no_lines(monkeypatch, log):
-    monkeypatch.setattr("sys.stderr", Terminal())
+@pytest.fixture
+def terminal(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    return terminal
+
+
+def test_terminal_shows_a_bar_and_no_lines(terminal, log):
     with show_progress("rendering drawings", unit="patent", seconds_per_line=0) as update:
         update(1, 3)
         update(3, 3)
-        import sys
-
-        shown = sys.stderr.getvalue()
-    assert "rendering drawings:" in shown
+    assert "rendering drawings:" in terminal.getvalue()
     assert log.messages == []
 
 
 def test_elsewhere_lines_appear_now_and_then(monkeypatch, log):
     seconds = iter((0, 10, 29, 31, 50, 62))
-    monkeypatch.setattr("fastreid.utils.progress.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("fastreid.utils.progress.time", SimpleNamespace(monotonic=lambda: next(seconds)))
     with show_progress("rendering drawings", unit="patent") as update:
         for number in range(1, 6):
             update(number, 5)
     assert log.messages == ["rendering drawings: 3 of 5 patents", "rendering drawings: 5 of 5 patents"]
 
 
-def test_quiet_command_shows_no_bar(monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
+def test_quiet_command_shows_no_bar(terminal, monkeypatch):
     monkeypatch.setattr("sys.argv", ["fastreid", "--quiet"])
     with show_progress("rendering drawings", unit="patent") as update:
         update(3, 3)
     assert terminal.getvalue() == ""
+
+
+def test_data_synth_shows_a_bar(terminal, tmp_path):
+    command = ["data", "synth", "--output", str(tmp_path), "--patents", "2", "--size-px", "64"]
+    assert main(command) == 0
+    assert "rendering drawings:" in terminal.getvalue()
+
+
+def test_first_use_of_generated_drawings_is_logged(monkeypatch, tmp_path, log):
+    seconds = itertools.count(step=31)
+    monkeypatch.setattr("fastreid.utils.progress.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    cfg = get_cfg()
+    num_patents = ["DATASETS.GENERATED.NUM_TRAIN_PATENTS", 2, "DATASETS.GENERATED.NUM_TEST_PATENTS", 1]
+    cfg.merge_from_list(["DATASETS.ROOT", str(tmp_path), "DATASETS.GENERATED.SIZE_PX", 64, *num_patents,
+                         "DATALOADER.NUM_WORKERS", 0])  # fmt: skip
+    dataset = build_dataset(cfg, "Generated")
+    for _ in range(2):
+        dataset.train()
+    lines = [f"rendering drawings: {number} of 3 patents" for number in (1, 2, 3)]
+    assert log.messages == [f"{dataset.folder}: rendering its drawings; later runs read them from there", *lines]

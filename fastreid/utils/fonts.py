@@ -1,0 +1,83 @@
+"""Fonts for text in figures: names and ids may be written in any script."""
+
+import functools
+
+from PIL import ImageFont
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+# Tried after the font that Pillow contains (Latin only), in this order; Pillow searches the font folders of the system.
+SYSTEM_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "LiberationSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansCJKsc-Regular.otf",
+    "wqy-microhei.ttc",
+    "Arial Unicode.ttf",
+    "PingFang.ttc",
+    "Hiragino Sans GB.ttc",
+    "arial.ttf",
+    "msyh.ttc",
+    "malgun.ttf",
+    "msgothic.ttc",
+    "unifont.otf",
+)
+_MISSING = "\uffff"  # no font has a glyph for it, so it is drawn as the glyph of missing characters
+
+
+def choose_font(text: str, size_px: float) -> tuple[Font, str]:
+    """Return the first font that has all characters of a text, and the text to draw with it.
+
+    If no font of the system has all of them, the one that has most is used, and the others are written as their code
+    points, such as "\\u4e2d".
+
+    Args:
+        text: one line.
+        size_px: font size in px.
+    """
+    fonts = _load_fonts(size_px)
+    font = min(fonts, key=lambda candidate: sum(not _has_glyph(candidate, character) for character in set(text)))
+    return font, _escape_missing(text, font)
+
+
+def shorten_text(text: str, *, size_px: float, width_px: float, suffix: str = "") -> tuple[Font, str]:
+    """Return a font and a text to draw with it, shortened in the middle if it is wider than `width_px`.
+
+    Args:
+        text: one line, which may be in any script.
+        size_px: font size in px.
+        width_px: maximum width of the result in px.
+        suffix: text that is added and never shortened.
+    """
+    font, shown = choose_font(text, size_px)
+    num_kept = len(text)
+    while font.getlength(shown + suffix) > width_px and num_kept > 0:
+        num_kept -= 1
+        start, end = text[: (num_kept + 1) // 2], text[len(text) - num_kept // 2 :]
+        shown = f"{_escape_missing(start, font)}…{_escape_missing(end, font)}"
+    return font, shown + suffix
+
+
+def _escape_missing(text: str, font: Font) -> str:
+    return "".join(character if _has_glyph(font, character) else ascii(character)[1:-1] for character in text)
+
+
+@functools.lru_cache(maxsize=8)
+def _load_fonts(size_px: float) -> list[Font]:
+    """Return Pillow's font and the fonts of SYSTEM_FONTS that are installed."""
+    fonts: list[Font] = [ImageFont.load_default(size=size_px)]
+    for name in SYSTEM_FONTS:
+        try:
+            fonts.append(ImageFont.truetype(name, size_px))
+        except OSError:
+            continue
+    return fonts
+
+
+@functools.lru_cache(maxsize=4096)
+def _has_glyph(font: Font, character: str) -> bool:
+    return character.isspace() or (
+        font.getmask(character).getbbox() is not None
+        and (bytes(font.getmask(character)) != bytes(font.getmask(_MISSING)))
+    )

@@ -1,0 +1,49 @@
+"""Text in figures: any script, and never wider than its cell."""
+
+import pytest
+from PIL import ImageFont
+
+from fastreid.utils import fonts
+from fastreid.utils.fonts import choose_font, shorten_text
+
+
+@pytest.fixture
+def latin_only(monkeypatch):
+    """Make only Pillow's own font available."""
+    monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
+    fonts._load_fonts.cache_clear()
+    yield
+    fonts._load_fonts.cache_clear()
+
+
+def test_latin_text_is_unchanged_in_the_first_font():
+    font, text = choose_font("D0812345 front_1.png", 14)
+    assert (text, font.getname()) == ("D0812345 front_1.png", ImageFont.load_default(14).getname())
+
+
+@pytest.mark.usefixtures("latin_only")
+@pytest.mark.parametrize(
+    ("text", "shown"), [("特許", "\\u7279\\u8a31"), ("a\x1b[31m", "a\\x1b[31m"), ("\N{GRINNING FACE}1", "\\U0001f6001")]
+)
+def test_characters_without_glyph_are_code_points(text, shown):
+    assert choose_font(text, 14)[1] == shown
+
+
+def test_cyrillic_text_takes_a_font_of_the_system():
+    try:
+        ImageFont.truetype("DejaVuSans.ttf", 14)
+    except OSError:
+        pytest.skip("the font DejaVu Sans is not installed")
+    font, text = choose_font("Патент", 14)
+    assert (text, font.getname()[0]) == ("Патент", "DejaVu Sans")
+
+
+@pytest.mark.parametrize("text", ["x" * 120, "W" * 30, "特許" * 40, "Патент" * 30])
+def test_shortened_text_fits_and_keeps_both_ends(text):
+    font, shown = shorten_text(text, size_px=14, width_px=160)
+    assert font.getlength(shown) <= 160
+    assert (shown[0], shown[-1]) == (choose_font(text, 14)[1][0], choose_font(text, 14)[1][-1])
+
+
+def test_text_that_fits_is_not_shortened():
+    assert shorten_text("D1", size_px=14, width_px=160)[1] == "D1"
