@@ -164,7 +164,7 @@ def test_cars_joins_the_two_halves_of_the_newer_layout(tmp_path):
     assert [drawing.name for drawing in dataset.train()] == ["cars_train/00001.jpg", "cars_test/00001.jpg"]
     assert [drawing.name for drawing in dataset.test()[0]] == ["cars_train/00002.jpg", "cars_test/00002.jpg"]
     (folder / "cars_test_annos_withlabels.mat").unlink()
-    with pytest.raises(InputError, match="does not contain Cars_196/cars_test_annos_withlabels.mat"):
+    with pytest.raises(InputError, match=r"does not contain Cars_196/cars_test_annos_withlabels.mat"):
         dataset.train()
 
 

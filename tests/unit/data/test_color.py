@@ -195,7 +195,7 @@ def test_reader_and_cache_of_a_config_have_its_color(tmp_path):
     drawing = save(tmp_path / "data/1.png", COLOR_PAGE)
     [rendered, *_] = [
         Drawing(f"generated:{address}", name, patent)
-        for address, name, patent in list_drawings(Collection(0, 1, 0, size_px=64))
+        for address, name, patent in list_drawings(Collection(0, 1, 1, size_px=64))
     ]
     for cached in (False, True):
         options = ["DATASETS.ROOT", str(tmp_path), "DATASETS.CACHE.ENABLED", cached]

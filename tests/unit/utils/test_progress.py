@@ -23,14 +23,15 @@ def log(caplog):
         yield caplog
 
 
-@pytest.fixture
-def terminal(monkeypatch):
+def open_terminal(monkeypatch):
+    """Replace stderr in the body of a test; pytest replaces it again after a fixture."""
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     return terminal
 
 
-def test_terminal_shows_a_bar_and_no_lines(terminal, log):
+def test_terminal_shows_a_bar_and_no_lines(monkeypatch, log):
+    terminal = open_terminal(monkeypatch)
     with show_progress("rendering drawings", unit="patent", seconds_per_line=0) as update:
         update(1, 3)
         update(3, 3)
@@ -47,14 +48,16 @@ def test_elsewhere_lines_appear_now_and_then(monkeypatch, log):
     assert log.messages == ["rendering drawings: 3 of 5 patents", "rendering drawings: 5 of 5 patents"]
 
 
-def test_quiet_command_shows_no_bar(terminal, monkeypatch):
+def test_quiet_command_shows_no_bar(monkeypatch):
+    terminal = open_terminal(monkeypatch)
     monkeypatch.setattr("sys.argv", ["fastreid", "--quiet"])
     with show_progress("rendering drawings", unit="patent") as update:
         update(3, 3)
     assert terminal.getvalue() == ""
 
 
-def test_data_synth_shows_a_bar(terminal, tmp_path):
+def test_data_synth_shows_a_bar(monkeypatch, tmp_path):
+    terminal = open_terminal(monkeypatch)
     command = ["data", "synth", "--output", str(tmp_path), "--patents", "2", "--size-px", "64"]
     assert main(command) == 0
     assert "rendering drawings:" in terminal.getvalue()
