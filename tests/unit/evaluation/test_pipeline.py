@@ -43,9 +43,9 @@ def test_registered_step_runs_in_the_pipeline():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["TEST.STEPS", ["AQEE"]], "post-processing step.* 'AQEE'.* Did you mean 'AQE'"),
+        (["TEST.STEPS", ["AQEE"]], "TEST.STEPS 'AQEE' is unknown. Did you mean 'AQE'"),
         (["TEST.STEPS", ["AQE", "AQE"]], "contains a step twice"),
-        (["TEST.FUSE.ENABLED", True, "TEST.FUSE.BY", "rnk"], "query fusion method.* 'rnk'"),
+        (["TEST.FUSE.ENABLED", True, "TEST.FUSE.BY", "rnk"], "TEST.FUSE.BY 'rnk' is unknown. Did you mean 'rank'"),
         (
             ["TEST.RERANK.ENABLED", True, "TEST.RERANK.TOP_N", 5],
             r"TOP_N\) must be at least top_k \(TEST.TOP_K\) 10, not 5",
