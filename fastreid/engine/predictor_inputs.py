@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fastreid.utils.errors import InputError
+from fastreid.utils.text import summarize_error
 
 Page = str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor
 
@@ -59,11 +60,10 @@ def encode_image(page: Image.Image | np.ndarray[Any, Any] | Tensor) -> BinaryIO:
     """Return an image in memory as a PNG or TIFF file in memory, with the same pixels.
 
     Raises:
-        InputError: the array or tensor has a wrong shape or dtype, or is empty.
+        InputError: the array or tensor has a wrong shape or dtype, or is empty; a Pillow image was opened from a file
+            that is closed or damaged.
     """
-    image = ImageOps.exif_transpose(page) if isinstance(page, Image.Image) else Image.fromarray(_to_levels(page))
-    if image.mode not in (*_PNG_MODES, *_TIFF_MODES):
-        image = image.convert("RGBA" if image.mode in ("La", "PA", "RGBa") else "RGB")
+    image = _load_image(page) if isinstance(page, Image.Image) else Image.fromarray(_to_levels(page))
     file = io.BytesIO()
     options = {"dpi": image.info["dpi"]} if "dpi" in image.info else {}
     if image.mode in _TIFF_MODES:
@@ -72,6 +72,22 @@ def encode_image(page: Image.Image | np.ndarray[Any, Any] | Tensor) -> BinaryIO:
         image.save(file, "PNG", compress_level=1, **options)
     file.seek(0)
     return file
+
+
+def _load_image(page: Image.Image) -> Image.Image:
+    """Return an upright image in a mode that PNG or TIFF files have; the pixels of an opened file are read now."""
+    try:
+        image = ImageOps.exif_transpose(page)
+        if image.mode.startswith("I;16"):  # the other byte orders would be clipped to 8 bits by a conversion
+            levels = Image.fromarray(np.asarray(image).astype(np.uint16))
+            levels.info = dict(image.info)
+            return levels
+        if image.mode not in (*_PNG_MODES, *_TIFF_MODES):
+            image = image.convert("LA") if image.mode == "La" else image
+            image = image.convert("RGBA" if image.mode in ("LA", "PA", "RGBa") else "RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"a Pillow image cannot be read ({summarize_error(error)}); open it again or check its file")
+    return image
 
 
 def _to_levels(page: np.ndarray[Any, Any] | Tensor) -> np.ndarray[Any, Any]:

@@ -7,7 +7,7 @@ no code.
 import re
 import warnings
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,9 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def extract_model_state(content: Mapping[str, Any], *, source: str = "") -> dict[str, Tensor]:
+def extract_model_state(
+    content: Mapping[str, Any], *, source: str = "", expected: Collection[str] = ()
+) -> dict[str, Tensor]:
     """Return the state dict of the model in a checkpoint, with current parameter names.
 
     Accepts a plain state dict, or one under a key of WRAPPERS. Removes the prefixes of DistributedDataParallel,
@@ -93,6 +95,7 @@ def extract_model_state(content: Mapping[str, Any], *, source: str = "") -> dict
     Args:
         content: content of the checkpoint.
         source: source of the tensors, such as a file name, for messages.
+        expected: names in the network; a prefix that some of them have is kept.
 
     Raises:
         WeightsError: a value is not a tensor, or there is no tensor.
@@ -104,7 +107,8 @@ def extract_model_state(content: Mapping[str, Any], *, source: str = "") -> dict
         raise WeightsError(
             f'a state dict must map names to tensors, but this one {problem}; save {{"model": state dict}}'
         )
-    tensors, prefixes = _remove_prefixes(content)
+    removable = [prefix for prefix in PREFIXES if not any(name.startswith(prefix) for name in expected)]
+    tensors, prefixes = _remove_prefixes(content, removable)
     changes = [f"the tensors are those of '{wrapper}'"] * (wrapper not in USUAL_WRAPPERS)
     changes += [f"removed from their names: {', '.join(prefixes)}"] * bool(set(prefixes) - {"module."})
     if changes:
@@ -122,14 +126,16 @@ def _unwrap(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     return content, ".".join(keys)
 
 
-def _remove_prefixes(content: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+def _remove_prefixes(content: Mapping[str, Tensor], removable: Sequence[str]) -> tuple[dict[str, Tensor], list[str]]:
     tensors, prefixes = {name.replace(COMPILED, ""): value for name, value in content.items()}, []
     if tensors.keys() != content.keys():
         prefixes.append(COMPILED)
-    while prefix := next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), ""):
+    while prefix := next((prefix for prefix in removable if all(name.startswith(prefix) for name in tensors)), ""):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
         prefixes.append(prefix)
-    return {name.removeprefix("module."): value for name, value in tensors.items()}, prefixes
+    if "module." in removable:  # DistributedDataParallel of parts of a network
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors, prefixes
 
 
 def load_state(

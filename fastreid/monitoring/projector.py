@@ -25,7 +25,7 @@ class ProjectorData:
         features: float32 (N, D).
         patents: patent of each drawing.
         names: name of each drawing.
-        images: thumbnails, uint8 (N, SPRITE_PX, SPRITE_PX).
+        images: thumbnails, uint8 (N, SPRITE_PX, SPRITE_PX), or (N, SPRITE_PX, SPRITE_PX, 3) with color.
     """
 
     features: np.ndarray
@@ -91,17 +91,18 @@ def write_projector_data(folder: str | Path, iteration: int, name: str, data: Pr
 
 
 def _make_thumbnail(page: np.ndarray) -> np.ndarray:
-    image = Image.fromarray(page).convert("L")
-    return np.array(ImageOps.pad(image, (SPRITE_PX, SPRITE_PX), Image.Resampling.LANCZOS, color=255))
+    image = Image.fromarray(page)
+    return np.array(ImageOps.pad(image, (SPRITE_PX, SPRITE_PX), Image.Resampling.LANCZOS, color="white"))
 
 
 def _make_sprite(images: np.ndarray) -> Image.Image:
     """Arrange all thumbnails on one square image, row by row."""
     side = math.ceil(math.sqrt(len(images)))
-    sprite = np.full((side * side, SPRITE_PX, SPRITE_PX), 255, np.uint8)
+    channels = images.shape[3:]
+    sprite = np.full((side * side, SPRITE_PX, SPRITE_PX, *channels), 255, np.uint8)
     sprite[: len(images)] = images
-    rows = sprite.reshape(side, side, SPRITE_PX, SPRITE_PX).swapaxes(1, 2)
-    return Image.fromarray(rows.reshape(side * SPRITE_PX, side * SPRITE_PX))
+    rows = sprite.reshape(side, side, SPRITE_PX, SPRITE_PX, *channels).swapaxes(1, 2)
+    return Image.fromarray(rows.reshape(side * SPRITE_PX, side * SPRITE_PX, *channels))
 
 
 def _format_config_entry(iteration: int, name: str, shape: tuple[int, ...]) -> str:

@@ -159,7 +159,7 @@ RANKING = Ranking(torch.tensor([[0, 2]]), torch.zeros(1, 2))
         ),
         (RANKING, (["a"], ["a", "b", "c"]), {"top_k": 0}, "top_k must be an integer of at least 1"),
         (RANKING, (["a"], [1, 2, 3]), {}, "make both strings or both integers"),
-        (RANKING, ([1.0], [1.0, 2.0, 3.0]), {}, "query_ids must be strings or integers, not float64"),
+        (RANKING, ([1.0], [1.0, 2.0, 3.0]), {}, "query_ids must be strings or integers, but value 0 is of type float"),
         (RANKING, ([], ["a"]), {}, "at least one"),
         (RANKING, (["a"], ["a", "b", "c"]), {"query_cameras": [1]}, "only one side has cameras"),
         (

@@ -1,5 +1,6 @@
 """Datasets written for fast-reid: classes with lists of (path, identity, camera) for train, query and gallery."""
 
+import numbers
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ class ImageDatasetReader:
         raise_faults(
             faults, f"{self.name} (a list of (path, identity, camera): text, text or integer, text or integer)"
         )
-        return [(path, pid, camera) for path, pid, camera in items]
+        return [(path, _to_python(pid), _to_python(camera)) for path, pid, camera in items]
 
     def _convert(self, part: str, items: list[Item], cameras: dict[str | int, int]) -> tuple[Drawing, ...]:
         drawings, faults = [], []
@@ -111,8 +112,13 @@ def _is_item(item: object) -> bool:
     path, pid, camera = item
     values = (pid, camera)
     return isinstance(path, (str, Path)) and all(
-        isinstance(value, (str, int)) and not isinstance(value, bool) for value in values
+        isinstance(value, (str, numbers.Integral)) and not isinstance(value, bool) for value in values
     )
+
+
+def _to_python(value: Any) -> str | int:
+    """Return an id or camera of Python's own type; dataset classes often read them with NumPy."""
+    return str(value) if isinstance(value, str) else int(value)
 
 
 def _number_cameras(items: Iterable[Item]) -> dict[str | int, int]:

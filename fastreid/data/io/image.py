@@ -161,9 +161,7 @@ def count_pages(path: str | os.PathLike[str]) -> int:
         return count(source) if count is not None else 1
 
 
-def read_drawing(
-    drawing: Drawing, *, color: bool = False, max_pixels: int = MAX_PIXELS, longest_px: int = 0
-) -> Array:
+def read_drawing(drawing: Drawing, *, color: bool = False, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -> Array:
     """Decode the page of a drawing as `read_image` does; error messages start with the drawing's list and line.
 
     Args:

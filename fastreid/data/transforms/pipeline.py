@@ -85,8 +85,10 @@ class Pipeline:
         """
         is_page = page.ndim == 2 or (self.color and page.ndim == 3 and page.shape[2] == 3)
         if not is_page or page.dtype != np.uint8 or not page.size:
-            shapes = "(H, W) or (H, W, 3)" if self.color else "(H, W)"
-            raise InputError(f"a page must be uint8 {shapes}, not {page.dtype} {page.shape}; use read_image to load one")
+            allowed = "(H, W) or (H, W, 3)" if self.color else "(H, W)"
+            raise InputError(
+                f"a page must be uint8 {allowed}, not {page.dtype} {page.shape}; use read_image to load one"
+            )
         image = Image.fromarray(page)
         if self.color:
             image = image.convert("RGB")

@@ -120,7 +120,13 @@ def score_features(
 
 
 def score_names(*, top_k: int = 10, roc: bool = False, recalls: Sequence[int] = ()) -> tuple[str, ...]:
-    """Return the names of the scores of a full ranking, without counts; TEST.SELECT_BY is one of them."""
+    """Return the names of the scores of a full ranking, without counts; TEST.SELECT_BY is one of them.
+
+    Args:
+        top_k: see `ScoreSettings`.
+        roc: see `ScoreSettings`.
+        recalls: see `ScoreSettings`.
+    """
     ranks = (*(f"Rank-{r}" for r in RANKS), *dict.fromkeys(f"Recall@{k}" for k in recalls))
     drawings = ("mAP", f"mAP@{top_k}", *ranks, "mINP", "metric")
     lists = (f"P@{top_k}", f"R@{top_k}", "R-precision", "MAP@R", "nDCG", f"nDCG@{top_k}")
@@ -129,7 +135,14 @@ def score_names(*, top_k: int = 10, roc: bool = False, recalls: Sequence[int] = 
 
 
 def check_score_name(name: str, *, top_k: int = 10, roc: bool = False, recalls: Sequence[int] = ()) -> None:
-    """Raise an `InputError` if a name (TEST.SELECT_BY) is not one of `score_names`."""
+    """Raise an `InputError` if a name (TEST.SELECT_BY) is not one of `score_names`.
+
+    Args:
+        name: to check.
+        top_k: see `ScoreSettings`.
+        roc: see `ScoreSettings`.
+        recalls: see `ScoreSettings`.
+    """
     known = score_names(top_k=top_k, roc=roc, recalls=recalls)
     if name not in known:
         raise InputError(describe_unknown("TEST.SELECT_BY", name, known))

@@ -7,7 +7,7 @@ For a query whose matches have the ranks p_1 < ... < p_m (1-based, ignored rows 
     INP     = m / p_m                                     (Ye et al., Deep Learning for Person Re-identification, 2021)
     Rank-r  = 1 if p_1 <= r, else 0;    Recall@K = the same for K of `recalls`, by its name in metric learning
     P@k     = matches among the first k / k;    R@k = matches among the first k / m;    R-precision = P@m
-    MAP@R   = sum of i / p_i over p_i <= m, divided by m                (Musgrave et al., A Metric Learning Reality Check)
+    MAP@R   = sum of i / p_i over p_i <= m, divided by m            (Musgrave et al., A Metric Learning Reality Check)
     DCG     = sum of 1 / log2(1 + p_i);   nDCG = DCG / DCG of the ranks 1 .. m;   nDCG@k: both cut at rank k
     patent/ : the same for a ranking of patents, with one correct patent: AP = 1 / rank, Rank-r = 1 if rank <= r
 

@@ -66,8 +66,9 @@ def score_topk(rows: NDArray[np.int64], truth: GroundTruth, settings: ScoreSetti
 
     If K is smaller than the gallery, only the scores that are exact are returned. With d the smallest number of rows of
     a query that are not ignored, these are: scores @k for k <= d; Rank-r and Recall@r for r <= d; R-precision and MAP@R
-    if no query has more matches than rows that are not ignored; and, for patent_distance "best", patent/Rank-r if the rows of each query
-    contain the correct patent or at least r patents (patents rank in the order in which they first appear).
+    if no query has more matches than rows that are not ignored; and, for patent_distance "best", patent/Rank-r if the
+    rows of each query contain the correct patent or at least r patents (patents rank in the order in which they first
+    appear).
 
     Args:
         rows: gallery rows, int64 (Q, K), nearest first.

@@ -123,7 +123,7 @@ def load_backbone(backbone: nn.Module, file: str | Path) -> LoadReport:
     check_published_digest(Path(file))
     is_timm = isinstance(backbone, TimmBackbone)
     backbone, prefix = (backbone.get_submodule("body"), "backbone.body.") if is_timm else (backbone, "backbone.")
-    content = extract_model_state(read_weights(file), source=str(file))
+    content = extract_model_state(read_weights(file), source=str(file), expected=backbone.state_dict())
     state, ignored = dict(content), tuple[str, ...]()
     if any(name.startswith(prefix) for name in content):
         state = {name.removeprefix(prefix): value for name, value in content.items() if name.startswith(prefix)}
@@ -140,7 +140,7 @@ def load_backbone(backbone: nn.Module, file: str | Path) -> LoadReport:
             f"{file}: weights do not match the backbone, {len(faults)} tensors differ: {format_names(faults)}; "
             f"{explain_mismatch(in_network, in_file)}"
         )
-    check_finite(selected)
+    check_finite(selected, source=str(file))
     backbone.load_state_dict(selected, strict=False)
     counts = Counter(_group_of(name) for name in reinitialized)
     num_per_group = {group: f"{num} tensors" for group, num in counts.items()}

@@ -1,6 +1,7 @@
 """Readers of public retrieval datasets, on small trees with the layouts of the downloads."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,15 @@ from fastreid.data.build import DATASETS
 from fastreid.data.datasets.base import InvalidListError
 from fastreid.data.datasets.products import CUB, SOP, Cars196, InShop
 from fastreid.data.datasets.reid import Market1501, VeRi
+from fastreid.data.transforms.build import build_train_transforms
 from fastreid.engine.data import build_datasets
-from fastreid.engine.run_checks import check_model_selection
+from fastreid.engine.run_checks import check_component_names, check_model_selection
+from fastreid.engine.setup import load_config
 from fastreid.evaluation.scoring.matches import build_ground_truth
+from fastreid.evaluation.scoring.metrics import check_score_name
 from fastreid.utils.errors import InputError
+
+BENCHMARKS = Path(__file__).parents[3] / "configs/benchmarks"
 
 
 def write_images(folder, names):
@@ -124,6 +130,22 @@ def test_dataset_is_registered(tmp_path, name):
 def test_other_names_of_a_dataset_are_errors_with_the_name(name, substitute):
     with pytest.raises(InputError, match=f"'{name}' does not exist here; use {substitute}"):
         DATASETS.get(name, "DATASETS.NAMES")
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.yml")), ids=lambda path: path.stem)
+def test_config_of_a_benchmark_has_color_and_known_components(path):
+    cfg = load_config(path, ["MODEL.DEVICE", "cpu"])
+    check_component_names(cfg, training=True)
+    check_score_name(cfg.TEST.SELECT_BY, top_k=cfg.TEST.TOP_K, recalls=cfg.TEST.RECALLS)
+    build_train_transforms(cfg)
+    assert cfg.INPUT.COLOR == "rgb"
+    assert cfg.DATASETS.NAMES == cfg.DATASETS.TESTS
+    assert f"logs/benchmarks/{path.stem}" == cfg.OUTPUT_DIR
+
+
+def test_every_public_dataset_has_a_config():
+    names = {load_config(path, ["MODEL.DEVICE", "cpu"]).DATASETS.NAMES for path in BENCHMARKS.glob("*.yml")}
+    assert names == {(name,) for name in DATASET_CLASSES}
 
 
 def write_cars(root, rows, *, folder="Cars_196"):

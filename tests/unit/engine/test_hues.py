@@ -6,16 +6,18 @@ import torch
 from PIL import Image
 
 from fastreid.cli.main import main
+from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine import Predictor
 from fastreid.engine.evaluate import build_page_reader
 from fastreid.engine.features import feature_settings
 from fastreid.engine.setup import load_config
 from fastreid.evaluation.reporting.ranking_plot import plot_rankings
 from fastreid.modeling import build_model
-from fastreid.structures import Drawing, Ranking
+from fastreid.monitoring.projector import build_projector_data, write_projector_data
+from fastreid.structures import Drawing, Embeddings, Ranking
 
 # Colors of equal luminance 128 by ITU-R BT.601, the weights of Pillow's conversion to gray.
-HUES = [(255, 88, 0), (0, 201, 88), (120, 110, 240), (230, 60, 210), (128, 128, 128)]
+HUES = [(255, 88, 0), (0, 200, 90), (120, 110, 240), (240, 57, 200), (128, 128, 128)]
 SIZE = ["INPUT.SIZE_TEST", [64, 64], "MODEL.DEVICE", "cpu"]
 NETWORK = ["MODEL.BACKBONE.DEPTH", "18x", "MODEL.BACKBONE.FEAT_DIM", 512]
 
@@ -33,21 +35,13 @@ def shapes(color):
 @pytest.fixture
 def images(tmp_path):
     """Write one drawing per hue, all with the same gray levels."""
-    colors = []
-    for red, green, blue in HUES:
-        while luminance((red, green, blue)) < 128:
-            green += 1
-        while luminance((red, green, blue)) > 128:
-            green -= 1
-        colors.append((red, green, blue))
-    for index, color in enumerate(colors):
+    assert {luminance(color) for color in HUES} == {128}
+    for index, color in enumerate(HUES):
         Image.fromarray(shapes(color)).save(tmp_path / f"{index}.png")
-    return [tmp_path / f"{index}.png" for index in range(len(colors))]
+    return [tmp_path / f"{index}.png" for index in range(len(HUES))]
 
 
 def make_predictor(color):
-    from fastreid.data.transforms.build import build_test_transforms
-
     cfg = load_config(None, [*SIZE, *NETWORK, "INPUT.COLOR", color])
     torch.manual_seed(0)
     model = build_model(cfg, num_classes=2)
@@ -99,6 +93,17 @@ def test_ranking_plot_shows_colors(images):
         sheets[color] = plot_rankings(drawings, drawings, ranking, read_image=read, num_queries=5)
     difference = np.asarray(sheets["rgb"]).astype(int) - np.asarray(sheets["gray"])
     assert (np.abs(difference).max(axis=2) > 50).mean() > 0.02
+
+
+@pytest.mark.parametrize("color", ["gray", "rgb"])
+def test_thumbnails_of_the_projector_show_colors(images, tmp_path, color):
+    drawings = [Drawing(str(path), path.name, str(row)) for row, path in enumerate(images)]
+    embeddings = Embeddings.from_drawings(torch.eye(5), drawings)
+    read = build_page_reader(load_config(None, ["INPUT.COLOR", color]))
+    data = build_projector_data(embeddings, drawings, read=read, max_points=5)
+    write_projector_data(tmp_path, 1, "Mine", data)
+    sprite = Image.open(tmp_path / "projector/Mine/drawings.png")
+    assert (sprite.mode, has_color(sprite)) == (("RGB", True) if color == "rgb" else ("L", False))
 
 
 @pytest.mark.parametrize("color", ["gray", "rgb"])

@@ -100,6 +100,30 @@ def test_image_of_any_mode_gives_the_page_of_its_file(predictor, mode, tmp_path)
     assert torch.equal(predictor(image), predictor(tmp_path / "a.tif"))
 
 
+@pytest.mark.parametrize("mode", ["I;16L", "I;16B", "I;16N", "La"])
+def test_rare_modes_give_the_page_of_the_usual_mode(predictor, mode):
+    if mode == "La":
+        usual = Image.merge("LA", (Image.fromarray(LEVELS), Image.new("L", LEVELS.shape[::-1], 255)))
+        assert torch.equal(predictor(usual.convert("La")), predictor(usual))
+        return
+    usual = Image.fromarray(LEVELS.astype(np.uint16) * 257)
+    levels = LEVELS.astype(">u2" if mode == "I;16B" else "<u2") * 257
+    rare = Image.frombytes(mode, usual.size, levels.tobytes())
+    assert torch.equal(predictor(rare), predictor(usual))
+
+
+def test_images_of_damaged_or_closed_files_are_invalid(predictor, tmp_path):
+    Image.fromarray(np.tile(LEVELS, (40, 40))).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "short.png").write_bytes(content[: len(content) // 2])
+    with Image.open(tmp_path / "short.png") as image, pytest.raises(InputError, match="a Pillow image cannot be read"):
+        predictor([image])
+    with Image.open(tmp_path / "a.png") as image:
+        pass
+    with pytest.raises(InputError, match="a Pillow image cannot be read"):
+        predictor(image)
+
+
 def test_orientation_and_pixel_aspect_of_an_opened_image_are_applied(predictor, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # rotated by 180 degrees

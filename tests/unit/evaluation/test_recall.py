@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fastreid.config import get_cfg
+from fastreid.engine import tester
 from fastreid.evaluation import Evaluator, GroundTruth, ScoreSettings, nearest, score, score_features
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.scoring.metrics import check_score_name, score_names

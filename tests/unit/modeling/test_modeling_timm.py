@@ -51,7 +51,7 @@ def config(name="map", feat_dim=12, path=""):
 
 def test_missing_timm_raises_with_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(EnvironmentSetupError, match="pip install timm$"):
+    with pytest.raises(EnvironmentSetupError, match=r"pip install timm$"):
         build_model(config(), num_classes=2)
 
 

@@ -218,6 +218,14 @@ def test_wrappers_and_prefixes_are_removed_with_one_line(wrap, line, logged_line
     assert logged_lines == [f"a.pth: {line}"] * bool(line)
 
 
+def test_prefix_that_the_network_has_is_kept():
+    state = {"model.0.weight": torch.ones(2), "model.0.bias": torch.ones(2)}
+    assert extract_model_state(state, expected=["model.0.weight"]).keys() == state.keys()
+    assert (
+        extract_model_state({f"module.{name}": value for name, value in state.items()}, expected=list(state)) == state
+    )
+
+
 def test_prefix_of_some_names_is_kept():
     tensors = {"model.weight": torch.ones(1), "other.weight": torch.ones(1)}
     assert list(extract_model_state(tensors)) == ["model.weight", "other.weight"]

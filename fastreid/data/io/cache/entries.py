@@ -79,9 +79,7 @@ def decode_files(
         yield from entries
 
 
-def _decode_task(
-    task: Sequence[tuple[str, bytes | None]], **options: Any
-) -> list[CachedPage | UnreadableFile]:
+def _decode_task(task: Sequence[tuple[str, bytes | None]], **options: Any) -> list[CachedPage | UnreadableFile]:
     return [_decode_file(path, known, options) for path, known in task]
 
 
