@@ -78,6 +78,7 @@ setup(
             "pytest-xdist",
             "ruff",
             "scikit-learn",
+            "timm",
             "types-PyYAML",
             "types-tabulate",
         ],

@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from fastreid.config import CfgNode, legacy_names
 from fastreid.data.datasets.base import Dataset, encode_labels
 from fastreid.data.datasets.deeppatent import Patent, PatentTest
@@ -15,7 +13,7 @@ from fastreid.data.datasets.products import CUB, SOP, Cars196, InShop
 from fastreid.data.datasets.reid import Market1501, VeRi
 from fastreid.data.io.cache.connections import CacheLockedError
 from fastreid.data.io.cache.store import FillReport, PageCache
-from fastreid.data.io.color import is_colored, sample_drawings
+from fastreid.data.io.color import is_colored, is_dark, sample_drawings
 from fastreid.data.io.image import Array
 from fastreid.data.io.verification import compute_files_digest, find_unreadable, select_files
 from fastreid.data.loading.loader import Sampler
@@ -27,10 +25,12 @@ from fastreid.structures import Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import expand_home
-from fastreid.utils.logger import get_logger, is_quiet
+from fastreid.utils.logger import get_logger
+from fastreid.utils.progress import show_progress
 from fastreid.utils.registry import Registry
 
 MIN_FILES_FOR_WORKERS = 256  # fewer are decoded before worker processes have started
+MAX_DECODED_SAMPLES = 16  # of a run, to find dark pages; decoding a large sheet takes some 50 ms
 
 # (cfg, data root) -> dataset; fastreid/engine/data.py registers the synthetic ones
 DATASETS: Registry[Callable[[CfgNode, Path], Dataset]] = Registry(
@@ -171,7 +171,7 @@ def build_cache(cfg: CfgNode) -> PageCache:
 
 
 def log_color_mode(cfg: CfgNode, *lists: Sequence[Drawing]) -> None:
-    """Log whether pages are read with color; in gray, warn if drawings of a sample contain color.
+    """Log whether pages are read with color; in gray, warn if drawings of a sample contain color or are dark.
 
     Args:
         cfg: settings.
@@ -189,6 +189,13 @@ def log_color_mode(cfg: CfgNode, *lists: Sequence[Drawing]) -> None:
         get_logger().warning(
             f"{num_colored} of {len(sample)} sampled drawings contain color, which INPUT.COLOR gray removes; "
             "INPUT.COLOR rgb keeps it"
+        )
+    sample = sample_drawings(sample, max_num=MAX_DECODED_SAMPLES)
+    num_dark = sum(is_dark(one, max_pixels=cfg.INPUT.MAX_PIXELS) for one in sample)
+    if num_dark:
+        get_logger().warning(
+            f"{num_dark} of {len(sample)} sampled drawings are dark (no gray level above half of paper, 255); save them "
+            "with levels from 0 to 255"
         )
 
 
@@ -224,7 +231,7 @@ def check_readable(
     decode: bool,
     verified: str = "",
 ) -> str:
-    """Check that all drawings of the lists can be read, with a progress bar on a terminal.
+    """Check that all drawings of the lists can be read, and show the progress.
 
     Every process must call this function; each reads a part of the files.
 
@@ -248,14 +255,14 @@ def check_readable(
     decode = decode and not cfg.DATASETS.CACHE.ENABLED
     own = files[comm.get_rank() :: comm.get_world_size()]
     description = "decoding test drawings" if decode else "reading headers"
-    with tqdm(total=len(own), disable=is_quiet() or None, unit="drawing", desc=description, leave=False) as bar:
+    with show_progress(description, unit="drawing") as update:
         own_faults = find_unreadable(
             own,
             decode=decode,
             max_pixels=cfg.INPUT.MAX_PIXELS,
             longest_px=cfg.INPUT.LONGEST_PX,
             num_workers=cfg.DATALOADER.NUM_WORKERS if len(own) >= MIN_FILES_FOR_WORKERS else 0,
-            on_progress=bar.update,
+            on_progress=update,
         )
     faults = {path: fault for part in comm.all_gather_object(own_faults) for path, fault in part.items()}
     check_unreadable(faults, needed=faults.keys(), unreadable=build_unreadable_drawings(cfg))
@@ -270,20 +277,15 @@ def fill_cache(
     training: Sequence[Drawing] = (),
     unreadable: UnreadableDrawings | None = None,
 ) -> FillReport:
-    """Decode missing pages with DATALOADER.NUM_WORKERS processes, with a progress bar on a terminal.
+    """Decode missing pages with DATALOADER.NUM_WORKERS processes, and show the progress.
 
     Arguments and errors are those of `fill_cache_if_enabled`.
     """
-    with tqdm(disable=is_quiet() or None, unit="drawing", desc=f"pages for {cache.path.name}", leave=False) as bar:
-
-        def update_bar(done: int, num: int) -> None:
-            bar.total = num
-            bar.update(done - bar.n)
-
+    with show_progress(f"pages for {cache.path.name}", unit="drawing") as update:
         report = cache.fill(
             [drawing for drawing in (*drawings, *training) if not drawing.is_synthetic],
             num_workers=cfg.DATALOADER.NUM_WORKERS,
-            on_progress=update_bar,
+            on_progress=update,
         )
     if report.num_decoded:
         get_logger().info(f"{cache.path}: decoded {report.num_decoded} pages, {report.num_reused} were in the cache")

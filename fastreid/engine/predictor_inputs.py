@@ -85,7 +85,7 @@ def _load_image(page: Image.Image) -> Image.Image:
         if image.mode not in (*_PNG_MODES, *_TIFF_MODES):
             image = image.convert("LA") if image.mode == "La" else image
             image = image.convert("RGBA" if image.mode in ("LA", "PA", "RGBa") else "RGB")
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # Pillow raises many types for damaged bytes and closed files
         raise InputError(f"a Pillow image cannot be read ({summarize_error(error)}); open it again or check its file")
     return image
 

@@ -20,23 +20,24 @@ def show_progress(
 
     Args:
         description: what is done, such as "rendering drawings".
-        unit: of the numbers, singular, such as "patent".
+        unit: of the numbers, singular, such as "patent" or "MB".
         seconds_per_line: smallest time between two lines.
 
     Yields:
-        A function to call with the number of finished units and the total number.
+        A function to call with the number of finished units and the total number; 0: unknown.
     """
-    latest = time.monotonic()
+    latest, plural = time.monotonic(), unit if unit.isupper() else f"{unit}s"
     with tqdm(disable=is_quiet() or None, unit=f" {unit}", desc=description, leave=False) as bar:
 
         def update(num_done: int, num: int) -> None:
             nonlocal latest
-            bar.total = num
+            bar.total = num or None
             bar.update(num_done - bar.n)
             now = time.monotonic()
             if bar.disable and now - latest >= seconds_per_line:
                 bar.n = num_done
                 latest = now
-                get_logger().info(f"{description}: {num_done} of {num} {unit}s")
+                total = f" of {num}" if num else ""
+                get_logger().info(f"{description}: {num_done}{total} {plural}")
 
         yield update

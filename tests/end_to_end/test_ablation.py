@@ -63,7 +63,7 @@ def test_run_with_other_settings_is_rejected(finished, drawings):
     ("variants", "options", "message"),
     [
         (VARIANTS, ("--seeds", "0,0"), "argument --seeds: '0,0' contains 0 twice; give each item once"),
-        (VARIANTS, ("--seeds", "0,x"), "argument --seeds: '0,x' is invalid; it must be items separated by commas, each an"),
+        (VARIANTS, ("--seeds", "0,x"), "argument --seeds: '0,x' is invalid; it must be items separated by commas"),
         (VARIANTS, ("--resume",), "unknown option '--resume'"),
         (VARIANTS, ("--eval-only",), "unknown option '--eval-only'"),
         (VARIANTS, ("--only", "turn"), "no variant is named 'turn'"),

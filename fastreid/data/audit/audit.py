@@ -4,8 +4,6 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from tqdm import tqdm
-
 from fastreid.config import CfgNode
 from fastreid.data.audit.findings import (
     DrawingList,
@@ -24,6 +22,7 @@ from fastreid.data.loading.loader import steps_per_epoch
 from fastreid.data.loading.unreadable import unreadable_reasons
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
+from fastreid.utils.progress import show_progress
 
 Lists = tuple[tuple[Drawing, ...], ...]
 
@@ -34,8 +33,7 @@ def audit_datasets(cfg: CfgNode, build_dataset: Callable[[CfgNode, str], Dataset
     Args:
         cfg: settings.
         build_dataset: returns a dataset by name.
-        decode: decode the pages too, with DATALOADER.NUM_WORKERS processes and a progress bar on a terminal; otherwise
-            read headers only.
+        decode: decode the pages too, with DATALOADER.NUM_WORKERS processes; otherwise read headers only.
 
     Raises:
         InputError: a dataset is unknown or repeated.
@@ -44,13 +42,13 @@ def audit_datasets(cfg: CfgNode, build_dataset: Callable[[CfgNode, str], Dataset
     lists, findings = _read_datasets(cfg, build_dataset)
     findings += _find_empty_lists(lists)
     paths = list(map_first_uses(lists))
-    with tqdm(total=len(paths), disable=None, unit="file", leave=False) as bar:
+    with show_progress("decoding files" if decode else "reading headers", unit="file") as update:
         files = inspect_files(
             paths,
             decode=decode,
             max_pixels=cfg.INPUT.MAX_PIXELS,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
-            on_file=bar.update,
+            on_progress=update,
         )
     max_unreadable = cfg.INPUT.MAX_BAD_IMAGES if cfg.INPUT.ON_BAD_IMAGE == "skip" else None
     findings += find_file_problems(lists, files, may_skip=max_unreadable is not None)

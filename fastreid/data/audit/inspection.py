@@ -53,7 +53,7 @@ def inspect_files(
     decode: bool,
     max_pixels: int,
     num_workers: int = 0,
-    on_file: Callable[[], object] = lambda: None,
+    on_progress: Callable[[int, int], object] = lambda num_done, num: None,
 ) -> dict[str, FileInfo]:
     """Inspect files in order; an unreadable file is not an error.
 
@@ -62,7 +62,7 @@ def inspect_files(
         decode: decode the pages too; otherwise read headers only.
         max_pixels: as for `read_image`.
         num_workers: processes that decode; 0 decodes in this one.
-        on_file: called after each file.
+        on_progress: called with the number of files that were read, and that of all.
 
     Raises:
         EnvironmentSetupError: a decoding process died.
@@ -74,7 +74,7 @@ def inspect_files(
     for inspected in map_in_processes(work, tasks, num_workers=num_workers, preload=__name__, activity="decoding"):
         for path, file in inspected:
             files[path] = file
-            on_file()
+            on_progress(len(files), len(paths))
     sizes = Counter(file.num_bytes for file in files.values() if file.header)
     for path, file in files.items():
         if file.header and sizes[file.num_bytes] > 1:

@@ -18,7 +18,7 @@ SUFFIXES_WITH_PAGES = (".tif", ".tiff", ".pdf")
 # with a dot are ignored as well.
 _SYSTEM_NAMES = frozenset(
     {"@eadir", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "#recycle"}
-    | {"lost+found", "ehthumbs.db"}
+    | {"#snapshot", "@recycle", "@recently-snapshot", "lost+found", "ehthumbs.db"}
 )
 _MAX_SUFFIXES_SHOWN = 8
 _MAX_FOLDERS_SHOWN = 3

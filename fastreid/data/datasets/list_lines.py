@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from fastreid.data.datasets.list_paths import describe_contents
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.files import read_file_bytes
+from fastreid.utils.resources import find_resource_error
 from fastreid.utils.text import escape_unprintable
 
 CSV_COLUMNS = ("path", "id", "camera")  # camera is optional
@@ -51,6 +52,7 @@ def read_entries(path: Path, *, with_ids: bool, faults: list[str]) -> Iterator[E
 
     Raises:
         InputError: the list cannot be read.
+        EnvironmentSetupError: too many files are open, or there is not enough memory.
     """
     lines = _read_lines(path, faults)
     if path.suffix.lower() == ".csv":
@@ -73,6 +75,9 @@ def _read_lines(path: Path, faults: list[str]) -> list[str]:
     try:
         content = read_file_bytes(path)
     except OSError as error:
+        resource_error = find_resource_error(error)
+        if resource_error is not None:
+            raise EnvironmentSetupError(f"{path}: cannot read the list: {resource_error}") from error
         raise InputError(
             f"{path}: cannot read the list ({error.strerror}); {describe_contents(path.parent)}; set DATASETS.ROOT "
             "(or $FASTREID_DATASETS) to the folder of the data, or DATASETS.LIST to the path of the list"

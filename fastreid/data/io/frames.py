@@ -7,7 +7,7 @@ from typing import IO, cast
 
 from PIL import Image, UnidentifiedImageError
 
-from fastreid.data.io.levels import Array, find_level_range, find_truncated_range, read_png_bits
+from fastreid.data.io.levels import Array, find_level_range, find_mask_levels, find_truncated_range, read_png_bits
 from fastreid.data.io.libtiff import raise_libtiff_errors
 from fastreid.data.io.limits import check_image, check_jpeg_scans, check_size, check_webp
 from fastreid.data.io.pixels import REDUCING_GAP, find_page_size, read_pixel_aspect, render_pixels
@@ -106,6 +106,9 @@ def _find_conversion(
         return find_level_range(image, tiff, stated_bits=significant_bits).convert
     if _alpha_is_meaningless(image, tiff):
         return lambda strip: strip.convert("RGB")
+    mask = find_mask_levels(image)
+    if mask is not None:
+        return lambda strip: strip.point(mask)
     scale = find_truncated_range(image, bits=bits) if image.mode in ("RGB", "RGBA", "LA", "CMYK") else None
     if scale is not None:
         return lambda strip: strip.convert("RGB").point(scale)

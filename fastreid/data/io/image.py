@@ -17,9 +17,10 @@ from fastreid.data.io.pixels import find_page_size, render_pixels
 from fastreid.data.io.source import ImageSource, detect_format
 from fastreid.data.io.tiff import count_tiff_pages
 from fastreid.structures import Drawing
-from fastreid.utils.errors import FastreidError, InputError, StorageError
+from fastreid.utils.errors import EnvironmentSetupError, FastreidError, InputError, StorageError
 from fastreid.utils.files import open_regular_file
 from fastreid.utils.page_address import split_page_address
+from fastreid.utils.resources import find_resource_error
 from fastreid.utils.text import escape_unprintable
 
 FORMATS = (*PILLOW_FORMATS, "PDF")
@@ -61,7 +62,7 @@ def read_image(
     Raises:
         InputError: the file is missing, not an image of a known format, larger than `max_pixels`, truncated or corrupt.
         StorageError: the disk cannot be read.
-        EnvironmentSetupError: a PDF, and pypdfium2 is not installed.
+        EnvironmentSetupError: a PDF, and pypdfium2 is not installed; or too many files are open.
     """
     with open_image(path) as file:
         return decode_page(file, path, page=page, color=color, max_pixels=max_pixels, longest_px=longest_px)
@@ -73,6 +74,7 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises:
         InputError: the path is wrong, or its permissions are.
+        EnvironmentSetupError: too many files are open, or there is not enough memory.
         StorageError: any other error of the system.
     """
     name = escape_unprintable(os.fspath(path))
@@ -219,6 +221,9 @@ def _find_read_error(error: Exception | None, source: ImageSource | None) -> OSE
 
 
 def _explain_os_error(name: str, error: OSError) -> FastreidError:
+    resource_error = find_resource_error(error)
+    if resource_error is not None:
+        return EnvironmentSetupError(f"{name}: cannot be read: {resource_error}")
     reason = error.strerror or str(error)
     if error.errno in _PATH_ERRORS:
         return InputError(f"{name}: cannot be read ({reason}); check the path and its permissions")

@@ -99,10 +99,26 @@ def find_level_range(image: Image.Image, tiff: TiffPage | None, *, stated_bits: 
         stated = tiff.max_level or 2**tiff.bits - 1
     else:
         stated = 2**stated_bits - 1
-    if largest <= stated:
+    if stated > 0 and largest <= stated:
         return replace(found, white=float(stated))
     depths = [2.0**bits - 1 for bits in DEPTHS if largest < 2**bits]
     return replace(found, white=depths[0] if depths else largest)
+
+
+def find_mask_levels(image: Image.Image) -> Callable[[int], int] | None:
+    """Return how to scale the levels of a gray page of 8 bits that is a mask: its levels are 0 and 1, and it has both.
+
+    Args:
+        image: a loaded image.
+
+    Returns:
+        A function of a level, or None if the levels need no scaling.
+    """
+    # A lossy format gives a black page such levels; other formats have palettes. Most pages have paper at their top.
+    if image.mode != "L" or image.format not in ("PNG", "TIFF"):
+        return None
+    top = image.crop((0, 0, image.width, 1)).getextrema()
+    return (lambda level: 255 * min(1, level)) if max(top) <= 1 and image.getextrema() == (0, 1) else None
 
 
 def find_truncated_range(image: Image.Image, *, bits: int) -> Callable[[int], int] | None:

@@ -9,6 +9,7 @@ from itertools import islice
 import PIL
 
 from fastreid.data.io.image import read_drawing, read_header
+from fastreid.data.io.pdf import get_pdf_version
 from fastreid.structures import Drawing
 from fastreid.utils.errors import FastreidError, InputError
 from fastreid.utils.processes import map_in_processes
@@ -23,7 +24,7 @@ def find_unreadable(
     max_pixels: int,
     longest_px: int = 0,
     num_workers: int = 0,
-    on_progress: Callable[[int], object] = lambda num: None,
+    on_progress: Callable[[int, int], object] = lambda num_done, num: None,
 ) -> dict[str, str]:
     """Return the path of each unreadable drawing with the reason on one line, which names its list and line.
 
@@ -33,21 +34,24 @@ def find_unreadable(
         max_pixels: as for `read_image`.
         longest_px: as for `read_image`.
         num_workers: processes that decode; 0 decodes in this one.
-        on_progress: called with the number of files that were read since the last call.
+        on_progress: called with the number of files that were read, and that of all.
 
     Raises:
         EnvironmentSetupError: a decoding process died.
         StorageError: a file cannot be read because of an error of its disk.
     """
-    files = iter(select_files(drawings))
+    selected = select_files(drawings)
+    files = iter(selected)
     tasks = iter(lambda: list(islice(files, _FILES_PER_TASK)), [])
     work = functools.partial(_read_task, decode=decode, max_pixels=max_pixels, longest_px=longest_px)
     faults: dict[str, str] = {}
+    num_done = 0
     for num, new_faults in map_in_processes(
         work, tasks, num_workers=num_workers if decode else 0, preload=__name__, activity="decoding"
     ):
         faults |= new_faults
-        on_progress(num)
+        num_done += num
+        on_progress(num_done, len(selected))
     return faults
 
 
@@ -59,13 +63,13 @@ def select_files(drawings: Iterable[Drawing]) -> list[Drawing]:
 def compute_files_digest(drawings: Iterable[Drawing], *, max_pixels: int) -> str:
     """Return a digest of the path, size and modification time of each file; "" if a file does not exist.
 
-    It differs if the files were read by another version of Pillow or with other limits.
+    It differs if the files were read by another version of Pillow or pypdfium2, or with other limits.
 
     Args:
         drawings: from any lists.
         max_pixels: as for `read_image`.
     """
-    digest = hashlib.sha256(repr((PIL.__version__, max_pixels)).encode())
+    digest = hashlib.sha256(repr((PIL.__version__, get_pdf_version(), max_pixels)).encode())
     for one in select_files(drawings):
         try:
             status = os.stat(one.file)

@@ -10,12 +10,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO, Any
 
-from tqdm import tqdm
-
 from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError, WeightsError
 from fastreid.utils.files import atomic_write, compute_sha256, remove_temporary_files
 from fastreid.utils.locks import exclusive_lock
-from fastreid.utils.logger import get_logger, is_quiet
+from fastreid.utils.logger import get_logger
+from fastreid.utils.progress import show_progress
 from fastreid.utils.text import summarize_error
 
 FULL_SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -24,6 +23,8 @@ LOCK = ".fastreid.lock"  # in the folder of the downloads
 DRIVE_HOSTS = ("drive.google.com", "docs.google.com")
 TIMEOUT_S = 60  # without receiving data
 MAX_BYTES = 2 << 30  # protects the disk from an endless response
+
+_MB = 1_000_000
 
 
 def download_file(
@@ -62,9 +63,8 @@ def download_file(
             return path
         remove_temporary_files(path.parent)  # of a download that was killed
         get_logger().info(f"downloading {url} to {path}")
-        bar = tqdm(disable=is_quiet() or None, unit="B", unit_scale=True, leave=False)
-        with atomic_write(path) as file, bar:
-            writer = _HashingWriter(file, on_write=bar.update)
+        with atomic_write(path) as file, show_progress(f"downloading {path.name}", unit="MB") as update:
+            writer = _HashingWriter(file, on_write=update)
             try:
                 _download(url, writer, plain_http_hosts)
             except (OSError, http.client.HTTPException) as error:
@@ -86,12 +86,17 @@ def _has_digest(path: Path, expected: str) -> bool:
 
 
 class _HashingWriter:
-    """File wrapper that computes the digest of the written data and limits its size."""
+    """File wrapper that computes the digest of the written data and limits its size.
 
-    def __init__(self, file: IO[Any], *, on_write: Callable[[int], Any]):
+    Args:
+        file: receives the data.
+        on_write: called with the MB written and to write; 0: unknown.
+    """
+
+    def __init__(self, file: IO[Any], *, on_write: Callable[[int, int], Any]):
         self._file = file
         self._on_write = on_write
-        self.num_bytes = 0
+        self.num_bytes, self.expected_bytes = 0, 0
         self.digest = hashlib.sha256()
 
     def write(self, block: bytes) -> int:
@@ -99,7 +104,7 @@ class _HashingWriter:
         if self.num_bytes > MAX_BYTES:
             raise OSError(f"more than {MAX_BYTES} bytes")
         self.digest.update(block)
-        self._on_write(len(block))
+        self._on_write(self.num_bytes // _MB, self.expected_bytes // _MB)
         return self._file.write(block)
 
 
@@ -119,6 +124,7 @@ def _download(url: str, target: _HashingWriter, plain_http_hosts: Collection[str
     opener = urllib.request.build_opener(_HttpsOnlyRedirects(plain_http_hosts))
     with opener.open(url, timeout=TIMEOUT_S) as response:
         length = response.headers.get("Content-Length")
+        target.expected_bytes = int(length or 0)
         while block := response.read(1 << 16):
             target.write(block)
     if length is not None and int(length) != target.num_bytes:

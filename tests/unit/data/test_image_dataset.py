@@ -94,7 +94,7 @@ def test_invalid_lists_are_explained(part, items, message):
 
 def test_numpy_integers_are_ids_and_cameras():
     class Numbers(Lists):
-        query = [("/data/a.png", np.int64(7), np.int32(1)), ("/data/b.png", np.int64(-1), np.int32(0))]
+        query = (("/data/a.png", np.int64(7), np.int32(1)), ("/data/b.png", np.int64(-1), np.int32(0)))
 
     [first, second] = read(Numbers).test()[0]
     assert (first.patent, first.camera, second.patent) == ("7", 1, "")

@@ -28,11 +28,11 @@ def test_unreadable_files_are_found(files, decode, expected, num_workers):
         decode=decode,
         max_pixels=10_000,
         num_workers=num_workers,
-        on_progress=progress.append,
+        on_progress=lambda *counts: progress.append(counts),
     )
     assert list(faults) == [files[number].path for number in expected]
     assert all(faults[files[n].path].startswith(f"list.txt:{n + 1}: {files[n].path}: ") for n in expected)
-    assert sum(progress) == 70
+    assert progress == [(32, 70), (64, 70), (70, 70)]
 
 
 def test_digest_changes_with_the_files(files):

@@ -59,7 +59,7 @@ def test_option_after_a_setting_is_an_error(option):
     [
         ({"num_gpus": 0}, InputError, "both must be 1 or more"),
         ({"num_machines": 2}, InputError, "--dist-url"),
-        ({"num_machines": 2, "machine_rank": 2, "dist_url": "tcp://a:1"}, InputError, "the rank must be an integer from 0 to 1"),
+        ({"num_machines": 2, "machine_rank": 2, "dist_url": "tcp://a:1"}, InputError, "must be an integer from 0 to 1"),
         ({"num_gpus": 2, "device": "cuda:1"}, InputError, "set MODEL.DEVICE cuda"),
         ({"num_gpus": 99, "device": "cuda"}, EnvironmentSetupError, "use a lower number"),
     ],

@@ -132,6 +132,6 @@ def test_invalid_table_arguments_raise_and_write_nothing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="2 names and 3 patents do not match 3 queries"):
         write_per_query_table(tmp_path / "queries.csv", query_scores(), names=NAMES[:2], patents=PATENTS)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(EnvironmentSetupError, match=r'pip install pyarrow, or name it \.csv'):
+    with pytest.raises(EnvironmentSetupError, match=r"pip install pyarrow, or name it \.csv"):
         write_per_query_table(tmp_path / "queries.parquet", query_scores(), names=NAMES, patents=PATENTS)
     assert list(tmp_path.iterdir()) == []
