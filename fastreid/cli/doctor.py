@@ -27,8 +27,7 @@ PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "Pillow", "faiss-cpu", "faiss-gpu", "PyYAML", "yacs"),
     *("zstandard", "safetensors", "tensorboard", "tabulate", "termcolor", "tqdm", "gdown", "shtab"),
 )
-# Module -> extra of setup.py.
-# extra -> module that it installs, package on the index
+# Extra of setup.py -> module that it installs, package on the index.
 EXTRAS = {
     "timm": ("timm", "timm"),
     "parquet": ("pyarrow", "pyarrow"),

@@ -28,9 +28,8 @@ from fastreid.modeling.weights import (
 )
 from fastreid.utils import comm
 from fastreid.utils.checksums import find_checksum_problem, write_with_checksum
-from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
+from fastreid.utils.errors import InputError, NumericalError, WeightsError
 from fastreid.utils.logger import get_logger
-from fastreid.utils.text import summarize_error
 
 
 @dataclass
@@ -236,15 +235,10 @@ class Checkpointer:
                 f"{path}: not saved because {len(nonfinite)} tensors contain NaN or Inf: {format_names(nonfinite)}; "
                 "earlier checkpoints are kept. Try a lower SOLVER.BASE_LR"
             )
-        try:
-            with write_with_checksum(path) as file:
-                torch.save(state, file)
-                if is_last:
-                    self.index.rotate_previous(path.name)
-        except RuntimeError as error:  # torch.save hides the cause of a write error
-            raise StorageError(
-                f"{path}: cannot be written ({summarize_error(error)}); free {_size_mb(state)} MB and add --resume"
-            )
+        with write_with_checksum(path) as file:
+            torch.save(state, file)
+            if is_last:
+                self.index.rotate_previous(path.name)
 
     def _restore(self, path: Path, state: dict[str, Any]) -> Progress:
         check_values(path, state)
@@ -269,11 +263,3 @@ class Checkpointer:
             progress.reset_scores()
             self._best_models_outdated = True
         return progress
-
-
-def _size_mb(state: Any) -> int:
-    """Return the size in MB of the tensors in nested dicts and lists."""
-    if isinstance(state, torch.Tensor):
-        return state.nbytes // 1_000_000 + 1
-    values = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
-    return sum(_size_mb(value) for value in values)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fastreid.engine.checkpoint_index import BEST_MODEL_PATTERN
+from fastreid.engine.data_fingerprint import FORMAT
 from fastreid.utils.text import escape_unprintable
 
 Check = Callable[[str, Any], Iterator[str]]
@@ -173,7 +174,13 @@ def _is_random_state(value: Any) -> bool:
 
 
 def _has_equal_lengths(value: dict[str, Any]) -> bool:
-    return len(value["names"]) == len(value["ids"]) == len(value["sizes"])
+    return len({len(value[name]) for name in ("names", "ids", "sizes", "times")}) == 1
+
+
+def _check_data(key: str, value: Any) -> Iterator[str]:
+    yield from _record({"format": COUNT})(key, value)
+    if isinstance(value, dict) and value.get("format") == FORMAT:  # other formats have other values
+        yield from _record({"labels": DIGEST, "lists": _dict_of(LIST_STATE)})(key, value)
 
 
 COUNT = _value("an integer of 0 or more", _is_count)
@@ -186,7 +193,7 @@ DIGEST = _value("a sha256", lambda value: isinstance(value, str) and re.fullmatc
 TENSOR = _value("a tensor", lambda value: isinstance(value, Tensor))
 VECTOR = _value("a tensor int64 of one dimension", _is_vector)
 LIST_STATE = _in_sequence(
-    _record({"names": VECTOR, "ids": VECTOR, "sizes": VECTOR, "times": DIGEST, "samples": _list_of(TEXT)}),
+    _record({"names": VECTOR, "ids": VECTOR, "sizes": VECTOR, "times": VECTOR, "samples": _list_of(TEXT)}),
     _value("a record of vectors of one length", _has_equal_lengths),
 )
 
@@ -219,5 +226,5 @@ CHECKPOINT: Mapping[str, Check] = {
     "average": _record({"model": _dict_of(TENSOR), "num_steps": COUNT, "num_averaged": COUNT}),
     "generator": _value("a state of torch's random generator", _is_random_state),
     "config": TEXT,
-    "data": _record({"format": COUNT, "labels": DIGEST, "lists": _dict_of(LIST_STATE)}),
+    "data": _check_data,
 }

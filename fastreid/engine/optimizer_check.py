@@ -17,22 +17,37 @@ VARIABLE_OPTIONS = ("params", "lr", *DEVICE_OPTIONS)
 PROBE_SIZES = (2, 3, 5, 7, 11)  # distinct, so that the dimensions of a state tensor can be recognized
 
 
+def describe_size_change(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> str:
+    """Return how the numbers of groups and parameters differ from those of an optimizer; "" if they are equal.
+
+    They differ if another version of this package or of timm has trained or frozen other parameters.
+
+    Args:
+        state: `optimizer` of a checkpoint without value faults.
+        optimizer: the optimizer of the run.
+    """
+    loaded, groups = state["param_groups"], optimizer.param_groups
+    if len(loaded) != len(groups):
+        return f"optimizer.param_groups has {len(loaded)} groups, not {len(groups)}"
+    for index, (old, new) in enumerate(zip(loaded, groups)):
+        if len(old["params"]) != len(new["params"]):
+            key = f"optimizer.param_groups[{index}].params"
+            return f"{key} has {len(old['params'])} parameters, not {len(new['params'])}"
+    return ""
+
+
 def find_optimizer_faults(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> list[str]:
     """Return what in the state of a checkpoint does not fit an optimizer, one line each.
 
     Args:
-        state: `optimizer` of a checkpoint that `find_checkpoint_faults` accepts.
+        state: `optimizer` of a checkpoint without value faults, for which `describe_size_change` returns "".
         optimizer: the optimizer of the run, whose options other than the learning rate are those of the config.
     """
     loaded, groups = state["param_groups"], optimizer.param_groups
-    if len(loaded) != len(groups):
-        return [f"optimizer.param_groups has {len(loaded)} groups, not {len(groups)}"]
     faults = []
     parameters: dict[int, tuple[Tensor, int]] = {}  # number of a parameter in the file -> parameter, group
     for index, (old, new) in enumerate(zip(loaded, groups)):
         key = f"optimizer.param_groups[{index}]"
-        if len(old["params"]) != len(new["params"]):
-            faults.append(f"{key}.params has {len(old['params'])} parameters, not {len(new['params'])}")
         if old["lr"] < 0:
             faults.append(f"{key}.lr is {show_value(old['lr'])}, not 0 or more")
         for name in (name for name in new if name not in VARIABLE_OPTIONS):
@@ -58,9 +73,10 @@ def _find_state_faults(
             yield f"{key} belongs to no parameter"
             continue
         parameter, group = parameters[number]
-        if (group, parameter.ndim) not in probes:
-            probes[group, parameter.ndim] = _probe_state(optimizer, group, parameter.ndim)
-        expected = probes[group, parameter.ndim]
+        ndim = max(parameter.ndim, 1)  # of the probe: with 0, `exp_avg` could not be distinguished from `step`
+        if (group, ndim) not in probes:
+            probes[group, ndim] = _probe_state(optimizer, group, ndim)
+        expected = probes[group, ndim]
         if values.keys() != expected.keys():
             yield f"{key} has the values {sorted(map(str, values))}, not {sorted(expected)}"
             continue
@@ -79,7 +95,7 @@ def _find_value_faults(key: str, value: Any, probe: Any, parameter: Tensor) -> I
         return
     shape = tuple(size if kept > 1 else 1 for size, kept in zip(parameter.shape, probe.shape))
     if not isinstance(value, Tensor) or value.shape != shape or not value.is_floating_point():
-        yield f"{key} is {show_value(value)}, not a tensor float {'x'.join(map(str, shape))}"
+        yield f"{key} is {show_value(value)}, not a tensor float {'x'.join(map(str, shape)) or 'a scalar'}"
     elif value.isnan().any():
         yield f"{key} contains NaN"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fastreid.engine.checkpoint_check import find_epoch_faults, find_tensor_faults, find_value_faults
-from fastreid.engine.data_fingerprint import FORMAT, DataFingerprint, describe_change_since, find_changed_times
-from fastreid.engine.optimizer_check import find_optimizer_faults
+from fastreid.engine.data_fingerprint import FORMAT, DataFingerprint, describe_change_since, describe_changed_times
+from fastreid.engine.optimizer_check import describe_size_change, find_optimizer_faults
 from fastreid.engine.resume_settings import RESUME_SAFE_SETTINGS, diff_settings, find_score_changes
 from fastreid.engine.train_step import TrainStep
 from fastreid.utils.errors import InputError, WeightsError
@@ -79,8 +79,8 @@ def check_data(path: Path, before: Mapping[str, Any] | None, now: DataFingerprin
         return
     if before is None or before["format"] != FORMAT:
         get_logger().warning(
-            f"{path}: another version of fastreid wrote it without a fingerprint of the image lists, so changes of the "
-            "lists cannot be detected"
+            f"{path}: another version of fastreid wrote it without a fingerprint of the image lists, or with one of "
+            "another format, so changes of the lists cannot be detected"
         )
         return
     change = describe_change_since(before, now)
@@ -89,9 +89,11 @@ def check_data(path: Path, before: Mapping[str, Any] | None, now: DataFingerprin
             f"--resume from {path}: {change}; restore it, or start a new run with MODEL.WEIGHTS {path} and another "
             "OUTPUT_DIR"
         )
-    touched = find_changed_times(before, now)
-    if touched:
-        get_logger().info(f"{', '.join(touched)}: other modification times, but the compared files are the same")
+    compared, unknown = describe_changed_times(before, now)
+    for line in compared:
+        get_logger().info(line)
+    for line in unknown:
+        get_logger().warning(f"{line}. If they contain other images, start a new run with another OUTPUT_DIR")
 
 
 def check_step_state(path: Path, state: Mapping[str, Any], step: TrainStep, *, iters_per_epoch: int) -> None:
@@ -100,6 +102,12 @@ def check_step_state(path: Path, state: Mapping[str, Any], step: TrainStep, *, i
     Raises:
         WeightsError: it does not.
     """
+    size_change = describe_size_change(state["optimizer"], step.optimizer)
+    if size_change:
+        raise WeightsError(
+            f"{path}: {size_change}; another version of fastreid or timm trained other parameters: resume with that "
+            f"version, or start a new run with MODEL.WEIGHTS {path} and another OUTPUT_DIR"
+        )
     faults = find_epoch_faults(state, iters_per_epoch=iters_per_epoch)
     faults += find_optimizer_faults(state["optimizer"], step.optimizer)
     if step.scaler.is_enabled() and state["scaler"].keys() != step.scaler.state_dict().keys():

@@ -14,6 +14,8 @@ RESUME_SAFE_SETTINGS = (
     "DATALOADER.NUM_WORKERS",
     "DATALOADER.TIMEOUT_S",
     "DATASETS.CACHE.",
+    "DATASETS.FOLDER.PATH",  # the fingerprint of the lists detects other contents
+    "DATASETS.LIST.",
     "DATASETS.ROOT",
     "DATASETS.TESTS",
     "INPUT.MAX_BAD_IMAGES",
@@ -35,6 +37,8 @@ RESUME_SAFE_SETTINGS = (
 
 # Those of them that affect the final weights or their test results.
 RESULT_AFFECTING_SETTINGS = (
+    "DATASETS.FOLDER.PATH",
+    "DATASETS.LIST.",
     "DATASETS.TESTS",
     "INPUT.ON_BAD_IMAGE",
     "MODEL.BACKBONE.PRETRAIN",

@@ -83,7 +83,10 @@ class DefaultTrainer:
         self.unreadable = build_unreadable_drawings(cfg)
         check_feature_settings(cfg, self.device)
         self.drawings, tests = data or build_datasets(cfg)
-        fingerprint = compute_fingerprint(self.drawings, tests, skips_unreadable=self.unreadable is not None)
+        skips_unreadable, max_pixels = self.unreadable is not None, cfg.INPUT.MAX_PIXELS
+        fingerprint = compute_fingerprint(
+            self.drawings, tests, skips_unreadable=skips_unreadable, max_pixels=max_pixels
+        )
         check_processes_agree(fingerprint, cfg.dump())
         check_model_selection(cfg, next(iter(tests.values())))
         self.loader = self._build_loader(0)

@@ -68,7 +68,13 @@ def plot_augmentations(rows: Sequence[Row]) -> Image.Image:
         for column, image in enumerate(row):
             sheet.paste(image, (MARGIN_PX + column * width + 2, index * height + 2))
     is_gray = all(image.convert("L").convert("RGB").tobytes() == image.tobytes() for image in images)
-    return sheet.quantize(NUM_GRAY_LEVELS, dither=Image.Dither.NONE) if is_gray else sheet
+    return _reduce_gray_levels(sheet) if is_gray else sheet
+
+
+def _reduce_gray_levels(sheet: Image.Image) -> Image.Image:
+    """Return the sheet in evenly spaced gray levels, with black and white, so that thin lines stay dark."""
+    step = 255 / (NUM_GRAY_LEVELS - 1)
+    return sheet.convert("L").point([round(round(level / step) * step) for level in range(256)])
 
 
 def _load_config(path: str | Path | None, opts: Sequence[Any]) -> CfgNode:

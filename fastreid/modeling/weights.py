@@ -77,7 +77,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         verify_checksum(path)
         content = load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read ({_first_line(error)}); download or save it again") from error
+        raise WeightsError(f"{path}: cannot be read ({summarize_error(error)}); download or save it again") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: contains a {type(content).__name__}, not a dict of tensors; save a state dict")
     return content
@@ -255,10 +255,6 @@ def _check_inflation(path: Path) -> None:
             f"{path}: unpacks from {path.stat().st_size} to {num_bytes} bytes, but torch.save does not compress; "
             "download or save it again"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:160]
 
 
 def format_names(names: list[str]) -> str:

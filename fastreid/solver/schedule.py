@@ -13,10 +13,12 @@ def resolve_duration(duration: float, run_length: int) -> int:
     """Return a duration as a count.
 
     Args:
-        duration: a count (iterations or epochs); below 1, a ratio of the run.
+        duration: a count (iterations or epochs); below 1, a ratio of the run, which is at least 1 unless it is 0.
         run_length: iterations or epochs of the run.
     """
-    return round(duration * run_length) if duration < 1 else int(duration)
+    if duration >= 1:
+        return int(duration)
+    return max(1, round(duration * run_length)) if duration > 0 else 0
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from fastreid.data.datasets.base import raise_faults
+from fastreid.data.datasets.list_lines import UNKNOWN_ID
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
 Item = tuple[str, str | int, str | int]  # path, identity, camera
 Items = Sequence[Item] | Callable[[], Sequence[Item]]
-
-UNKNOWN_ID = -1  # identity of junk images in fast-reid
 
 
 class ImageDataset:
@@ -48,7 +47,7 @@ class ImageDatasetReader:
             InputError: an item is invalid, repeated or has no identity.
         """
         items = self._get_items("train")
-        unknown = [f"train[{row}] has no identity" for row, (_, pid, _) in enumerate(items) if pid == UNKNOWN_ID]
+        unknown = [f"train[{row}] has no identity" for row, (_, pid, _) in enumerate(items) if _is_unknown(pid)]
         raise_faults(unknown, self.name)
         return self._convert("train", items, _number_cameras(items))
 
@@ -85,7 +84,7 @@ class ImageDatasetReader:
                 faults.append(
                     f"{part}[{rows[name.as_posix()]}] and {part}[{row}] are the same image, {name}; remove one of them"
                 )
-            patent = "" if pid == UNKNOWN_ID else str(pid)
+            patent = "" if _is_unknown(pid) else str(pid)
             source = f"{self.name}.{part}[{row}]"
             drawings.append(Drawing(str(path), name.as_posix(), patent, cameras[camera], source))
         raise_faults(faults, self.name)
@@ -114,6 +113,10 @@ def _is_item(item: object) -> bool:
     return isinstance(path, (str, Path)) and all(
         isinstance(value, (str, numbers.Integral)) and not isinstance(value, bool) for value in values
     )
+
+
+def _is_unknown(pid: str | int) -> bool:
+    return str(pid) == UNKNOWN_ID
 
 
 def _to_python(value: Any) -> str | int:

@@ -9,6 +9,7 @@ from fastreid.engine.checkpoint_index import STOPPED_FILE
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.utils import comm
 from fastreid.utils.cli import StoppedBySignalError
+from fastreid.utils.termination import SAME_SIGNAL_S
 
 
 class StopOnSignal(Hook):
@@ -22,7 +23,6 @@ class StopOnSignal(Hook):
     """
 
     SYNC_PERIOD = 10  # iterations between two exchanges: several processes must agree to stop
-    SAME_SIGNAL_S = 1.0  # a signal to a process group arrives twice: from the sender and from the parent process
 
     def __init__(self, checkpointer: Checkpointer, progress: Progress):
         self.checkpointer = checkpointer
@@ -60,7 +60,7 @@ class StopOnSignal(Hook):
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self._signal_number is not None and now - self._signal_time_s > self.SAME_SIGNAL_S:
+        if self._signal_number is not None and now - self._signal_time_s > SAME_SIGNAL_S:
             raise SystemExit(128 + number)
         self._signal_number, self._signal_time_s = number, now
 

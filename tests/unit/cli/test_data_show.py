@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fastreid.cli.main import main
-from fastreid.experiments.augmentation_sheet import AUGMENTATIONS, MARGIN_PX
+from fastreid.experiments.augmentation_sheet import AUGMENTATIONS, MARGIN_PX, plot_augmentations
 from fastreid.utils.errors import InputError, StorageError
 
 CONFIG = """
@@ -87,3 +87,13 @@ def test_image_must_be_a_drawing(inputs):
     with pytest.raises(InputError, match=r"a\.yml"):
         show("--output", inputs / "out.png", "--image", inputs / "a.yml")
     assert not (inputs / "out.png").exists()
+
+
+def test_sheet_keeps_black_lines_and_white_paper():
+    page = np.full((400, 400, 3), 255, np.uint8)
+    page[:, 200] = 0  # a line so thin that a palette by frequency would make it gray
+    page[::2, ::3] = 250
+    sheet = plot_augmentations([("plain", [Image.fromarray(page)])])
+    levels = np.asarray(sheet)[10:380, MARGIN_PX + 10 : MARGIN_PX + 390]
+    assert (levels[:, 192] == 0).all()
+    assert set(np.unique(levels)) == {0, 255}
