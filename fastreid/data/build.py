@@ -194,8 +194,8 @@ def log_color_mode(cfg: CfgNode, *lists: Sequence[Drawing]) -> None:
     num_dark = sum(is_dark(one, max_pixels=cfg.INPUT.MAX_PIXELS) for one in sample)
     if num_dark:
         get_logger().warning(
-            f"{num_dark} of {len(sample)} sampled drawings are dark (no gray level above half of paper, 255); save them "
-            "with levels from 0 to 255"
+            f"{num_dark} of {len(sample)} sampled drawings are dark (no gray level above 127; paper is 255); save "
+            "them with levels from 0 to 255"
         )
 
 

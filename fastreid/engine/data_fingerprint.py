@@ -141,9 +141,12 @@ def describe_changed_times(before: Mapping[str, Any], now: DataFingerprint) -> t
         num_unknown = int((differ & ~is_compared).sum())
         if num_unknown:
             first = escape_unprintable(drawings[int((differ & ~is_compared).argmax())].name)
+            others = "others have new modification times and were"
+            if num_unknown == 1:
+                others = "other has a new modification time and was"
             unknown.append(
                 f"{name}: {is_compared.sum()} of {(sizes != NO_FILE).sum()} files compared, which are the same; "
-                f"{num_unknown} others have new modification times and were not compared, first {first}"
+                f"{num_unknown} {others} not compared, first {first}"
             )
         elif differ.any():
             compared.append(f"{name}: {differ.sum()} files have new modification times and the same content")

@@ -21,6 +21,7 @@ from fastreid.utils.cli import UserFacingError, explain_error
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import setup_logger
 from fastreid.utils.termination import TerminatedError
+from fastreid.utils.resources import explain_process_limit
 from fastreid.utils.text import summarize_error
 
 TIMEOUT = timedelta(minutes=30)  # maximum wait of a process for another one, for example during an evaluation
@@ -74,12 +75,14 @@ def launch(
         check_address(dist_url, is_server=machine_rank == 0)
     url = f"tcp://127.0.0.1:{_find_free_port()}" if dist_url == "auto" else dist_url
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # no C++ stacks after the one line of an error
-    errors = mp.get_context("spawn").SimpleQueue()
+    with explain_process_limit():
+        errors = mp.get_context("spawn").SimpleQueue()  # starts the process that tracks semaphores
     group = (num_gpus, world_size, machine_rank, url, device, rendezvous_timeout_s)
     try:
-        processes = spawn(  # type: ignore[no-untyped-call]  # torch has no annotation
-            _run_worker, args=(main, args, errors, *group), nprocs=num_gpus, join=False, start_method="spawn"
-        )
+        with explain_process_limit():
+            processes = spawn(  # type: ignore[no-untyped-call]  # torch has no annotation
+                _run_worker, args=(main, args, errors, *group), nprocs=num_gpus, join=False, start_method="spawn"
+            )
         with _forward_sigterm(processes):
             while not processes.join():
                 continue

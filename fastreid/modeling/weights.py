@@ -21,6 +21,7 @@ from fastreid.modeling.mismatch import explain_mismatch
 from fastreid.utils.checksums import verify_checksum
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.logger import get_logger
+from fastreid.utils.text import summarize_error
 
 MAX_NAMES_SHOWN = 20  # listed in a message before the total count
 CONFIG_BUFFERS = ("pixel_mean", "pixel_std")  # stored in older checkpoints; now set by the config

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from fastreid.utils.errors import EnvironmentSetupError
+from fastreid.utils.resources import explain_process_limit
 from fastreid.utils.termination import raise_on_sigterm
 
 T = TypeVar("T")
@@ -114,7 +115,7 @@ class _WorkerPool(ProcessPoolExecutor):
     """A pool whose workers never get Ctrl-C, and that neither Ctrl-C nor SIGTERM interrupts while it starts one."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        with _defer_stop():  # workers and the fork server are started here, on demand
+        with explain_process_limit(), _defer_stop():  # workers and the fork server are started here, on demand
             return super().submit(fn, *args, **kwargs)
 
 

@@ -32,11 +32,9 @@ def _describe_resource_error(error: BaseException) -> str | None:
             f"too many open files: this process may open {_get_open_files_limit()}; raise the limit with "
             "`ulimit -n 4096`, or lower DATALOADER.NUM_WORKERS"
         )
-    if number == errno.EAGAIN:
-        return f"the system cannot start another process ({error.args[-1]}); {_FEWER_PROCESSES}"
     if isinstance(error, RuntimeError) and "can't start new thread" in text:
         return f"the system cannot start another thread; {_FEWER_PROCESSES}"
-    if type(error).__name__ == "OutOfMemoryError":  # of torch, which is not imported for it
+    if _is_gpu_memory_error(error, text):
         return (
             f"the GPU has too little memory{_format_request(text)}; lower SOLVER.IMS_PER_BATCH, `fastreid batch-size` "
             "finds the largest that fits"
@@ -44,6 +42,22 @@ def _describe_resource_error(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or number == errno.ENOMEM or _is_torch_memory_error(error, text):
         return f"not enough memory{_format_request(text)}; {_LESS_MEMORY}"
     return None
+
+
+@contextlib.contextmanager
+def explain_process_limit() -> Iterator[None]:
+    """Raise an EnvironmentSetupError if the system does not allow another process in this context.
+
+    Elsewhere EAGAIN has other causes, such as an output that does not block.
+
+    Raises:
+        EnvironmentSetupError: a limit on the number of processes or threads is reached.
+    """
+    try:
+        yield
+    except BlockingIOError as error:  # EAGAIN
+        reason = error.strerror or str(error)
+        raise EnvironmentSetupError(f"the system cannot start another process ({reason}); {_FEWER_PROCESSES}")
 
 
 @contextlib.contextmanager
@@ -86,6 +100,16 @@ def get_free_bytes(folder: Path) -> int:
 def format_bytes(num_bytes: float) -> str:
     """Return a size such as "512 bytes" or "1,397.1 MB" (1 MB is 1,000,000 bytes)."""
     return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e6 else f"{num_bytes:,.0f} bytes"
+
+
+def _is_gpu_memory_error(error: BaseException, text: str) -> bool:
+    """Return whether torch's allocator, CUDA or one of its libraries has no memory; torch is not imported for it."""
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    return (
+        isinstance(error, RuntimeError)
+        and re.search(r"error: out of memory|_ALLOC_FAILED|MPS .*out of memory|'out of memory'", text) is not None
+    )
 
 
 def _is_torch_memory_error(error: BaseException, text: str) -> bool:

@@ -47,7 +47,7 @@ class ImageDatasetReader:
             InputError: an item is invalid, repeated or has no identity.
         """
         items = self._get_items("train")
-        unknown = [f"train[{row}] has no identity" for row, (_, pid, _) in enumerate(items) if _is_unknown(pid)]
+        unknown = [f"train[{row}] has no identity" for row, (_, pid, _) in enumerate(items) if pid == int(UNKNOWN_ID)]
         raise_faults(unknown, self.name)
         return self._convert("train", items, _number_cameras(items))
 
@@ -84,7 +84,7 @@ class ImageDatasetReader:
                 faults.append(
                     f"{part}[{rows[name.as_posix()]}] and {part}[{row}] are the same image, {name}; remove one of them"
                 )
-            patent = "" if _is_unknown(pid) else str(pid)
+            patent = "" if pid == int(UNKNOWN_ID) else str(pid)
             source = f"{self.name}.{part}[{row}]"
             drawings.append(Drawing(str(path), name.as_posix(), patent, cameras[camera], source))
         raise_faults(faults, self.name)
@@ -113,10 +113,6 @@ def _is_item(item: object) -> bool:
     return isinstance(path, (str, Path)) and all(
         isinstance(value, (str, numbers.Integral)) and not isinstance(value, bool) for value in values
     )
-
-
-def _is_unknown(pid: str | int) -> bool:
-    return str(pid) == UNKNOWN_ID
 
 
 def _to_python(value: Any) -> str | int:

@@ -2,8 +2,10 @@
 
 import io
 import os
-from collections.abc import Mapping
-from typing import Any, BinaryIO
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any, BinaryIO, cast
 
 PDF_HEADER_BYTES = 1024  # a PDF may start with other bytes before "%PDF-"
 
@@ -37,6 +39,15 @@ class ImageSource(io.RawIOBase):
     def patched(self, patches: Mapping[int, bytes], tail: bytes) -> "ImageSource":
         """Return a source of the same file with other bytes."""
         return ImageSource(self.file, patches=patches, tail=tail)
+
+    def excerpt(self, head: bytes, spans: Sequence[tuple[int, int]]) -> "ImageSource":
+        """Return a source of some bytes, followed by parts of this one.
+
+        Args:
+            head: the first bytes.
+            spans: position and number of bytes of each part; each is inside the file and not empty.
+        """
+        return ImageSource(cast(BinaryIO, _Excerpt(self, head, spans)))
 
     def readable(self) -> bool:
         """Return True."""
@@ -102,6 +113,32 @@ class ImageSource(io.RawIOBase):
         except OSError as error:
             self.read_error = error
             raise
+
+
+class _Excerpt:
+    """The part of a file object that `ImageSource` needs, for some bytes and parts of another source."""
+
+    def __init__(self, source: ImageSource, head: bytes, spans: Sequence[tuple[int, int]]):
+        self._source, self._head, self._spans = source, head, spans
+        self._starts = list(accumulate((num for _, num in spans), initial=len(head)))  # and the end
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._position = offset + (self._starts[-1] if whence == os.SEEK_END else 0)
+        return self._position
+
+    def read(self, num: int) -> bytes:
+        start, end = self._position, min(self._position + num, self._starts[-1])
+        parts = [self._head[start:end]]
+        for row in range(max(0, bisect_right(self._starts, start) - 1), len(self._spans)):
+            first = self._starts[row]
+            if first >= end:
+                break
+            position, length = self._spans[row]
+            skipped = max(0, start - first)
+            parts.append(self._source.read_at(position + skipped, min(length, end - first) - skipped))
+        self._position = max(start, end)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def detect_format(source: ImageSource) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fastreid.data.io.source import ImageSource
 from fastreid.utils.errors import InputError
 
@@ -15,13 +17,17 @@ MAX_PAGES = 1000  # of a file
 
 _MAX_ENTRIES = 4096  # of a directory
 _MAX_VALUES = 64  # read from one tag here; the decoder reads the long ones
+_MAX_COPIED_BYTES = 1 << 24  # of tags
 _NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 254, 255
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 259, 262, 274
 _MAX_SAMPLE, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 281, 322, 323, 338, 339
+_PIXEL_TAGS = ((273, 279), (324, 325))  # positions and numbers of bytes of strips, and of tiles
+_UNCOMPRESSED, _OLD_JPEG = 1, 6
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
 _UNSIGNED, _SIGNED = 1, 2
-# Type -> (struct code, bytes); only whole numbers are read here.
+# Type -> bytes, and for whole numbers (struct code, bytes); only these are read here.
+_VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 6: ("b", 1), 8: ("h", 2), 9: ("i", 4), 16: ("Q", 8)}
 # The tags that decoding needs. Others, such as profiles, thumbnails and comments, are not passed to the decoder.
 _DECODED_TAGS = frozenset(
@@ -88,6 +94,24 @@ class _Directory:
         num = min(num, len(value) // size)
         return struct.unpack(f"{layout.order}{num}{code}", value[: num * size])
 
+    def read_long(self, tag: int) -> np.ndarray:
+        """Return all values of a tag, uint64 (N,); empty if it is absent, cut off or has no unsigned integers."""
+        kind, content = self.copy_values(self.entries.get(tag, b""))
+        if kind not in _INTEGERS or not _INTEGERS[kind][0].isupper():
+            return np.empty(0, np.uint64)
+        return np.frombuffer(content, f"{self.layout.order}u{_INTEGERS[kind][1]}").astype(np.uint64)
+
+    def copy_values(self, entry: bytes) -> tuple[int, bytes]:
+        """Return the type of an entry and the bytes of its values; (0, b"") if they are cut off or of no known type."""
+        layout = self.layout
+        if len(entry) < layout.entry_bytes:
+            return 0, b""
+        kind, size = layout.unpack("H", entry[2:4]), layout.count_bytes_of_values(entry)
+        content = entry[4 + layout.link_bytes :]
+        if size > len(content):
+            content = self.source.read_at(layout.unpack(layout.link_code, content), size)
+        return (kind, content[:size]) if 0 < size <= len(content) else (0, b"")
+
     def read_one(self, tag: int, default: int) -> int:
         """Return the first value of a tag."""
         return (self.read(tag) or (default,))[0]
@@ -118,6 +142,11 @@ class _Layout:
         if len(content) < size:
             raise InputError("a corrupt image (the TIFF directory is cut off); replace the file")
         return struct.unpack(f"{self.order}{code}", content[:size])[0]
+
+    def count_bytes_of_values(self, entry: bytes) -> int:
+        """Return the number of bytes of the values of an entry; 0 if their type is unknown."""
+        count = int(self.unpack(self.link_code, entry[4 : 4 + self.link_bytes]))
+        return count * _VALUE_BYTES.get(self.unpack("H", entry[2:4]), 0)
 
     def pack(self, code: str, number: int) -> bytes:
         return struct.pack(f"{self.order}{code}", number)
@@ -193,13 +222,74 @@ def _describe_page(directory: _Directory, *, max_pixels: int) -> TiffPage:
 
 
 def _extract_directory(directory: _Directory, replaced: Mapping[int, int]) -> ImageSource:
-    """Return the file with a single directory, appended to its end, that has the needed tags and some other values."""
+    """Return a file with a single directory that has the needed tags and some other values.
+
+    It contains only the pixels of this page if they are compressed, because Pillow reads a whole file to decode one
+    page. Otherwise, or if the tags do not say where all pixels are, it is the file with the directory at its end.
+    """
     layout, source = directory.layout, directory.source
     entries = {tag: entry for tag, entry in directory.entries.items() if tag in _DECODED_TAGS}
     for tag, number in replaced.items():
         field = layout.pack("H", number).ljust(layout.link_bytes, b"\0")
         entries[tag] = layout.pack("H", tag) + layout.pack("H", 3) + layout.pack(layout.link_code, 1) + field
+    excerpt = _extract_pixels(directory, entries)
+    if excerpt is not None:
+        return excerpt
     padding = b"\0" * (source.num_bytes % 2)
     tail = layout.pack(layout.count_code, len(entries)) + b"".join(entry for _, entry in sorted(entries.items()))
     link = layout.pack(layout.link_code, source.num_bytes + len(padding))
     return source.patched({layout.link_position: link}, padding + tail + layout.pack(layout.link_code, 0))
+
+
+def _extract_pixels(directory: _Directory, entries: Mapping[int, bytes]) -> ImageSource | None:
+    """Return a file of some entries of a directory and the pixels to which they point; None if it cannot be made."""
+    layout, source = directory.layout, directory.source
+    tags = [pair for pair in _PIXEL_TAGS if entries.keys() & set(pair)]
+    if len(tags) != 1 or directory.read_one(_COMPRESSION, _UNCOMPRESSED) in (_UNCOMPRESSED, _OLD_JPEG):
+        return None  # the second has pixels and tables at other positions
+    starts, nums = (directory.read_long(tag) for tag in tags[0])
+    size = np.uint64(source.num_bytes)
+    if not 0 < len(starts) == len(nums) or (starts > size).any() or (nums > size - starts).any() or not nums.all():
+        return None
+    if sum(map(layout.count_bytes_of_values, entries.values())) > _MAX_COPIED_BYTES:
+        return None
+    values = {tag: directory.copy_values(entry) for tag, entry in entries.items()}
+    values = {tag: value for tag, value in values.items() if value[1]}  # the decoder also ignores tags that are cut off
+    values[tags[0][0]] = (16 if layout.is_big else 4), bytes(len(starts) * layout.link_bytes)
+    body_start = layout.link_position + layout.link_bytes
+    body_start += layout.count_bytes + len(values) * layout.entry_bytes + layout.link_bytes
+    num_bytes = sum(len(content) for _, content in values.values() if len(content) > layout.link_bytes)
+    spans, positions = _merge_spans(starts, nums)
+    positions += np.uint64(body_start + num_bytes)
+    values[tags[0][0]] = values[tags[0][0]][0], positions.astype(f"{layout.order}u{layout.link_bytes}").tobytes()
+    table, body = b"", b""
+    for tag, (kind, content) in sorted(values.items()):
+        num = len(content) // _VALUE_BYTES[kind]
+        field = content.ljust(layout.link_bytes, b"\0")
+        if len(content) > layout.link_bytes:
+            field, body = layout.pack(layout.link_code, body_start + len(body)), body + content
+        table += layout.pack("H", tag) + layout.pack("H", kind) + layout.pack(layout.link_code, num) + field
+    head = source.read_at(0, layout.link_position)
+    head += layout.pack(layout.link_code, len(head) + layout.link_bytes) + layout.pack(layout.count_code, len(values))
+    return source.excerpt(head + table + layout.pack(layout.link_code, 0) + body, spans)
+
+
+def _merge_spans(starts: np.ndarray, nums: np.ndarray) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """Return the parts of a file that spans cover, and the position of each span in these parts joined.
+
+    Spans may overlap, so that the parts are never larger than the file.
+
+    Args:
+        starts, nums: uint64 (N,), position and number of bytes of each span.
+
+    Returns:
+        (position, number of bytes) of each part, and uint64 (N,).
+    """
+    order = np.argsort(starts)
+    first, last = starts[order], np.maximum.accumulate((starts + nums)[order])
+    is_new = np.append(True, first[1:] > last[:-1])
+    part_starts, part_ends = first[is_new], last[np.append(is_new[1:], True)]
+    part_nums = part_ends - part_starts
+    rows = np.searchsorted(part_starts, starts, side="right") - 1
+    joined = np.cumsum(part_nums) - part_nums
+    return list(zip(part_starts.tolist(), part_nums.tolist())), joined[rows] + starts - part_starts[rows]

@@ -30,7 +30,7 @@ from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import EnvironmentSetupError, FastreidError, InputError
 from fastreid.utils.logger import get_logger
 from fastreid.utils.processes import defer_signals
-from fastreid.utils.resources import explain_full_shared_memory
+from fastreid.utils.resources import explain_full_shared_memory, explain_process_limit
 from fastreid.utils.text import escape_unprintable
 
 MAX_DRAWINGS_SHOWN = 3
@@ -279,6 +279,7 @@ class _BatchStream:
                 generator=torch.Generator(),  # otherwise it advances the generator that initializes the weights
             )
             with (
+                explain_process_limit(),
                 explain_full_shared_memory(),
                 defer_signals(*MAIN_PROCESS_SIGNALS),
             ):  # a worker that is starting is not ready for them

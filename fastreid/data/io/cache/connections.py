@@ -14,7 +14,7 @@ import fastreid.data.io.cache.tables as tables
 from fastreid.utils.errors import FastreidError, StorageError
 from fastreid.utils.files import check_own_file, describe_write_error
 from fastreid.utils.logger import get_logger
-from fastreid.utils.resources import explain_full_shared_memory, find_resource_error
+from fastreid.utils.resources import explain_full_shared_memory, explain_process_limit, find_resource_error
 
 _OTHER_FOLDER = "choose another DATASETS.CACHE.FOLDER"
 
@@ -34,7 +34,7 @@ class Connections:
         self.path = path
         # A connection belongs to one process and thread; one inherited through a fork is neither used nor closed.
         self.open: dict[tuple[int, int], sqlite3.Connection] = {}
-        with explain_full_shared_memory():
+        with explain_process_limit(), explain_full_shared_memory():  # may start the process that tracks semaphores
             self._num_from_files = multiprocessing.Value("q", 0)  # pages read while locked, by all processes
 
     def __getstate__(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import zstandard
@@ -19,6 +19,7 @@ from fastreid.utils.text import escape_unprintable
 
 _MAX_SIDE_PX = 1 << 24
 _FILES_PER_TASK = 16
+_BLOCK_BYTES = 1 << 20
 
 FileState = tuple[int, int, int]  # size in bytes, mtime and ctime in ns
 
@@ -80,17 +81,23 @@ def decode_files(
 
 
 def _decode_task(task: Sequence[tuple[str, bytes | None]], **options: Any) -> list[CachedPage | UnreadableFile]:
-    return [_decode_file(path, known, options) for path, known in task]
+    digests: dict[tuple[int, ...], Any] = {}  # so that a file is read once for its pages
+    return [_decode_file(path, known, options, digests) for path, known in task]
 
 
-def _decode_file(path: str, known: bytes | None, options: Mapping[str, Any]) -> CachedPage | UnreadableFile:
+def _decode_file(
+    path: str, known: bytes | None, options: Mapping[str, Any], digests: dict[tuple[int, ...], Any]
+) -> CachedPage | UnreadableFile:
     state: FileState | None = None
     try:
         with open_image(path) as file:
             status = os.fstat(file.fileno())  # before reading, so that a change during it is noticed next time
-            digest = _compute_digest(file.read(), split_page_address(path)[1])
             state = status.st_size, status.st_mtime_ns, status.st_ctime_ns
-            file.seek(0)
+            key = (status.st_dev, status.st_ino, *state)
+            if key not in digests:
+                digests[key] = _hash_file(file)
+                file.seek(0)
+            digest = _compute_digest(digests[key], split_page_address(path)[1])
             page = None if digest == known else decode_page(file, path, **options)
     except InputError as error:
         # A lack of memory says nothing about the file.
@@ -100,9 +107,16 @@ def _decode_file(path: str, known: bytes | None, options: Mapping[str, Any]) -> 
     return CachedPage(path, state, digest, None if page is None else _pack_page(digest, page))
 
 
-def _compute_digest(content: bytes, page: int) -> bytes:
+def _hash_file(file: BinaryIO) -> "hashlib._Hash":
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK_BYTES):
+        digest.update(block)
+    return digest
+
+
+def _compute_digest(file_digest: "hashlib._Hash", page: int) -> bytes:
     """Return the SHA-256 of a file, or of a file and the number of a later page in it."""
-    digest = hashlib.sha256(content)
+    digest = file_digest.copy()
     if page:
         digest.update(b"#page=%d" % (page + 1))
     return digest.digest()
