@@ -20,8 +20,8 @@ from fastreid.engine.rendezvous import DEFAULT_TIMEOUT_S, check_address, join_pr
 from fastreid.utils.cli import UserFacingError, explain_error
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import setup_logger
-from fastreid.utils.termination import TerminatedError
 from fastreid.utils.resources import explain_process_limit
+from fastreid.utils.termination import TerminatedError
 from fastreid.utils.text import summarize_error
 
 TIMEOUT = timedelta(minutes=30)  # maximum wait of a process for another one, for example during an evaluation

@@ -7,7 +7,7 @@ from typing import Any
 from fastreid.engine.checkpoint_check import find_epoch_faults, find_tensor_faults, find_value_faults
 from fastreid.engine.data_fingerprint import FORMAT, DataFingerprint, describe_change_since, describe_changed_times
 from fastreid.engine.optimizer_check import describe_size_change, find_optimizer_faults
-from fastreid.engine.resume_settings import RESUME_SAFE_SETTINGS, diff_settings, find_score_changes
+from fastreid.engine.resume_settings import diff_settings, find_forbidden_changes, find_score_changes
 from fastreid.engine.train_step import TrainStep
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.logger import get_logger
@@ -51,9 +51,9 @@ def check_settings(path: Path, before: str, now: str, *, defaults: str) -> list[
     try:
         changes = diff_settings(before, now, defaults=defaults)
         score_keys = find_score_changes(before, now, defaults=defaults)
+        forbidden = [f"{key} {changes[key]}" for key in find_forbidden_changes(before, now, defaults=defaults)]
     except (InputError, TypeError) as error:
         raise WeightsError(f"{path}: its settings cannot be read ({summarize_error(error)}); use another checkpoint")
-    forbidden = [f"{key} {change}" for key, change in changes.items() if not key.startswith(RESUME_SAFE_SETTINGS)]
     if forbidden:
         raise InputError(
             f"--resume from {path}: {'; '.join(forbidden[:5])}; these settings cannot change during a run. "

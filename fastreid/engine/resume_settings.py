@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastreid.config.reader import parse_settings
+from fastreid.data.io.limits import MAX_RENDERED_PIXELS
 
 # Settings that may change when a run is resumed, by the start of their names.
 RESUME_SAFE_SETTINGS = (
@@ -93,6 +94,20 @@ def diff_settings(before: str, now: str, *, defaults: str = "") -> dict[str, str
     """
     old, new = _parse_settings(defaults) | _parse_settings(before), _parse_settings(now)
     return {key: f"was {old.get(key)!r} and is {new.get(key)!r}" for key in _find_different_keys(old, new)}
+
+
+def find_forbidden_changes(before: str, now: str, *, defaults: str = "") -> list[str]:
+    """Return the names of the changed settings that cannot change when a run is resumed, sorted.
+
+    INPUT.MAX_PIXELS can change if both limits are too high for an effect on the pixels of pages that could be read. The
+    arguments are those of `diff_settings`.
+    """
+    old, new = _parse_settings(defaults) | _parse_settings(before), _parse_settings(now)
+    keys = [key for key in _find_different_keys(old, new) if not key.startswith(RESUME_SAFE_SETTINGS)]
+    name = "INPUT.MAX_PIXELS"
+    if name in keys and min(old.get(name, 0), new.get(name, 0)) >= MAX_RENDERED_PIXELS:
+        keys.remove(name)
+    return keys
 
 
 def find_score_changes(before: str, now: str, *, defaults: str = "") -> list[str]:

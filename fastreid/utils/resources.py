@@ -36,8 +36,9 @@ def _describe_resource_error(error: BaseException) -> str | None:
         return f"the system cannot start another thread; {_FEWER_PROCESSES}"
     if _is_gpu_memory_error(error, text):
         return (
-            f"the GPU has too little memory{_format_request(text)}; lower SOLVER.IMS_PER_BATCH, `fastreid batch-size` "
-            "finds the largest that fits"
+            f"the GPU has too little memory{_format_request(text)}; lower SOLVER.IMS_PER_BATCH (`fastreid batch-size` "
+            "finds the largest that fits) or TEST.IMS_PER_BATCH; to continue a run with --resume, set "
+            "MODEL.BACKBONE.GRADIENT_CHECKPOINTING True"
         )
     if isinstance(error, MemoryError) or number == errno.ENOMEM or _is_torch_memory_error(error, text):
         return f"not enough memory{_format_request(text)}; {_LESS_MEMORY}"

@@ -1,3 +1,4 @@
+import errno
 import unicodedata
 
 import pytest
@@ -6,7 +7,7 @@ from invalid_inputs import CSV_LISTS, LIST_LINES
 from fastreid.data.datasets.base import RetrievalData, read_list
 from fastreid.data.datasets.folder import ImageLists
 from fastreid.structures import Drawing
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 
 
 @pytest.fixture
@@ -128,6 +129,24 @@ def test_missing_list_names_the_settings_of_the_data_folder(tmp_path):
         (tmp_path / f"lists/{number:02}.txt").touch()
     with pytest.raises(InputError, match=r"contains 00\.txt, 01\.txt, .* 09\.txt and 5 more; set"):
         read_list(tmp_path / "lists/list.txt", images=tmp_path, with_ids=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EMFILE, r"too many open files: this process may open \d+; raise the limit"),
+        (errno.ENFILE, "too many open files on this machine"),
+        (errno.ENOMEM, "not enough memory; lower"),
+    ],
+)
+def test_list_that_exhausts_a_resource_is_not_a_wrong_path(number, reason, folder, monkeypatch):
+    def fail(path):
+        raise OSError(number, "reason")
+
+    (folder / "list.txt").write_text("a.png 1\n")
+    monkeypatch.setattr("fastreid.data.datasets.list_lines.read_file_bytes", fail)
+    with pytest.raises(EnvironmentSetupError, match=rf"list\.txt: cannot read the list: {reason}"):
+        read_list(folder / "list.txt", images=folder, with_ids=True)
 
 
 def test_empty_queries_or_gallery_raise():

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fastreid.data.io.levels import Array, find_level_range, find_mask_levels, find_truncated_range, read_png_bits
 from fastreid.data.io.libtiff import raise_libtiff_errors
-from fastreid.data.io.limits import check_image, check_jpeg_scans, check_size, check_webp
+from fastreid.data.io.limits import MAX_RENDERED_PIXELS, check_image, check_jpeg_scans, check_size, check_webp
 from fastreid.data.io.pixels import REDUCING_GAP, find_page_size, read_pixel_aspect, render_pixels
 from fastreid.data.io.source import ImageSource, detect_format
 from fastreid.data.io.tiff import TiffPage, open_tiff_page
@@ -81,7 +81,8 @@ def load_frame(
         image = Image.open(cast(IO[bytes], source), formats=("PNG",))
     aspect = read_pixel_aspect(image)
     stored_size = image.size
-    size = find_page_size(*stored_size, pixel_aspect=aspect, longest_px=longest_px, max_pixels=max_pixels)
+    limit = min(max_pixels, MAX_RENDERED_PIXELS)
+    size = find_page_size(*stored_size, pixel_aspect=aspect, longest_px=longest_px, max_pixels=limit)
     if longest_px:  # only the JPEG decoder implements draft()
         image.draft(None, (REDUCING_GAP * size[0], REDUCING_GAP * size[1]))
     with raise_libtiff_errors():

@@ -117,8 +117,8 @@ def find_mask_levels(image: Image.Image) -> Callable[[int], int] | None:
     # A lossy format gives a black page such levels; other formats have palettes. Most pages have paper at their top.
     if image.mode != "L" or image.format not in ("PNG", "TIFF"):
         return None
-    top = image.crop((0, 0, image.width, 1)).getextrema()
-    return (lambda level: 255 * min(1, level)) if max(top) <= 1 and image.getextrema() == (0, 1) else None
+    is_dark = np.asarray(image.crop((0, 0, image.width, 1))).max() <= 1
+    return (lambda level: 255 * min(1, level)) if is_dark and image.getextrema() == (0, 1) else None
 
 
 def find_truncated_range(image: Image.Image, *, bits: int) -> Callable[[int], int] | None:

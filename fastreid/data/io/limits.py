@@ -8,6 +8,7 @@ from PIL import Image
 from fastreid.data.io.source import ImageSource
 from fastreid.utils.errors import InputError
 
+MAX_RENDERED_PIXELS = 64_000_000  # of a page that is rendered or gets square pixels; a higher limit has no effect on it
 MAX_SCANS = 32  # of a JPEG; libjpeg writes 10, and each is decoded over the whole page
 _LARGE_DECODERS = {"WEBP": 4, "JPEG2000": 4}  # bytes per pixel in these decoders, as a multiple of the others'
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # followed by 0 or a restart number it belongs to the pixels

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastreid.data.io.levels import Array
-from fastreid.data.io.limits import check_size
+from fastreid.data.io.limits import MAX_RENDERED_PIXELS, check_size
 from fastreid.data.io.source import ImageSource
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 
@@ -44,7 +44,7 @@ def render_pdf_page(source: ImageSource, page: int, *, color: bool, max_pixels: 
     """Return a page of a PDF, uint8 (H, W), or (H, W, 3) RGB with `color`.
 
     A page that consists of one scanned image has the resolution of the image, any other page DPI; one with more than
-    `max_pixels` is rendered smaller.
+    `max_pixels` or MAX_RENDERED_PIXELS is rendered smaller.
 
     Args:
         source: the file.
@@ -134,11 +134,12 @@ def _find_size(page: Any, *, max_pixels: int) -> tuple[tuple[int, int], list[tup
         wide, high = math.hypot(matrix.a, matrix.b), math.hypot(matrix.c, matrix.d)
         if wide * high >= _SCAN_AREA * width * height:
             scale = max(sizes[0][0] / wide, sizes[0][1] / high)
-    scale = min(scale, (max_pixels / (width * height)) ** 0.5)
+    limit = min(max_pixels, MAX_RENDERED_PIXELS)
+    scale = min(scale, (limit / (width * height)) ** 0.5)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    if size[0] * size[1] > max_pixels:  # rounding
+    if size[0] * size[1] > limit:  # rounding
         size = max(1, int(width * scale)), max(1, int(height * scale))
-        check_size(*size, max_pixels=max_pixels)
+        check_size(*size, max_pixels=limit)
     return size, sizes
 
 

@@ -254,7 +254,8 @@ def _extract_pixels(directory: _Directory, entries: Mapping[int, bytes]) -> Imag
     if sum(map(layout.count_bytes_of_values, entries.values())) > _MAX_COPIED_BYTES:
         return None
     values = {tag: directory.copy_values(entry) for tag, entry in entries.items()}
-    values = {tag: value for tag, value in values.items() if value[1]}  # the decoder also ignores tags that are cut off
+    if not all(content for _, content in values.values()):  # damaged, which the decoder reports
+        return None
     values[tags[0][0]] = (16 if layout.is_big else 4), bytes(len(starts) * layout.link_bytes)
     body_start = layout.link_position + layout.link_bytes
     body_start += layout.count_bytes + len(values) * layout.entry_bytes + layout.link_bytes

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastreid.data.io.cache import entries
 from fastreid.data.io.cache.entries import decode_files, get_file_state
 from fastreid.data.io.cache.store import PageCache
 from fastreid.data.io.image import MAX_PIXELS, read_drawing
@@ -94,6 +95,18 @@ def test_equal_files_share_a_page(tmp_path, drawings):
     twins = [write_image(tmp_path / f"data/twin{number}.png", 3) for number in range(5)]
     cache.fill([*drawings, *twins])
     assert cache.size()[0] == 40
+
+
+def test_file_is_hashed_once_for_its_pages(tmp_path, monkeypatch):
+    images = [Image.fromarray(np.full((9, 9), level, np.uint8)) for level in range(10)]
+    images[0].save(tmp_path / "a.tif", save_all=True, append_images=images[1:])
+    drawings = [Drawing(f"{tmp_path}/a.tif#page={page + 1}", f"a.tif#page={page + 1}", "1") for page in range(10)]
+    hashed, hash_file = [], entries._hash_file
+    monkeypatch.setattr(entries, "_hash_file", lambda file: hashed.append(file.name) or hash_file(file))
+    cache = make_cache(tmp_path / "cache")
+    cache.fill([*drawings, write_image(tmp_path / "b.png", 1)])
+    assert sorted(hashed) == [str(tmp_path / "a.tif"), str(tmp_path / "b.png")]
+    assert [int(cache.read(drawing).max()) for drawing in drawings] == list(range(10))
 
 
 def test_cache_that_moves_with_its_data_is_still_valid(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from fastreid.config import get_cfg
-from fastreid.data.build import build_cache, log_color_mode
+from fastreid.data.build import MAX_DECODED_SAMPLES, build_cache, log_color_mode
 from fastreid.data.io.cache.store import PageCache
 from fastreid.data.io.color import MAX_SAMPLED_DRAWINGS, is_colored, sample_drawings
 from fastreid.data.io.image import MAX_PIXELS, read_drawing
@@ -269,3 +269,17 @@ def test_log_names_the_mode_and_warns_of_lost_color(tmp_path, caplog):
         log_color_mode(make_config(), drawings[3:])
     assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]
     assert caplog.records[0].getMessage() == "pages are read with color (INPUT.COLOR rgb)"
+
+
+def test_log_warns_of_dark_drawings(tmp_path, caplog):
+    dark = [save(tmp_path / f"dark/{row}.png", GRAY_PAGE // 16) for row in range(20)]
+    (tmp_path / "dark/0.png").write_bytes(b"no image")
+    bright = [save(tmp_path / f"{row}.png", GRAY_PAGE) for row in range(20)]
+    with caplog.at_level("WARNING", logger="fastreid"):
+        log_color_mode(make_config(), bright)
+        assert caplog.messages == []
+        log_color_mode(make_config(), dark)
+    assert caplog.messages == [
+        f"{MAX_DECODED_SAMPLES - 1} of {MAX_DECODED_SAMPLES} sampled drawings are dark (no gray level above 127; "
+        "paper is 255); save them with levels from 0 to 255"
+    ]

@@ -90,6 +90,20 @@ def test_system_files_and_thumbnails_are_skipped_silently_and_others_with_counts
     assert "; skipped 4 files (.txt 2, .docx 1, no suffix 1) and 2 folders without drawings" in log.text
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["@Recycle", "@Recently-Snapshot", ".@__thumb", "#snapshot", "#recycle", "$RECYCLE.BIN", "$Recycle.Bin"]
+    + ["System Volume Information", "lost+found"],
+)
+def test_system_folder_of_a_drive_is_no_patent(name, weeks, log):
+    touch(weeks / name / "D9/1.png")
+    touch(weeks / "2024-01" / name / "1.png")
+    touch(weeks / "2024-01/D1" / name / "1.png")
+    assert set(read_patents(weeks)) == {"D1", "D2", "D3"}
+    assert "6 drawings in 6 files" in log.text
+    assert "skipped" not in log.text
+
+
 def test_every_suffix_is_read(tmp_path):
     for suffix in SUFFIXES:
         if suffix != ".pdf":

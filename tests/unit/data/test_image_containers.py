@@ -6,6 +6,7 @@ from image_formats import page
 from PIL import Image
 from tiff_files import make_tiff_page, write_tiff
 
+from fastreid.data.io import frames, pdf
 from fastreid.data.io.image import count_pages, read_header, read_image
 from fastreid.utils.errors import InputError
 
@@ -254,6 +255,18 @@ def test_pdf_with_a_huge_page_is_bounded(tmp_path):
     pytest.importorskip("pypdfium2")
     (tmp_path / "a.pdf").write_bytes(make_pdf(b"0 g 0 0 9 9 re f", size=(14000, 14000)))
     assert 900_000 < read_image(tmp_path / "a.pdf", max_pixels=1_000_000).size <= 1_000_000
+
+
+def test_higher_limit_does_not_change_pages_that_were_readable(tmp_path, monkeypatch):
+    pytest.importorskip("pypdfium2")
+    for module in (frames, pdf):
+        monkeypatch.setattr(module, "MAX_RENDERED_PIXELS", 500)
+    (tmp_path / "a.pdf").write_bytes(make_pdf(b"0 g 0 0 9 9 re f", size=(200, 200)))
+    BILEVEL.save(tmp_path / "fax.tif", dpi=(204, 98))
+    for name in ("a.pdf", "fax.tif"):
+        pages = [read_image(tmp_path / name, max_pixels=limit) for limit in (500 if name == "a.pdf" else 10_000, 10**6)]
+        assert 400 < pages[0].size <= 500
+        assert np.array_equal(*pages)
 
 
 def test_pdf_without_the_package_names_it(tmp_path, monkeypatch):

@@ -193,3 +193,32 @@ def test_png_of_few_bits(bits, tmp_path):
     image.putpalette([value for level in range(2**bits) for value in [level * 255 // (2**bits - 1)] * 3])
     image.save(tmp_path / "a.png", bits=bits)
     assert read_image(tmp_path / "a.png").tolist() == (levels.astype(int) * 255 // (2**bits - 1)).tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize(("photometric", "gray"), [(0, 255), (1, 0)])
+def test_page_of_zeros_is_all_white_or_all_black(dtype, photometric, gray, tmp_path):
+    pixels = read_tiff(tmp_path, np.zeros((4, 6), dtype), photometric=photometric)
+    assert np.array_equal(pixels, np.full((4, 6), gray))
+
+
+def test_16_bit_png_of_zeros_is_black(tmp_path):
+    Image.fromarray(np.zeros((4, 6), np.uint16)).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png"), np.zeros((4, 6)))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("is_white_at_the_top", [False, True])
+def test_8_bit_mask_has_white_paper(suffix, is_white_at_the_top, tmp_path):
+    mask = page(bilevel=True) // 255
+    mask[0] = is_white_at_the_top
+    Image.fromarray(mask).save(tmp_path / f"a.{suffix}")
+    assert np.array_equal(read_image(tmp_path / f"a.{suffix}"), mask * 255)
+    assert np.array_equal(read_image(tmp_path / f"a.{suffix}", color=True), np.dstack([mask * 255] * 3))
+
+
+@pytest.mark.parametrize("levels", [(0, 0), (1, 1), (0, 2), (0, 1, 2), (0, 15)])
+def test_8_bit_levels_of_other_pages_are_kept(levels, tmp_path):
+    pixels = np.resize(np.array(levels, np.uint8), (3, 8))
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png"), pixels)

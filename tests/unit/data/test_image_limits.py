@@ -20,7 +20,7 @@ from fastreid.data.audit.inspection import inspect_files
 from fastreid.data.io.image import count_pages, decode_page, read_drawing, read_header, read_image
 from fastreid.data.io.limits import MAX_SCANS
 from fastreid.structures import Drawing
-from fastreid.utils.errors import InputError, StorageError
+from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError
 
 SIDE_PX = 5000
 FIXED_BYTES = 32 << 20
@@ -272,7 +272,27 @@ def test_read_error_names_the_list_line_and_is_a_finding_of_the_check(tmp_path, 
     )
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENXIO, errno.EMFILE])
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EMFILE, r"too many open files: this process may open \d+; raise the limit with `ulimit -n 4096`"),
+        (errno.ENFILE, "too many open files on this machine; end other programs"),
+        (errno.ENOMEM, "not enough memory; lower"),
+    ],
+)
+def test_exhausted_resource_is_not_an_error_of_the_disk(number, reason, tmp_path, monkeypatch):
+    def fail(path, flags):
+        raise OSError(number, "reason")
+
+    monkeypatch.setattr("fastreid.data.io.image.open_regular_file", fail)
+    with pytest.raises(EnvironmentSetupError, match=rf"a\.png: cannot be read: {reason}"):
+        read_image(tmp_path / "a.png")
+    Image.fromarray(page()).save(tmp_path / "a.png")
+    with pytest.raises(EnvironmentSetupError, match=rf"^a\.x: cannot be read: {reason}"):
+        decode_page(FailingFile((tmp_path / "a.png").read_bytes(), number, after=100), "a.x")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENXIO])
 def test_error_of_opening_is_a_storage_error_unless_the_path_is_wrong(number, tmp_path, monkeypatch):
     def fail(path, flags):
         raise OSError(number, "reason")

@@ -40,6 +40,9 @@ def test_digest_changes_with_the_files(files):
     assert digest == compute_files_digest([*files, *files], max_pixels=100)
     assert digest != compute_files_digest(files, max_pixels=101)
     assert digest != compute_files_digest(files[1:], max_pixels=100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastreid.data.io.verification.get_pdf_version", lambda: "another")
+        assert digest != compute_files_digest(files, max_pixels=100)
     os.utime(files[3].path, ns=(1, 1))
     assert digest != compute_files_digest(files, max_pixels=100)
     os.unlink(files[3].path)

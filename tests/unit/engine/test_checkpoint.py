@@ -1,5 +1,6 @@
 import logging
 import os
+import resource
 
 import pytest
 import torch
@@ -36,6 +37,20 @@ def test_resume_rejects_changed_settings(make_step, tmp_path):
         other.resume()
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "is_allowed"), [(64_000_000, 9e8, True), (10_000, 64_000_000, False), (9e8, 10_000, False)]
+)
+def test_limit_of_pixels_may_change_where_it_reduces_no_page(before, now, is_allowed, make_step, tmp_path):
+    texts = [f"{CONFIG}INPUT:\n  MAX_PIXELS: {int(limit)}\n" for limit in (before, now)]
+    build_checkpointer(tmp_path, make_step(), config=texts[0]).save("model_0000.pth", Progress(iteration=4))
+    other = build_checkpointer(tmp_path, make_step(), config=texts[1])
+    if is_allowed:
+        assert other.resume().iteration == 4
+    else:
+        with pytest.raises(InputError, match=r"INPUT.MAX_PIXELS was \d+ and is \d+; these settings cannot change"):
+            other.resume()
+
+
 def test_resume_accepts_more_epochs(make_step, tmp_path):
     build_checkpointer(tmp_path, make_step()).save("model_0000.pth", Progress(iteration=4))
     other = build_checkpointer(tmp_path, make_step(), config=CONFIG.replace("MAX_EPOCH: 3", "MAX_EPOCH: 9"))
@@ -61,17 +76,20 @@ def test_weights_file_cannot_be_resumed(make_step, tmp_path):
         build_checkpointer(tmp_path, step).resume()
 
 
-def test_full_disk_error_names_the_size_and_keeps_the_file(make_step, tmp_path, monkeypatch):
+def test_full_disk_error_names_the_size_and_keeps_the_file(make_step, tmp_path):
     checkpointer = build_checkpointer(tmp_path, make_step())
     path = checkpointer.save("model_0000.pth", Progress(iteration=4))
     before = path.read_bytes()
 
-    def raise_full_disk(state, file):
-        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos")
-
-    monkeypatch.setattr(torch, "save", raise_full_disk)
-    with pytest.raises(StorageError, match=r"model_0000.pth: cannot be written .* free \d+ MB"):
-        checkpointer.save("model_0000.pth", Progress(iteration=8))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(
+            StorageError, match=r"model_0000.pth: cannot be written \(File too large: [\d,]+ bytes needed"
+        ):
+            checkpointer.save("model_0000.pth", Progress(iteration=8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert path.read_bytes() == before
 
 
@@ -244,13 +262,12 @@ def test_scores_are_kept_when_the_measure_is_the_same(make_step, tmp_path):
     assert (tmp_path / "model_best.pth").is_file()
 
 
-def test_missing_best_model_no_longer_counts(make_step, tmp_path, caplog):
+def test_missing_best_model_no_longer_counts(make_step, tmp_path, logged_warnings):
     checkpointer, progress = resume_with(tmp_path, make_step, MEASURE)
     remove(tmp_path / "model_best.pth")
-    with caplog.at_level(logging.WARNING, logger="fastreid"):
-        checkpointer.prepare_best_models(progress)
+    checkpointer.prepare_best_models(progress)
     assert (progress.best, progress.best_epoch) == (-1, -1)
-    assert caplog.messages == [f"{tmp_path / 'model_best.pth'} is missing, so its score no longer counts"]
+    assert logged_warnings == [f"{tmp_path / 'model_best.pth'} is missing, so its score no longer counts"]
 
 
 def build_data(num):
@@ -264,11 +281,10 @@ def test_resume_rejects_a_changed_list(make_step, tmp_path):
         other.resume()
 
 
-def test_resume_without_fingerprint_warns_once(make_step, tmp_path, caplog):
+def test_resume_without_fingerprint_warns_once(make_step, tmp_path, logged_warnings):
     Checkpointer(tmp_path, make_step(), iters_per_epoch=4).save("model_0000.pth", Progress(4))
-    with caplog.at_level(logging.WARNING, logger="fastreid"):
-        Checkpointer(tmp_path, make_step(), iters_per_epoch=4, data=build_data(8)).resume()
-    [line] = caplog.messages
+    Checkpointer(tmp_path, make_step(), iters_per_epoch=4, data=build_data(8)).resume()
+    [line] = logged_warnings
     assert "without a fingerprint of the image lists" in line
 
 

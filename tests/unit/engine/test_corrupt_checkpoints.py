@@ -100,10 +100,8 @@ CORRUPTIONS = {
     "optimizer.state is a list": change("optimizer", "state", to=[]),
     "optimizer.state is missing": remove("optimizer", "state"),
     "optimizer.param_groups is a dict": change("optimizer", "param_groups", to={}),
-    "optimizer.param_groups has 0 groups, not 1": change("optimizer", "param_groups", to=[]),
     "optimizer.param_groups[0] is 3": change("optimizer", "param_groups", to=[3]),
     "optimizer.param_groups[0].params is missing": remove("optimizer", "param_groups", 0, "params"),
-    "optimizer.param_groups[0].params has 1 parameters": group_of("params", [0]),
     "optimizer.param_groups contains a parameter twice": group_of("params", lambda value: [0] * len(value)),
     "optimizer.param_groups[0].lr is nan": group_of("lr", math.nan),
     "optimizer.param_groups[0].lr is -1": group_of("lr", -1.0),
@@ -173,6 +171,39 @@ def test_unchanged_checkpoint_has_no_fault(make_step, make_loop, tmp_path):
     assert build_checkpointer(tmp_path, make_step, make_loop).resume().best_models == progress.best_models
 
 
+@pytest.mark.parametrize(
+    ("corrupt", "message"),
+    [
+        (change("optimizer", "param_groups", to=[]), "optimizer.param_groups has 0 groups, not 1"),
+        (group_of("params", [0]), "optimizer.param_groups[0].params has 1 parameters, not "),
+    ],
+)
+def test_checkpoint_with_other_trained_parameters_is_not_called_damaged(
+    corrupt, message, make_step, make_loop, tmp_path
+):
+    path = build_checkpointer(tmp_path, make_step, make_loop).save("model_0000.pth", Progress(iteration=4))
+    state = torch.load(path, weights_only=True)
+    corrupt(state)
+    torch.save(state, path)
+    checksum_path(path).unlink()
+    with pytest.raises(WeightsError) as caught:
+        build_checkpointer(tmp_path, make_step, make_loop).resume()
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "another version of fastreid or timm trained other parameters" in str(caught.value)
+    assert f"start a new run with MODEL.WEIGHTS {path}" in str(caught.value)
+    assert "damaged" not in str(caught.value)
+
+
+def test_other_format_of_the_fingerprint_is_not_called_damaged(make_step, make_loop, tmp_path, logged_warnings):
+    path = build_checkpointer(tmp_path, make_step, make_loop).save("model_0000.pth", Progress(iteration=4))
+    state = torch.load(path, weights_only=True)
+    state["data"] = {"format": 99, "digests": [1]}
+    torch.save(state, path)
+    checksum_path(path).unlink()
+    assert build_checkpointer(tmp_path, make_step, make_loop).resume().iteration == 4
+    assert any("another version of fastreid wrote it" in line for line in logged_warnings)
+
+
 OPTIMIZERS = {
     "Adadelta": {},
     "Adafactor": {},
@@ -196,11 +227,17 @@ def test_state_of_every_optimizer_is_accepted(name, tmp_path):
     optimizer = getattr(torch.optim, name)([{"params": parameters, "lr": 0.1, "base_lr": 0.1}], **OPTIMIZERS[name])
     for _ in range(3):
         for parameter in parameters:
-            parameter.grad = torch.rand_like(parameter)
+            parameter.grad = -torch.rand_like(parameter)
         optimizer.step()
     torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
     state = torch.load(tmp_path / "optimizer.pt", weights_only=True)
     assert find_optimizer_faults(state, optimizer) == []
+    steps = [(number, key) for number in (0, 3) for key in state["state"][number] if key == "step"]
+    for number, key in steps:
+        changed = {**state, "state": {**state["state"], number: {**state["state"][number], key: torch.tensor(-3.0)}}}
+        assert find_optimizer_faults(changed, optimizer) == [
+            f"optimizer.state[{number}].step is -3.0, not a finite number of 0 or more"
+        ]
     key = next(key for key, value in state["state"][3].items() if torch.is_tensor(value) and value.ndim)
     state["state"][3][key] = torch.zeros(9)
     assert find_optimizer_faults(state, optimizer)[0].startswith(f"optimizer.state[3].{key} is a tensor float32 9")

@@ -8,12 +8,13 @@ from PIL import Image
 from processes import run_in_processes
 
 from fastreid.data.datasets.base import RetrievalData
+from fastreid.engine import data_fingerprint
 from fastreid.engine.data_fingerprint import (
     NUM_SAMPLED_FILES,
     compute_fingerprint,
     describe_change,
     describe_change_since,
-    find_changed_times,
+    describe_changed_times,
 )
 from fastreid.engine.process_check import check_processes_agree
 from fastreid.structures import SYNTHETIC_PREFIX, Drawing
@@ -130,8 +131,46 @@ def test_copied_folder_is_no_change(tmp_path):
     os.utime(copied[0].path, (1, 1))
     now = fingerprint(copied)
     assert describe_change(before, now) == ""
-    assert find_changed_times(now.state, now) == []
-    assert find_changed_times(before, now) == ["the training list", "the queries of Mine", "the gallery of Mine"]
+    assert describe_changed_times(now.state, now) == ([], [])
+    compared, unknown = describe_changed_times(before, now)
+    assert [line.split(":")[0] for line in compared] == [
+        "the training list",
+        "the queries of Mine",
+        "the gallery of Mine",
+    ]
+    assert compared[0] == "the training list: 12 of 12 files have new modification times and the same content"
+    assert unknown == []
+
+
+@pytest.mark.parametrize("num_changed", [1, 600])
+def test_files_with_new_times_that_were_not_compared_are_named(num_changed, tmp_path):
+    drawings = write_drawings(tmp_path, 600)
+    before = compute_fingerprint(drawings, {}).state
+    for drawing in drawings[1 : 1 + num_changed]:  # the second file is not sampled
+        path = tmp_path / drawing.name
+        path.write_bytes(b"x" * 100 if num_changed == 1 else path.read_bytes())
+        os.utime(path, (1, 1))
+    os.utime(drawings[0].path, (1, 1))
+    now = compute_fingerprint(drawings, {})
+    assert describe_change(before, now) == ""
+    num = (
+        "1 other has a new modification time and was"
+        if num_changed == 1
+        else "344 others have new modification times and were"
+    )
+    assert describe_changed_times(before, now) == (
+        [],
+        [f"the training list: 256 of 600 files compared, which are the same; {num} not compared, first 1.png"],
+    )
+
+
+def test_large_and_unreadable_files_are_not_compared(tmp_path, monkeypatch):
+    drawings = write_drawings(tmp_path)
+    monkeypatch.setattr(data_fingerprint, "MAX_SAMPLED_BYTES", 99)
+    before = compute_fingerprint(drawings, {}).state
+    os.utime(drawings[3].path, (1, 1))
+    [line] = describe_changed_times(before, compute_fingerprint(drawings, {}))[1]
+    assert line.startswith("the training list: 0 of 12 files compared")
 
 
 def test_many_files_are_sampled(tmp_path):
@@ -169,6 +208,16 @@ def test_unreadable_training_drawing_may_be_skipped(tmp_path):
     Image.new("L", (8, 8)).save(drawings[8].path)
     text = describe_change_since(before, compute_fingerprint(drawings, {}, skips_unreadable=True))
     assert text == f"the training list changed: {CHANGES[write_larger_file]}"
+
+
+def test_training_drawing_above_the_limit_of_pixels_may_be_skipped(tmp_path):
+    drawings = write_drawings(tmp_path)
+    before = compute_fingerprint(drawings, {}).state
+    Image.new("L", (8, 8)).save(drawings[8].path)
+    now = compute_fingerprint(drawings, {}, skips_unreadable=True, max_pixels=63)
+    assert describe_change_since(before, now) == ""
+    now = compute_fingerprint(drawings, {}, skips_unreadable=True, max_pixels=64)
+    assert "1 of 12 files have another size" in describe_change_since(before, now)
 
 
 def test_pages_of_one_file_are_compared(tmp_path):

@@ -14,6 +14,7 @@ from fastreid.engine.train_step import NonFiniteLossError
 from fastreid.monitoring.writers import JSONWriter
 from fastreid.solver.schedule import CosineSchedule
 from fastreid.structures import Batch
+from fastreid.utils.cli import explain_error
 from fastreid.utils.errors import EnvironmentSetupError, FastreidError, InputError, StorageError
 
 TIMED = {"time", "data_time", "eta_seconds", "drawings_per_second", "memory_mb"}
@@ -140,6 +141,21 @@ def test_error_inside_a_step_loses_nothing(error, iteration, make_loop, make_ste
     messages = [str(raised.value)] if isinstance(error, FastreidError) else logged_warnings
     assert f"iteration {iteration - 1}; continue with --resume" in messages[-1]
     check_resumed_run(make_loop, make_step, tmp_path / "failed", whole)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), torch.AcceleratorError("CUDA error: out of memory")]
+)
+def test_too_little_memory_of_a_gpu_saves_and_is_no_bug(error, make_loop, make_step, tmp_path, logged_warnings):
+    step = make_step()
+    fail_in_step(step, 6, error)
+    with pytest.raises(RuntimeError) as raised:
+        train(make_loop, step, tmp_path)
+    assert "model_stopped.pth after iteration 5; continue with --resume" in logged_warnings[-1]
+    message, code = explain_error(raised.value)
+    assert code == 3
+    assert "lower SOLVER.IMS_PER_BATCH" in message
+    assert "with --resume, set MODEL.BACKBONE.GRADIENT_CHECKPOINTING True" in message
 
 
 def test_non_finite_loss_keeps_the_weights_before_it(make_loop, make_step, tmp_path, whole):

@@ -1,11 +1,12 @@
 """Downloads of weights from a local server: digests, mirrors, proxies, several processes, and every failure."""
 
 import hashlib
+import itertools
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from weights_files import LOCAL_HOSTS, files_in, imagenet_file, network, sha256
@@ -33,6 +34,17 @@ def test_published_file_is_downloaded_once(server, cache):
     (folder / "resnet18.pth").unlink()
     assert load_pretrained(network(), **options).num_loaded == 100
     assert files_in(cache) == ["resnet18.pth"]
+
+
+def test_progress_of_a_download_is_logged_in_megabytes(server, cache, monkeypatch, caplog):
+    folder, url, _ = server
+    (folder / "w.pth").write_bytes(bytes(2_500_000))
+    seconds = itertools.count(step=31)
+    monkeypatch.setattr("fastreid.utils.progress.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    with caplog.at_level("INFO", logger="fastreid"):
+        download_file(f"{url}/w.pth", cache / "w.pth", sha256=sha256(folder / "w.pth"), plain_http_hosts=LOCAL_HOSTS)
+    assert caplog.messages[1].startswith("downloading w.pth: 0 of 2 MB")
+    assert caplog.messages[-1] == "downloading w.pth: 2 of 2 MB"
 
 
 def test_damaged_cached_file_is_downloaded_again(server, cache):

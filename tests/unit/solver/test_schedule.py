@@ -40,3 +40,4 @@ def test_lr_below_eta_min_is_not_increased():
 
 def test_duration_below_one_is_a_ratio_of_the_run():
     assert [resolve_duration(value, 420) for value in (0, 0.1, 0.999, 1, 3000)] == [0, 42, 420, 1, 3000]
+    assert [resolve_duration(value, 40) for value in (0.0, 0.01, 1e-9)] == [0, 1, 1]

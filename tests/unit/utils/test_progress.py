@@ -2,12 +2,17 @@
 
 import io
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
+import fastreid
 from fastreid.cli.main import main
 from fastreid.config import get_cfg
+from fastreid.data.audit.audit import audit_datasets
+from fastreid.data.build import build_cache, check_readable, fill_cache
 from fastreid.engine.data import build_dataset
 from fastreid.utils.progress import show_progress
 
@@ -46,6 +51,49 @@ def test_elsewhere_lines_appear_now_and_then(monkeypatch, log):
         for number in range(1, 6):
             update(number, 5)
     assert log.messages == ["rendering drawings: 3 of 5 patents", "rendering drawings: 5 of 5 patents"]
+
+
+def test_lines_abbreviate_units_and_omit_an_unknown_total(log):
+    with show_progress("downloading w.pth", unit="MB", seconds_per_line=0) as update:
+        update(3, 0)
+        update(4, 5)
+    assert log.messages == ["downloading w.pth: 3 MB", "downloading w.pth: 4 of 5 MB"]
+
+
+def test_reading_files_shows_its_progress_everywhere(monkeypatch, tmp_path, log):
+    seconds = itertools.count(step=31)
+    monkeypatch.setattr("fastreid.utils.progress.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    for name in ("a", "b"):
+        Image.new("L", (9, 9), 255).save(tmp_path / f"{name}.png")
+    (tmp_path / "train.txt").write_text("a.png 1\nb.png 1\n")
+    cfg = get_cfg()
+    cfg.merge_from_list(["DATASETS.ROOT", str(tmp_path), "DATASETS.LIST.IMAGES", str(tmp_path),
+                         "DATASETS.LIST.TRAIN", str(tmp_path / "train.txt"), "DATASETS.NAMES", "List",
+                         "DATASETS.TESTS", "List",
+                         "DATALOADER.NUM_WORKERS", 0])  # fmt: skip
+    drawings = build_dataset(cfg, "List").train()
+    check_readable(cfg, drawings, decode=True)
+    check_readable(cfg, drawings, decode=False)
+    cache = build_cache(cfg)
+    fill_cache(cfg, cache, drawings)
+    audit_datasets(cfg, build_dataset, decode=False)
+    audit_datasets(cfg, build_dataset, decode=True)
+    assert [message for message in log.messages if " of 2 " in message] == [
+        "decoding test drawings: 2 of 2 drawings",
+        "reading headers: 2 of 2 drawings",
+        f"pages for {cache.path.name}: 1 of 2 drawings",
+        f"pages for {cache.path.name}: 2 of 2 drawings",
+        *(f"{work}: {num} of 2 files" for work in ("reading headers", "decoding files") for num in (1, 2)),
+    ]
+    monkeypatch.setattr("sys.argv", ["fastreid", "--quiet"])
+    terminal = open_terminal(monkeypatch)
+    audit_datasets(cfg, build_dataset, decode=True)
+    assert "\r" not in terminal.getvalue()  # which a bar writes
+
+
+def test_only_this_module_uses_tqdm():
+    users = [path for path in Path(fastreid.__file__).parent.rglob("*.py") if "import tqdm" in path.read_text("utf-8")]
+    assert [path.name for path in users] == ["progress.py"]
 
 
 def test_quiet_command_shows_no_bar(monkeypatch):

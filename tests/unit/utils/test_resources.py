@@ -4,17 +4,23 @@ import errno
 import multiprocessing
 import os
 import resource
+import sys
 import threading
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fastreid.data.io.cache.store import PageCache
+from fastreid.data.loading.loader import TestLoader, Workers
+from fastreid.data.transforms.pipeline import Pipeline, Resize
 from fastreid.structures import Drawing
 from fastreid.utils.cli import explain_error
+from fastreid.utils.errors import EnvironmentSetupError
 from fastreid.utils.files import write_text
-from fastreid.utils.resources import find_resource_error
+from fastreid.utils.processes import map_in_processes
+from fastreid.utils.resources import explain_process_limit, find_resource_error
 
 
 def open_all(folder):
@@ -48,7 +54,8 @@ def start_threads(folder):
 
 def start_processes(folder):
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")  # what `fork` raises; root has no limit
+    with explain_process_limit():
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")  # what `fork` raises; root has no limit
 
 
 def allocate_tensor(folder):
@@ -114,6 +121,12 @@ def test_exhausted_limit_is_an_environment_error(function, limit, message, tmp_p
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
             "the GPU has too little memory for 2.00",
         ),
+        (
+            torch.AcceleratorError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA"),
+            "the GPU has too little",
+        ),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), "the GPU has too little"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), "the GPU has too little memory"),
     ],
 )
 def test_errors_of_the_machine_are_recognized(error, message):
@@ -121,7 +134,37 @@ def test_errors_of_the_machine_are_recognized(error, message):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("memory"), OSError(errno.EACCES, "denied"), RuntimeError("size mismatch")]
+    "error",
+    [
+        ValueError("memory"),
+        OSError(errno.EACCES, "denied"),
+        RuntimeError("size mismatch"),
+        BlockingIOError(errno.EAGAIN, "write could not complete without blocking"),
+    ],
 )
 def test_other_errors_are_not_errors_of_the_machine(error):
     assert find_resource_error(error) is None
+
+
+def fail_to_fork(*arguments):
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+def test_pool_that_cannot_start_a_process_names_the_limit(monkeypatch):
+    monkeypatch.setattr("multiprocessing.forkserver.ForkServer.ensure_running", fail_to_fork)
+    with pytest.raises(EnvironmentSetupError, match=r"cannot start another process .*DATALOADER.NUM_WORKERS"):
+        list(map_in_processes(abs, [-1], num_workers=1, preload="fastreid.utils.text", activity="test"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+def test_worker_that_cannot_be_started_names_the_limit(monkeypatch, tmp_path):
+    Image.new("L", (20, 20)).save(tmp_path / "a.png")
+    loader = TestLoader(
+        [Drawing(str(tmp_path / "a.png"), "a.png", "1")],
+        transform=Pipeline([Resize([8, 8], max_pixels=100)]),
+        batch_size=1,
+        workers=Workers(1, timeout_s=60),
+    )
+    monkeypatch.setattr(os, "fork", fail_to_fork)
+    with pytest.raises(EnvironmentSetupError, match=r"cannot start another process .*lower DATALOADER.NUM_WORKERS"):
+        next(iter(loader))

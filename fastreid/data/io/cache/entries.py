@@ -92,11 +92,11 @@ def _decode_file(
     try:
         with open_image(path) as file:
             status = os.fstat(file.fileno())  # before reading, so that a change during it is noticed next time
-            state = status.st_size, status.st_mtime_ns, status.st_ctime_ns
-            key = (status.st_dev, status.st_ino, *state)
+            key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
             if key not in digests:
                 digests[key] = _hash_file(file)
                 file.seek(0)
+            state = key[2:]
             digest = _compute_digest(digests[key], split_page_address(path)[1])
             page = None if digest == known else decode_page(file, path, **options)
     except InputError as error:
