@@ -22,14 +22,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fastreid configs copy`."""
     parser.add_argument("folder", type=parse_path, metavar="DIR", help="folder for the copies; created if missing")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="names from `fastreid configs list` (default: all); bases are included"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="names from `fastreid configs list`, or their folders such as own (default: all); bases are included",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Copy the configs and the files they are based on; existing files are never overwritten."""
     source = get_config_folder()
-    files = [_find(name) for name in args.names or _list_names()]
+    files = [file for name in args.names or _list_names() for file in _find(name)]
     files = sorted({file for first in files for file in (first, *list_base_files(first))})
     copies = {file: args.folder / file.relative_to(source) for file in files}
     existing = [str(copy) for copy in copies.values() if copy.exists()]
@@ -46,12 +49,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find(name: str) -> Path:
+def _find(name: str) -> list[Path]:
+    """Return the config of a name, or all configs of a folder."""
+    in_folder = [known for known in _list_names() if known.startswith(f"{name.rstrip('/')}/")]
+    if in_folder:
+        return [file for known in in_folder for file in _find(known)]
     path = find_shipped_config(name)
     if path is None:
         hint = suggest_nearest_file(name, _list_names())
         raise InputError(f"there is no shipped config '{name}'.{hint} `fastreid configs list` prints their names")
-    return path
+    return [path]
 
 
 def _list_names() -> list[str]:

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from fastreid.synthetic import png_bytes
     from fastreid.utils.files import atomic_write, check_writable, write_text
     from fastreid.utils.logger import setup_logger
+    from fastreid.utils.text import format_count
 
     cfg = load_config(args.config_file, args.opts)
     setup_logger()
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             file.write(png_bytes(sheet))
     print_message(f"\n{report_path}" + (f", {image_path}" if sheet is not None else ""))
     if report.num_errors:
-        raise InputError(f"the data has {report.num_errors} errors; see {report_path}")
+        raise InputError(f"the data has {format_count(report.num_errors, 'error')}; see {report_path}")
     return 0
 
 

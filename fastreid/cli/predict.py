@@ -4,7 +4,7 @@ import argparse
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ from fastreid.utils.text import print_message
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from fastreid.structures import Ranking
 
 DEFAULT_K = 5
 CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.\w+)*")
@@ -48,29 +50,74 @@ def run(args: argparse.Namespace) -> int:
     words, opts = split_settings(args.opts)
     _check_options(args, words)
     images = list_images(words)
-    gallery = list_images([args.gallery]) if args.gallery is not None else []
+    gallery, faults = _find_images([args.gallery]) if args.gallery is not None else ([], [])
+    if not gallery:
+        _raise_faults(faults, "unreadable gallery")
     from fastreid.engine.predictor import Predictor
     from fastreid.engine.setup import load_config
-    from fastreid.evaluation import nearest
     from fastreid.utils.files import check_writable
-    from fastreid.utils.text import escape_unprintable
 
     if args.output is not None:
         check_writable(args.output)
     metric = load_config(args.config_file, opts).TEST.METRIC
     predictor = Predictor.from_config(args.config_file, args.weights, opts)
-    features = predictor(images)
+    features, unreadable = predictor.compute_readable(images)
+    _raise_faults(list(unreadable.values()), "unreadable images")
     if args.output is not None:
         write_features(args.output, images, features)
         print_message(f"{args.output}: features of {len(images)} drawings, {features.shape[1]} values each")
     if gallery:
-        ranking = nearest(features, predictor(gallery), DEFAULT_K if args.k is None else args.k, metric=metric)
-        for image, rows, distances in zip(images, ranking.indices.tolist(), ranking.distances.tolist()):
-            print_message(escape_unprintable(image))
-            for rank, (row, distance) in enumerate(zip(rows, distances), start=1):
-                print_message(f"  {rank:<4}{distance:<10.4g}{escape_unprintable(gallery[row])}")
+        from fastreid.evaluation import nearest
+
+        gallery_features, unreadable = predictor.compute_readable(gallery)
+        faults += unreadable.values()
+        _warn_about_skipped(faults)
+        readable = [path for position, path in enumerate(gallery) if position not in unreadable]
+        if not readable:
+            raise InputError(f"{args.gallery}: none of its {len(gallery)} drawings can be read; check the folder")
+        ranking = nearest(features, gallery_features, DEFAULT_K if args.k is None else args.k, metric=metric)
+        for line in format_neighbors(images, readable, ranking):
+            print_message(line)
         print_message(f"columns: rank, distance ({metric}), drawing")
+        if faults:
+            print_message(f"gallery: {len(readable)} drawings searched, {len(faults)} unreadable ones skipped")
     return 0
+
+
+def format_neighbors(images: Sequence[str], gallery: Sequence[str], ranking: "Ranking") -> Iterator[str]:
+    """Yield the lines of a ranking: each image, then its nearest drawings with rank, distance and path, in columns.
+
+    Distances have 4 decimals, so that equal pages have 0.0000.
+    """
+    from fastreid.utils.text import escape_unprintable
+
+    # Adding 0 turns a rounded -0.0 into 0.0.
+    table = [[f"{round(distance, 4) + 0.0:.4f}" for distance in row] for row in ranking.distances.tolist()]
+    width = max(len(distance) for row in table for distance in row)
+    rank_width = max(len(str(len(row))) for row in table)
+    for image, rows, distances in zip(images, ranking.indices.tolist(), table):
+        yield escape_unprintable(image)
+        for rank, (row, distance) in enumerate(zip(rows, distances), start=1):
+            yield f"  {rank:<{rank_width}}  {distance:>{width}}  {escape_unprintable(gallery[row])}"
+
+
+def _warn_about_skipped(faults: Sequence[str]) -> None:
+    """Log a warning for each of the first unreadable drawings of the gallery, then one with the total."""
+    from fastreid.utils.logger import get_logger
+    from fastreid.utils.text import MAX_FAULTS_SHOWN, escape_unprintable
+
+    for fault in faults[:MAX_FAULTS_SHOWN]:
+        get_logger().warning(f"skipped in the gallery: {escape_unprintable(fault)}")
+    if len(faults) > MAX_FAULTS_SHOWN:
+        get_logger().warning(f"skipped in the gallery: {len(faults)} in all, of which {MAX_FAULTS_SHOWN} are listed")
+
+
+def _raise_faults(faults: Sequence[str], heading: str) -> None:
+    """Raise an InputError with all faults if there are any."""
+    from fastreid.utils.text import format_faults
+
+    if faults:
+        raise InputError(faults[0] if len(faults) == 1 else format_faults(faults, heading))
 
 
 def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -100,31 +147,43 @@ def list_images(paths: Sequence[str]) -> list[str]:
     """Return the given files, and all drawings of the given folders and their subfolders, by page.
 
     Raises:
-        InputError: a path does not exist, or a folder contains no drawing.
+        InputError: a path does not exist, or a folder contains no drawing or cannot be read; the message has all.
     """
+    images, faults = _find_images(paths)
+    _raise_faults(faults, "unreadable images")
+    return images
+
+
+def _find_images(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the drawings as `list_images` does, and the reasons for those that are missing or cannot be listed."""
     from fastreid.data.datasets.folder_tree import SUFFIXES, list_pages, scan_folder
     from fastreid.utils.page_address import split_page_address
 
     images: list[str] = []
+    faults: list[str] = []
     for path in map(parse_path, paths):
         if path.is_dir():
             tree = scan_folder(path)
-            if not tree.num_files:
-                raise InputError(f"{path}: contains no drawing ({', '.join(SUFFIXES)})")
-            files = sorted((*parts, file) for parts, names in tree.drawings.items() for file in names)
-            images += [address for file in files for address, _ in list_pages(tree, file[:-1], file[-1])]
+            faults += [f"{path}: {fault}" for fault in tree.faults]
+            if not tree.num_files and not tree.faults:
+                faults.append(f"{path}: contains no drawing ({', '.join(SUFFIXES)})")
+            for *parts, file in sorted((*parts, file) for parts, names in tree.drawings.items() for file in names):
+                try:
+                    images += [address for address, _ in list_pages(tree, tuple(parts), file)]
+                except InputError as error:
+                    faults.append(f"{path}: {error}")
         elif Path(split_page_address(path)[0]).exists():
             images.append(str(path))
         else:
-            raise InputError(f"{path}: no such file or folder; check the path")
-    return images
+            faults.append(f"{path}: no such file or folder; check the path")
+    return images, faults
 
 
 def write_features(path: Path, images: Sequence[str], features: "Tensor") -> None:
     """Write features (N, D) as .npy, float32 in the order of the images, or as .csv with the path first."""
     import numpy as np
 
-    from fastreid.utils.files import atomic_write, write_text
+    from fastreid.utils.files import atomic_write
 
     if path.suffix == ".npy":
         content = io.BytesIO()
@@ -136,7 +195,8 @@ def write_features(path: Path, images: Sequence[str], features: "Tensor") -> Non
     writer = csv.writer(text)
     writer.writerow(["image", *range(features.shape[1])])
     writer.writerows([image, *(f"{value:.9g}" for value in row)] for image, row in zip(images, features.tolist()))
-    write_text(path, text.getvalue())
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode("utf-8", "surrogateescape"))  # names of files keep their bytes
 
 
 COMMAND = Command(

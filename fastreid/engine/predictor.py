@@ -20,6 +20,7 @@ from fastreid.engine.model import build_model_with_weights
 from fastreid.engine.precision import inference_dtype, warn_if_dtype_is_slow
 from fastreid.engine.predictor_inputs import Page, encode_image, list_pages
 from fastreid.engine.setup import load_test_config, resolve_device
+from fastreid.utils.errors import InputError
 
 
 class Predictor:
@@ -112,17 +113,44 @@ class Predictor:
             TypeError: a value has a type that is never a drawing, such as None, bytes or a nested list.
             InputError: there is no drawing, a file cannot be read, or an array has a wrong shape or dtype.
         """
-        pages = list_pages(pages)
+        return self._compute(list_pages(pages), faults=None)
+
+    def compute_readable(self, pages: Page | Iterable[Page]) -> tuple[Tensor, dict[int, str]]:
+        """Compute the features of the drawings that can be read.
+
+        Args:
+            pages: as for `__call__`.
+
+        Returns:
+            Features float32 (M, D) of the M readable drawings in their order, (0, 0) if there are none; and the reason
+            for each of the other drawings by its position in `pages`.
+
+        Raises:
+            TypeError: a value has a type that is never a drawing, such as None, bytes or a nested list.
+            InputError: there is no drawing.
+            StorageError: the disk cannot be read.
+        """
+        faults: dict[int, str] = {}
+        return self._compute(list_pages(pages), faults=faults), faults
+
+    def _compute(self, pages: Sequence[Page], *, faults: dict[int, str] | None) -> Tensor:
+        """Return the features of drawings; add unreadable ones to `faults`, or raise an InputError if it is None."""
         parts = []
         with eval_mode(self.model):
             for start in range(0, len(pages), self.batch_size):
-                ready = [
-                    self.transform.prepare(self._load_page(page)) for page in pages[start : start + self.batch_size]
-                ]
-                levels, aug_params = (torch.stack(part).to(self.device) for part in zip(*ready))
-                images = self.transform.to_images(levels, aug_params)
-                parts.append(compute_features(self.model, images, flip=self.flip, dtype=self.dtype))
-        return torch.cat(parts).clone()
+                ready = []
+                for position, page in enumerate(pages[start : start + self.batch_size], start):
+                    try:
+                        ready.append(self.transform.prepare(self._load_page(page)))
+                    except InputError as error:
+                        if faults is None:
+                            raise
+                        faults[position] = str(error)
+                if ready:
+                    levels, aug_params = (torch.stack(part).to(self.device) for part in zip(*ready))
+                    images = self.transform.to_images(levels, aug_params)
+                    parts.append(compute_features(self.model, images, flip=self.flip, dtype=self.dtype))
+        return torch.cat(parts).clone() if parts else torch.empty(0, 0)
 
     def _load_page(self, page: Page) -> np.ndarray:
         if isinstance(page, (str, os.PathLike)):

@@ -45,6 +45,17 @@ def summarize_error(error: Exception) -> str:
     return " ".join(str(error).split())[:MAX_ERROR_CHARACTERS]
 
 
+def format_count(num: int, noun: str, plural: str = "") -> str:
+    """Return "1 error" or "2 errors".
+
+    Args:
+        num: the count, formatted with commas.
+        noun: in the singular.
+        plural: of the noun; "": the noun with an s.
+    """
+    return f"{num:,} {noun if num == 1 else plural or noun + 's'}"
+
+
 def format_faults(faults: Sequence[str], where: str) -> str:
     """Return all faults found in one place as text; "" if there are none.
 
@@ -67,3 +78,8 @@ def format_faults(faults: Sequence[str], where: str) -> str:
 def print_message(text: str) -> None:
     """Print the output of a command, which may have several lines; control characters in it are escaped."""
     print(escape_message(text, keep_lines=True), flush=True)
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be encoded as UTF-8; a file name of another encoding cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -24,14 +24,16 @@ def code_blocks(path) -> tuple[str, list[str]]:
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if code_blocks(path)[1]], ids=label)
-def test_code_of_page_runs(path):
+def test_code_of_page_runs(path, tmp_path):
     """The blocks of a page form one script. Those that need weights or data are marked `<!-- not run: why -->`."""
     script, blocks = code_blocks(path)
     for code in blocks:
         compile(code, label(path), "exec")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     if script:
-        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
 
 

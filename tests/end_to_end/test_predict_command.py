@@ -1,5 +1,7 @@
 """`fastreid predict` with trained weights."""
 
+import shutil
+
 import numpy as np
 from commands import TINY, run_here, run_interpreter
 
@@ -36,3 +38,34 @@ def test_csv_in_a_new_interpreter(drawings, trained, tmp_path):
     assert (code, errors) == (0, "")
     assert output == "features.csv: features of 1 drawings, 32 values each\n"
     assert len((tmp_path / "features.csv").read_text().splitlines()) == 2
+
+
+def test_unreadable_files_are_skipped_in_the_gallery_and_errors_as_queries(drawings, trained, tmp_path):
+    page = min(map(str, drawings.rglob("*.png")))
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    shutil.copy(page, gallery / "good.png")
+    (gallery / "gone.png").symlink_to(tmp_path / "nothing.png")
+    for number in range(21):
+        (gallery / f"text{number:02d}.png").write_text("text")
+    options = ("--config-file", TINY, "--weights", trained / "model_best.pth", "--gallery", gallery)
+    code, output, errors = run_here("predict", *options, page, folder=tmp_path)
+    assert code == 0, errors
+    assert output.splitlines()[-3:] == [
+        f"  1  0.0000  {gallery}/good.png",
+        "columns: rank, distance (cosine), drawing",
+        "gallery: 1 drawings searched, 22 unreadable ones skipped",
+    ]
+    log = output + errors
+    assert log.count("skipped in the gallery: ") == 21
+    assert "text18.png" in log
+    assert "text19.png" not in log
+    assert "skipped in the gallery: 22 in all, of which 20 are listed" in log
+    bad = [gallery / "text00.png", page, gallery / "text01.png"]
+    code, output, errors = run_here("predict", *options, *bad, folder=tmp_path)
+    assert code == 2
+    assert all(f"{name}: not an image" in errors for name in (bad[0], bad[2]))
+    (gallery / "good.png").unlink()
+    code, output, errors = run_here("predict", *options, page, folder=tmp_path)
+    assert code == 2
+    assert f"{gallery}: none of its 22 drawings can be read" in errors

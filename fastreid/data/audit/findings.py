@@ -14,6 +14,7 @@ from fastreid.data.datasets.folder_tree import SUFFIXES
 from fastreid.data.io.image import Header
 from fastreid.structures import Drawing
 from fastreid.utils.page_address import split_page_address
+from fastreid.utils.text import format_count
 
 BLANK_INK = 5e-4  # mean darkness; the palest of 589 real sheets has .0038
 DARK_LEVEL = 128  # of the median gray level: more than half of the page is dark
@@ -53,12 +54,14 @@ class Finding:
         message: one line.
         is_error: a run would fail because of it.
         paths: files that show it.
+        patents: patents that show it, if the message does not name all of them.
     """
 
     kind: str
     message: str
     is_error: bool = False
     paths: tuple[str, ...] = ()
+    patents: tuple[str, ...] = ()
 
 
 def find_file_problems(
@@ -99,14 +102,13 @@ def find_patent_problems(lists: Sequence[DrawingList], *, num_instance: int) -> 
         if one.is_training:
             counts = Counter(drawing.patent for drawing in one.drawings)
             single = sorted(patent for patent, num in counts.items() if num == 1)
-            num_few = sum(num < num_instance for num in counts.values())
+            few = sorted(patent for patent, num in counts.items() if num < num_instance)
             if single:
-                yield Finding("single", f"{one.name}: {_format_patents(single)} with one drawing: no positive pairs")
-            if num_few:
-                yield Finding(
-                    "few",
-                    f"{one.name}: {num_few} patents with fewer drawings than DATALOADER.NUM_INSTANCE ({num_instance})",
-                )
+                message = f"{one.name}: {_format_patents(single)} with one drawing: no positive pairs"
+                yield Finding("single", message, patents=tuple(single))
+            if few:
+                message = f"{one.name}: {_format_patents(few)} with fewer drawings than DATALOADER.NUM_INSTANCE"
+                yield Finding("few", f"{message} ({num_instance})", patents=tuple(few))
     tests = [one for one in lists if not one.is_training]
     for queries, gallery in zip(tests[::2], tests[1::2]):
         # a drawing that is in both lists does not match itself
@@ -148,6 +150,7 @@ def find_leakage(
                 "ids in training and test",
                 f"{one.name}: {_format_patents(shared)} are training ids too; correct only if the lists have "
                 "independent ids",
+                patents=tuple(shared),
             )
 
 
@@ -229,4 +232,4 @@ def _locate(drawing: Drawing) -> str:
 
 def _format_patents(patents: Sequence[str]) -> str:
     more = ", ..." if len(patents) > _MAX_PATENTS_SHOWN else ""
-    return f"{len(patents)} patents ({', '.join(patents[:_MAX_PATENTS_SHOWN])}{more})"
+    return f"{format_count(len(patents), 'patent')} ({', '.join(patents[:_MAX_PATENTS_SHOWN])}{more})"

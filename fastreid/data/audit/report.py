@@ -13,7 +13,7 @@ from fastreid.data.audit.findings import DrawingList, Finding, map_first_uses
 from fastreid.data.audit.inspection import FileInfo
 from fastreid.data.io.image import read_image
 from fastreid.utils.fonts import choose_font, shorten_text
-from fastreid.utils.text import escape_unprintable
+from fastreid.utils.text import escape_unprintable, format_count
 
 MAX_FINDINGS_SHOWN = 20  # per kind; the JSON has all
 
@@ -69,6 +69,7 @@ class AuditReport:
             "files": self._summarize_files(),
             "findings": [
                 {"kind": one.kind, "is_error": one.is_error, "message": one.message, "files": one.paths}
+                | ({"patents": one.patents} if one.patents else {})
                 for one in self.findings
             ],
         }
@@ -124,15 +125,15 @@ def _summarize(numbers: Sequence[float]) -> dict[str, float]:
 
 
 def _format_counts(counts: Mapping[str, Any]) -> str:
-    text = f"{counts['drawings']:,} drawings"
+    text = format_count(counts["drawings"], "drawing")
     if "patents" in counts:
-        text += f" of {counts['patents']:,} patents, {_format_range(counts['drawings_per_patent'])}"
+        text += f" of {format_count(counts['patents'], 'patent')}, {_format_range(counts['drawings_per_patent'])}"
     return text
 
 
 def _format_files(files: Mapping[str, Any]) -> Iterator[str]:
     unreadable = f", {files['unreadable']:,} of which cannot be read" if files["unreadable"] else ""
-    yield f"{files['num']:,} files{unreadable}"
+    yield format_count(files["num"], "file") + unreadable
     if "formats" in files:
         yield f"  {files['mib']:,} MiB: " + ", ".join(f"{num:,} {name}" for name, num in files["formats"].items())
         yield f"  longest side {_format_range(files['longest_px'])} px"

@@ -9,14 +9,14 @@ from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
 from fastreid.utils.seeding import derive_seed
-from fastreid.utils.text import escape_unprintable
+from fastreid.utils.text import escape_unprintable, is_unicode
 
 
 class Folder:
     """A folder with one folder per patent; a fraction of the patents is the test set.
 
     The names alone determine which patents these are and which of their drawings are queries, so the split is the same
-    in every run and on every machine. The drawings of a patent may be in deeper folders; each page of a TIFF or PDF
+    in every run and on every machine. A patent that is added can replace one of the test set. The drawings of a patent may be in deeper folders; each page of a TIFF or PDF
     with several pages is a drawing. Other files, folders without drawings, and files of the system are skipped; the log
     says how many.
 
@@ -75,6 +75,9 @@ class Folder:
         for parts, files in sorted(tree.drawings.items()):
             patent = parts[level - 1]
             for file in files:
+                if not is_unicode("/".join((*parts, file))):
+                    faults.append(f"{'/'.join((*parts, file))}: the name is not UTF-8; rename the folder or file")
+                    continue
                 try:
                     pages = list(list_pages(tree, parts, file))
                 except InputError as error:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fastreid.cli.predict import list_images, split_settings, write_features
+from fastreid.cli.predict import format_neighbors, list_images, split_settings, write_features
+from fastreid.structures import Ranking
 from fastreid.utils.errors import InputError
 
 
@@ -39,6 +40,27 @@ def test_missing_paths_and_empty_folders_are_errors(tmp_path):
         list_images([str(tmp_path / "gone")])
     with pytest.raises(InputError, match=r"contains no drawing \(\.png, "):
         list_images([str(tmp_path)])
+
+
+def test_all_missing_paths_are_listed(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"(?s)3 faults.*gone1: no such.*empty: contains no drawing.*gone2: no such"):
+        list_images([str(tmp_path / name) for name in ("gone1", "empty", "gone2")])
+
+
+def test_neighbors_are_in_columns_and_equal_pages_have_zero():
+    distances = torch.tensor([[-1e-9, 0.5, 12.34567], [1e-5, 123456.75, 123457.0]])
+    ranking = Ranking(torch.tensor([[2, 0, 1], [0, 1, 2]]), distances)
+    assert list(format_neighbors(["x.png", "y\n.png"], ["a.png", "b c.png", "d.png"], ranking)) == [
+        "x.png",
+        "  1       0.0000  d.png",
+        "  2       0.5000  a.png",
+        "  3      12.3457  b c.png",
+        "y\\n.png",
+        "  1       0.0000  a.png",
+        "  2  123456.7500  b c.png",
+        "  3  123457.0000  d.png",
+    ]
 
 
 def test_npy_and_csv_have_the_same_features(tmp_path):

@@ -1,6 +1,7 @@
 """Folders of drawings: levels, skipped files, pages."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -218,3 +219,12 @@ def test_patent_name_with_control_characters_is_a_fault(name, tmp_path):
         InputError, match=r"mine: the id 'one\\.* contains a line break, tab or other control character"
     ):
         Folder(tmp_path / "mine", test_fraction=0.5, num_queries=1).train()
+
+
+def test_name_that_is_not_utf8_is_explained(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/lat\xe9"
+    os.mkdir(folder)
+    with open(folder + b"/a.png", "wb") as file:
+        Image.new("L", (4, 4), 255).save(file, "PNG")
+    with pytest.raises(InputError, match=r"lat\\\\?udce9/a.png: the name is not UTF-8; rename the folder or file"):
+        Folder(tmp_path, test_fraction=0.5, num_queries=1).train()

@@ -165,3 +165,16 @@ def test_other_values_are_explained(predictor, pages, error, message):
 def test_missing_file_is_named(predictor):
     with pytest.raises(InputError, match=re.escape("none.png")):
         predictor("none.png")
+
+
+def test_unreadable_drawings_are_returned_as_faults(predictor, file, tmp_path):
+    (tmp_path / "text.png").write_text("text")
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    pages = [tmp_path / "text.png", tmp_path / "link.png", file, tmp_path / "text.png", file]
+    features, faults = predictor.compute_readable(pages)
+    assert torch.equal(features, predictor([file, file]))
+    assert list(faults) == [0, 1, 3]
+    assert "text.png: not an image" in faults[0]
+    assert "link.png: cannot be read" in faults[1]
+    features, faults = predictor.compute_readable(tmp_path / "text.png")
+    assert (len(features), list(faults)) == (0, [0])
