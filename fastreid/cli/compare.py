@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print tables of settings and metrics and write the curves."""
-    from fastreid.experiments.comparison import different_settings, read_runs, summarize_outcomes
+    from fastreid.experiments.comparison import different_settings, logged_scores, read_runs, summarize_outcomes
     from fastreid.experiments.curves import plot_curves
     from fastreid.utils.files import atomic_write, check_writable
 
@@ -45,11 +45,12 @@ def run(args: argparse.Namespace) -> int:
     metrics = _select_metrics(runs, args.metrics)
     names = [run.name for run in runs]
     settings = different_settings(runs)
-    print_message(_format_table(["setting", *names], settings) if settings else "all settings are equal")
+    equal = "one run was given; name more folders to compare settings" if len(runs) == 1 else "all settings are equal"
+    print_message(_format_table(["setting", *names], settings) if settings else equal)
     print_message(f"\n{_format_table(['', *names], summarize_outcomes(runs, metrics))}")
     panels = {metric: {run.name: run.curve(metric) for run in runs if run.curve(metric)} for metric in metrics}
     with atomic_write(args.output) as file:
-        plot_curves(panels, names).save(file, format="PNG")
+        plot_curves(panels, names, percentages=logged_scores(runs)).save(file, format="PNG")
     print_message(f"\ncurves: {args.output}")
     return 0
 

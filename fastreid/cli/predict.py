@@ -14,7 +14,7 @@ from fastreid.utils.arguments import add_config_options
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import expand_home
 from fastreid.utils.option_values import NumberParser, parse_path
-from fastreid.utils.text import print_message
+from fastreid.utils.text import format_count, print_message
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
     _raise_faults(list(unreadable.values()), "unreadable images")
     if args.output is not None:
         write_features(args.output, images, features)
-        print_message(f"{args.output}: features of {len(images)} drawings, {features.shape[1]} values each")
+        print_message(
+            f"{args.output}: features of {format_count(len(images), 'drawing')}, {features.shape[1]} values each"
+        )
     if gallery:
         from fastreid.evaluation import nearest
 
@@ -74,13 +76,15 @@ def run(args: argparse.Namespace) -> int:
         _warn_about_skipped(faults)
         readable = [path for position, path in enumerate(gallery) if position not in unreadable]
         if not readable:
-            raise InputError(f"{args.gallery}: none of its {len(gallery)} drawings can be read; check the folder")
+            counts = format_count(len(faults), "unreadable file")
+            raise InputError(f"{args.gallery}: no drawing can be read ({counts}); check the folder")
         ranking = nearest(features, gallery_features, DEFAULT_K if args.k is None else args.k, metric=metric)
         for line in format_neighbors(images, readable, ranking):
             print_message(line)
         print_message(f"columns: rank, distance ({metric}), drawing")
         if faults:
-            print_message(f"gallery: {len(readable)} drawings searched, {len(faults)} unreadable ones skipped")
+            num_searched = format_count(len(readable), "drawing")
+            print_message(f"gallery: {num_searched} searched, {format_count(len(faults), 'unreadable file')} skipped")
     return 0
 
 

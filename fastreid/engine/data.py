@@ -55,7 +55,7 @@ def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, Retriev
             DATASETS.ALLOW_OVERLAP.
     """
     datasets = {name: build_dataset(cfg, name) for name in get_dataset_names(cfg, "NAMES")}
-    tests = build_test_datasets(cfg)  # before training sets, whose generation may take minutes
+    tests = build_test_datasets(cfg, datasets)  # before training sets, whose generation may take minutes
     train = join_datasets(datasets, include_tests=cfg.DATASETS.COMBINEALL)
     for name, data in tests.items():
         shared = [
@@ -71,11 +71,17 @@ def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, Retriev
     return train, tests
 
 
-def build_test_datasets(cfg: CfgNode) -> dict[str, RetrievalData]:
-    """Return the test sets of DATASETS.TESTS by name, in their order; no training list is read."""
+def build_test_datasets(cfg: CfgNode, datasets: Mapping[str, Dataset] | None = None) -> dict[str, RetrievalData]:
+    """Return the test sets of DATASETS.TESTS by name, in their order; no training list is read.
+
+    Args:
+        cfg: settings.
+        datasets: those that have been built, by name.
+    """
     tests = {}
     for name in get_dataset_names(cfg, "TESTS"):
-        queries, gallery = build_dataset(cfg, name).test()
+        dataset = None if datasets is None else datasets.get(name)
+        queries, gallery = (build_dataset(cfg, name) if dataset is None else dataset).test()
         tests[name] = RetrievalData(name, (), queries, gallery)
     return tests
 

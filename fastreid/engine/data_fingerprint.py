@@ -26,7 +26,7 @@ from fastreid.data.io.image import MAX_PIXELS, read_drawing
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import open_regular_file
-from fastreid.utils.text import escape_unprintable
+from fastreid.utils.text import escape_unprintable, format_count
 
 FORMAT = 2  # changes when the same lists get another fingerprint
 TRAINING = "the training list"
@@ -110,7 +110,7 @@ def describe_change(
             changes.append(f"{name} changed: {change}")
     if not changes and before["labels"] != now.state["labels"]:
         changes.append("the labels of the ids changed")
-    more = f" (and {len(changes) - 1} more lists changed)" if len(changes) > 1 else ""
+    more = f" (and {format_count(len(changes) - 1, 'more list')} changed)" if len(changes) > 1 else ""
     return f"{changes[0]}{more}" if changes else ""
 
 
@@ -223,16 +223,32 @@ def _describe_order_change(
         differ = old[:shared] != new[:shared]
         if not differ.any():
             return f"{numbers}; the first {shared} are the same"
-        return f"{numbers}; {_format_first(differ, drawings)}"
+        return f"{numbers}; {_describe_other_names(old, new, drawings, moments[0]) or _format_first(differ, drawings)}"
     if (old != new).any():
-        num = len(np.setdiff1d(new, old))
-        what = f"{num} of {len(new)} drawings are others" if num else "the same drawings in another order"
-        return f"{what}; {_format_first(old != new, drawings)}"
+        others = _describe_other_names(old, new, drawings, moments[0])
+        return others or f"the same drawings in another order; {_format_first(old != new, drawings)}"
     differ = before["ids"].numpy() != now["ids"].numpy()
     if differ.any():
         what = f"{differ.sum()} of {len(differ)} drawings have another id or camera"
         return f"{what}; {_format_first(differ, drawings)}"
     return ""
+
+
+def _describe_other_names(
+    old: NDArray[np.int64], new: NDArray[np.int64], drawings: Sequence[Drawing], moment: str
+) -> str:
+    """Return which drawings only one of two lists has; "" if there are none. Only hashes of old names are known."""
+    missing, added = ~np.isin(old, new), ~np.isin(new, old)
+    parts = []
+    if missing.any():
+        number = f"number {int(missing.argmax()) + 1} {moment}"
+        num = int(missing.sum())
+        parts.append(f"{num} drawings are missing, first {number}" if num > 1 else f"1 drawing is missing, {number}")
+    if added.any():
+        name = escape_unprintable(drawings[int(added.argmax())].name)
+        num = int(added.sum())
+        parts.append(f"{num} drawings are new, first {name}" if num > 1 else f"1 drawing is new, {name}")
+    return "; ".join(parts)
 
 
 def _describe_file_change(

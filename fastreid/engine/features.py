@@ -20,6 +20,7 @@ from fastreid.data.loading.workers import translate_worker_errors
 from fastreid.engine.compile import CompiledCaller
 from fastreid.engine.data import build_datasets, build_test_datasets, build_test_loader
 from fastreid.engine.feature_journal import JournalFolder
+from fastreid.engine.image_settings import select_page_settings
 from fastreid.engine.inference import run_inference
 from fastreid.engine.model import build_model_with_weights, require_weights_file
 from fastreid.engine.precision import explain_float16_overflow, inference_dtype, warn_if_dtype_is_slow
@@ -231,17 +232,10 @@ def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str,
         for name, value in iter_settings(cfg.MODEL, "MODEL.")
         if not name.startswith(FEATURE_IRRELEVANT_SETTINGS)
     }
+    settings |= select_page_settings(dict(iter_settings(cfg)))
+    if cfg.INPUT.COLOR == "gray":
+        del settings["INPUT.COLOR"]  # absent for gray, as in earlier versions
     settings |= {
-        **({"INPUT.COLOR": "rgb"} if cfg.INPUT.COLOR == "rgb" else {}),  # absent for gray, as in earlier versions
-        "INPUT.SIZE_TEST": cfg.INPUT.SIZE_TEST,
-        "INPUT.LONGEST_PX": cfg.INPUT.LONGEST_PX,
-        "INPUT.ASPECT": cfg.INPUT.ASPECT,
-        "INPUT.FILL": "" if cfg.INPUT.ASPECT == "squash" else cfg.INPUT.FILL,
-        "INPUT.LABEL.IN_TESTS": cfg.INPUT.LABEL.IN_TESTS,
-        "INPUT.INK_CROP.IN_TESTS": cfg.INPUT.INK_CROP.IN_TESTS,
-        "INPUT.INK_CROP.MARGIN": cfg.INPUT.INK_CROP.MARGIN if cfg.INPUT.INK_CROP.IN_TESTS else "",
-        "INPUT.CROP.ENABLED": cfg.INPUT.CROP.ENABLED,
-        "INPUT.CROP.SIZE": cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else "",
         "TEST.FLIP.ENABLED": cfg.TEST.FLIP.ENABLED,
         "TEST.NETWORK_PRECISION": cfg.TEST.NETWORK_PRECISION,
     }

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from fastreid.config import CfgNode
+from fastreid.config.config import iter_settings
+from fastreid.engine.image_settings import find_changed_settings
 from fastreid.engine.setup import resolve_device
 from fastreid.modeling import build_model
 from fastreid.modeling.backbones import ResNet, TimmBackbone
@@ -22,6 +24,8 @@ CLASSIFIER_WEIGHT = "heads.weight"  # the only tensor that depends on the traini
 def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> nn.Module:
     """Build the network of a config, load MODEL.WEIGHTS, and move it to its device.
 
+    A warning names the settings that change the features and differ from those of the run that saved the weights.
+
     Args:
         cfg: settings.
         random_weights: build an untrained network and ignore MODEL.WEIGHTS.
@@ -34,7 +38,14 @@ def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> n
         model = build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1)
         _check_test_size(cfg, model)
         return to_device(cfg, model)
-    state = extract_model_state(read_weights(require_weights_file(cfg)), source=cfg.MODEL.WEIGHTS)
+    content = read_weights(require_weights_file(cfg))
+    state = extract_model_state(content, source=cfg.MODEL.WEIGHTS)
+    changes = find_changed_settings(content.get("config"), dict(iter_settings(cfg)))
+    if changes:
+        get_logger().warning(
+            f"{cfg.MODEL.WEIGHTS}: other settings than in the run that saved it, so the features differ: "
+            f"{'; '.join(changes)}"
+        )
     has_classifier = CLASSIFIER_WEIGHT in state
     num_classes = len(state[CLASSIFIER_WEIGHT]) if has_classifier else cfg.MODEL.HEADS.NUM_CLASSES or 1
     model = build_model(cfg, num_classes=num_classes)

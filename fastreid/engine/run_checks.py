@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from fastreid.config import CfgNode
 from fastreid.data.build import SAMPLERS, check_readable, get_dataset_names
-from fastreid.data.datasets.base import RetrievalData
+from fastreid.data.datasets.base import RetrievalData, raise_faults
+from fastreid.data.io.image import REPLACE_OR_REMOVE
+from fastreid.data.io.verification import find_unreadable, select_files
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.data import build_dataset
 from fastreid.engine.precision import inference_dtype
@@ -20,7 +23,9 @@ from fastreid.structures import Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import write_text
+from fastreid.utils.progress import show_progress
 
+MAX_HEADERS_READ = 50_000  # of training files at the start of a run, about 5 s on a local disk
 VERIFIED_FILE = "verified_drawings"  # in OUTPUT_DIR: digest of the test files that could be decoded
 
 
@@ -83,6 +88,46 @@ def check_test_drawings(cfg: CfgNode, lists: Sequence[Sequence[Drawing]]) -> Non
     digest = check_readable(cfg, *lists, decode=True, verified=verified)
     if comm.is_main_process() and digest != verified and not cfg.DATASETS.CACHE.ENABLED:
         write_text(record, digest)
+
+
+def check_training_headers(cfg: CfgNode, drawings: Sequence[Drawing]) -> None:
+    """Check that training drawings are images, so that none of another content stops the run after hours.
+
+    Every process must call this function. Only headers are read, of at most MAX_HEADERS_READ files, evenly spaced in
+    the list; none are read with DATASETS.CACHE, which decodes all pages, or if unreadable drawings are skipped.
+
+    Args:
+        cfg: settings.
+        drawings: the training list.
+
+    Raises:
+        InputError: drawings are no images; the message has all of them.
+    """
+    if cfg.DATASETS.CACHE.ENABLED or cfg.INPUT.ON_BAD_IMAGE == "skip":
+        return
+    files = select_files(drawings)
+    rows = np.linspace(0, len(files) - 1, min(len(files), MAX_HEADERS_READ)).round().astype(int)
+    own = [files[row] for row in rows.tolist()][comm.get_rank() :: comm.get_world_size()]
+    with show_progress("reading headers", unit="drawing") as update:
+        own_faults = find_unreadable(own, decode=False, max_pixels=cfg.INPUT.MAX_PIXELS, on_progress=update)
+    faults = [
+        fault.removesuffix(REPLACE_OR_REMOVE) for part in comm.all_gather_object(own_faults) for fault in part.values()
+    ]
+    # A resumed run accepts neither a replaced nor a removed file, and skips one that cannot be read.
+    raise_faults(faults, "unreadable training drawings; set INPUT.ON_BAD_IMAGE skip, or replace them before a new run")
+
+
+def describe_finished_epochs(num_epochs: int, max_epochs: int) -> str:
+    """Return why a run is finished after a number of epochs, at least SOLVER.MAX_EPOCH."""
+    if num_epochs > max_epochs:
+        return f"its checkpoint is at epoch {num_epochs}, beyond SOLVER.MAX_EPOCH {max_epochs}"
+    return f"all {max_epochs} epochs are done" if max_epochs > 1 else "its only epoch is done"
+
+
+def check_drawings(cfg: CfgNode, training: Sequence[Drawing], *, tests: Sequence[Sequence[Drawing]]) -> None:
+    """Call `check_training_headers` and `check_test_drawings`."""
+    check_training_headers(cfg, training)
+    check_test_drawings(cfg, tests)
 
 
 def check_hard_identities(cfg: CfgNode) -> None:

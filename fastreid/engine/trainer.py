@@ -38,11 +38,12 @@ from fastreid.engine.model import load_initial_weights, resolve_num_classes, to_
 from fastreid.engine.process_check import check_processes_agree
 from fastreid.engine.run_checks import (
     check_component_names,
+    check_drawings,
     check_early_stopping,
     check_feature_settings,
     check_hard_identities,
     check_model_selection,
-    check_test_drawings,
+    describe_finished_epochs,
 )
 from fastreid.engine.setup import check_output_folder, resolve_device, write_config
 from fastreid.engine.tester import make_input_grid
@@ -57,7 +58,7 @@ from fastreid.utils import comm
 from fastreid.utils.cli import StoppedBySignalError
 from fastreid.utils.errors import EnvironmentSetupError, StorageError
 from fastreid.utils.logger import RESULT, get_logger
-from fastreid.utils.text import summarize_error
+from fastreid.utils.text import format_count, summarize_error
 
 
 class DefaultTrainer:
@@ -83,9 +84,8 @@ class DefaultTrainer:
         self.unreadable = build_unreadable_drawings(cfg)
         check_feature_settings(cfg, self.device)
         self.drawings, tests = data or build_datasets(cfg)
-        skips_unreadable, max_pixels = self.unreadable is not None, cfg.INPUT.MAX_PIXELS
         fingerprint = compute_fingerprint(
-            self.drawings, tests, skips_unreadable=skips_unreadable, max_pixels=max_pixels
+            self.drawings, tests, skips_unreadable=self.unreadable is not None, max_pixels=cfg.INPUT.MAX_PIXELS
         )
         check_processes_agree(fingerprint, cfg.dump())
         check_model_selection(cfg, next(iter(tests.values())))
@@ -108,8 +108,9 @@ class DefaultTrainer:
             check_folder=functools.partial(check_output_folder, cfg.OUTPUT_DIR),
         )
         get_logger().info(
-            f"{len(self.drawings)} drawings of {self.loader.num_classes} patents, "
-            f"{self.loader.iters_per_epoch} iterations per epoch, {cfg.SOLVER.MAX_EPOCH} epochs; "
+            f"{format_count(len(self.drawings), 'drawing')} of {format_count(self.loader.num_classes, 'patent')}, "
+            f"{format_count(self.loader.iters_per_epoch, 'iteration')} per epoch, "
+            f"{format_count(cfg.SOLVER.MAX_EPOCH, 'epoch')}; "
             f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M parameters"
         )
 
@@ -126,12 +127,12 @@ class DefaultTrainer:
         if progress is not None:
             self.progress = progress
             if not self._finished_reason():
-                check_test_drawings(self.cfg, collect_drawing_lists(self.testers))
+                check_drawings(self.cfg, self.drawings, tests=collect_drawing_lists(self.testers))
             return
         if resume:
             get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR}; starting from the beginning")
         load_initial_weights(self.cfg, self.model)
-        check_test_drawings(self.cfg, collect_drawing_lists(self.testers))
+        check_drawings(self.cfg, self.drawings, tests=collect_drawing_lists(self.testers))
         if comm.is_main_process():
             archive_previous_run(self.cfg.OUTPUT_DIR)
 
@@ -197,9 +198,9 @@ class DefaultTrainer:
         """Return why the run is finished, or "" if it is not; called before the writers open their files."""
         epochs, max_epochs = self.progress.iteration // self.loader.iters_per_epoch, self.cfg.SOLVER.MAX_EPOCH
         if epochs >= max_epochs and not self.progress.epoch_end_pending:
-            return f"all {max_epochs} epochs are done"
+            return describe_finished_epochs(epochs, max_epochs)
         if self.progress.stopped_early and self.progress.num_bad_evaluations >= self.cfg.SOLVER.EARLY_STOP_PATIENCE > 0:
-            return f"SOLVER.EARLY_STOP_PATIENCE stopped it after {epochs} epochs"
+            return f"SOLVER.EARLY_STOP_PATIENCE stopped it after {format_count(epochs, 'epoch')}"
         return ""
 
     def _build_loop(self) -> TrainLoop:

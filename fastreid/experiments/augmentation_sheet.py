@@ -57,16 +57,21 @@ def show_augmentations(config_file: str | Path | None, images: Sequence[str | Pa
 def plot_augmentations(rows: Sequence[Row]) -> Image.Image:
     """Return a sheet with one line per row and the names at the left.
 
-    Gray images are shown in few levels, because noise compresses badly.
+    The cells of a row have the size of its largest image. Gray images are shown in few levels, because noise compresses
+    badly.
     """
     images = [image for _, row in rows for image in row]
-    width, height = (max(image.size[axis] for image in images) + 4 for axis in (0, 1))
-    sheet = Image.new("RGB", (MARGIN_PX + width * max(len(row) for _, row in rows), height * len(rows)), "silver")
+    sizes = [[max(image.size[axis] for image in row) + 4 for axis in (0, 1)] for _, row in rows]
+    sheet_width = MARGIN_PX + max(width * len(row) for (width, _), (_, row) in zip(sizes, rows))
+    sheet = Image.new("RGB", (sheet_width, sum(height for _, height in sizes)), "silver")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT_PX)
-    for index, (name, row) in enumerate(rows):
-        pen.text((6, index * height + height // 2 - TEXT_PX), name, fill="black", font=font)
+    top = 0
+    for (width, height), (name, row) in zip(sizes, rows):
+        pen.text((6, top + height // 2), name, fill="black", font=font, anchor="lm")
         for column, image in enumerate(row):
-            sheet.paste(image, (MARGIN_PX + column * width + 2, index * height + 2))
+            position = (MARGIN_PX + column * width + 2, top + (height - image.height) // 2)
+            sheet.paste(image, position)
+        top += height
     is_gray = all(image.convert("L").convert("RGB").tobytes() == image.tobytes() for image in images)
     return _reduce_gray_levels(sheet) if is_gray else sheet
 

@@ -91,14 +91,19 @@ def logged_metrics(runs: Sequence[RunRecord]) -> list[str]:
 
     Prefixes are dataset names and "average/" for averaged weights.
     """
+    losses = dict.fromkeys(name for run in runs for line in run.lines for name in line if "loss" in name)
+    return [*losses, *logged_scores(runs)]
+
+
+def logged_scores(runs: Sequence[RunRecord]) -> list[str]:
+    """Return the names of the scores that any run logged, with their prefixes; their values are in percent."""
     names = dict.fromkeys(name for run in runs for line in run.lines for name in line)
     depths = {run.settings.get("TEST.TOP_K", 10) for run in runs}
     recalls = sorted({k for run in runs for k in run.settings.get("TEST.RECALLS", ())})
     known = dict.fromkeys(name for k in sorted(depths) for name in score_names(top_k=k, roc=True, recalls=recalls))
     longest_first = sorted(known, key=len, reverse=True)  # patent/mAP also ends with mAP
     kinds = {name: next((kind for kind in longest_first if f"/{name}".endswith(f"/{kind}")), "") for name in names}
-    losses = [name for name in names if "loss" in name]
-    return losses + [name for kind in known for name in names if kinds[name] == kind]
+    return [name for kind in known for name in names if kinds[name] == kind]
 
 
 def _format_last_and_best(run: RunRecord, name: str) -> str:

@@ -1,7 +1,7 @@
 """Plot the curves of several runs: one panel per metric, one color per run."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle
 
 from PIL import Image, ImageDraw, ImageFont
@@ -20,12 +20,15 @@ _BACKGROUND, _TEXT_COLOR, _GRID_COLOR = "white", "#1f2328", "#d0d7de"
 _MAX_MARKED_POINTS = 30  # curves with more points have no markers
 
 
-def plot_curves(panels: Mapping[str, Mapping[str, Curve]], runs: Sequence[str]) -> Image.Image:
+def plot_curves(
+    panels: Mapping[str, Mapping[str, Curve]], runs: Sequence[str], *, percentages: Collection[str] = ()
+) -> Image.Image:
     """Return an image of the panels, up to `MAX_COLUMNS` per row, below a legend of the runs.
 
     Args:
         panels: metric -> run -> points (iteration, value), by increasing iteration; runs can be missing.
         runs: names of the runs, whose order determines their colors.
+        percentages: metrics in percent; their axes end at 100 at most.
     """
     colors = dict(zip(runs, cycle(COLORS)))
     columns = min(MAX_COLUMNS, len(panels))
@@ -41,20 +44,29 @@ def plot_curves(panels: Mapping[str, Mapping[str, Curve]], runs: Sequence[str]) 
         canvas.text((48 * _SCALE, y), text, fill=_TEXT_COLOR, font=font, anchor="lm")
     for number, (name, curves) in enumerate(panels.items()):
         corner = (number % columns * PANEL_PX[0], legend + number // columns * PANEL_PX[1])
-        _Panel(canvas, corner, name, curves).plot(colors)
+        _Panel(canvas, corner, name, curves, limit=100 if name in percentages else math.inf).plot(colors)
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
 class _Panel:
     """The panel of one metric: axes and one curve per run that logged it."""
 
-    def __init__(self, canvas: ImageDraw.ImageDraw, corner: tuple[int, int], name: str, curves: Mapping[str, Curve]):
+    def __init__(
+        self,
+        canvas: ImageDraw.ImageDraw,
+        corner: tuple[int, int],
+        name: str,
+        curves: Mapping[str, Curve],
+        *,
+        limit: float,
+    ):
         self.canvas, self.name, self.curves = canvas, name, curves
         self.left, self.top = corner[0] + _LEFT, corner[1] + _TOP
         self.width, self.height = PANEL_PX[0] - _LEFT - _RIGHT, PANEL_PX[1] - _TOP - _BOTTOM
         points = [point for curve in curves.values() for point in curve]
         self.steps = choose_ticks(0, max(step for step, _ in points))
-        self.values = choose_ticks(min(value for _, value in points), max(value for _, value in points))
+        values = [value for _, value in points]
+        self.values = choose_ticks(min(values), max(values), limit=limit)
 
     def plot(self, colors: Mapping[str, str]) -> None:
         for value in self.values:
@@ -101,10 +113,17 @@ class _Panel:
         return x * _SCALE, y * _SCALE
 
 
-def choose_ticks(low: float, high: float, *, num: int = 5) -> list[float]:
-    """Return about `num` equally spaced round numbers that enclose `low` and `high`."""
+def choose_ticks(low: float, high: float, *, num: int = 5, limit: float = math.inf) -> list[float]:
+    """Return about `num` equally spaced round numbers that enclose `low` and `high`.
+
+    Args:
+        low: smallest value.
+        high: largest value.
+        num: approximate number of ticks.
+        limit: a round number such as 100 that no tick exceeds, unless `high` does.
+    """
     if high <= low:
-        low, high = low - abs(low) / 2, high + abs(high) / 2 if high else 1.0
+        low, high = low - abs(low) / 2, max(high, min(high + abs(high) / 2 if high else 1.0, limit))
     target_step = (high - low) / num
     unit = 10.0 ** math.floor(math.log10(target_step))
     step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= target_step * (1 - 1e-9))

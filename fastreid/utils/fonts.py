@@ -41,22 +41,32 @@ def choose_font(text: str, size_px: float) -> tuple[Font, str]:
     return font, _escape_missing(text, font)
 
 
-def shorten_text(text: str, *, size_px: float, width_px: float, suffix: str = "") -> tuple[Font, str]:
+def shorten_text(text: str, *, size_px: float, width_px: float) -> tuple[Font, str]:
     """Return a font and a text to draw with it, shortened in the middle if it is wider than `width_px`.
+
+    The end takes up to half the width, because names of files differ there; the start takes the rest.
 
     Args:
         text: one line, which may be in any script.
         size_px: font size in px.
         width_px: maximum width of the result in px.
-        suffix: text that is added and never shortened.
     """
     font, shown = choose_font(text, size_px)
-    num_kept = len(text)
-    while font.getlength(shown + suffix) > width_px and num_kept > 0:
-        num_kept -= 1
-        start, end = text[: (num_kept + 1) // 2], text[len(text) - num_kept // 2 :]
-        shown = f"{_escape_missing(start, font)}…{_escape_missing(end, font)}"
-    return font, shown + suffix
+    if font.getlength(shown) <= width_px:
+        return font, shown
+    pieces = [_escape_missing(character, font) for character in text]
+    start, end, num_end = "", "", 0
+    while num_end < len(pieces):
+        longer = pieces[-1 - num_end] + end
+        # The last character is shown even if its code point is wider than half.
+        if font.getlength(f"…{longer}") > (width_px / 2 if num_end else width_px):
+            break
+        end, num_end = longer, num_end + 1
+    for piece in pieces[: len(pieces) - num_end]:
+        if font.getlength(f"{start}{piece}…{end}") > width_px:
+            break
+        start += piece
+    return font, f"{start}…{end}"
 
 
 def _escape_missing(text: str, font: Font) -> str:

@@ -135,6 +135,8 @@ LIST_LINES = [
 ]
 CSV_LISTS = [
     ("file,id\na.png,1\n", "list.csv:1: the header is 'file, id'; required: path, id"),
+    ("a.png,1\nb.png,2\n", "list.csv:1: the header line is missing; write path,id as the first line"),
+    ("deep\\a;US1\n", "list.csv:1: the header line is missing; write path,id as the first line"),
     ("path\na.png\n", "required: path, id"),
     ("path,id,colour\na.png,1,red\n", "allowed: path, id, camera"),
     ("path,id,id\na.png,1,2\n", "list.csv:1: the header is 'path, id, id'; the column id appears 2 times"),

@@ -60,7 +60,28 @@ def test_line_that_is_not_utf8_is_reported(folder):
 def test_damaged_utf16_is_reported(folder):
     message = get_error(folder, "a.png 1\n".encode("utf-16")[:-1])
     assert "list.txt: starts with the byte-order mark of UTF-16, but byte 16 is not UTF-16 (truncated data)" in message
-    assert get_error(folder, "a.png 1\nb.png 2\n".encode("utf-16-le")).count("contains a NUL byte") == 3
+    assert get_error(folder, "a.png 1\nb.png 2\n".encode("utf-16-le")).endswith(
+        "list.txt: UTF-16 without a byte-order mark; save the list as UTF-8"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("a.png US{}", "the id 'US0' is not an integer; use .csv for text ids"),
+        ("/data/{}.png 1", "/data/0.png is an absolute path; write it relative to "),
+        ("images/deep/{}.png 1", "no file "),
+    ],
+)
+def test_fault_of_all_lines_is_reported_once(folder, line, fault):
+    message = get_error(folder, "\n".join(line.format(number) for number in range(30)))
+    assert f"list.txt:1: {fault}" in message
+    assert message.endswith(" (the other 29 lines have the same fault)")
+    assert "\n" not in message
+
+
+def test_path_that_repeats_the_folder_is_explained(folder):
+    assert get_error(folder, "images/a.png 1").endswith(f"; paths are relative to {folder / 'images'}: write a.png")
 
 
 @pytest.mark.parametrize("content", ["", "\n \n", "\ufeff"])

@@ -13,4 +13,4 @@ def test_check_data_reports_errors_by_exit_code(drawings, tmp_path):
     code, output, errors = run("data check", *options, "DATASETS.TESTS", "Patent", folder=tmp_path)
     assert code == 2
     assert "errors:\n  list (1)" in output
-    assert errors == f"the data has 3 errors; see {tmp_path}/data.json\n"
+    assert errors == f"the data has 1 error; see {tmp_path}/data.json\n"

@@ -36,7 +36,7 @@ def test_csv_in_a_new_interpreter(drawings, trained, tmp_path):
     options = ("--quiet", "--config-file", TINY, "--output", "features.csv")
     code, output, errors = run_interpreter("predict", *options, page, *settings, folder=tmp_path)
     assert (code, errors) == (0, "")
-    assert output == "features.csv: features of 1 drawings, 32 values each\n"
+    assert output == "features.csv: features of 1 drawing, 32 values each\n"
     assert len((tmp_path / "features.csv").read_text().splitlines()) == 2
 
 
@@ -54,7 +54,7 @@ def test_unreadable_files_are_skipped_in_the_gallery_and_errors_as_queries(drawi
     assert output.splitlines()[-3:] == [
         f"  1  0.0000  {gallery}/good.png",
         "columns: rank, distance (cosine), drawing",
-        "gallery: 1 drawings searched, 22 unreadable ones skipped",
+        "gallery: 1 drawing searched, 22 unreadable files skipped",
     ]
     log = output + errors
     assert log.count("skipped in the gallery: ") == 21
@@ -68,4 +68,14 @@ def test_unreadable_files_are_skipped_in_the_gallery_and_errors_as_queries(drawi
     (gallery / "good.png").unlink()
     code, output, errors = run_here("predict", *options, page, folder=tmp_path)
     assert code == 2
-    assert f"{gallery}: none of its 22 drawings can be read" in errors
+    assert f"{gallery}: no drawing can be read (22 unreadable files)" in errors
+
+
+def test_other_image_size_than_in_training_is_a_warning(drawings, trained, tmp_path):
+    page = min(map(str, drawings.rglob("*.png")))
+    weights = trained / "model_best.pth"
+    options = ("--quiet", "--config-file", TINY, "--weights", weights, "--output", "features.npy", page)
+    code, output, errors = run_interpreter("predict", *options, "INPUT.SIZE_TEST", "[48, 48]", folder=tmp_path)
+    assert code == 0, errors
+    assert (output + errors).count(f"{weights}: other settings than in the run that saved it") == 1
+    assert "INPUT.SIZE_TEST was [32, 32] and is [48, 48]" in output + errors

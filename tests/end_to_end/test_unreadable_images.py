@@ -43,6 +43,35 @@ def test_whitening_skips_unreadable_training_drawings(root, trained):
     assert (rankings[0] == rankings[1]).all()
 
 
+def test_training_reads_headers_before_the_first_iteration(root):
+    paths = [path for path, _ in read_paths(root, "train_patent_trn.txt")]
+    paths[0].write_bytes(b"no image")
+    paths[5].write_bytes(b"")
+    errors = call("train", root, "OUTPUT_DIR", "out", code=2)
+    assert errors.startswith("unreadable training drawings; set INPUT.ON_BAD_IMAGE skip, or replace them before a new")
+    assert f"{paths[0].name}: not an image; allowed are " in errors
+    assert f"{paths[5].name}: an empty file (0 bytes)\n" in errors
+    assert "remove" not in errors
+    assert not (root.parent / "out/metrics.json").exists()
+
+
+def test_image_that_stops_training_is_skipped_by_the_resumed_run(root):
+    path = max((path for path, _ in read_paths(root, "train_patent_trn.txt")), key=lambda path: path.stat().st_size)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])  # with a valid header
+    options = ("OUTPUT_DIR", "out", "SOLVER.MAX_EPOCH", 2)
+    errors = call("train", root, *options, code=2)
+    assert f"{path.name}: a corrupt image (" in errors
+    assert "; set INPUT.ON_BAD_IMAGE skip to train without it" in errors
+    assert "remove" not in errors
+    if "saved out/model_stopped.pth" in errors:
+        assert errors.rstrip().endswith("; continue with --resume")
+    output = call("train", root, "--resume", *options, *SKIP)
+    assert f"{path.name}: a corrupt image (" in output
+    output = call("train", root, "--resume", *options, *SKIP, "SOLVER.MAX_EPOCH", 1)
+    assert "the run is finished: its checkpoint is at epoch 2, beyond SOLVER.MAX_EPOCH 1" in output
+
+
 def test_extraction_does_not_skip_unreadable_drawings(root, trained):
     unreadable = read_paths(root, "train_patent_trn.txt")[0][0]
     unreadable.write_bytes(b"no image")

@@ -75,6 +75,18 @@ def test_truncated_image_raises(kind, fraction, tmp_path):
     assert read_or_none(tmp_path / "a") is None
 
 
+@pytest.mark.parametrize("is_code_stream", [False, True])
+def test_jpeg2000_cut_off_anywhere_raises(is_code_stream, tmp_path):
+    content = io.BytesIO()
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(content, "JPEG2000", no_jp2=is_code_stream)
+    whole = content.getvalue()
+    for length in range(1, len(whole)):
+        (tmp_path / "a").write_bytes(whole[:length])
+        assert read_or_none(tmp_path / "a") is None, length
+    (tmp_path / "a").write_bytes(whole)
+    assert read_or_none(tmp_path / "a") is not None
+
+
 @ONE_FOLDER
 @given(content=st.binary(max_size=300))
 def test_random_bytes_are_not_an_image(content, tmp_path):

@@ -39,8 +39,7 @@ def audit_datasets(cfg: CfgNode, build_dataset: Callable[[CfgNode, str], Dataset
         InputError: a dataset is unknown or repeated.
         EnvironmentSetupError: a decoding process died.
     """
-    lists, findings = _read_datasets(cfg, build_dataset)
-    findings += _find_empty_lists(lists)
+    lists, findings = _read_datasets(cfg, functools.cache(functools.partial(build_dataset, cfg)))
     paths = list(map_first_uses(lists))
     with show_progress("decoding files" if decode else "reading headers", unit="file") as update:
         files = inspect_files(
@@ -60,35 +59,39 @@ def audit_datasets(cfg: CfgNode, build_dataset: Callable[[CfgNode, str], Dataset
     return AuditReport(tuple(lists), files, tuple(findings), decode)
 
 
-def _read_datasets(
-    cfg: CfgNode, build_dataset: Callable[[CfgNode, str], Dataset]
-) -> tuple[list[DrawingList], list[Finding]]:
+def _read_datasets(cfg: CfgNode, build_dataset: Callable[[str], Dataset]) -> tuple[list[DrawingList], list[Finding]]:
+    """Return the lists and their faults, each once; a list that is empty because of a fault has no other."""
     lists: list[DrawingList] = []
     findings: list[Finding] = []
+    faulty: set[str] = set()
     for name in get_dataset_names(cfg, "NAMES"):
-        dataset = build_dataset(cfg, name)
-        [drawings] = _read(functools.partial(_read_train, dataset), 1, findings, name)
+        dataset = build_dataset(name)
+        [drawings] = _read(functools.partial(_read_train, dataset), 1, findings, faulty, name)
         lists.append(DrawingList(f"{name} train", drawings, is_training=True, id_space=f"{name} train"))
         if cfg.DATASETS.COMBINEALL:
-            queries, gallery = _read(dataset.test, 2, findings, name)
+            queries, gallery = _read(dataset.test, 2, findings, faulty, name)
             id_space = f"{name} test"
             drawings = tuple(drawing for drawing in (*queries, *gallery) if drawing.patent)
             lists.append(DrawingList(f"{id_space}, trained on", drawings, is_training=True, id_space=id_space))
     for name in get_dataset_names(cfg, "TESTS"):
-        for part, drawings in zip(("queries", "gallery"), _read(build_dataset(cfg, name).test, 2, findings, name)):
+        both = _read(build_dataset(name).test, 2, findings, faulty, name)
+        for part, drawings in zip(("queries", "gallery"), both):
             lists.append(DrawingList(f"{name} {part}", drawings, is_training=False, id_space=f"{name} test"))
-    return lists, findings
+    empty = [one for one in lists if not one.drawings and one.id_space.rpartition(" ")[0] not in faulty]
+    findings += [Finding("empty", f"{one.name}: contains no valid drawing", is_error=True) for one in empty]
+    return lists, list(dict.fromkeys(findings))
 
 
 def _read_train(dataset: Dataset) -> Lists:
     return (dataset.train(),)
 
 
-def _read(read: Callable[[], Lists], num: int, findings: list[Finding], name: str) -> Lists:
-    """Return the valid drawings of each of `num` lists; add the faults to the findings."""
+def _read(read: Callable[[], Lists], num: int, findings: list[Finding], faulty: set[str], name: str) -> Lists:
+    """Return the valid drawings of each of `num` lists; add the faults to the findings, the dataset to the faulty."""
     try:
         return read()
     except InvalidListError as error:
+        faulty.add(name)
         findings += [
             Finding("list", fault if fault.startswith(where) else f"{where}: {fault}", is_error=True)
             for where, faults in error.faults.items()
@@ -96,14 +99,9 @@ def _read(read: Callable[[], Lists], num: int, findings: list[Finding], name: st
         ]
         return error.valid or ((),) * num
     except InputError as error:
+        faulty.add(name)
         findings.append(Finding("list", f"{name}: {error}", is_error=True))
         return ((),) * num
-
-
-def _find_empty_lists(lists: list[DrawingList]) -> Iterator[Finding]:
-    for one in lists:
-        if not one.drawings:
-            yield Finding("empty", f"{one.name}: contains no valid drawing", is_error=True)
 
 
 def _collect_training(lists: list[DrawingList]) -> list[Drawing]:
@@ -134,7 +132,7 @@ def _find_batch_problems(cfg: CfgNode, lists: list[DrawingList]) -> Iterator[Fin
     training = _collect_training(lists)
     if training:
         try:
+            build_sampler(cfg, training)  # first, as in training
             steps_per_epoch(len(training), cfg.SOLVER.IMS_PER_BATCH)
-            build_sampler(cfg, training)
         except InputError as error:
             yield Finding("batches", str(error), is_error=True)

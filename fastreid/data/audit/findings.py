@@ -11,10 +11,10 @@ from fastreid.data.audit.inspection import FileInfo
 from fastreid.data.audit.near_duplicates import group_equal, group_near_duplicates
 from fastreid.data.datasets.combined import get_file_id
 from fastreid.data.datasets.folder_tree import SUFFIXES
-from fastreid.data.io.image import Header
+from fastreid.data.io.image import Header, add_source
 from fastreid.structures import Drawing
 from fastreid.utils.page_address import split_page_address
-from fastreid.utils.text import format_count
+from fastreid.utils.text import escape_unprintable, format_count
 
 BLANK_INK = 5e-4  # mean darkness; the palest of 589 real sheets has .0038
 DARK_LEVEL = 128  # of the median gray level: more than half of the page is dark
@@ -23,6 +23,17 @@ MAX_ASPECT = 8.0  # longer side / shorter side
 
 _SUFFIXES_OF_FORMAT = dict.fromkeys(("JPEG", "MPO"), (".jpg", ".jpeg"))
 _SUFFIXES_OF_FORMAT |= {"TIFF": (".tif", ".tiff"), "JPEG2000": (".jp2", ".j2k")}
+_MODE_NAMES = {  # Pillow's pixel modes
+    "1": "black and white",
+    "L": "8-bit gray",
+    "P": "palette",
+    "LA": "8-bit gray, transparency",
+    "PA": "palette, transparency",
+    "RGB": "RGB",
+    "RGBA": "RGB, transparency",
+    "I": "32-bit gray",
+    "F": "floating-point gray",
+}
 _PLAIN_MODES = ("1", "L", "P", "LA", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _MAX_DRAWINGS_SHOWN = 6
 _MAX_PATENTS_SHOWN = 5
@@ -78,8 +89,8 @@ def find_file_problems(
     for path, drawing in map_first_uses(lists).items():
         file = files[path]
         if file.header is None:
-            fault = file.fault if path in file.fault else f"{path}: {file.fault}"
-            yield Finding("unreadable", f"{drawing.source}: {fault}", path in tested or not may_skip)
+            fault = file.fault if escape_unprintable(path) in file.fault else f"{path}: {file.fault}"
+            yield Finding("unreadable", add_source(drawing, fault), path in tested or not may_skip)
             continue
         if file.ink is not None and file.ink < BLANK_INK:
             yield Finding("blank", f"{_locate(drawing)}: {100 * file.ink:.3f} % ink", paths=(path,))
@@ -201,13 +212,18 @@ def _describe_duplicates(
     return Finding(kind, shown + more, paths=tuple(group[:_MAX_DRAWINGS_SHOWN]))
 
 
+def describe_mode(mode: str) -> str:
+    """Return the kind of pixels of a Pillow mode in words; color spaces such as CMYK keep their name."""
+    return "16-bit gray" if mode.startswith("I;16") else _MODE_NAMES.get(mode, mode)
+
+
 def _find_oddities(path: str, header: Header) -> Iterator[str]:
     is_whole_file = split_page_address(path)[0] == path
     suffix = os.path.splitext(split_page_address(path)[0])[1].lower()
     if suffix in SUFFIXES and suffix not in _SUFFIXES_OF_FORMAT.get(header.format, (f".{header.format.lower()}",)):
         yield f"a {header.format} file with the suffix {suffix}"
     if header.mode not in _PLAIN_MODES:
-        yield f"pixel mode {header.mode}, scaled to 256 gray levels"
+        yield f"{describe_mode(header.mode)}, scaled to 256 gray levels"
     if header.num_frames > 1 and header.format not in ("TIFF", "PDF"):
         yield "an animation, whose first frame is used"
     elif header.num_frames > 1 and is_whole_file:

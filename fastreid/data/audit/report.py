@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fastreid.data.audit.findings import DrawingList, Finding, map_first_uses
+from fastreid.data.audit.findings import DrawingList, Finding, describe_mode, map_first_uses
 from fastreid.data.audit.inspection import FileInfo
-from fastreid.data.io.image import read_image
+from fastreid.data.io.image import Header, read_image
 from fastreid.utils.fonts import choose_font, shorten_text
 from fastreid.utils.text import escape_unprintable, format_count
 
@@ -19,6 +19,8 @@ MAX_FINDINGS_SHOWN = 20  # per kind; the JSON has all
 
 _NUM_COLUMNS, _ROWS_PER_KIND = 8, 3
 _CELL_PX, _TEXT_PX, _GAP_PX = 150, 12, 4
+_TITLE_PX, _CAPTION_PX = 22, 24  # height of the lines above and below the drawings of a row
+_FRAME_COLOR = "#c8c8c8"
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,13 @@ class AuditReport:
             "lists": {one.name: _count_drawings(one) for one in self.lists},
             "files": self._summarize_files(),
             "findings": [
-                {"kind": one.kind, "is_error": one.is_error, "message": one.message, "files": one.paths}
-                | ({"patents": one.patents} if one.patents else {})
+                {
+                    "kind": one.kind,
+                    "is_error": one.is_error,
+                    "message": one.message,
+                    "files": one.paths,
+                    "patents": one.patents,
+                }
                 for one in self.findings
             ],
         }
@@ -101,7 +108,7 @@ class AuditReport:
         files = [(file, file.header) for file in self.files.values() if file.header]
         summary: dict[str, Any] = {"num": len(self.files), "unreadable": len(self.files) - len(files)}
         if files:
-            formats = Counter(f"{header.format} {header.mode}" for _, header in files)
+            formats = Counter(_describe_format(header) for _, header in files)
             summary["formats"] = dict(formats.most_common())
             summary["longest_px"] = _summarize([max(header.width, header.height) for _, header in files])
             summary["mib"] = round(sum(file.num_bytes for file, _ in files) / 2**20, 1)
@@ -109,6 +116,11 @@ class AuditReport:
             if inks:
                 summary["ink_percent"] = _summarize(inks)
         return summary
+
+
+def _describe_format(header: Header) -> str:
+    """Return the format and the pixels of a file; those of a PDF depend on how it is rendered."""
+    return header.format if header.format == "PDF" else f"{header.format} ({describe_mode(header.mode)})"
 
 
 def _count_drawings(one: DrawingList) -> dict[str, Any]:
@@ -154,18 +166,21 @@ def _plot_rows(
         for kind, paths in shown.items()
         for start in range(0, len(paths), _NUM_COLUMNS)
     ]
-    step = _CELL_PX + 2 * _TEXT_PX
-    size = (_NUM_COLUMNS * (_CELL_PX + _GAP_PX), len(lines) * (step + _TEXT_PX))
+    step = _TITLE_PX + _CELL_PX + _CAPTION_PX
+    size = (_NUM_COLUMNS * (_CELL_PX + _GAP_PX), len(lines) * step)
     sheet = Image.new("RGB" if color else "L", size, "white")
     draw = ImageDraw.Draw(sheet)
     for row, (kind, paths) in enumerate(lines):
-        top = row * (step + _TEXT_PX)
+        top = row * step + _TITLE_PX
         font, text = choose_font(kind, _TEXT_PX)
-        draw.text((_GAP_PX, top), text, fill="black", font=font)
+        draw.text((2, top - _GAP_PX), text, fill="black", font=font, anchor="ld")
         for column, path in enumerate(paths):
-            page = Image.fromarray(read_image(path, color=color, max_pixels=max_pixels, longest_px=_CELL_PX))
+            inner_px = _CELL_PX - 2
+            page = Image.fromarray(read_image(path, color=color, max_pixels=max_pixels, longest_px=inner_px))
             left = column * (_CELL_PX + _GAP_PX)
-            sheet.paste(page, (left, top + _TEXT_PX + _GAP_PX))
+            box = [left, top, left + _CELL_PX - 1, top + _CELL_PX - 1]
+            draw.rectangle(box, outline=_FRAME_COLOR)
+            sheet.paste(page, (left + (_CELL_PX - page.width) // 2, top + (_CELL_PX - page.height) // 2))
             font, caption = shorten_text(captions[path], size_px=_TEXT_PX, width_px=_CELL_PX - _GAP_PX)
-            draw.text((left + 2, top + step - 6), caption, fill="#5a5a5a", font=font)
+            draw.text((left + 2, top + _CELL_PX + _GAP_PX), caption, fill="#5a5a5a", font=font)
     return sheet

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fastreid.data.datasets.list_lines import UNKNOWN_ID, read_entries
-from fastreid.data.datasets.list_paths import PathResolver
+from fastreid.data.datasets.list_lines import NOT_AN_INTEGER, UNKNOWN_ID, read_entries
+from fastreid.data.datasets.list_paths import ABSOLUTE, NO_FILE, PathResolver
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.text import format_faults
+
+_KINDS_MERGED = (NOT_AN_INTEGER, f" {ABSOLUTE};", f": {NO_FILE} ")
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def read_list(
         faults.append(f"the list is empty; add one line per drawing: a path{' and an id' if with_ids else ''}")
     valid = tuple(drawings.values())
     if faults:
-        raise InvalidListError({str(path): faults}, [valid])
+        raise InvalidListError({str(path): faults if valid else _merge_equal_faults(faults)}, [valid])
     return valid
 
 
@@ -158,6 +160,15 @@ def raise_faults(faults: Sequence[str], where: str) -> None:
     """Raise InvalidListError if there are any faults."""
     if faults:
         raise InvalidListError({where: faults})
+
+
+def _merge_equal_faults(faults: Sequence[str]) -> Sequence[str]:
+    """Return the first fault with the number of the others if all lines of a list have the same one."""
+    is_same = any(all(kind in fault for fault in faults) for kind in _KINDS_MERGED)
+    if len(faults) < 2 or not is_same:
+        return faults
+    others = "the other line has" if len(faults) == 2 else f"the other {len(faults) - 1:,} lines have"
+    return [f"{faults[0]} ({others} the same fault)"]
 
 
 def _has_same_letters(name: str, other: str) -> bool:

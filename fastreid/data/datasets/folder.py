@@ -4,12 +4,14 @@ from pathlib import Path
 
 from fastreid.data.datasets.base import raise_faults, read_list, read_lists
 from fastreid.data.datasets.folder_tree import describe_tree, find_patent_folders, list_pages, scan_folder
-from fastreid.data.datasets.list_lines import describe_invalid_id, has_control_characters
+from fastreid.data.datasets.list_lines import has_control_characters
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
 from fastreid.utils.seeding import derive_seed
 from fastreid.utils.text import escape_unprintable, is_unicode
+
+_MAX_PATENTS_SHOWN = 5
 
 
 class Folder:
@@ -40,19 +42,35 @@ class Folder:
         self.test_fraction = test_fraction
         self.num_queries = num_queries
         self.level = level
+        self._patents: dict[str, list[Drawing]] = {}  # read once, by the first of `train` and `test`
 
     def train(self) -> tuple[Drawing, ...]:
         """Return the drawings of the patents outside the test set."""
-        patents = self._read_patents()
+        patents = self._get_patents()
         tested = self._select_test_patents(patents)
         return tuple(drawing for patent, drawings in patents.items() if patent not in tested for drawing in drawings)
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
-        """Return the queries and the gallery."""
-        patents = self._read_patents()
+        """Return the queries and the gallery.
+
+        Raises:
+            InputError: no patent of the test set has a drawing for each of them.
+        """
+        patents = self._get_patents()
         queries: list[Drawing] = []
         gallery: list[Drawing] = []
-        for patent in sorted(self._select_test_patents(patents)):
+        tested = sorted(self._select_test_patents(patents))
+        if tested and all(len(patents[patent]) < 2 for patent in tested):
+            shown = ", ".join(map(escape_unprintable, tested[:_MAX_PATENTS_SHOWN]))
+            shown += ", ..." if len(tested) > _MAX_PATENTS_SHOWN else ""
+            what = f"none of the {len(tested)} held-out patents ({shown}) has"
+            if len(tested) == 1:
+                what = f"the only held-out patent ({shown}) does not have"
+            raise InputError(
+                f"{self.path}: {what} 2 drawings, one as query and one for the gallery; add drawings of them, or raise "
+                f"DATASETS.FOLDER.TEST_FRACTION {self.test_fraction:g}"
+            )
+        for patent in tested:
             shuffled = sorted(patents[patent], key=lambda drawing: derive_seed("folder query", drawing.name))
             num_queries = min(self.num_queries, len(shuffled) - 1)
             queries += sorted(shuffled[:num_queries], key=_get_name)
@@ -62,6 +80,10 @@ class Folder:
     def _select_test_patents(self, patents: dict[str, list[Drawing]]) -> set[str]:
         num_tested = max(round(self.test_fraction * len(patents)), int(self.test_fraction > 0))
         return set(sorted(patents, key=lambda patent: derive_seed("folder split", patent))[:num_tested])
+
+    def _get_patents(self) -> dict[str, list[Drawing]]:
+        self._patents = self._patents or self._read_patents()
+        return self._patents
 
     def _read_patents(self) -> dict[str, list[Drawing]]:
         if not self.path.is_dir():
@@ -84,9 +106,13 @@ class Folder:
                     faults.append(str(error))
                     continue
                 for path, name in pages:
-                    source = escape_unprintable(f"{self.path.name}/{name}")
+                    source = escape_unprintable(f"{self.path.name}/{name}".lstrip("/"))
                     patents.setdefault(patent, []).append(Drawing(path, name, patent, source=source))
-        faults += [f"{self.path.name}: {describe_invalid_id(one)}" for one in patents if has_control_characters(one)]
+        faults += [
+            f"the folder {one!r} contains a line break, tab or other control character; rename the folder"
+            for one in patents
+            if has_control_characters(one)
+        ]
         raise_faults(faults, str(self.path))
         num_drawings = sum(map(len, patents.values()))
         get_logger().info(describe_tree(tree, level=level, num_patents=len(patents), num_drawings=num_drawings))

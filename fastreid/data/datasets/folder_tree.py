@@ -10,6 +10,7 @@ from fastreid.data.io.image import count_pages
 from fastreid.data.io.tiff import MAX_PAGES
 from fastreid.utils.errors import InputError
 from fastreid.utils.page_address import join_page_address
+from fastreid.utils.text import format_count
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp", ".jp2", ".j2k", ".pdf")
 SUFFIXES_WITH_PAGES = (".tif", ".tiff", ".pdf")
@@ -20,6 +21,7 @@ _SYSTEM_NAMES = frozenset(
     {"@eadir", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "#recycle"}
     | {"#snapshot", "@recycle", "@recently-snapshot", "lost+found", "ehthumbs.db"}
 )
+_MOVE = "move it into a folder of its patent"
 _MAX_SUFFIXES_SHOWN = 8
 _MAX_FOLDERS_SHOWN = 3
 
@@ -35,7 +37,7 @@ class FolderTree:
         drawings: files that are drawings, by the folder that directly contains them.
         skipped: number of other files by suffix; files of the system are not counted.
         num_empty: folders without a drawing at any depth, not counting those inside another one.
-        faults: folders that cannot be read.
+        faults: folders that cannot be read, and links to missing files.
     """
 
     path: Path
@@ -64,7 +66,9 @@ def scan_folder(path: Path) -> FolderTree:
         subfolders[:] = sorted(name for name in subfolders if not _is_system_name(name))
         for file in sorted(name for name in files if not _is_system_name(name)):
             suffix = os.path.splitext(file)[1].lower()
-            if suffix in SUFFIXES:
+            if suffix in SUFFIXES and not os.path.exists(os.path.join(folder, file)):
+                tree.faults.append(f"{'/'.join((*parts, file))} is a link to a missing file; remove the link")
+            elif suffix in SUFFIXES:
                 tree.drawings.setdefault(parts, []).append(file)
             else:
                 tree.skipped[suffix or "no suffix"] += 1
@@ -84,18 +88,18 @@ def find_patent_folders(tree: FolderTree, level: int) -> tuple[int, list[str]]:
     Returns:
         The level, and the faults; with faults the level means nothing.
     """
-    faults = [*tree.faults, *(f"{name} is not in a patent's sub-folder" for name in tree.drawings.get((), ()))]
+    faults = [*tree.faults, *(f"{name} is not in a patent's sub-folder; {_MOVE}" for name in tree.drawings.get((), ()))]
     folders = sorted(parts for parts in tree.drawings if parts)
-    if not folders:
+    if not folders and not faults:
         faults.append(f"no sub-folder contains a drawing ({', '.join(SUFFIXES)}); the dataset needs one per patent")
-    elif level:
+    elif folders and level:
         faults += [
             f"{'/'.join(parts)} contains drawings, but is not inside a folder at level {level}, as set by "
             "DATASETS.FOLDER.LEVEL"
             for parts in folders
             if len(parts) < level
         ]
-    else:
+    elif folders:
         outer = [parts for parts in folders if all(parts[:end] not in tree.drawings for end in range(1, len(parts)))]
         level = len(outer[0])
         faults += _find_ambiguities(outer)
@@ -128,17 +132,17 @@ def list_pages(tree: FolderTree, parts: Parts, file: str) -> Iterator[tuple[str,
 def describe_tree(tree: FolderTree, *, level: int, num_patents: int, num_drawings: int) -> str:
     """Return one line about what was read and what was skipped."""
     text = (
-        f"{tree.path}: {num_patents} patents (each folder at level {level} is one), {num_drawings} drawings in "
-        f"{tree.num_files} files"
+        f"{tree.path}: {format_count(num_patents, 'patent')} (each folder at level {level} is one), "
+        f"{format_count(num_drawings, 'drawing')} in {format_count(tree.num_files, 'file')}"
     )
     skipped = []
     if tree.skipped:
         most = sorted(tree.skipped.items(), key=lambda item: (-item[1], item[0]))[:_MAX_SUFFIXES_SHOWN]
         more = ", ..." if len(tree.skipped) > len(most) else ""
         counts = ", ".join(f"{suffix} {num}" for suffix, num in most)
-        skipped.append(f"{tree.skipped.total()} files ({counts}{more})")
+        skipped.append(f"{format_count(tree.skipped.total(), 'file')} ({counts}{more})")
     if tree.num_empty:
-        skipped.append(f"{tree.num_empty} folders without drawings")
+        skipped.append(f"{format_count(tree.num_empty, 'folder')} without drawings")
     return f"{text}; skipped {' and '.join(skipped)}" if skipped else text
 
 

@@ -16,6 +16,7 @@ from fastreid.utils.text import escape_unprintable
 
 CSV_COLUMNS = ("path", "id", "camera")  # camera is optional
 UNKNOWN_ID = "-1"  # in a list; junk in fast-reid
+NOT_AN_INTEGER = "is not an integer; use .csv for text ids"
 
 _CODECS = {  # UTF-32 first, because its mark starts with that of UTF-16
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -24,6 +25,7 @@ _CODECS = {  # UTF-32 first, because its mark starts with that of UTF-16
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 _MAX_ID_DIGITS = 100
+_NUM_BYTES_CHECKED = 1024
 
 
 class Entry(NamedTuple):
@@ -83,6 +85,9 @@ def _read_lines(path: Path, faults: list[str]) -> list[str]:
             "(or $FASTREID_DATASETS) to the folder of the data, or DATASETS.LIST to the path of the list"
         )
     lines = []
+    if _is_utf16_without_mark(content):
+        faults.append(f"{path.name}: UTF-16 without a byte-order mark; save the list as UTF-8")
+        content = b""
     for number, line in enumerate(_convert_to_utf8(path, content, faults).splitlines(), 1):
         fault = _find_encoding_fault(line)
         if fault:
@@ -104,6 +109,13 @@ def _convert_to_utf8(path: Path, content: bytes, faults: list[str]) -> bytes:
                 )
                 return b""
     return content.removeprefix(codecs.BOM_UTF8)
+
+
+def _is_utf16_without_mark(content: bytes) -> bool:
+    """Return whether every second byte of the start is zero, as in ASCII text of UTF-16; a damaged list has few."""
+    start = content[:_NUM_BYTES_CHECKED]
+    has_mark = content.startswith(tuple(_CODECS))
+    return not has_mark and len(start) >= 2 and max(start[::2].count(0), start[1::2].count(0)) > 0.4 * len(start)
 
 
 def _find_encoding_fault(line: bytes) -> str:
@@ -131,7 +143,7 @@ def _parse_text(path: Path, lines: Iterable[str], *, with_ids: bool, faults: lis
                 f"{path.name}:{number}: {line.strip()!r} has 1 field; a line is a path and an id, separated by a space"
             )
         elif with_ids and not re.fullmatch(r"-?[0-9]+", fields[1]):
-            faults.append(f"{path.name}:{number}: the id {fields[1]!r} is not an integer")
+            faults.append(f"{path.name}:{number}: the id {fields[1]!r} {NOT_AN_INTEGER}")
         elif with_ids and len(fields[1]) > _MAX_ID_DIGITS:
             faults.append(f"{path.name}:{number}: the id has {len(fields[1])} digits; allowed are {_MAX_ID_DIGITS}")
         else:
@@ -151,6 +163,10 @@ def _parse_csv(path: Path, lines: Sequence[str], *, with_ids: bool, faults: list
             if not columns:
                 columns = [field.lower() for field in fields]
                 fault = _find_header_fault(columns, with_ids=with_ids)
+                if _is_header_missing(fields):
+                    first = "path,id" if with_ids else "path"
+                    faults.append(f"{source}: the header line is missing; write {first} as the first line")
+                    return
                 if fault:
                     faults.append(f"{source}: the header is {escape_unprintable(', '.join(fields))!r}; {fault}")
                     return
@@ -173,6 +189,12 @@ def _find_delimiter(lines: Iterable[str]) -> str:
     """Return the character that separates the fields of the header; spreadsheets also write semicolons or tabs."""
     header = next((line for line in lines if line.strip(",;\t ")), "")
     return next((delimiter for delimiter in ",;\t" if delimiter in header), ",")
+
+
+def _is_header_missing(fields: Sequence[str]) -> bool:
+    """Return whether the first line is one of a drawing: no column has its name, and a field is a path or file name."""
+    has_column = any(field.lower() in CSV_COLUMNS for field in fields)
+    return not has_column and any(re.search(r"[/\\]|\.[A-Za-z0-9]{2,4}($|#)", field) for field in fields)
 
 
 def _find_header_fault(columns: Sequence[str], *, with_ids: bool) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 from fastreid.utils.errors import InputError
 from fastreid.utils.page_address import split_page_address
 
+ABSOLUTE = "is an absolute path"
+NO_FILE = "no file"
 _MAX_ENTRIES_SHOWN = 10
 
 
@@ -49,7 +51,7 @@ class PathResolver:
             InputError: the path is absolute, leaves its folder, or no such file exists.
         """
         if name.startswith("/") or re.match(r"[A-Za-z]:", name):
-            raise InputError(f"{name} is an absolute path; write it relative to {self.roots[0][0]}")
+            raise InputError(f"{name} {ABSOLUTE}; write it relative to {self.roots[0][0]}")
         if ".." in PurePosixPath(name).parts:
             raise InputError(f"{name!r} leaves {self.roots[0][0]}; write it without '..'")
         for find in (os.path.join, self._find_other_form):
@@ -65,7 +67,18 @@ class PathResolver:
                     return path
             if name.isascii():
                 break
-        raise InputError(f"no file {os.path.join(self.roots[0][0], name)}")
+        raise InputError(f"{NO_FILE} {os.path.join(self.roots[0][0], name)}{self._suggest_shorter(name)}")
+
+    def _suggest_shorter(self, name: str) -> str:
+        """Return advice if a path repeats the end of its folder, as in images/images/a.png; otherwise ""."""
+        parts = PurePosixPath(name).parts
+        for num in range(1, len(parts)):
+            for folder, _ in self.roots:
+                shorter = os.path.join(*parts[num:])
+                is_end = Path(folder).absolute().parts[-num:] == parts[:num]
+                if is_end and os.path.isfile(os.path.join(folder, shorter)):
+                    return f"; paths are relative to {folder}: write {shorter}"
+        return ""
 
     def _find_other_form(self, folder: str, name: str) -> str:
         """Return the path with each missing part replaced by the only name that differs in its Unicode form."""

@@ -9,7 +9,14 @@ from PIL import Image, UnidentifiedImageError
 
 from fastreid.data.io.levels import Array, find_level_range, find_mask_levels, find_truncated_range, read_png_bits
 from fastreid.data.io.libtiff import raise_libtiff_errors
-from fastreid.data.io.limits import MAX_RENDERED_PIXELS, check_image, check_jpeg_scans, check_size, check_webp
+from fastreid.data.io.limits import (
+    MAX_RENDERED_PIXELS,
+    check_image,
+    check_jpeg2000_end,
+    check_jpeg_scans,
+    check_size,
+    check_webp,
+)
 from fastreid.data.io.pixels import REDUCING_GAP, find_page_size, read_pixel_aspect, render_pixels
 from fastreid.data.io.source import ImageSource, detect_format
 from fastreid.data.io.tiff import TiffPage, open_tiff_page
@@ -58,6 +65,8 @@ def open_frame(source: ImageSource, page: int, *, max_pixels: int) -> Iterator[F
         check_jpeg_scans(source)
     elif kind == "WEBP":
         check_webp(source, max_pixels=max_pixels)
+    elif kind == "JPEG2000":
+        check_jpeg2000_end(source)
     source.seek(0)
     try:
         image = Image.open(cast(IO[bytes], source), formats=PILLOW_FORMATS)

@@ -25,6 +25,7 @@ from fastreid.utils.text import escape_unprintable
 
 FORMATS = (*PILLOW_FORMATS, "PDF")
 MAX_PIXELS = 64_000_000
+REPLACE_OR_REMOVE = "; replace the file or remove it"  # ends the message about a damaged file
 
 _PATH_ERRORS = frozenset(  # of a name or its permissions; any other error is one of the disk or the system
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP}
@@ -180,7 +181,16 @@ def read_drawing(drawing: Drawing, *, color: bool = False, max_pixels: int = MAX
     try:
         return read_image(drawing.path, color=color, max_pixels=max_pixels, longest_px=longest_px)
     except FastreidError as error:
-        raise type(error)(f"{drawing.source}: {error}" if drawing.source else str(error))
+        raise type(error)(add_source(drawing, str(error)))
+
+
+def add_source(drawing: Drawing, fault: str) -> str:
+    """Return a fault that starts with the drawing's path, with its list and line in front.
+
+    The source of a drawing without a list is the end of its path, which is not repeated.
+    """
+    is_known = not drawing.source or escape_unprintable(drawing.path).endswith(drawing.source)
+    return fault if is_known else f"{drawing.source}: {fault}"
 
 
 def _find_page(path: str | os.PathLike[str], page: int) -> int:
@@ -210,7 +220,7 @@ def _open_source(file: BinaryIO, path: str | os.PathLike[str]) -> Iterator[Image
     if read_error is not None:
         raise _explain_os_error(name, read_error) from error
     if error is not None:
-        raise _explain_error(name, error) from error
+        raise _explain_error(name, error, num_bytes=None if source is None else source.num_bytes) from error
 
 
 def _find_read_error(error: Exception | None, source: ImageSource | None) -> OSError | None:
@@ -230,20 +240,20 @@ def _explain_os_error(name: str, error: OSError) -> FastreidError:
     return StorageError(f"{name}: cannot be read: {reason}; check the disk or the network drive, then start again")
 
 
-def _explain_error(name: str, error: Exception) -> FastreidError:
-    """Return the error to raise for one that a decoder raised."""
+def _explain_error(name: str, error: Exception, *, num_bytes: int | None) -> FastreidError:
+    """Return the error to raise for one that a decoder raised; the size of the file may be unknown."""
     if isinstance(error, FastreidError):
         return type(error)(f"{name}: {error}")
+    if num_bytes == 0:
+        return InputError(f"{name}: an empty file (0 bytes){REPLACE_OR_REMOVE}")
     if isinstance(error, UnidentifiedImageError):
-        return InputError(
-            f"{name}: not an image; allowed are {', '.join(FORMATS)}; replace the file or remove it from the list"
-        )
+        return InputError(f"{name}: not an image; allowed are {', '.join(FORMATS)}{REPLACE_OR_REMOVE}")
     if isinstance(error, MemoryError):
         return InputError(f"{name}: not enough memory to decode it; replace the file, or free memory")
     reason = escape_unprintable(str(error)) or type(error).__name__
     if isinstance(error, Image.DecompressionBombError):
         return InputError(f"{name}: {reason.rstrip('.')}; reduce the image")
-    return InputError(f"{name}: a corrupt image ({reason}); replace the file or remove it from the list")
+    return InputError(f"{name}: a corrupt image ({reason}){REPLACE_OR_REMOVE}")
 
 
 def _reduce(pixels: Array, *, color: bool, longest_px: int) -> Array:

@@ -13,6 +13,7 @@ MAX_SCANS = 32  # of a JPEG; libjpeg writes 10, and each is decoded over the who
 _LARGE_DECODERS = {"WEBP": 4, "JPEG2000": 4}  # bytes per pixel in these decoders, as a multiple of the others'
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # followed by 0 or a restart number it belongs to the pixels
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_START_OF_CODE_STREAM = b"\xff\x4f"
 _WITHOUT_LENGTH = (0x01, 0xD8)
 
 
@@ -45,6 +46,25 @@ def check_webp(source: ImageSource, *, max_pixels: int) -> None:
         width, height = struct.unpack("<HH", head[26:30])
         size = (width & 0x3FFF, height & 0x3FFF)
     check_size(*size, max_pixels=max_pixels, format="WEBP")
+
+
+def check_jpeg2000_end(source: ImageSource) -> None:
+    """Raise InputError if a JPEG 2000 is cut off: its decoder would fill the missing part with black.
+
+    The code stream is a file of its own or the content of the box "jp2c" (ISO/IEC 15444-1, annexes A and I).
+    """
+    start, end = 0, source.num_bytes
+    if source.read_at(0, 2) != _START_OF_CODE_STREAM:
+        while start + 8 <= source.num_bytes:
+            length, kind = struct.unpack(">I4s", source.read_at(start, 8))
+            if length == 1 and start + 16 <= source.num_bytes:
+                length = int.from_bytes(source.read_at(start + 8, 8), "big")
+            end = start + length if length else source.num_bytes
+            if kind == b"jp2c" or (length < 8 and length):
+                break
+            start = end
+    if end > source.num_bytes or source.read_at(end - 2, 2) != bytes((0xFF, _END_OF_IMAGE)):
+        raise InputError("a JPEG 2000 that is cut off; copy or save it again")
 
 
 def check_jpeg_scans(source: ImageSource) -> None:

@@ -142,12 +142,14 @@ class _Excerpt:
 
 
 def detect_format(source: ImageSource) -> str:
-    """Return PDF, TIFF, JPEG, WEBP or "" for any other content."""
+    """Return PDF, TIFF, JPEG, JPEG2000, WEBP or "" for any other content."""
     head = source.read_at(0, PDF_HEADER_BYTES)
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
     if head.startswith(b"\xff\xd8"):
         return "JPEG"
+    if head.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")):
+        return "JPEG2000"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     return "PDF" if b"%PDF-" in head else ""

@@ -8,7 +8,7 @@ from itertools import islice
 
 import PIL
 
-from fastreid.data.io.image import read_drawing, read_header
+from fastreid.data.io.image import add_source, read_drawing, read_header
 from fastreid.data.io.pdf import get_pdf_version
 from fastreid.structures import Drawing
 from fastreid.utils.errors import FastreidError, InputError
@@ -100,4 +100,4 @@ def _read_header(drawing: Drawing, max_pixels: int) -> None:
     try:
         read_header(drawing.path, max_pixels=max_pixels)
     except FastreidError as error:
-        raise type(error)(f"{drawing.source}: {error}" if drawing.source else str(error))
+        raise type(error)(add_source(drawing, str(error)))

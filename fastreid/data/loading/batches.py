@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fastreid.data.io.image import Array, read_drawing
+from fastreid.data.io.image import REPLACE_OR_REMOVE, Array, add_source, read_drawing
 from fastreid.data.io.reader import ReadPage
+from fastreid.data.loading.unreadable import RESTORE_ONE, SKIP_IT
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import FastreidError, InputError
 from fastreid.utils.seeding import keyed_torch_rng
@@ -131,11 +132,20 @@ class DrawingDataset(Dataset[Sample | FastreidError]):
                 return error
             else:
                 return self._transform(index, row, page, tuple(skipped))
+        return InputError(self._describe_unreadable(skipped, requested))
+
+    def _describe_unreadable(self, skipped: list[tuple[int, str]], row: int) -> str:
+        """Return the fault of a row without a readable replacement.
+
+        A hint of training replaces the advice to replace or remove the file, after which no run resumes.
+        """
         parts = [skipped[0][1], self.hint]
+        if self.hint in (SKIP_IT, RESTORE_ONE):
+            parts[0] = parts[0].removesuffix(REPLACE_OR_REMOVE)
         if len(skipped) > 1:
-            patent = escape_unprintable(self.drawings[requested].patent)
+            patent = escape_unprintable(self.drawings[row].patent)
             parts[1:1] = [f"none of the {len(skipped)} drawings of its patent {patent} can be read"]
-        return InputError("; ".join(part for part in parts if part))
+        return "; ".join(part for part in parts if part)
 
     def _candidates(self, row: int) -> Iterator[int]:
         """Yield a row and its possible replacements, in order."""
@@ -152,7 +162,7 @@ class DrawingDataset(Dataset[Sample | FastreidError]):
                 return Sample(*self.transform.prepare(page), self.targets[row], row, skipped)
         except InputError as error:
             drawing = self.drawings[row]
-            return InputError(f"{drawing.source}: {escape_unprintable(drawing.path)}: {error}")
+            return InputError(add_source(drawing, f"{escape_unprintable(drawing.path)}: {error}"))
 
 
 def collate(samples: Sequence[Sample | FastreidError]) -> HostBatch | FastreidError:

@@ -23,7 +23,7 @@ from fastreid.data.io.image import read_drawing
 from fastreid.data.io.reader import DrawingReader, ReadPage
 from fastreid.data.loading.batches import DrawingDataset, HostBatch, SampleKey, Transform
 from fastreid.data.loading.transfer import PREFETCH_FACTOR, WorkerBatch, build_collate
-from fastreid.data.loading.unreadable import LEFT_OUT, UnreadableDrawings
+from fastreid.data.loading.unreadable import LEFT_OUT, RESTORE_ONE, SKIP_IT, UnreadableDrawings
 from fastreid.data.loading.workers import IN_PROCESS, Workers, ignore_signals_in_worker, kill_workers, worker_died_error
 from fastreid.data.samplers.instance import InferenceSampler
 from fastreid.structures import Batch, Drawing
@@ -97,7 +97,13 @@ class TrainLoader:
         targets, self.patents = encode_labels(drawings)
         self.num_classes = len(self.patents)
         dataset = DrawingDataset(
-            drawings, targets, transform=transform, seed=seed, read=read, replace_unreadable=unreadable is not None
+            drawings,
+            targets,
+            transform=transform,
+            seed=seed,
+            read=read,
+            replace_unreadable=unreadable is not None,
+            hint=SKIP_IT if unreadable is None else RESTORE_ONE,
         )
         self._unreadable = unreadable
         self._transform, self._device = transform, device
@@ -190,14 +196,15 @@ class TestLoader:
 
 
 def steps_per_epoch(num_drawings: int, batch_size: int) -> int:
-    """Return the number of whole batches in a list.
+    """Return the number of whole batches in a list; build the sampler first, whose limits on a batch are stricter.
 
     Raises:
         InputError: there is none.
     """
     if num_drawings < batch_size:
         raise InputError(
-            f"{num_drawings} training drawings are fewer than one batch; lower SOLVER.IMS_PER_BATCH {batch_size}"
+            f"{num_drawings} training drawings are fewer than one batch; lower SOLVER.IMS_PER_BATCH {batch_size} to "
+            f"{num_drawings} or less (a multiple of DATALOADER.NUM_INSTANCE)"
         )
     return num_drawings // batch_size
 

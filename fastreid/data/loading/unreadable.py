@@ -10,6 +10,8 @@ from fastreid.utils.text import escape_unprintable, format_faults
 
 REPLACED = "another drawing of its patent replaces it"
 LEFT_OUT = "left out of the statistics learned from the training drawings"
+SKIP_IT = "set INPUT.ON_BAD_IMAGE skip to train without it"
+RESTORE_ONE = "restore one of them, or start a new run without this patent"
 NEEDS_ALL = "INPUT.ON_BAD_IMAGE skip applies to training only: tests and saved features have a row for every drawing"
 
 

@@ -65,7 +65,8 @@ class CompleteIdentitySampler:
         if len(targets) < 2 * batch_size:
             raise InputError(
                 f"{len(targets)} training drawings are fewer than two batches of {batch_size}; lower "
-                "SOLVER.IMS_PER_BATCH or choose another DATALOADER.SAMPLER_TRAIN"
+                f"SOLVER.IMS_PER_BATCH to {max(num_instance, len(targets) // 2)} or less, or choose another "
+                "DATALOADER.SAMPLER_TRAIN"
             )
         if not 0 <= hard_identity_ratio <= 1:
             raise InputError(f"DATALOADER.HARD_IDENTITIES is {hard_identity_ratio}; it must be between 0 and 1")

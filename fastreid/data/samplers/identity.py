@@ -13,6 +13,7 @@ import numpy as np
 
 from fastreid.utils.errors import InputError
 from fastreid.utils.seeding import keyed_generator
+from fastreid.utils.text import format_count
 
 UNKNOWN_CAMERA = -1
 
@@ -52,10 +53,13 @@ class IdentitySampler(abc.ABC):
         )
         self.patents_per_batch = batch_size // num_instance
         if len(self.counts) < self.patents_per_batch:
+            # no larger than the training list, which has at least one batch per epoch
+            largest = min(len(self.counts), len(targets) // num_instance) * num_instance
+            fix = f"set SOLVER.IMS_PER_BATCH to {largest}, or raise DATALOADER.NUM_INSTANCE"
             raise InputError(
-                f"a batch of {batch_size} with {num_instance} drawings per patent needs {self.patents_per_batch} "
-                f"patents, but the training list has {len(self.counts)}; lower SOLVER.IMS_PER_BATCH or raise "
-                "DATALOADER.NUM_INSTANCE"
+                f"a batch of {batch_size} with {format_count(num_instance, 'drawing')} per patent needs "
+                f"{self.patents_per_batch} patents, but the training list has {len(self.counts)}; "
+                f"{fix if largest else 'add drawings'}"
             )
         self.num_instance = num_instance
         self.seed = seed

@@ -74,6 +74,13 @@ def plot_rankings(
     return figure.image
 
 
+def format_file_name(name: str) -> str:
+    """Return the caption of a drawing: its file without folder and suffix, and its page if the name has one."""
+    file, page = split_page_address(name)
+    stem = PurePosixPath(file).stem
+    return stem if file == name else f"{stem} page {page + 1}"
+
+
 class _RankingFigure:
     """Draws a grid of cells; a line separates the column of queries."""
 
@@ -86,7 +93,7 @@ class _RankingFigure:
         self.gap_px = max(6, cell_px // 12)
         self.frame_px = max(2, cell_px // 64)
         self.step_x = cell_px + self.gap_px
-        self.step_y = cell_px + 2 * self.line_px + self.gap_px
+        self.step_y = cell_px + 3 * self.line_px + self.gap_px
         self.left, self.top = 2 * self.gap_px, self.gap_px + self.line_px + self.gap_px // 2
         self.results_left = self.left + self.step_x + 2 * self.gap_px
         width = self.results_left + num_columns * self.step_x + self.gap_px
@@ -117,15 +124,13 @@ class _RankingFigure:
         self._draw_caption(x, y, drawing, color=_MUTED_TEXT if is_match is None else color)
 
     def _draw_caption(self, x: int, y: int, drawing: Drawing, *, color: str, note: str = "") -> None:
-        """Draw the patent, with a note after it that is never shortened, and the file name below."""
+        """Draw one line each for the patent, the file name and a note, so that the note does not shorten the others."""
         middle, y = x + self.cell_px // 2, y + self.cell_px + self.gap_px // 3
         if drawing.patent:
-            note = f": {note}" if note else ""
-            self._draw_text(middle, y, drawing.patent, size_px=self.text_px, fill=color, note=note)
+            self._draw_text(middle, y, drawing.patent, size_px=self.text_px, fill=color)
             y += self.line_px
-        name, page = PurePosixPath(drawing.name).stem, split_page_address(drawing.name)[1]
-        name = f"{name} page {page + 1}" if page else name
-        self._draw_text(middle, y, name, size_px=self.small_text_px, fill=_MUTED_TEXT)
+        self._draw_text(middle, y, format_file_name(drawing.name), size_px=self.small_text_px, fill=_MUTED_TEXT)
+        self._draw_text(middle, y + self.line_px, note, size_px=self.small_text_px, fill=_MUTED_TEXT)
 
     def _draw_drawing(self, x: int, y: int, drawing: Drawing, color: str) -> None:
         image = Image.fromarray(self.read_image(drawing.path)).convert("RGB")
@@ -157,7 +162,7 @@ class _RankingFigure:
             small = mask.resize((side, side), Image.Resampling.LANCZOS)
             self.image.paste(Image.new("RGB", small.size, color), corner, small)
 
-    def _draw_text(self, middle: int, y: int, text: str, *, size_px: float, fill: str, note: str = "") -> None:
-        """Draw a text, shortened in the middle to fit into a cell, and a note that is not, centered on one line."""
-        font, shown = shorten_text(text, size_px=size_px, width_px=self.cell_px, suffix=note)
+    def _draw_text(self, middle: int, y: int, text: str, *, size_px: float, fill: str) -> None:
+        """Draw a text, shortened in the middle to fit into a cell, centered on one line."""
+        font, shown = shorten_text(text, size_px=size_px, width_px=self.cell_px)
         self.draw.text((middle, y), shown, fill=fill, font=font, anchor="ma")

@@ -89,6 +89,19 @@ def test_image_must_be_a_drawing(inputs):
     assert not (inputs / "out.png").exists()
 
 
+def test_cells_have_the_size_of_their_row_and_names_are_centered():
+    small, large = (Image.new("RGB", size, "white") for size in ((60, 40), (224, 224)))
+    sheet = np.asarray(plot_augmentations([("HHH", [small] * 3), ("large", [small, large])]))
+    assert sheet.shape == (44 + 228, MARGIN_PX + 2 * 228)
+    for column in range(3):
+        left = MARGIN_PX + column * 64 + 2
+        assert (sheet[2:42, left : left + 60] == 255).all()
+    rows = np.flatnonzero((sheet[:44, :MARGIN_PX] < 60).any(axis=1))
+    assert (rows[0] + rows[-1]) / 2 == pytest.approx(22, abs=2)
+    rows = np.flatnonzero((sheet[44:, :MARGIN_PX] < 60).any(axis=1))
+    assert (rows[0] + rows[-1]) / 2 == pytest.approx(114, abs=3)
+
+
 def test_sheet_keeps_black_lines_and_white_paper():
     page = np.full((400, 400, 3), 255, np.uint8)
     page[:, 200] = 0  # a line so thin that a palette by frequency would make it gray

@@ -7,11 +7,8 @@ from PIL import Image, ImageDraw
 
 from fastreid.config import get_cfg
 from fastreid.data.audit.audit import audit_datasets
-from fastreid.data.audit.findings import Finding
 from fastreid.data.audit.inspection import compute_fingerprint, inspect_files
-from fastreid.data.audit.near_duplicates import MAX_BITS, group_equal, group_near_duplicates
-from fastreid.data.audit.report import AuditReport
-from fastreid.data.datasets.base import InvalidListError, read_list, read_lists
+from fastreid.data.audit.near_duplicates import MAX_BITS
 from fastreid.engine.data import build_dataset
 from fastreid.utils.errors import InputError
 
@@ -70,7 +67,7 @@ def test_valid_dataset_has_no_findings(root):
     lines = list(report.format_lines())
     assert lines[0] == "Patent train: 8 drawings of 2 patents, 4 to 4 (median 4)"
     assert lines[3] == "16 files"
-    assert "16 PNG L" in lines[4]
+    assert "16 PNG (8-bit gray)" in lines[4]
 
 
 def test_all_list_faults_are_reported_and_the_rest_inspected(root):
@@ -165,7 +162,7 @@ def test_unusual_files_are_reported(root, sheets):
     add(root, "deep.tif 0")
     messages = [finding.message for finding in audit(root).findings if finding.kind == "unusual"]
     assert "a PNG file with the suffix .jpg; 20 x 400 px" in messages[0]
-    assert "pixel mode I;16, scaled to 256 gray levels; 2 pages, the first is used; write #page=2" in messages[1]
+    assert "16-bit gray, scaled to 256 gray levels; 2 pages, the first is used; write #page=2" in messages[1]
 
 
 def test_impossible_batches_are_reported(root):
@@ -194,8 +191,51 @@ def test_broken_link_and_non_text_name_are_findings(tmp_path):
     (tmp_path / "b/0.png").rename(os.fsdecode(bytes(tmp_path) + b"/b/\xff.png"))
     settings = ["DATASETS.NAMES", "Folder", "DATASETS.TESTS", "Folder", "DATASETS.FOLDER.PATH", str(tmp_path)]
     report = audit(tmp_path, *settings, "SOLVER.IMS_PER_BATCH", 2)
-    assert "unreadable" in {kind for kind, _ in list_kinds(report)}
+    [message] = [one.message for one in report.findings]
+    assert message.endswith("a/9.png is a link to a missing file; remove the link")
+    (tmp_path / "a/9.png").unlink()
+    report = audit(tmp_path, *settings, "SOLVER.IMS_PER_BATCH", 2)
+    assert any("name is not UTF-8" in one.message for one in report.findings)
     report.to_json().encode()
+
+
+def test_fault_of_a_folder_is_reported_once(tmp_path):
+    for number in range(3):
+        Image.new("L", (90, 90)).save(tmp_path / f"{number}.png")
+    settings = ["DATASETS.NAMES", "Folder", "DATASETS.TESTS", "Folder", "DATASETS.FOLDER.PATH", str(tmp_path)]
+    report = audit(tmp_path, *settings)
+    assert report.num_errors == 3
+    assert all("is not in a patent's sub-folder; move it into a folder" in one.message for one in report.findings)
+
+
+def test_folder_is_read_and_described_once(tmp_path, caplog):
+    for patent in "abcd":
+        (tmp_path / patent).mkdir()
+        for view in range(2):
+            Image.new("L", (90, 90 + view), view).save(tmp_path / patent / f"{view}.png")
+    settings = ["DATASETS.NAMES", "Folder", "DATASETS.TESTS", "Folder", "DATASETS.FOLDER.PATH", str(tmp_path)]
+    with caplog.at_level("INFO", logger="fastreid"):
+        audit(tmp_path, *settings, "SOLVER.IMS_PER_BATCH", 4)
+    assert caplog.text.count("4 patents (each folder at level 1 is one), 8 drawings in 8 files") == 1
+
+
+def test_patents_with_few_drawings_are_listed(root):
+    report = audit(root, "DATALOADER.NUM_INSTANCE", 8)
+    [few] = [one for one in report.findings if one.kind == "few"]
+    assert few.message == "Patent train: 2 patents (0, 1) with fewer drawings than DATALOADER.NUM_INSTANCE (8)"
+    assert json.loads(report.to_json())["findings"][report.findings.index(few)]["patents"] == ["0", "1"]
+
+
+def test_unreadable_file_of_a_folder_is_named_once(tmp_path):
+    for patent in "abcd":
+        (tmp_path / patent).mkdir()
+        for view in range(2):
+            Image.new("L", (90, 90 + view), view).save(tmp_path / patent / f"{view}.png")
+    (tmp_path / "a/0.png").write_bytes(b"")
+    settings = ["DATASETS.NAMES", "Folder", "DATASETS.TESTS", "Folder", "DATASETS.FOLDER.PATH", str(tmp_path)]
+    findings = audit(tmp_path, *settings, "SOLVER.IMS_PER_BATCH", 4).findings
+    messages = [one.message for one in findings if one.kind == "unreadable"]
+    assert messages == [f"{tmp_path}/a/0.png: an empty file (0 bytes); replace the file or remove it"]
 
 
 def test_training_on_tests_is_reported_as_leakage(root):
@@ -241,16 +281,8 @@ def test_repeated_dataset_raises(root):
 
 def test_dataset_without_lists_is_a_finding(tmp_path):
     report = audit(tmp_path)
-    assert list_kinds(report) == {("list", True), ("empty", True)}
+    assert list_kinds(report) == {("list", True)}  # and no other errors about the lists that are missing
     assert report.plot(max_pixels=MAX_PIXELS) is None
-
-
-def test_json_has_all_findings_and_text_the_first_twenty(root):
-    findings = tuple(Finding("unusual", f"number {number}") for number in range(25))
-    report = AuditReport((), {}, findings, was_decoded=False)
-    lines = list(report.format_lines())
-    assert lines[-1].strip() == "... and 5 more"
-    assert len(json.loads(report.to_json())["findings"]) == 25
 
 
 def test_contact_sheet_shows_a_sample_and_the_findings(root):
@@ -277,32 +309,3 @@ def test_fingerprint_is_invariant_to_margins_size_and_contrast(sheets):
     assert differ[0] == differ[1] == 0
     assert differ[2] <= MAX_BITS + 8 < 60 < differ[3]  # 1-bit lines of a small sheet, enlarged twice
     assert compute_fingerprint(np.full((9, 9), 255, np.uint8)) is None
-
-
-def test_near_duplicates_are_grouped_by_small_steps():
-    bits = np.zeros((5000, 256), np.uint8)
-    bits[1, :MAX_BITS] = 1
-    bits[2, : 2 * MAX_BITS] = 1  # near the previous row, far from row 0
-    bits[3, : 3 * MAX_BITS + 1] = 1  # one bit too far from the previous row
-    bits[5:] = np.random.default_rng(0).integers(0, 2, 256)
-    groups = group_near_duplicates(np.packbits(bits, axis=1))
-    assert groups == [[0, 1, 2, 4], list(range(5, 5000))]
-    assert group_near_duplicates(np.zeros((0, 32), np.uint8)) == []
-
-
-def test_equal_texts_are_grouped_and_empty_ones_are_not():
-    assert group_equal(["b", "", "a", "b", "", "a", "c"]) == [[0, 3], [2, 5]]
-    assert group_equal(["", ""]) == []
-
-
-def test_faults_of_several_lists_are_reported_together(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"")
-    for name, lines in (("one.txt", "a.png 1\nb.png 2"), ("two.txt", "a.png 1"), ("three.txt", "c.png x")):
-        (tmp_path / name).write_text(lines)
-    readers = [
-        lambda name=name: read_list(tmp_path / name, images=tmp_path, with_ids=True)
-        for name in ("one.txt", "two.txt", "three.txt")
-    ]
-    with pytest.raises(InvalidListError, match=r"(?s)one.txt:2: no file .*three.txt:1: the id 'x'") as caught:
-        read_lists(*readers)
-    assert [len(drawings) for drawings in caught.value.valid] == [1, 1, 0]

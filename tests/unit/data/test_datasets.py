@@ -13,6 +13,8 @@ from fastreid.data.datasets.generated import LOCK_NAME, Generated
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
+LOOSE = "is not in a patent's sub-folder; move it into a folder of its patent"
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -67,7 +69,22 @@ def test_folder_reports_all_faults(folder):
         make_folder_dataset(folder).train()
     heading, *faults = str(caught.value).splitlines()
     assert heading == f"{folder}: 2 faults"
-    assert faults == [f"  stray.{suffix} is not in a patent's sub-folder" for suffix in ("PDF", "png")]
+    assert faults == [f"  stray.{suffix} {LOOSE}" for suffix in ("PDF", "png")]
+
+
+def test_link_to_a_missing_file_is_a_fault(folder):
+    (folder / "patent 3/linked.png").symlink_to(folder / "gone.png")
+    with pytest.raises(InputError, match=r": patent 3/linked\.png is a link to a missing file; remove the link$"):
+        make_folder_dataset(folder).train()
+
+
+def test_test_set_without_a_patent_of_two_drawings_is_explained(tmp_path):
+    for patent in "abc":
+        touch(tmp_path / patent / "1.png")
+    with pytest.raises(InputError, match=r"none of the 3 held-out patents \(a, b, c\) has 2 drawings, .*FRACTION 1$"):
+        make_folder_dataset(tmp_path, test_fraction=1).test()
+    with pytest.raises(InputError, match=r"the only held-out patent \(.\) does not have 2 drawings"):
+        make_folder_dataset(tmp_path, test_fraction=0.1).test()
 
 
 @pytest.mark.parametrize(("fraction", "queries"), [(-0.1, 1), (1.1, 1), (0.5, 0)])

@@ -216,7 +216,7 @@ def test_patent_name_with_control_characters_is_a_fault(name, tmp_path):
         (tmp_path / "mine" / folder).mkdir(parents=True)
         Image.new("L", (4, 4)).save(tmp_path / "mine" / folder / "a.png")
     with pytest.raises(
-        InputError, match=r"mine: the id 'one\\.* contains a line break, tab or other control character"
+        InputError, match=r"mine: the folder 'one\\.* contains a line break, tab or other control .*; rename the folder"
     ):
         Folder(tmp_path / "mine", test_fraction=0.5, num_queries=1).train()
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fastreid.data.datasets.base import encode_labels, read_list
+from fastreid.data.datasets.base import InvalidListError, encode_labels, read_list, read_lists
 from fastreid.structures import Drawing
 
 
@@ -141,3 +141,16 @@ def test_first_folder_that_contains_the_file_is_used(folder):
 def test_labels_follow_the_ids_sorted_as_text():
     drawings = [Drawing("x", "x", patent) for patent in ("2", "10", "2", "1")]
     assert encode_labels(drawings) == ([2, 1, 2, 0], ("1", "10", "2"))
+
+
+def test_faults_of_several_lists_are_reported_together(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    for name, lines in (("one.txt", "a.png 1\nb.png 2"), ("two.txt", "a.png 1"), ("three.txt", "c.png x")):
+        (tmp_path / name).write_text(lines)
+    readers = [
+        lambda name=name: read_list(tmp_path / name, images=tmp_path, with_ids=True)
+        for name in ("one.txt", "two.txt", "three.txt")
+    ]
+    with pytest.raises(InvalidListError, match=r"(?s)one.txt:2: no file .*three.txt:1: the id 'x'") as caught:
+        read_lists(*readers)
+    assert [len(drawings) for drawings in caught.value.valid] == [1, 1, 0]

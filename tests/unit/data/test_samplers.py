@@ -65,7 +65,9 @@ def test_inference_shards_are_contiguous_and_may_be_empty():
 @pytest.mark.parametrize(
     ("counts", "options", "message"),
     [
-        ([9], {}, "needs 2 patents, but the training list has 1"),
+        ([9], {}, "needs 2 patents, but the training list has 1; set SOLVER.IMS_PER_BATCH to 4, or raise"),
+        ([9] * 5, {"batch_size": 64}, "needs 16 patents, but .* has 5; set SOLVER.IMS_PER_BATCH to 20, or raise"),
+        ([1] * 9, {"batch_size": 64}, "needs 16 patents, but .* has 9; set SOLVER.IMS_PER_BATCH to 8, or raise"),
         ([9] * 9, {"batch_size": 10}, "must be a multiple of DATALOADER.NUM_INSTANCE"),
         ([9] * 9, {"batch_size": 2}, "must be a multiple of DATALOADER.NUM_INSTANCE"),
         ([9] * 9, {"batch_size": 9}, r"IMS_PER_BATCH is 9; it must be a multiple of DATALOADER.NUM_INSTANCE \(4\)"),

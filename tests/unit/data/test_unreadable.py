@@ -96,7 +96,8 @@ def test_too_many_unreadable_or_a_whole_patent_raises(drawings, warnings):
         load_epoch(drawings, unreadable=UnreadableDrawings(2))
     make_unreadable(drawings, 3, 4, 5)
     with pytest.raises(
-        InputError, match=r"[345]\.png: not an image.*; none of the 3 drawings of its patent 1 can be read"
+        InputError,
+        match=r"[345]\.png: not an image; allowed are [^;]*; none of the 3 drawings of its patent 1 can be read; res",
     ):
         load_epoch(drawings, unreadable=UnreadableDrawings(20))
 

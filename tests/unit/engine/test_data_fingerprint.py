@@ -54,6 +54,10 @@ def rename(drawings):
     return [*drawings[:7], replace(drawings[7], name="other.png"), *drawings[8:]]
 
 
+def rename_folder(drawings):
+    return [replace(one, name=f"renamed/{one.name}") if one in drawings[4:8] else one for one in drawings]
+
+
 def swap_ids(drawings):
     ids = {"0": "1", "1": "0"}
     return [replace(drawing, patent=ids.get(drawing.patent, drawing.patent)) for drawing in drawings]
@@ -82,10 +86,11 @@ def write_other_bytes(drawings):
 
 
 CHANGES = {
-    remove_one: "12 drawings then, 11 now; first difference at drawing 6 (6.png)",
+    remove_one: "12 drawings then, 11 now; 1 drawing is missing, number 6 then",
     remove_last: "12 drawings then, 11 now; the first 11 are the same",
     swap: "the same drawings in another order; first difference at drawing 4 (4.png)",
-    rename: "1 of 12 drawings are others; first difference at drawing 8 (other.png)",
+    rename: "1 drawing is missing, number 8 then; 1 drawing is new, other.png",
+    rename_folder: "4 drawings are missing, first number 5 then; 4 drawings are new, first renamed/4.png",
     swap_ids: "6 of 12 drawings have another id or camera; first difference at drawing 1 (0.png)",
     shift_ids: "12 of 12 drawings have another id or camera; first difference at drawing 1 (0.png)",
     set_camera: "1 of 12 drawings have another id or camera; first difference at drawing 12 (11.png)",
@@ -107,7 +112,7 @@ def test_changed_test_lists_are_described(tmp_path):
     before = fingerprint(drawings).state
     text = describe_change(before, fingerprint(swap(drawings)))
     assert text.startswith("the training list changed: the same drawings")
-    assert text.endswith("(and 1 more lists changed)")
+    assert text.endswith("(and 1 more list changed)")
     only_gallery = {"Mine": RetrievalData("Mine", (), tuple(drawings[:2]), tuple(drawings[2:-1]))}
     text = describe_change(before, compute_fingerprint(drawings, only_gallery))
     assert text == "the gallery of Mine changed: 10 drawings then, 9 now; the first 9 are the same"
@@ -185,7 +190,8 @@ def test_synthetic_drawing_is_identified_by_its_address():
     before = compute_fingerprint(drawings, {}).state
     assert before["lists"]["the training list"]["sizes"].tolist() == [-1, -1, -1]
     changed = [*drawings[:2], replace(drawings[2], path=f"{SYNTHETIC_PREFIX}4/0/2")]
-    assert "first difference at drawing 3 (2.png)" in describe_change(before, compute_fingerprint(changed, {}))
+    text = describe_change(before, compute_fingerprint(changed, {}))
+    assert text == "the training list changed: 1 drawing is missing, number 3 then; 1 drawing is new, 2.png"
 
 
 def test_unreadable_sampled_file_is_left_to_the_loader(tmp_path, monkeypatch):

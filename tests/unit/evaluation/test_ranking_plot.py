@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from fastreid.evaluation import plot_rankings
-from fastreid.evaluation.reporting.ranking_plot import _CORRECT, _WRONG
+from fastreid.evaluation.reporting import ranking_plot
+from fastreid.evaluation.reporting.ranking_plot import _CORRECT, _WRONG, format_file_name
 from fastreid.structures import Drawing, Ranking
 from fastreid.utils.errors import InputError
+from fastreid.utils.fonts import shorten_text
 
 
 def drawings(patents, mark):
@@ -93,3 +95,28 @@ def test_captions_stay_inside_their_cells(name):
     step = cell_px + cell_px // 12
     gaps = [image[:, : left - 1], image[:, left + cell_px + 1 : left + step - 1]]
     assert all((gap == 255).all() for gap in gaps)
+
+
+@pytest.mark.parametrize(
+    ("name", "caption"),
+    [
+        ("a/all.tif#page=1", "all page 1"),
+        ("a/all.pdf#page=12", "all page 12"),
+        ("a/all.tif", "all"),
+        ("b.c.png", "b.c"),
+    ],
+)
+def test_pages_are_captioned(name, caption):
+    assert format_file_name(name) == caption
+
+
+def test_patent_id_is_not_shortened_by_the_note(monkeypatch):
+    shown = []
+
+    def record(text, **options):
+        shown.append(shorten_text(text, **options)[1])
+        return shorten_text(text, **options)
+
+    monkeypatch.setattr(ranking_plot, "shorten_text", record)
+    plot(("USDxlocal-unk013",), ("USDxlocal-unk013", "b"))
+    assert {"USDxlocal-unk013", "q0", "1 of 1 found"} <= set(shown)

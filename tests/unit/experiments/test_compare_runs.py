@@ -94,6 +94,32 @@ def test_ticks_around_a_constant_value(value):
     assert found[0] < value < found[-1]
 
 
+@pytest.mark.parametrize(("low", "high"), [(80, 80), (70, 70), (100, 100), (33.3, 100), (95, 100), (0, 0), (99.9, 100)])
+def test_ticks_of_percentages_end_at_100(low, high):
+    found = choose_ticks(low, high, limit=100)
+    assert len(found) > 2
+    assert found[0] <= low <= high <= found[-1] <= 100
+
+
+def test_axis_of_a_score_ends_at_100(folders, tmp_path, monkeypatch):
+    ends = []
+    monkeypatch.setattr(
+        "fastreid.experiments.curves.choose_ticks",
+        lambda low, high, **options: ends.append(choose_ticks(low, high, **options)[-1]) or choose_ticks(low, high),
+    )
+    for folder in folders:
+        write_text(Path(folder) / "metrics.json", '{"iteration": 2, "average/mAP": 80.0, "total_loss": 80.0}\n')
+    main(["compare", *folders, "--output", str(tmp_path / "x.png"), "--metrics", "average/mAP,total_loss"])
+    assert ends[1::2] == [100, 120]
+
+
+def test_one_run_has_no_comparison_of_settings(folders, tmp_path, capsys):
+    main(["compare", folders[0], "--output", str(tmp_path / "x.png")])
+    output = capsys.readouterr().out
+    assert "one run was given" in output
+    assert "settings are equal" not in output
+
+
 def test_curve_has_the_color_and_position_of_its_values():
     image = plot_curves({"mAP": {"b": [(0, 10), (100, 10)]}, "loss": {"a": [(1, 0.0)]}}, ["a", "b"])
     pixels = np.array(image)

@@ -45,5 +45,20 @@ def test_shortened_text_fits_and_keeps_both_ends(text):
     assert (shown[0], shown[-1]) == (choose_font(text, 14)[1][0], choose_font(text, 14)[1][-1])
 
 
+@pytest.mark.usefixtures("latin_only")
+@pytest.mark.parametrize("name", ["特許一二三四五六七_12.png", "USD081 " + "特" * 30 + "_12.png", "特" * 60 + "12.png"])
+def test_end_of_a_name_stays_visible_without_a_font(name):
+    font, shown = shorten_text(name, size_px=12, width_px=146)
+    assert font.getlength(shown) <= 146
+    assert shown.endswith("12.png")
+    assert shown.partition("…")[0]
+
+
+def test_last_character_is_shown_in_a_narrow_cell():
+    font, shown = shorten_text("abcdW", size_px=14, width_px=28)
+    assert shown == "…W"
+    assert font.getlength(shown) <= 28
+
+
 def test_text_that_fits_is_not_shortened():
     assert shorten_text("D1", size_px=14, width_px=160)[1] == "D1"

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from termcolor.termcolor import can_colorize
 
 from fastreid.config import get_cfg
 from fastreid.config.locate import find_config
@@ -118,6 +119,7 @@ def log(tmp_path, monkeypatch):
         return console.getvalue(), (tmp_path / "log.txt").read_text()
 
     yield log
+    can_colorize.cache_clear()
     for handler in logger.handlers:
         handler.close()
     logger.level, logger.propagate, logger.handlers = saved
@@ -126,6 +128,8 @@ def log(tmp_path, monkeypatch):
 @pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.ERROR])
 def test_log_shows_control_characters_escaped_and_keeps_its_colors(level, log, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    can_colorize.cache_clear()  # termcolor reads the environment once
     console, file = log(level, f"reading {HOSTILE}")
     color = {logging.INFO: "", logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}[level]
     assert console.startswith(f"{color}reading a\\x1b[31m")

@@ -1,9 +1,14 @@
-from fastreid.utils.text import escape_unprintable, format_faults, summarize_error
+from fastreid.utils.text import escape_unprintable, format_count, format_faults, summarize_error
 
 
 def test_escape_unprintable_keeps_one_line_and_limits_its_length():
     assert escape_unprintable("a\nb\x1b[31m\u2028ü") == "a\\nb\\x1b[31m\\u2028ü"
     assert escape_unprintable("x" * 200 + "y" * 300) == "x" * 200 + "..." + "y" * 200
+
+
+def test_format_count_uses_the_singular_for_one():
+    counts = [format_count(1, "error"), format_count(0, "error"), format_count(1200, "query", "queries")]
+    assert counts == ["1 error", "0 errors", "1,200 queries"]
 
 
 def test_summarize_error_joins_and_cuts_lines():
