@@ -101,5 +101,5 @@ def test_missing_parquet_extra_fails_before_any_work(features, tmp_path, monkeyp
     arguments = ("--features", features, "OUTPUT_DIR", "ranked", "TEST.SCORE.PER_QUERY_FILE", "queries.parquet")
     code, _, errors = run_here("test", "--config-file", TINY, *arguments, folder=tmp_path)
     assert (code, len(errors.splitlines())) == (3, 1)
-    assert 'pip install pyarrow, or name it .csv' in errors
+    assert "pip install pyarrow, or name it .csv" in errors
     assert not (tmp_path / "result.npy").exists()
