@@ -88,7 +88,7 @@ def invalid_lists():
 
     yield with_lists("train", "are in both training and the test set", query="valid.txt")
     yield with_lists("train", "cannot read the list", train="absent.txt")
-    yield with_lists("data check", "; see", train="absent.txt")
+    yield with_lists("data check", "the data has 1 error; see", train="absent.txt")
     yield with_lists("data cache", "empty.txt: the list is empty", query="empty.txt")
     yield with_lists("train", "list", "DATASETS.ALLOW_OVERLAP", "True", train="empty.txt")
     yield with_lists("train", "", "DATASETS.ALLOW_OVERLAP", "True", train="two.txt")
@@ -98,7 +98,7 @@ def invalid_lists():
     )
     yield InvalidCommand("train", ("DATASETS.NAMES", "Patent"), "cannot read the list")
     yield InvalidCommand("test", ("DATASETS.TESTS", "Patnt", "MODEL.WEIGHTS", "good.pth"), "Did you mean 'Patent'")
-    yield InvalidCommand("data check", ("--output", "checked", "DATASETS.TESTS", "Patent"), "; see")
+    yield InvalidCommand("data check", ("--output", "checked", "DATASETS.TESTS", "Patent"), "the data has 1 error; see")
 
 
 IMAGES = ("empty", "text", "zeros", "cut.png", "cut.jpg", "cut.tif", "cut.gif", "cut.bmp", "head.png", "nan.tif", "pnm")
@@ -118,7 +118,7 @@ def invalid_images():
     ):
         arguments, fails = (*listed, *more, "OUTPUT_DIR", "started"), command in ("train", "plain_train_net.py")
         yield InvalidCommand(command, arguments, "pages/bad.png: a corrupt image", files=files, fails_in_training=fails)
-    yield InvalidCommand("data check", ("--output", "checked", *listed), "; see", files=files)
+    yield InvalidCommand("data check", ("--output", "checked", *listed), "the data has 1 error; see", files=files)
     yield InvalidCommand("data cache", (*listed, "INPUT.MAX_PIXELS", 100), "is more than the 100 allowed", files=files)
     yield invalid("data show", "--output", "x.png", "--image", "absent.png", message="absent.png: ", config="")
 

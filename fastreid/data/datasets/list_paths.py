@@ -72,12 +72,11 @@ class PathResolver:
     def _suggest_shorter(self, name: str) -> str:
         """Return advice if a path repeats the end of its folder, as in images/images/a.png; otherwise ""."""
         parts = PurePosixPath(name).parts
-        for num in range(1, len(parts)):
-            for folder, _ in self.roots:
-                shorter = os.path.join(*parts[num:])
-                is_end = Path(folder).absolute().parts[-num:] == parts[:num]
-                if is_end and os.path.isfile(os.path.join(folder, shorter)):
-                    return f"; paths are relative to {folder}: write {shorter}"
+        for folder, _ in self.roots:
+            folder_parts = Path(folder).absolute().parts
+            for num in range(1, min(len(parts), len(folder_parts) + 1)):
+                if folder_parts[-num:] == parts[:num] and os.path.isfile(os.path.join(folder, *parts[num:])):
+                    return f"; paths are relative to {folder}: write {os.path.join(*parts[num:])}"
         return ""
 
     def _find_other_form(self, folder: str, name: str) -> str:
