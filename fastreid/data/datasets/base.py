@@ -87,9 +87,9 @@ def read_list(
     """Read an image list: a text file with `relative/path.png id` per line, or a CSV file with columns path and id.
 
     In a text file the id is the last field, an integer; the path may contain spaces. A CSV file has a header, commas,
-    semicolons or tabs between its fields, ids of any text, and optionally a column `camera`. The id -1 is unknown. Blank
-    lines, CRLF, a byte-order mark (also of UTF-16) and a missing final newline are allowed. A path may be the address of
-    a page in a TIFF or PDF, "a.tif#page=2". All faults are reported together.
+    semicolons or tabs between its fields, ids of any text, and optionally a column `camera`. The id -1 is unknown.
+    Blank lines, CRLF, a byte-order mark (also of UTF-16) and a missing final newline are allowed. A path may be the
+    address of a page in a TIFF or PDF, "a.tif#page=2". All faults are reported together.
 
     Args:
         path: the list; a name ending in .csv is read as CSV.

@@ -50,8 +50,8 @@ def find_folder(root: Path, names: Sequence[str], content: str, *, dataset: str)
     wanted = " or ".join(str(Path(name, content)) for name in names)
     found = next((name for name in names if name and (root / name).is_dir()), "")
     raise InputError(
-        f"{dataset}: {root} does not contain {wanted}; {describe_contents(root / found)}; download the dataset from its "
-        "authors, unpack it, and set DATASETS.ROOT (or $FASTREID_DATASETS) to the folder above it"
+        f"{dataset}: {root} does not contain {wanted}; {describe_contents(root / found)}; download the dataset from "
+        "its authors, unpack it, and set DATASETS.ROOT (or $FASTREID_DATASETS) to the folder above it"
     )
 
 

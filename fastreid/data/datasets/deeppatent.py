@@ -45,8 +45,8 @@ class Patent:
         """Return the queries and the gallery of the validation set."""
         if self._has(VALIDATION_LIST) and not self._has(QUERY_LIST) and not self._has(GALLERY_LIST):
             get_logger().info(
-                f"{self.folder}: contains neither {QUERY_LIST} nor {GALLERY_LIST}, so each drawing of {VALIDATION_LIST} "
-                "is a query, and all others are its gallery"
+                f"{self.folder}: contains neither {QUERY_LIST} nor {GALLERY_LIST}, so each drawing of "
+                f"{VALIDATION_LIST} is a query, and all others are its gallery"
             )
             drawings = self._read(VALIDATION_LIST)
             return drawings, drawings
@@ -65,8 +65,9 @@ class PatentTest:
     """The test set of the challenge: queries and gallery without ids, which can be ranked but not scored.
 
     The folder is `root/codalab_test_set`, as in the download, or `root/test_data` or `root/test_data/codalab_test_set`,
-    which are the two ways to read the README of the challenge. It contains `queries/`, `database/` and `lists/{test_queries,test_database}.txt` with one path per line. Paths are
-    relative to `queries` or `database`, or to the folder of the set if no such file exists.
+    which are the two ways to read the README of the challenge. It contains `queries/`, `database/` and
+    `lists/{test_queries,test_database}.txt` with one path per line. Paths are relative to `queries` or `database`, or
+    to the folder of the set if no such file exists.
 
     Args:
         root: the folder that contains one of the three.

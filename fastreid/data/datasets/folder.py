@@ -18,9 +18,9 @@ class Folder:
     """A folder with one folder per patent; a fraction of the patents is the test set.
 
     The names alone determine which patents these are and which of their drawings are queries, so the split is the same
-    in every run and on every machine. A patent that is added can replace one of the test set. The drawings of a patent may be in deeper folders; each page of a TIFF or PDF
-    with several pages is a drawing. Other files, folders without drawings, and files of the system are skipped; the log
-    says how many.
+    in every run and on every machine. A patent that is added can replace one of the test set. The drawings of a patent
+    may be in deeper folders; each page of a TIFF or PDF with several pages is a drawing. Other files, folders without
+    drawings, and files of the system are skipped; the log says how many.
 
     Args:
         path: the folder.

@@ -63,7 +63,7 @@ def read_entries(path: Path, *, with_ids: bool, faults: list[str]) -> Iterator[E
 
 
 def has_control_characters(patent: str) -> bool:
-    """Return whether an id contains a line break, tab or other control character, which tables and plots cannot show."""
+    """Return whether an id contains a line break, tab or other control character, which tables cannot show."""
     return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in patent)
 
 

@@ -10,7 +10,7 @@ from fastreid.utils.logger import get_logger
 class Market1501:
     """Market-1501 (Zheng et al., Scalable Person Re-identification: A Benchmark, 2015).
 
-    Reads `bounding_box_train/`, `query/` and `bounding_box_test/` in `root/Market-1501-v15.09.15/`, or in `root` itself.
+    Reads `bounding_box_train/`, `query/` and `bounding_box_test/` in `root/Market-1501-v15.09.15/`, or in `root`.
     As in fast-reid, images with identity -1 (junk) are left out, and those with 0 (distractors) are wrong matches.
 
     Args:
