@@ -70,6 +70,7 @@ setup(
             "Cython",
             "hypothesis",
             "mypy",
+            "pandas",
             "pre-commit",
             "pyarrow",
             "pypdfium2",

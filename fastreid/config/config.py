@@ -26,7 +26,7 @@ class CfgNode(YacsNode):  # type: ignore[misc]  # yacs has no type hints
     Values from files, the command line and Python are checked in the same way: the key exists, and the value has the
     type of the default and is allowed by `fastreid/config/ranges.py`. Create the tree of a run with `get_cfg()`.
 
-    Code adds settings of its own, before files and the command line are read, by assigning them: `cfg.MY_KEY = 3`, or a
+    Code adds its own settings, before files and the command line are read, by assigning them: `cfg.MY_KEY = 3`, or a
     section `cfg.MODEL.MY = CfgNode({"SIZE": 3})`. Their values then have the type of this default. A name that is
     similar to an existing one is an error.
     """

@@ -1,4 +1,4 @@
-"""Let the processes of a run find each other: check the address, wait for all processes, explain what is wrong."""
+"""Let the processes of a run find each other: check the address, wait for all processes, explain faults."""
 
 import errno
 import os

@@ -130,16 +130,23 @@ def check_drawings(cfg: CfgNode, training: Sequence[Drawing], *, tests: Sequence
     check_test_drawings(cfg, tests)
 
 
-def check_hard_identities(cfg: CfgNode) -> None:
-    """Check that hard identities are mined, which happens after evaluations.
+def check_evaluation_period(cfg: CfgNode) -> None:
+    """Check that a run with hard identities or early stopping has evaluations before its end.
 
     Raises:
-        InputError: there is no evaluation before the end.
+        InputError: TEST.EVAL_PERIOD is 0.
     """
-    if cfg.DATALOADER.HARD_IDENTITIES and not cfg.TEST.EVAL_PERIOD:
+    if cfg.TEST.EVAL_PERIOD:
+        return
+    if cfg.DATALOADER.HARD_IDENTITIES:
         raise InputError(
             f"DATALOADER.HARD_IDENTITIES is {cfg.DATALOADER.HARD_IDENTITIES} and TEST.EVAL_PERIOD is 0: hard "
             "identities are mined after evaluations; set EVAL_PERIOD to 1 or more, or HARD_IDENTITIES to 0"
+        )
+    if cfg.SOLVER.EARLY_STOP_PATIENCE:
+        raise InputError(
+            f"SOLVER.EARLY_STOP_PATIENCE is {cfg.SOLVER.EARLY_STOP_PATIENCE} evaluations and TEST.EVAL_PERIOD is 0, so "
+            "there is one evaluation, at the end; set EVAL_PERIOD to 1 or more, or EARLY_STOP_PATIENCE to 0"
         )
 
 
@@ -151,16 +158,3 @@ def check_feature_settings(cfg: CfgNode, device: torch.device) -> None:
     """
     build_test_transforms(cfg)
     inference_dtype(cfg.TEST.NETWORK_PRECISION, device)
-
-
-def check_early_stopping(cfg: CfgNode) -> None:
-    """Check that early stopping has evaluations to compare.
-
-    Raises:
-        InputError: there is no evaluation before the end.
-    """
-    if cfg.SOLVER.EARLY_STOP_PATIENCE and not cfg.TEST.EVAL_PERIOD:
-        raise InputError(
-            f"SOLVER.EARLY_STOP_PATIENCE is {cfg.SOLVER.EARLY_STOP_PATIENCE} evaluations and TEST.EVAL_PERIOD is 0, so "
-            "there is one evaluation, at the end; set EVAL_PERIOD to 1 or more, or EARLY_STOP_PATIENCE to 0"
-        )

@@ -39,9 +39,8 @@ from fastreid.engine.process_check import check_processes_agree
 from fastreid.engine.run_checks import (
     check_component_names,
     check_drawings,
-    check_early_stopping,
+    check_evaluation_period,
     check_feature_settings,
-    check_hard_identities,
     check_model_selection,
     describe_finished_epochs,
 )
@@ -77,8 +76,7 @@ class DefaultTrainer:
         self.device = resolve_device(cfg)
         self.progress = Progress()
         check_component_names(cfg, training=True)
-        check_hard_identities(cfg)
-        check_early_stopping(cfg)
+        check_evaluation_period(cfg)
         check_micro_batch_size(cfg)
         check_tracker(cfg)
         self.unreadable = build_unreadable_drawings(cfg)

@@ -20,7 +20,7 @@ def load_config(depth, *options):
 
 
 def quadratic_attention(theta, phi, g):
-    """Compute the non-local sum from the matrix of all pairs of positions, as in fast-reid."""
+    """Compute the non-local sum from the matrix of every pair of positions, as in fast-reid."""
     similarity = theta.flatten(2).transpose(1, 2) @ phi.flatten(2) / theta[0, 0].numel()
     return (similarity @ g.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(theta.shape)
 

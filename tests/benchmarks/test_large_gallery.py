@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -52,7 +53,6 @@ def files(tmp_path_factory):
 
 @pytest.mark.benchmark
 def test_mapped_gallery_and_compressed_index(files, capsys):
-    faiss = pytest.importorskip("faiss")
     result = files[0].with_name("result.npy")
     command = [sys.executable, "-c", SEARCH, *map(str, files), str(result)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

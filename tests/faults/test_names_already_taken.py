@@ -41,7 +41,7 @@ def is_unharmed(path, kind):
 
 
 def find_problems(folder, name, kind, root):
-    """Train in a folder where a name is taken; return what is wrong, or an empty list."""
+    """Train in a folder where a name is taken; return the faults, or an empty list."""
     path = folder / "one" / name
     occupy(path, kind)
     code = start_training(folder, stages=["one"], root=root).wait()

@@ -130,7 +130,7 @@ def list_pages(tree: FolderTree, parts: Parts, file: str) -> Iterator[tuple[str,
 
 
 def describe_tree(tree: FolderTree, *, level: int, num_patents: int, num_drawings: int) -> str:
-    """Return one line about what was read and what was skipped."""
+    """Return one line with the numbers of files read and skipped."""
     text = (
         f"{tree.path}: {format_count(num_patents, 'patent')} (each folder at level {level} is one), "
         f"{format_count(num_drawings, 'drawing')} in {format_count(tree.num_files, 'file')}"

@@ -4,6 +4,7 @@ The first three have no queries: each test image is a query, and all other test 
 test have different classes, as in Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, 2016.
 """
 
+import abc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,15 @@ from fastreid.utils.errors import InputError
 Lists = tuple[tuple[Drawing, ...], tuple[Drawing, ...]]
 
 
-class CUB:
-    """CUB-200-2011 (Wah et al., 2011): classes 1 to 100 of birds for training, 101 to 200 for the test.
-
-    Reads `images.txt`, `image_class_labels.txt` and `images/` in `root/CUB_200_2011/`.
+class _SplitByClass(abc.ABC):
+    """A dataset whose first classes are for training and whose other classes are for the test.
 
     Args:
         root: data folder.
     """
 
-    NUM_TRAIN_CLASSES, NUM_CLASSES = 100, 200
+    NUM_TRAIN_CLASSES: int
+    NUM_CLASSES: int
 
     def __init__(self, root: Path):
         self.root = root
@@ -37,6 +37,22 @@ class CUB:
         """Return the test images as queries and as gallery."""
         drawings = self._read(range(self.NUM_TRAIN_CLASSES + 1, self.NUM_CLASSES + 1))
         return drawings, drawings
+
+    @abc.abstractmethod
+    def _read(self, classes: range) -> tuple[Drawing, ...]:
+        """Return the images of the classes."""
+
+
+class CUB(_SplitByClass):
+    """CUB-200-2011 (Wah et al., 2011): classes 1 to 100 of birds for training, 101 to 200 for the test.
+
+    Reads `images.txt`, `image_class_labels.txt` and `images/` in `root/CUB_200_2011/`.
+
+    Args:
+        root: data folder.
+    """
+
+    NUM_TRAIN_CLASSES, NUM_CLASSES = 100, 200
 
     def _read(self, classes: range) -> tuple[Drawing, ...]:
         folder = find_folder(self.root, ("CUB_200_2011",), "images.txt", dataset="CUB")
@@ -54,7 +70,7 @@ class CUB:
         return to_drawings(images, folders=[folder / "images"], where=images_file, faults=faults)
 
 
-class Cars196:
+class Cars196(_SplitByClass):
     """Cars196 (Krause et al., 2013): classes 1 to 98 for training, 99 to 196 for the test.
 
     Reads `cars_annos.mat`, whose paths are relative to its folder (`car_ims/000001.jpg`), or `cars_train/`,
@@ -67,18 +83,6 @@ class Cars196:
 
     FOLDERS = ("Cars_196", "cars196", "stanford_cars")
     NUM_TRAIN_CLASSES, NUM_CLASSES = 98, 196
-
-    def __init__(self, root: Path):
-        self.root = root
-
-    def train(self) -> tuple[Drawing, ...]:
-        """Return the training images."""
-        return self._read(range(1, self.NUM_TRAIN_CLASSES + 1))
-
-    def test(self) -> Lists:
-        """Return the test images as queries and as gallery."""
-        drawings = self._read(range(self.NUM_TRAIN_CLASSES + 1, self.NUM_CLASSES + 1))
-        return drawings, drawings
 
     def _read(self, classes: range) -> tuple[Drawing, ...]:
         parts = [("cars_annos.mat", "")]

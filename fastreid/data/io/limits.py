@@ -51,7 +51,7 @@ def check_webp(source: ImageSource, *, max_pixels: int) -> None:
 def check_jpeg2000_end(source: ImageSource) -> None:
     """Raise InputError if a JPEG 2000 is cut off: its decoder would fill the missing part with black.
 
-    The code stream is a file of its own or the content of the box "jp2c" (ISO/IEC 15444-1, annexes A and I).
+    The code stream is a separate file or the content of the box "jp2c" (ISO/IEC 15444-1, annexes A and I).
     """
     start, end = 0, source.num_bytes
     if source.read_at(0, 2) != _START_OF_CODE_STREAM:

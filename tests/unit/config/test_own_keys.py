@@ -12,7 +12,7 @@ from fastreid.utils.errors import InputError
 
 
 def make_cfg():
-    """Return a tree with settings of its own, added as in the projects of fast-reid."""
+    """Return a tree with additional settings, as added as in the projects of fast-reid."""
     cfg = get_cfg()
     cfg.MY_KEY = 3
     cfg.MODEL.MY = CfgNode({"SIZES": [1, 2], "RATE": 0.5, "MODE": "fast", "ON": False})

@@ -141,7 +141,6 @@ def save_pages(path, levels):
 
 
 def test_each_page_of_a_tiff_or_pdf_is_a_drawing(tmp_path, log):
-    pytest.importorskip("pypdfium2")
     save_pages(tmp_path / "D1/a.tif", [10, 20, 30])
     save_pages(tmp_path / "D1/b.tif", [40])
     touch(tmp_path / "D1/c.pdf", make_pdf(b"", b""))

@@ -245,8 +245,6 @@ class FailingFile(io.BytesIO):
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "bmp", "webp", "jp2", "pdf"])
 @pytest.mark.parametrize("after", [0, 3000])
 def test_read_error_is_a_storage_error_in_any_format(number, suffix, after, tmp_path):
-    if suffix == "pdf":
-        pytest.importorskip("pypdfium2")
     levels = np.random.default_rng(0).integers(0, 256, (120, 150), dtype=np.uint8)
     Image.fromarray(levels).save(tmp_path / f"a.{suffix}")
     content = (tmp_path / f"a.{suffix}").read_bytes()

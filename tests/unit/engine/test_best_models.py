@@ -7,7 +7,7 @@ import torch
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.checkpoint_index import archive_previous_run
 from fastreid.engine.hooks import EarlyStopping, Evaluate, SaveBestModels, SaveCheckpoints, WriteMetrics
-from fastreid.engine.run_checks import check_early_stopping
+from fastreid.engine.run_checks import check_evaluation_period
 from fastreid.engine.setup import load_config
 from fastreid.engine.train_loop import Hook
 from fastreid.utils.errors import InputError
@@ -161,7 +161,7 @@ def test_new_run_archives_the_previous_best_models(tmp_path):
 
 def test_early_stopping_requires_evaluations():
     with pytest.raises(InputError, match=r"EARLY_STOP_PATIENCE is 2 evaluations and TEST.EVAL_PERIOD is 0"):
-        check_early_stopping(load_config(TINY, ["SOLVER.EARLY_STOP_PATIENCE", "2", "TEST.EVAL_PERIOD", "0"]))
+        check_evaluation_period(load_config(TINY, ["SOLVER.EARLY_STOP_PATIENCE", "2", "TEST.EVAL_PERIOD", "0"]))
 
 
 def test_best_models_of_the_previous_checkpoint_are_kept(make_loop, make_step, tmp_path):

@@ -7,7 +7,7 @@ from torch import nn
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.hooks.hard_identities import MineHardIdentities, mine_hard_identities
-from fastreid.engine.run_checks import check_hard_identities
+from fastreid.engine.run_checks import check_evaluation_period
 from fastreid.engine.setup import load_config
 from fastreid.utils.errors import InputError
 
@@ -84,4 +84,4 @@ def test_hard_identities_require_evaluations():
     with pytest.raises(
         InputError, match=r"HARD_IDENTITIES is 0\.5 and TEST.EVAL_PERIOD is 0: .*set EVAL_PERIOD to 1 or more"
     ):
-        check_hard_identities(cfg)
+        check_evaluation_period(cfg)

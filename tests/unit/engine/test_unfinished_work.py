@@ -116,11 +116,15 @@ def check_resumed_run(make_loop, make_step, folder, whole):
     assert (progress["num_bad_evaluations"], progress["epoch_end_pending"]) == (2, False)
 
 
-@pytest.mark.parametrize("point", ["before_step", "after_step", "after_epoch"])
-@pytest.mark.parametrize("iteration", [1, 4, 7, 8, 12])
+@pytest.mark.parametrize(
+    ("point", "iteration"),
+    [
+        *(("before_step", iteration) for iteration in (1, 4, 7, 8)),
+        *(("after_step", iteration) for iteration in (1, 4, 7, 8, 12)),
+        *(("after_epoch", iteration) for iteration in (4, 8, 12)),
+    ],
+)
 def test_error_of_a_hook_loses_nothing(point, iteration, make_loop, make_step, tmp_path, whole):
-    if (point == "before_step" and iteration == 12) or (point == "after_epoch" and iteration % 4):
-        pytest.skip("the loop has no such point")
     folder = tmp_path / "failed"
     with pytest.raises(EnvironmentSetupError, match=rf"^tracker; .*model_\w+\.pth .*iteration {iteration}; continue"):
         train(make_loop, make_step(), folder, fail=FailAt(point, iteration, EnvironmentSetupError("tracker")))

@@ -18,7 +18,6 @@ NONE = torch.empty(1, 0, dtype=torch.int64)
 
 @pytest.fixture(scope="module")
 def compute_ranks_in_cython(tmp_path_factory):
-    pytest.importorskip("Cython")
     if shutil.which("cc") is None and shutil.which("gcc") is None:
         pytest.skip("no C compiler to build the Cython ranker")
     folder = tmp_path_factory.mktemp("ranker")

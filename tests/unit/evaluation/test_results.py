@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from pyarrow import parquet
 
 from fastreid.evaluation import GroundTruth, ScoreSettings, format_scores, write_results
 from fastreid.evaluation.reporting.results import read_per_query_table, write_per_query_table
@@ -109,7 +110,6 @@ def test_invalid_per_query_table_raises(text, tmp_path):
 
 
 def test_per_query_table_as_parquet(tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet")
     write_per_query_table(tmp_path / "queries.parquet", query_scores(), names=NAMES, patents=PATENTS)
     table = parquet.read_table(tmp_path / "queries.parquet").to_pydict()
     assert table["name"] == NAMES
@@ -121,7 +121,6 @@ def test_names_with_undecodable_bytes_are_written(tmp_path):
     names = ["a\udcff.png", *NAMES[1:]]
     write_per_query_table(tmp_path / "queries.csv", query_scores(), names=names, patents=PATENTS)
     assert b"\na\xff.png," in (tmp_path / "queries.csv").read_bytes()
-    parquet = pytest.importorskip("pyarrow.parquet")
     write_per_query_table(tmp_path / "queries.parquet", query_scores(), names=names, patents=PATENTS)
     assert parquet.read_table(tmp_path / "queries.parquet")["name"].to_pylist() == ["a\\xff.png", *NAMES[1:]]
 

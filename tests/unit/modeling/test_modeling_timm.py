@@ -160,7 +160,6 @@ SMALL_NETWORKS = ("convnext_atto", "mobilenetv3_small_050", "ghostnet_050", "swi
 
 @pytest.mark.parametrize("name", [*SMALL_NETWORKS, "vit_tiny_patch16_224", "levit_128s", "resnet10t"])
 def test_real_timm_networks_train(name):
-    pytest.importorskip("timm")
     backbone = TimmBackbone(name)
     unreached = find_unreached_parameters(backbone, (224, 224))
     assert bool(unreached) == (name in ("convnext_atto", "mobilenetv3_small_050", "ghostnet_050"))
@@ -170,7 +169,6 @@ def test_real_timm_networks_train(name):
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
 def test_real_timm_network_of_another_size_raises(name):
-    pytest.importorskip("timm")
     with pytest.raises(InputError, match=r"images of 256 x 256 px .* INPUT.SIZE_TEST to \[224, 224\]"):
         find_unreached_parameters(TimmBackbone(name), (256, 256))
 

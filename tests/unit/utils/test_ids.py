@@ -1,6 +1,8 @@
 """Ids from lists, arrays, tensors, pandas and pyarrow, and the errors for others."""
 
 import numpy as np
+import pandas
+import pyarrow
 import pytest
 import torch
 
@@ -56,13 +58,15 @@ def test_ids_of_any_container_are_the_same(values):
 
 
 @pytest.mark.parametrize("values", [WORDS, NUMBERS])
-def test_pandas_and_pyarrow(values):
-    pyarrow = pytest.importorskip("pyarrow")
+def test_pyarrow(values):
     assert to_id_array(pyarrow.array(values), "ids").tolist() == values
     assert to_id_array(pyarrow.chunked_array([values]), "ids").tolist() == values
     with pytest.raises(InputError, match=r"ids has no value .* at position 1"):
         to_id_array(pyarrow.array([values[0], None]), "ids")
-    pandas = pytest.importorskip("pandas")
+
+
+@pytest.mark.parametrize("values", [WORDS, NUMBERS])
+def test_pandas(values):
     kinds = [object, "string", "category"] if isinstance(values[0], str) else [object, "int32", "Int64", "category"]
     for kind in kinds:
         series = pandas.Series(values, dtype=kind, index=[7, 8, 9])

@@ -105,7 +105,7 @@ def explain_full_disk(path: Path, num_bytes: int) -> Iterator[None]:
 
     Args:
         path: the cache file.
-        num_bytes: size of what is written.
+        num_bytes: bytes to write.
     """
     try:
         yield
