@@ -2,6 +2,7 @@
 # A smaller torch without CUDA: make setup TORCH=cpu (or another build of download.pytorch.org/whl, such as cu126)
 PYTHON ?= python3
 TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl
 BIN := .venv/bin
 AUDIT := .venv/audit
 DOCS := .venv/docs
@@ -17,7 +18,8 @@ $(READY): setup.py pyproject.toml constraints.txt $(EXTENSION)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	@echo "Installing into .venv; the first time downloads torch and takes some minutes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH)) -e ".[dev]"
+	@$(if $(TORCH),$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps --index-url $(TORCH_INDEX)/$(TORCH) torch torchvision)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 	@echo "Installed. Activate with: . .venv/bin/activate"
 
