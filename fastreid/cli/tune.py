@@ -1,4 +1,4 @@
-"""fastreid tune: find the best query expansion and re-ranking on saved features."""
+"""fastreid tune: find the best post-processing on saved features."""
 
 import argparse
 from collections.abc import Callable
@@ -14,21 +14,24 @@ from fastreid.utils.option_values import ChoiceParser, ListParser, NumberParser
 from fastreid.utils.text import print_message
 
 if TYPE_CHECKING:
-    from fastreid.evaluation.postprocess.tuning import Trial
+    from fastreid.evaluation.postprocess.tuning_grid import Trial
 
-UNTUNED = ("TEST.AQE.ENABLED", "False", "TEST.RERANK.ENABLED", "False")  # the steps that are tuned
-_COUNT, _STEP = NumberParser(int, 1), ChoiceParser(("AQE", "RERANK"))
+STEPS = ("NEGATIVE", "AQE", "RERANK", "SUPERGLOBAL")  # those that are tuned
+_COUNT = NumberParser(int, 1)
 _POWER, _RATIO = NumberParser(float, 0), NumberParser(float, 0, 1)
 _SIDE = ChoiceParser(("both", "queries", "gallery"))
 # (option, field of Grid, type of an item, default, help); the defaults are those of Grid, which imports torch.
 GRID_OPTIONS: tuple[tuple[str, str, NumberParser | ChoiceParser, tuple[Any, ...], str], ...] = (
-    ("--steps", "steps", _STEP, ("AQE", "RERANK"), "steps to tune: AQE, RERANK or both"),
+    ("--negative-k", "negative_k", _COUNT, (5, 10), "values of TEST.NEGATIVE.K"),
+    ("--negative-beta", "negative_beta", _RATIO, (0.2, 0.35), "values of TEST.NEGATIVE.BETA"),
     ("--expansion-k", "expansion_k", _COUNT, (2, 3, 5, 8), "values of TEST.AQE.QE_K"),
     ("--expansion-alpha", "expansion_alpha", _POWER, (0.0, 1.0, 3.0), "values of TEST.AQE.ALPHA"),
     ("--sides", "sides", _SIDE, ("both", "queries"), "sides to expand: both, queries or gallery"),
     ("--k1", "k1", _COUNT, (8, 12, 20), "values of TEST.RERANK.K1"),
     ("--k2", "k2", _COUNT, (1, 3, 6), "values of TEST.RERANK.K2"),
     ("--lambda", "lambda_value", _RATIO, (0.1, 0.3, 0.5), "values of TEST.RERANK.LAMBDA"),
+    ("--superglobal-k", "superglobal_k", _COUNT, (5, 9), "values of TEST.SUPERGLOBAL.K"),
+    ("--superglobal-beta", "superglobal_beta", _POWER, (0.15, 0.5), "values of TEST.SUPERGLOBAL.BETA"),
 )
 
 
@@ -53,6 +56,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top-n", type=count, metavar="N", help="TEST.RERANK.TOP_N; 0: all (default: as in the config)"
     )
+    parser.add_argument(
+        "--steps",
+        type=ListParser("AQE,RERANK", ChoiceParser(STEPS)),
+        metavar="A,B",
+        help=f"steps to tune (default: {','.join(STEPS)}; NEGATIVE only if there are features of training drawings)",
+    )
     for option, name, item, default, text in GRID_OPTIONS:
         values = ListParser(",".join(map(str, default)), item)
         parser.add_argument(option, dest=name, type=values, default=default, metavar="A,B", help=text)
@@ -63,14 +72,18 @@ def tune(args: argparse.Namespace) -> None:
     """Try all choices in this process of the run; the main process writes the results."""
     from fastreid.config.locate import find_config
     from fastreid.engine.setup import default_setup, load_config, resolve_search_device
-    from fastreid.evaluation.postprocess.tuning import Grid
+    from fastreid.evaluation.postprocess.tuning_grid import Grid
     from fastreid.experiments.tuning import format_tuned_config, tune_saved_features, write_trials
     from fastreid.utils import comm
     from fastreid.utils.files import write_text
 
-    cfg = load_config(args.config_file, [*args.opts, *UNTUNED])
+    untuned = [word for step in STEPS for word in (f"TEST.{step}.ENABLED", "False")]
+    cfg = load_config(args.config_file, [*args.opts, *untuned])
     grid = Grid(
+        args.steps or STEPS,
         **{name: getattr(args, name) for _, name, *_ in GRID_OPTIONS},
+        negative_times=cfg.TEST.NEGATIVE.TIMES,
+        superglobal_top_n=cfg.TEST.SUPERGLOBAL.TOP_N,
         times=cfg.TEST.AQE.QE_TIME,
         form=cfg.TEST.RERANK.FORM,
         top_n=(cfg.TEST.RERANK.TOP_N if args.top_n is None else args.top_n) or None,
@@ -87,6 +100,7 @@ def tune(args: argparse.Namespace) -> None:
         grid=grid,
         num_queries=args.queries,
         require_same_weights="MODEL.WEIGHTS" in args.opts[::2],
+        skip_negatives=args.steps is None,
         on_trial=_log_trials(select_by) if comm.is_main_process() else None,
     )
     if comm.is_main_process():
@@ -135,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "tune",
-    "Find the best query expansion and re-ranking on saved features.",
+    "Find the best post-processing on saved features.",
     "fastreid tune --config-file demo/test.yml --features logs/demo/test/features/Generated",
     add_options,
     run,

@@ -2,20 +2,12 @@
 
 from fastreid.evaluation.build import ENGINES, METRICS, STEPS
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
-from fastreid.evaluation.pipeline import (
-    Expand,
-    FuseFeatures,
-    FuseRanks,
-    Rerank,
-    RetrievalState,
-    SearchSettings,
-    Step,
-    StepInputs,
-    Whiten,
-)
+from fastreid.evaluation.pipeline import RetrievalState, SearchSettings, Step, StepInputs
 from fastreid.evaluation.postprocess.fusion import average_queries_by_object
+from fastreid.evaluation.postprocess.negatives import NegativeSettings, subtract_negatives
 from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings, expand
 from fastreid.evaluation.postprocess.rerank import RerankSettings, k_reciprocal
+from fastreid.evaluation.postprocess.superglobal import SuperGlobalSettings
 from fastreid.evaluation.postprocess.whitening import (
     Whitening,
     WhiteningSettings,
@@ -29,6 +21,15 @@ from fastreid.evaluation.scoring.ground_truth import GroundTruth
 from fastreid.evaluation.scoring.metrics import score, score_features
 from fastreid.evaluation.scoring.per_query import ScoreSettings
 from fastreid.evaluation.search.nearest import nearest
+from fastreid.evaluation.steps import (
+    Expand,
+    FuseFeatures,
+    FuseRanks,
+    Rerank,
+    RerankSuperGlobal,
+    SubtractNegatives,
+    Whiten,
+)
 
 __all__ = [
     "ENGINES",
@@ -41,13 +42,17 @@ __all__ = [
     "FuseFeatures",
     "FuseRanks",
     "GroundTruth",
+    "NegativeSettings",
     "Rerank",
     "RerankSettings",
+    "RerankSuperGlobal",
     "RetrievalState",
     "ScoreSettings",
     "SearchSettings",
     "Step",
     "StepInputs",
+    "SubtractNegatives",
+    "SuperGlobalSettings",
     "Whiten",
     "Whitening",
     "WhiteningSettings",
@@ -62,5 +67,6 @@ __all__ = [
     "save_whitening",
     "score",
     "score_features",
+    "subtract_negatives",
     "write_results",
 ]

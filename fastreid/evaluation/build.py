@@ -6,21 +6,23 @@ import torch
 from yacs.config import CfgNode
 
 from fastreid.evaluation.evaluator import Evaluator
-from fastreid.evaluation.pipeline import (
-    LEARN_FROM,
+from fastreid.evaluation.pipeline import LEARN_FROM, SearchSettings, Step
+from fastreid.evaluation.postprocess.negatives import NegativeSettings
+from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings
+from fastreid.evaluation.postprocess.rerank import RerankSettings
+from fastreid.evaluation.postprocess.superglobal import SuperGlobalSettings
+from fastreid.evaluation.postprocess.whitening import WhiteningSettings, load_whitening
+from fastreid.evaluation.scoring.per_query import ScoreSettings
+from fastreid.evaluation.search.nearest import ENGINES, METRICS
+from fastreid.evaluation.steps import (
     Expand,
     FuseFeatures,
     FuseRanks,
     Rerank,
-    SearchSettings,
-    Step,
+    RerankSuperGlobal,
+    SubtractNegatives,
     Whiten,
 )
-from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings
-from fastreid.evaluation.postprocess.rerank import RerankSettings
-from fastreid.evaluation.postprocess.whitening import WhiteningSettings, load_whitening
-from fastreid.evaluation.scoring.per_query import ScoreSettings
-from fastreid.evaluation.search.nearest import ENGINES, METRICS
 from fastreid.utils.errors import InputError
 from fastreid.utils.registry import Registry
 
@@ -31,9 +33,15 @@ STEPS: Registry[Callable[[CfgNode], Step | None]] = Registry(
     "post-processing step",
     {
         "WHITEN": lambda test: _build_whitening_step(test.WHITEN) if test.WHITEN.ENABLED else None,
+        "NEGATIVE": lambda test: (
+            SubtractNegatives(_negative_settings(test.NEGATIVE)) if test.NEGATIVE.ENABLED else None
+        ),
         "FUSE": lambda test: _FUSIONS.get(test.FUSE.BY, "TEST.FUSE.BY")() if test.FUSE.ENABLED else None,
         "AQE": lambda test: Expand(_expansion_settings(test.AQE)) if test.AQE.ENABLED else None,
         "RERANK": lambda test: Rerank(_rerank_settings(test.RERANK)) if test.RERANK.ENABLED else None,
+        "SUPERGLOBAL": lambda test: (
+            RerankSuperGlobal(_super_global_settings(test.SUPERGLOBAL)) if test.SUPERGLOBAL.ENABLED else None
+        ),
     },
 )
 _FUSIONS: Registry[Callable[[], Step]] = Registry("query fusion method", {"mean": FuseFeatures, "rank": FuseRanks})
@@ -43,7 +51,7 @@ def check_evaluator_names(cfg: CfgNode) -> None:
     """Look up the names of the steps, the metric and the engine; cheap, so that a typo is reported before any work.
 
     Raises:
-        InputError: a name is unknown, or a step is repeated.
+        InputError: a name is unknown, a step is repeated, or an enabled step is not in TEST.STEPS.
     """
     METRICS.get(cfg.TEST.METRIC, "TEST.METRIC")
     ENGINES.get(cfg.TEST.ENGINE, "TEST.ENGINE")
@@ -54,6 +62,11 @@ def check_evaluator_names(cfg: CfgNode) -> None:
         STEPS.get(name, "TEST.STEPS")
     if len(set(names)) < len(names):
         raise InputError(f"TEST.STEPS contains a step twice: {list(names)}; list each step once")
+    for name in STEPS.names():
+        if name not in names and name in cfg.TEST and cfg.TEST[name].ENABLED:
+            raise InputError(
+                f"TEST.{name}.ENABLED is True, but TEST.STEPS {list(names)} does not contain {name}; add it"
+            )
 
 
 def build_evaluator(cfg: CfgNode, *, device: torch.device | str = "cpu") -> Evaluator:
@@ -92,6 +105,16 @@ def _build_whitening_step(options: CfgNode) -> Step:
     return Whiten(settings, learn_from, whitening)
 
 
+def uses_training_features(cfg: CfgNode) -> bool:
+    """Return whether an enabled step uses the features of the training drawings."""
+    whiten = cfg.TEST.WHITEN
+    return bool((whiten.ENABLED and whiten.LEARN_FROM == "train") or cfg.TEST.NEGATIVE.ENABLED)
+
+
+def _negative_settings(options: CfgNode) -> NegativeSettings:
+    return NegativeSettings(k=options.K, beta=options.BETA, times=options.TIMES)
+
+
 def _expansion_settings(options: CfgNode) -> ExpansionSettings:
     return ExpansionSettings(
         k=options.QE_K,
@@ -110,3 +133,7 @@ def _rerank_settings(options: CfgNode) -> RerankSettings:
         form=options.FORM,
         top_n=options.TOP_N or None,
     )
+
+
+def _super_global_settings(options: CfgNode) -> SuperGlobalSettings:
+    return SuperGlobalSettings(top_n=options.TOP_N, k=options.K, beta=options.BETA)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import PurePosixPath
 
 import torch
@@ -141,7 +142,8 @@ class Evaluator:
         space = self.space_class(*features)
         source = FeatureDistances(space, **asdict(self.search))
         object_ids = _group_queries(queries, self.group_queries_by)
-        state = RetrievalState(space, self.search, source, object_ids, training=training, model=model)
+        get_training = None if training is None else cache(training)  # extracted once, for any number of steps
+        state = RetrievalState(space, self.search, source, object_ids, training=get_training, model=model)
         truth = build_ground_truth(
             queries.patents,
             gallery.patents,

@@ -10,10 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 from fastreid.evaluation.features import Features, check_count
-from fastreid.evaluation.postprocess.fusion import BestRankFusion, average_queries_by_object
-from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings, expand
-from fastreid.evaluation.postprocess.rerank import DISTANCE_REQUIRED, KReciprocalDistances, RerankSettings
-from fastreid.evaluation.postprocess.whitening import Whitening, WhiteningSettings, learn_whitening
+from fastreid.evaluation.postprocess.whitening import Whitening
 from fastreid.evaluation.scoring.per_query import ScoreSettings
 from fastreid.evaluation.search.distance_source import DistanceSource, FeatureDistances
 from fastreid.evaluation.search.metric_space import MetricSpace
@@ -22,8 +19,8 @@ from fastreid.utils.errors import InputError
 
 FEATURES, DISTANCES, RANKINGS = "features", "distances", "rankings"  # values of `Step.works_on`, in pipeline order
 NOT_COMPARABLE = (
-    "TEST.ROC needs distances that are comparable between queries, but after TEST.RERANK.TOP_N or TEST.FUSE.BY rank "
-    "they only order each query's gallery; disable one of them"
+    "TEST.ROC needs distances that are comparable between queries, but after TEST.RERANK.TOP_N, TEST.SUPERGLOBAL or "
+    "TEST.FUSE.BY rank they only order each query's gallery; disable one of them"
 )
 LEARN_FROM = ("gallery", "train")
 _PIPELINE_ORDER = (FEATURES, DISTANCES, RANKINGS)
@@ -62,7 +59,8 @@ class RetrievalState:
         search: settings of the search.
         source: distances that rank the gallery.
         object_ids: for each query the id of the object it shows; "" if unknown.
-        training: returns the features of the training drawings; None: there are none.
+        training: returns the features of the training drawings, after the steps that change the width of features;
+            None: there are none.
         whitening: whitening learned by a step; None: nothing was learned, or an existing whitening was used.
         model: sha256 of the weights that computed the features; "" if unknown.
     """
@@ -139,147 +137,6 @@ class Step(ABC):
         """Return the state after this step."""
 
 
-@dataclass(frozen=True)
-class Whiten(Step):
-    """Whitens queries and gallery.
-
-    Args:
-        settings: settings of a whitening that is learned by this step.
-        learn_from: "gallery": the gallery features at this step; "train": the training drawings.
-        whitening: an existing whitening to use instead.
-    """
-
-    settings: WhiteningSettings
-    learn_from: str = "gallery"
-    whitening: Whitening | None = None
-    name = "+ whitening"
-    works_on = FEATURES
-
-    def __post_init__(self) -> None:
-        if self.whitening is None and self.learn_from not in LEARN_FROM:
-            raise InputError(
-                f"learn_from must be {' or '.join(LEARN_FROM)}, not {self.learn_from!r}, unless a whitening is given"
-            )
-
-    def check(self, inputs: StepInputs) -> None:
-        self._check_features(
-            width=inputs.width,
-            num_gallery=inputs.num_gallery,
-            num_training=inputs.num_training,
-            model=inputs.model,
-        )
-
-    def _check_features(self, *, width: int, num_gallery: int, num_training: int | None, model: str) -> None:
-        if self.whitening is not None:
-            self.whitening.check(width=width, model=model)
-            return
-        if self.learn_from == "train" and num_training is None:
-            raise InputError(
-                "TEST.WHITEN.LEARN_FROM is train, but there are no features of training drawings; extract them with "
-                "fastreid extract --split all"
-            )
-        num_features = num_gallery if self.learn_from == "gallery" else num_training
-        self.settings.check(width=width, num_features=num_features or 0)
-
-    def __call__(self, state: RetrievalState) -> RetrievalState:
-        training, gallery = state.training, state.space.gallery
-        num_training = None if training is None else 0
-        self._check_features(
-            width=state.space.width, num_gallery=len(gallery), num_training=num_training, model=state.model
-        )
-        whitening = self.whitening
-        if whitening is None:
-            features = gallery if training is None or self.learn_from == "gallery" else training()
-            whitening = learn_whitening(features, self.settings, model=state.model)
-        whitened = state.with_features(whitening(state.space.queries), whitening(state.space.gallery))
-        return whitened if self.whitening is whitening else replace(whitened, whitening=whitening)
-
-
-@dataclass(frozen=True)
-class FuseFeatures(Step):
-    """Replaces each query's features by the mean over the queries of its object."""
-
-    name = "+ queries fused"
-    works_on = FEATURES
-    keeps_width = True
-
-    def __call__(self, state: RetrievalState) -> RetrievalState:
-        queries = average_queries_by_object(state.space.queries, state.object_ids)
-        return state.with_features(queries, state.space.gallery)
-
-
-@dataclass(frozen=True)
-class FuseRanks(Step):
-    """Ranks each gallery drawing by its best rank over the queries of an object."""
-
-    name = "+ ranks fused"
-    works_on = RANKINGS
-
-    def check(self, inputs: StepInputs) -> None:
-        if inputs.scoring.roc:
-            raise InputError(NOT_COMPARABLE)
-
-    def __call__(self, state: RetrievalState) -> RetrievalState:
-        return replace(state, source=BestRankFusion(state.source, state.object_ids))
-
-
-@dataclass(frozen=True)
-class Expand(Step):
-    """Expands queries, gallery or both by their nearest neighbors.
-
-    Args:
-        settings: settings of the expansion.
-    """
-
-    settings: ExpansionSettings
-    works_on = FEATURES
-    keeps_width = True
-
-    @property
-    def name(self) -> str:
-        if self.settings.queries_too and self.settings.gallery_too:
-            return "+ AQE and DBA"
-        return "+ AQE" if self.settings.queries_too else "+ DBA"
-
-    def __call__(self, state: RetrievalState) -> RetrievalState:
-        queries, gallery = expand(
-            state.space.queries,
-            state.space.gallery,
-            memory_mb=state.search.memory_mb,
-            precision=state.search.precision,
-            **asdict(self.settings),
-        )
-        return state.with_features(queries, gallery)
-
-
-@dataclass(frozen=True)
-class Rerank(Step):
-    """Re-ranks by k-reciprocal neighbors.
-
-    Args:
-        settings: settings of the re-ranking.
-    """
-
-    settings: RerankSettings
-    name = "+ re-ranking"
-    works_on = DISTANCES
-
-    def check(self, inputs: StepInputs) -> None:
-        if inputs.space.squared_l2_factor is None:
-            raise InputError(DISTANCE_REQUIRED)
-        top_n, top_k = self.settings.top_n, inputs.scoring.top_k
-        if top_n is not None and top_n < top_k:
-            raise InputError(f"top_n (TEST.RERANK.TOP_N) must be at least top_k (TEST.TOP_K) {top_k}, not {top_n}")
-        if top_n is not None and inputs.scoring.roc:
-            raise InputError(NOT_COMPARABLE)
-
-    def __call__(self, state: RetrievalState) -> RetrievalState:
-        source = KReciprocalDistances(
-            state.space, self.settings, memory_mb=state.search.memory_mb, precision=state.search.precision
-        )
-        return replace(state, source=source)
-
-
 def check_steps(steps: Sequence[Step], *, space: type[MetricSpace], scoring: ScoreSettings) -> None:
     """Check each step and the order of the steps before any work.
 
@@ -300,5 +157,5 @@ def check_steps(steps: Sequence[Step], *, space: type[MetricSpace], scoring: Sco
         if next_position < position or (next_position == position and position > 0):
             raise InputError(
                 f"'{after.name}' works on {after.works_on} and would discard the result of '{before.name}'; in "
-                "TEST.STEPS, put steps on features first, then RERANK, then FUSE by rank"
+                "TEST.STEPS, put steps on features first, then RERANK or SUPERGLOBAL, then FUSE by rank"
             )

@@ -18,11 +18,15 @@ class GeneralizedMeanPooling(nn.Module):
     Args:
         power: p, above 0.
 
+    Attributes:
+        test_power: p in evaluation mode, above 0; None: the same as in training.
+
     Raises:
         InputError: the power is not above 0.
     """
 
     p: Tensor
+    test_power: float | None = None
 
     def __init__(self, power: float = 3.0):
         super().__init__()
@@ -35,7 +39,9 @@ class GeneralizedMeanPooling(nn.Module):
 
     @in_full_precision
     def forward(self, maps: Tensor) -> Tensor:
-        return generalized_mean(maps, self.p)
+        if self.training or self.test_power is None:
+            return generalized_mean(maps, self.p)
+        return generalized_mean(maps, torch.full_like(self.p, self.test_power))
 
     def extra_repr(self) -> str:
         return f"power={self.p.item():g}"

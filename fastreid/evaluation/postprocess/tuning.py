@@ -1,129 +1,88 @@
-"""Tuning of post-processing on labeled features: try query expansion, then re-ranking, with each choice of a grid."""
+"""Tuning of post-processing on labeled features: try the steps one after the other, with each choice of a grid."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, product
+from itertools import groupby
 
 from fastreid.evaluation.evaluator import Evaluator
 from fastreid.evaluation.features import Features
-from fastreid.evaluation.pipeline import FEATURES, Rerank, RetrievalState, check_steps
+from fastreid.evaluation.pipeline import FEATURES, RetrievalState, Step, StepInputs, check_steps
+from fastreid.evaluation.postprocess.negatives import NegativeSettings
 from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings, iter_expansions
-from fastreid.evaluation.postprocess.rerank import KReciprocalDistances, RerankSettings
+from fastreid.evaluation.postprocess.rerank import KReciprocalDistances
+from fastreid.evaluation.postprocess.superglobal import iter_super_globals
+from fastreid.evaluation.postprocess.tuning_grid import Grid, Reranking, Trial
+from fastreid.evaluation.scoring.ground_truth import GroundTruth
 from fastreid.evaluation.scoring.metrics import check_score_name
-from fastreid.evaluation.scoring.per_query import QueryScores
+from fastreid.evaluation.scoring.per_query import ScoreSettings
 from fastreid.evaluation.scoring.score_queries import score_distance_blocks
 from fastreid.evaluation.search.distance_source import DistanceSource
+from fastreid.evaluation.steps import Rerank, RerankSuperGlobal, SubtractNegatives
 from fastreid.structures import Embeddings
-from fastreid.utils.errors import InputError, suggest_and_list
-
-TUNABLE_STEPS = ("AQE", "RERANK")  # their names in TEST.STEPS
-SIDES = {"both": (True, True), "queries": (True, False), "gallery": (False, True)}  # (queries_too, gallery_too)
+from fastreid.utils.errors import InputError
 
 
 @dataclass(frozen=True)
-class Grid:
-    """The choices to try.
+class _TunedFeatures:
+    """The retrieval state after the tuned steps on features, and their settings.
 
     Args:
-        steps: names in TUNABLE_STEPS, the steps to tune.
-        expansion_k: numbers of drawings to average.
-        expansion_alpha: powers of the cosine.
-        times: repetitions of every expansion.
-        sides: names in SIDES, the features to expand.
-        k1: numbers of reciprocal neighbors.
-        k2: numbers of averaged neighbors; pairs with k2 above k1 are skipped.
-        lambda_value: weights of the original distance.
-        form: form of every re-ranking.
-        top_n: number of re-ranked drawings; None: all.
-
-    Raises:
-        InputError: a value is outside its range or would never be tried.
-    """
-
-    steps: Sequence[str] = TUNABLE_STEPS
-    expansion_k: Sequence[int] = (2, 3, 5, 8)
-    expansion_alpha: Sequence[float] = (0.0, 1.0, 3.0)
-    times: int = 1
-    sides: Sequence[str] = ("both", "queries")
-    k1: Sequence[int] = (8, 12, 20)
-    k2: Sequence[int] = (1, 3, 6)
-    lambda_value: Sequence[float] = (0.1, 0.3, 0.5)
-    form: str = "fast-reid"
-    top_n: int | None = None
-
-    def __post_init__(self) -> None:
-        _check_names("step to tune", self.steps, TUNABLE_STEPS)
-        _check_names("side to expand", self.sides, tuple(SIDES))
-        if not self.steps:
-            raise InputError(f"no step to tune; name at least one of {', '.join(TUNABLE_STEPS)}")
-        for name in ("expansion_k", "expansion_alpha", "sides", "k1", "k2", "lambda_value"):
-            if not getattr(self, name):
-                raise InputError(f"{name} is empty; give at least one value")
-        self._expansions(), self._rerankings()  # raise for invalid values
-        if min(self.k1) < min(self.k2) or max(self.k1) < max(self.k2):
-            raise InputError(
-                f"k2 must be at most k1, so some values of k1 {_join(self.k1)} and k2 {_join(self.k2)} are never used; "
-                "remove them"
-            )
-
-    def expansions(self) -> list[ExpansionSettings]:
-        """Return all expansions to try."""
-        return self._expansions() if "AQE" in self.steps else []
-
-    def rerankings(self) -> list[RerankSettings]:
-        """Return all re-rankings to try."""
-        return self._rerankings() if "RERANK" in self.steps else []
-
-    def _expansions(self) -> list[ExpansionSettings]:
-        return [
-            ExpansionSettings(k, alpha, times=self.times, queries_too=SIDES[side][0], gallery_too=SIDES[side][1])
-            for k, alpha, side in product(self.expansion_k, self.expansion_alpha, self.sides)
-        ]
-
-    def _rerankings(self) -> list[RerankSettings]:
-        return [
-            RerankSettings(k1, k2, lambda_value=weight, form=self.form, top_n=self.top_n)
-            for k1, k2, weight in product(self.k1, self.k2, self.lambda_value)
-            if k2 <= k1
-        ]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One choice and its scores.
-
-    Args:
+        state: the state.
+        negatives: settings of the subtraction of negatives; None: no subtraction.
         expansion: settings of the expansion; None: no expansion.
-        reranking: settings of the re-ranking; None: no re-ranking.
-        scores: of each query.
-        value: the selected score, x100.
-        gain: 95 % confidence interval of the gain over plain search, in points; None if it was not requested or all
-            queries belong to one patent.
     """
 
-    expansion: ExpansionSettings | None
-    reranking: RerankSettings | None
-    scores: QueryScores
-    value: float
-    gain: tuple[float, float] | None
+    state: RetrievalState
+    negatives: NegativeSettings | None = None
+    expansion: ExpansionSettings | None = None
 
-    def format_gain(self) -> str:
-        """Return the gain as text that continues a sentence; "" if it is unknown."""
-        if self.gain is None:
-            return ""
-        return f", {self.gain[0]:+.2f} to {self.gain[1]:+.2f} over plain search (95 % confidence interval)"
 
-    def __str__(self) -> str:
-        parts = []
-        if self.expansion is not None:
-            sides = next(
-                name for name, on in SIDES.items() if on == (self.expansion.queries_too, self.expansion.gallery_too)
-            )
-            parts.append(f"expansion of {sides}, k {self.expansion.k}, alpha {self.expansion.alpha:g}")
-        if self.reranking is not None:
-            choice = self.reranking
-            parts.append(f"re-ranking k1 {choice.k1}, k2 {choice.k2}, lambda {choice.lambda_value:g}")
-        return ", ".join(parts) or "plain search"
+class _TrialRunner:
+    """Runs trials; the first one is plain search.
+
+    Args:
+        scoring: settings of the scores.
+        truth: ground truth.
+        grid: see `tune`, as the following.
+        select_by: see `tune`.
+        num_resamples: see `tune`.
+        on_trial: see `tune`.
+    """
+
+    def __init__(
+        self,
+        scoring: ScoreSettings,
+        truth: GroundTruth,
+        grid: Grid,
+        *,
+        select_by: str,
+        num_resamples: int,
+        on_trial: Callable[[Trial, int, int], None] | None,
+    ):
+        self.scoring, self.truth, self.max_trials = scoring, truth, _max_trials(grid)
+        self.select_by, self.num_resamples, self.on_trial = select_by, num_resamples, on_trial
+        self.trials: list[Trial] = []
+
+    def run(self, source: DistanceSource, features: _TunedFeatures, reranking: Reranking | None = None) -> float:
+        """Score distances that were computed from features, and return the selected score."""
+        scores = score_distance_blocks(source.blocks(), self.truth, self.scoring)
+        gain: tuple[float, float] | None = None
+        if self.num_resamples and len(set(scores.patents[scores.has_match])) > 1:
+            plain_scores = self.trials[0].scores if self.trials else scores
+            gain = scores.difference(plain_scores, num_resamples=self.num_resamples)[self.select_by]
+        value = scores.means()[self.select_by]
+        self.trials.append(Trial(features.expansion, reranking, scores, value, gain, features.negatives))
+        if self.on_trial is not None:
+            self.on_trial(self.trials[-1], len(self.trials), self.max_trials)
+        return value
+
+    def find_best(self, best: _TunedFeatures, candidates: Iterable[_TunedFeatures]) -> _TunedFeatures:
+        """Run a trial of all candidates, and return the best features: `best` unless a candidate beats all trials."""
+        for features in candidates:
+            best_value = max(trial.value for trial in self.trials)
+            if self.run(features.state.source, features) > best_value:
+                best = features
+        return best
 
 
 def tune(
@@ -138,10 +97,12 @@ def tune(
     model: str = "",
     on_trial: Callable[[Trial, int, int], None] | None = None,
 ) -> list[Trial]:
-    """Try plain search, every expansion, and every re-ranking after plain search and after the best expansion.
+    """Try plain search, then every subtraction of negatives, every expansion, and every re-ranking.
 
-    The number of trials grows with the sum of expansions and re-rankings, not with their product. All expansions share
-    one search, and all re-rankings that differ only in lambda_value share their neighbors.
+    Expansions are tried after plain search and after the best subtraction, re-rankings after plain search and after the
+    best features so far. The number of trials therefore grows with the sum of the choices, not with their product. All
+    expansions share one search, all k-reciprocal re-rankings that differ only in lambda_value share their neighbors,
+    and so do all SuperGlobal re-rankings.
 
     Args:
         evaluator: search, scores, and steps that are applied before every trial.
@@ -160,46 +121,38 @@ def tune(
     Raises:
         InputError: the patents are unknown, or `check_grid` fails.
     """
-    check_grid(evaluator, grid, select_by=select_by)
+    check_grid(evaluator, grid, select_by=select_by, has_training=training is not None)
     state, truth = evaluator.prepare(queries, gallery, training=training, model=model)
     if truth is None:
         raise InputError("the patents of these features are unknown, but tuning needs them; use labeled features")
     for step in evaluator.steps:
         state = step(state)
-    trials: list[Trial] = []
-    expansions, rerankings = grid.expansions(), grid.rerankings()
-    max_trials = 1 + len(expansions) + 2 * len(rerankings)
-
-    def run_trial(
-        source: DistanceSource, expansion: ExpansionSettings | None, reranking: RerankSettings | None
-    ) -> None:
-        scores = score_distance_blocks(source.blocks(), truth, evaluator.scoring)
-        gain: tuple[float, float] | None = None
-        if num_resamples and len(set(scores.patents[scores.has_match])) > 1:
-            plain_scores = trials[0].scores if trials else scores
-            gain = scores.difference(plain_scores, num_resamples=num_resamples)[select_by]
-        trials.append(Trial(expansion, reranking, scores, scores.means()[select_by], gain))
-        if on_trial is not None:
-            on_trial(trials[-1], len(trials), max_trials)
-
-    run_trial(state.source, None, None)
-    best: tuple[float, ExpansionSettings | None, RetrievalState] = (trials[0].value, None, state)
-    for expansion, expanded in _iter_expanded(state, expansions):
-        run_trial(expanded.source, expansion, None)
-        if trials[-1].value > best[0]:
-            best = (trials[-1].value, expansion, expanded)
-    states: dict[ExpansionSettings | None, RetrievalState] = {None: state, best[1]: best[2]}
-    for expansion_before, state_before in states.items():
-        for source, reranking in _iter_reranked(state_before, rerankings):
-            run_trial(source, expansion_before, reranking)
-    return sorted(trials, key=lambda trial: -trial.value)
+    runner = _TrialRunner(
+        evaluator.scoring, truth, grid, select_by=select_by, num_resamples=num_resamples, on_trial=on_trial
+    )
+    plain = _TunedFeatures(state)
+    runner.run(state.source, plain)
+    best = runner.find_best(plain, _iter_subtracted(plain, grid.negatives()))
+    for features in _without_repeats(plain, best):
+        best = runner.find_best(best, _iter_expanded(features, grid.expansions()))
+    for features in _without_repeats(plain, best):
+        for source, reranking in _iter_reranked(features.state, grid):
+            runner.run(source, features, reranking)
+    return sorted(runner.trials, key=lambda trial: -trial.value)
 
 
-def check_grid(evaluator: Evaluator, grid: Grid, *, select_by: str) -> None:
+def check_grid(evaluator: Evaluator, grid: Grid, *, select_by: str, has_training: bool = True) -> None:
     """Check that the grid can be tried with this evaluator, before any work.
 
+    Args:
+        evaluator: see `tune`.
+        grid: see `tune`.
+        select_by: see `tune`.
+        has_training: whether there are features of training drawings, or it is unknown.
+
     Raises:
-        InputError: an unknown score, or steps that are incompatible with each other or with the evaluator.
+        InputError: an unknown score, or steps that are incompatible with each other, with the evaluator or with missing
+            training features.
     """
     check_score_name(select_by, top_k=evaluator.scoring.top_k, recalls=evaluator.scoring.recalls)
     for step in evaluator.steps:
@@ -207,24 +160,31 @@ def check_grid(evaluator: Evaluator, grid: Grid, *, select_by: str) -> None:
             raise InputError(
                 f"'{step.name}' works on {step.works_on}, so no step can be tuned after it; disable it for tuning"
             )
-    for choice in grid.rerankings():
-        check_steps([*evaluator.steps, Rerank(choice)], space=evaluator.space_class, scoring=evaluator.scoring)
+    rerankings: list[Step] = [*map(Rerank, grid.k_reciprocals()), *map(RerankSuperGlobal, grid.super_globals())]
+    for reranking in rerankings:
+        check_steps([*evaluator.steps, reranking], space=evaluator.space_class, scoring=evaluator.scoring)
+    inputs = StepInputs(evaluator.space_class, evaluator.scoring, num_training=0 if has_training else None)
+    for choice in grid.negatives():
+        SubtractNegatives(choice).check(inputs)
 
 
-def _check_names(kind: str, names: Sequence[str], available: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in available]
-    if unknown:
-        raise InputError(f"{kind} {unknown[0]!r} is unknown.{suggest_and_list(unknown[0], available)}")
+def _max_trials(grid: Grid) -> int:
+    num_negatives, num_rerankings = len(grid.negatives()), len(grid.k_reciprocals()) + len(grid.super_globals())
+    return 1 + num_negatives + len(grid.expansions()) * (2 if num_negatives else 1) + 2 * num_rerankings
 
 
-def _join(values: Sequence[int]) -> str:
-    return ",".join(map(str, values))
+def _without_repeats(plain: _TunedFeatures, best: _TunedFeatures) -> tuple[_TunedFeatures, ...]:
+    return (plain,) if best is plain else (plain, best)
 
 
-def _iter_expanded(
-    state: RetrievalState, settings: Sequence[ExpansionSettings]
-) -> Iterator[tuple[ExpansionSettings, RetrievalState]]:
-    """Yield each choice and the state after its expansion."""
+def _iter_subtracted(features: _TunedFeatures, settings: Sequence[NegativeSettings]) -> Iterator[_TunedFeatures]:
+    """Yield the features after each subtraction of negatives."""
+    return (replace(features, state=SubtractNegatives(one)(features.state), negatives=one) for one in settings)
+
+
+def _iter_expanded(features: _TunedFeatures, settings: Sequence[ExpansionSettings]) -> Iterator[_TunedFeatures]:
+    """Yield the features after each expansion."""
+    state = features.state
     sides = iter_expansions(
         state.space.queries,
         state.space.gallery,
@@ -232,18 +192,20 @@ def _iter_expanded(
         memory_mb=state.search.memory_mb,
         precision=state.search.precision,
     )
-    return ((choice, state.with_features(*features)) for choice, features in zip(settings, sides))
+    for choice, expanded in zip(settings, sides):
+        yield replace(features, state=state.with_features(*expanded), expansion=choice)
 
 
-def _iter_reranked(
-    state: RetrievalState, settings: Sequence[RerankSettings]
-) -> Iterator[tuple[DistanceSource, RerankSettings]]:
+def _iter_reranked(state: RetrievalState, grid: Grid) -> Iterator[tuple[DistanceSource, Reranking]]:
     """Yield re-ranked distances and their settings; choices that differ only in lambda_value share their neighbors."""
-    for _, choices in groupby(settings, key=lambda choice: replace(choice, lambda_value=0)):
+    memory_mb, precision = state.search.memory_mb, state.search.precision
+    for _, choices in groupby(grid.k_reciprocals(), key=lambda choice: replace(choice, lambda_value=0)):
         source: KReciprocalDistances | None = None
         for choice in choices:
             if source is None:
-                source = KReciprocalDistances(
-                    state.space, choice, memory_mb=state.search.memory_mb, precision=state.search.precision
-                )
+                source = KReciprocalDistances(state.space, choice, memory_mb=memory_mb, precision=precision)
             yield source.with_lambda(choice.lambda_value), choice
+    super_globals = grid.super_globals()
+    yield from zip(
+        iter_super_globals(state.space, super_globals, memory_mb=memory_mb, precision=precision), super_globals
+    )

@@ -18,7 +18,7 @@ from fastreid.evaluation import (
     score,
 )
 from fastreid.evaluation.build import build_evaluator
-from fastreid.evaluation.pipeline import Expand, FuseFeatures, FuseRanks, Rerank, Whiten
+from fastreid.evaluation.steps import Expand, FuseFeatures, FuseRanks, Rerank, Whiten
 from fastreid.structures import Embeddings
 from fastreid.utils.errors import InputError
 

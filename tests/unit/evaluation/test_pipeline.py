@@ -14,8 +14,9 @@ from fastreid.evaluation import (
     WhiteningSettings,
 )
 from fastreid.evaluation.build import STEPS, build_evaluator
-from fastreid.evaluation.pipeline import Expand, FuseFeatures, FuseRanks, Rerank, Step, StepInputs, Whiten
+from fastreid.evaluation.pipeline import Step, StepInputs
 from fastreid.evaluation.search.nearest import METRICS
+from fastreid.evaluation.steps import Expand, FuseFeatures, FuseRanks, Rerank, Whiten
 from fastreid.utils.errors import InputError
 
 EXPANSION = Expand(ExpansionSettings(k=4, alpha=2.0))
@@ -45,6 +46,18 @@ def test_registered_step_runs_in_the_pipeline():
     [
         (["TEST.STEPS", ["AQEE"]], "TEST.STEPS 'AQEE' is unknown. Did you mean 'AQE'"),
         (["TEST.STEPS", ["AQE", "AQE"]], "contains a step twice"),
+        (
+            ["TEST.STEPS", ["WHITEN", "AQE"], "TEST.SUPERGLOBAL.ENABLED", True],
+            r"SUPERGLOBAL.ENABLED is True, but TEST.STEPS \['WHITEN', 'AQE'\] does not contain SUPERGLOBAL; add it",
+        ),
+        (
+            ["TEST.SUPERGLOBAL.ENABLED", True, "TEST.RERANK.ENABLED", True],
+            "'\\+ SuperGlobal' works on distances and would discard the result of '\\+ re-ranking'",
+        ),
+        (
+            ["TEST.SUPERGLOBAL.ENABLED", True, "TEST.SUPERGLOBAL.TOP_N", 5],
+            r"TEST.SUPERGLOBAL.TOP_N\) must be at least top_k \(TEST.TOP_K\) 10, not 5",
+        ),
         (["TEST.FUSE.ENABLED", True, "TEST.FUSE.BY", "rnk"], "TEST.FUSE.BY 'rnk' is unknown. Did you mean 'rank'"),
         (
             ["TEST.RERANK.ENABLED", True, "TEST.RERANK.TOP_N", 5],

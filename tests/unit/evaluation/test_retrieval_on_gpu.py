@@ -3,9 +3,20 @@
 import pytest
 import torch
 
-from fastreid.evaluation import Evaluator, ExpansionSettings, RerankSettings, expand, k_reciprocal, nearest
-from fastreid.evaluation.pipeline import Expand, FuseFeatures, FuseRanks, Rerank
+from fastreid.evaluation import (
+    Evaluator,
+    ExpansionSettings,
+    NegativeSettings,
+    RerankSettings,
+    SuperGlobalSettings,
+    expand,
+    k_reciprocal,
+    nearest,
+    subtract_negatives,
+)
+from fastreid.evaluation.postprocess.superglobal import SuperGlobalDistances
 from fastreid.evaluation.search.nearest import METRICS
+from fastreid.evaluation.steps import Expand, FuseFeatures, FuseRanks, Rerank
 from fastreid.structures import Embeddings
 
 pytestmark = pytest.mark.gpu
@@ -55,6 +66,22 @@ def test_expansion_and_reranking_on_gpu_equal_cpu():
             k_reciprocal(queries, gallery, **settings),
         )
         torch.testing.assert_close(result.distances.cpu(), expected.distances, rtol=0, atol=1e-5)
+
+
+def test_negatives_and_super_global_on_gpu_equal_cpu():
+    queries, gallery, _ = make_features(num=3000)
+    background = torch.randn(500, 256, generator=torch.Generator().manual_seed(1))
+    moved, expected = (
+        subtract_negatives(queries.to(device), background.to(device), NegativeSettings()) for device in ("cuda", "cpu")
+    )
+    torch.testing.assert_close(moved.cpu(), expected, rtol=0, atol=1e-6)
+    rankings = [
+        SuperGlobalDistances(
+            METRICS.get("cosine")(queries[:50].to(device), gallery.to(device)), SuperGlobalSettings(), memory_mb=256
+        ).topk(50)
+        for device in ("cuda", "cpu")
+    ]
+    torch.testing.assert_close(rankings[0].distances.cpu(), rankings[1].distances, rtol=0, atol=1e-6)
 
 
 def test_pipeline_scores_on_gpu_equal_cpu():

@@ -11,12 +11,16 @@ from fastreid.evaluation import (
     Whitening,
     WhiteningSettings,
 )
-from fastreid.evaluation.pipeline import Expand, FuseRanks, Rerank, Whiten
-from fastreid.evaluation.postprocess.tuning import Grid, tune
+from fastreid.evaluation.postprocess.negatives import NegativeSettings
+from fastreid.evaluation.postprocess.superglobal import SuperGlobalSettings
+from fastreid.evaluation.postprocess.tuning import tune
+from fastreid.evaluation.postprocess.tuning_grid import Grid
+from fastreid.evaluation.steps import Expand, FuseRanks, Rerank, RerankSuperGlobal, SubtractNegatives, Whiten
 from fastreid.structures import Embeddings
 from fastreid.utils.errors import InputError
 
 GRID = Grid(
+    ("AQE", "RERANK"),
     expansion_k=(2, 4),
     expansion_alpha=(1.0, 3.0),
     sides=("both", "queries"),
@@ -53,6 +57,43 @@ def test_trial_scores_equal_those_of_its_steps(metric):
         steps = [Expand(trial.expansion)] if trial.expansion else []
         steps += [Rerank(trial.reranking)] if trial.reranking else []
         assert Evaluator(metric=metric, steps=steps)(*embeddings()).scores == trial.scores.means()
+
+
+def test_new_steps_are_tried_before_and_after_expansion():
+    training = 2 * torch.randn(30, 16, generator=torch.Generator().manual_seed(5))
+    grid = replace(GRID, steps=("NEGATIVE", "AQE", "RERANK", "SUPERGLOBAL"), superglobal_top_n=40, negative_times=1)
+    calls = []
+    trials = tune(
+        Evaluator(),
+        *embeddings(),
+        grid=grid,
+        training=lambda: training,
+        on_trial=lambda trial, index, max_trials: calls.append((trial, max_trials)),
+    )
+    assert len(trials) <= calls[0][1] == 1 + 4 + 2 * 8 + 2 * (6 + 4)
+    assert len({str(trial) for trial in trials}) == len(trials)
+    assert {trial.negatives for trial, _ in calls[1:5]} == {
+        NegativeSettings(k, beta, 1) for k in (5, 10) for beta in (0.2, 0.35)
+    }
+    super_globals = {trial.reranking for trial in trials if isinstance(trial.reranking, SuperGlobalSettings)}
+    assert super_globals == {SuperGlobalSettings(40, k, beta) for k in (5, 9) for beta in (0.15, 0.5)}
+    for trial in trials:
+        steps = [SubtractNegatives(trial.negatives)] if trial.negatives else []
+        steps += [Expand(trial.expansion)] if trial.expansion else []
+        if trial.reranking:
+            is_super_global = isinstance(trial.reranking, SuperGlobalSettings)
+            steps.append((RerankSuperGlobal if is_super_global else Rerank)(trial.reranking))
+        result = Evaluator(steps=steps)(*embeddings(), training=lambda: training)
+        assert result.scores == trial.scores.means()
+    feature_trials = [trial for trial, _ in calls if trial.reranking is None]
+    best = max(feature_trials, key=lambda trial: trial.value)
+    before = {(trial.negatives, trial.expansion) for trial in trials if trial.reranking}
+    assert before == {(None, None), (best.negatives, best.expansion)}
+
+
+def test_negatives_without_training_features_fail_before_any_work():
+    with pytest.raises(InputError, match=r"TEST\.NEGATIVE subtracts features of training drawings, but there are no"):
+        tune(Evaluator(), None, None, grid=replace(GRID, steps=("NEGATIVE",)))
 
 
 def test_best_trial_is_first_and_gain_is_over_plain_search():
@@ -99,10 +140,10 @@ def test_trial_describes_its_settings():
         (Evaluator(), {"select_by": "mAP@11"}, "TEST.SELECT_BY 'mAP@11' is unknown. Did you mean 'mAP@10'"),
         (Evaluator(), {"select_by": "TPR@FPR=1e-02"}, "TEST.SELECT_BY 'TPR@FPR=1e-02' is unknown"),
         (Evaluator(metric="inner_product"), {}, "re-ranking needs a distance"),
-        (Evaluator(), {"grid": Grid(top_n=4)}, r"TOP_N\) must be at least top_k \(TEST.TOP_K\) 10, not 4"),
+        (Evaluator(), {"grid": replace(GRID, top_n=4)}, r"TOP_N\) must be at least top_k \(TEST.TOP_K\) 10, not 4"),
         (
             Evaluator(scoring=ScoreSettings(roc=True)),
-            {"grid": Grid(top_n=12)},
+            {"grid": replace(GRID, top_n=12)},
             "TEST.ROC needs distances that are comparable",
         ),
         (Evaluator(steps=[FuseRanks()]), {}, r"'\+ ranks fused' works on rankings, so no step can be tuned after it"),
@@ -118,7 +159,7 @@ def test_tune_rejects_incompatible_settings(evaluator, options, message):
     [
         ({"sides": ("queires",)}, "side to expand 'queires' is unknown. Did you mean 'queries'"),
         ({"steps": ("DBA",)}, "step to tune 'DBA' is unknown"),
-        ({"steps": ()}, "no step to tune; name at least one of AQE, RERANK"),
+        ({"steps": ()}, "no step to tune; name at least one of NEGATIVE, AQE, RERANK, SUPERGLOBAL"),
         ({"expansion_k": ()}, "expansion_k is empty; give at least one value"),
         ({"lambda_value": ()}, "lambda_value is empty; give at least one value"),
         ({"expansion_k": (0,)}, "k must be an integer of at least 1, not 0"),
@@ -129,6 +170,9 @@ def test_tune_rejects_incompatible_settings(evaluator, options, message):
         ({"steps": ("AQE",), "lambda_value": (2,)}, "must be a number from 0 to 1, not 2"),
         ({"form": "mine"}, "must be fast-reid or paper, not 'mine'"),
         ({"top_n": -1}, "top_n must be an integer of at least 1, not -1"),
+        ({"negative_k": ()}, "negative_k is empty; give at least one value"),
+        ({"negative_beta": (1.1,)}, r"TEST.NEGATIVE.BETA\) must be a number from 0 to 1, not 1.1"),
+        ({"steps": ("AQE",), "superglobal_k": (0,)}, r"TEST.SUPERGLOBAL.K\) must be an integer of at least 1, not 0"),
     ],
 )
 def test_grid_rejects_invalid_or_unused_values(choices, message):

@@ -1,0 +1,37 @@
+"""Options of a test that affect features: TEST.FLIP, TEST.SCALES and TEST.GEM_POWER."""
+
+from typing import Any
+
+from fastreid.config import CfgNode
+from fastreid.engine.image_scales import check_scales
+from fastreid.engine.inference import NO_GEM_POOLING
+from fastreid.layers.gem_pooling import GeneralizedMeanPooling
+from fastreid.modeling.build import POOLING
+from fastreid.modeling.network_settings import find_network_settings
+from fastreid.utils.errors import InputError
+
+
+def check_feature_options(cfg: CfgNode) -> None:
+    """Check the options before any work.
+
+    Raises:
+        InputError: two of TEST.SCALES give the same size, or TEST.GEM_POWER is set for a head without a power.
+    """
+    check_scales(cfg.TEST.SCALES, get_test_size(cfg))
+    heads = cfg.MODEL.HEADS
+    if cfg.TEST.GEM_POWER and heads.NAME == "EmbeddingHead":  # other heads may have a pooling layer of their own
+        pool = POOLING.get(heads.POOL_LAYER, "MODEL.HEADS.POOL_LAYER")()
+        if not isinstance(pool, GeneralizedMeanPooling):
+            raise InputError(NO_GEM_POOLING.format(cfg.TEST.GEM_POWER))
+
+
+def get_feature_options(cfg: CfgNode) -> dict[str, Any]:
+    """Return the arguments flip, scales and gem_power of `run_inference` and `Predictor`."""
+    return {"flip": cfg.TEST.FLIP.ENABLED, "scales": cfg.TEST.SCALES, "gem_power": cfg.TEST.GEM_POWER}
+
+
+def get_test_size(cfg: CfgNode) -> tuple[int, int]:
+    """Return (H, W) of the images of a test; a square if only the length of the short side is known."""
+    size_px = cfg.INPUT.SIZE_TEST or find_network_settings(cfg).size_px
+    size_px = cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else size_px
+    return size_px[0], size_px[-1]

@@ -1,0 +1,64 @@
+"""Steps and features of a test from the shell: equal for a direct test and saved features, recorded, and checked."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from commands import TINY, run_here
+
+from fastreid.utils.files import compute_sha256
+
+FILES = ("result.npy", "result.zip", "ranks.png")
+
+
+def call(command, folder, *arguments, code=0):
+    """Run a command with the tiny config and return stdout, or stderr if an exit code other than 0 is expected."""
+    exit_code, output, errors = run_here(command, "--config-file", TINY, *arguments, folder=folder)
+    assert exit_code == code, output + errors
+    assert code == 0 or len(errors.splitlines()) == 1
+    return errors if code else output
+
+
+@pytest.fixture(scope="module")
+def source(drawings, trained):
+    """Config settings: the folder of the drawings and the weights."""
+    return ("DATASETS.ROOT", drawings, "MODEL.WEIGHTS", trained / "model_best.pth")
+
+
+@pytest.fixture(scope="module")
+def saved(source, tmp_path_factory):
+    """Return a working folder with the features of all splits in out/features."""
+    folder = tmp_path_factory.mktemp("saved")
+    call("extract", folder, "--split", "all", *source, "OUTPUT_DIR", "out")
+    return folder
+
+
+def test_negatives_and_super_global_from_saved_features(saved, source, tmp_path):
+    steps = ("TEST.NEGATIVE.ENABLED", True, "TEST.SUPERGLOBAL.ENABLED", True, "TEST.WHITEN.ENABLED", True)
+    call("test", tmp_path, *source, *steps, "OUTPUT_DIR", "direct")
+    call("test", tmp_path, "--features", saved / "out/features", *steps, "OUTPUT_DIR", "ranked")
+    scores = json.loads((tmp_path / "ranked/scores.json").read_text())
+    names = [step["name"] for step in scores["steps"]]
+    assert names == ["search", "+ whitening", "- negatives", "+ SuperGlobal"]
+    for name in FILES:
+        assert compute_sha256(tmp_path / "ranked" / name) == compute_sha256(tmp_path / "direct" / name), name
+    shutil.copytree(saved / "out/features", tmp_path / "features")
+    (tmp_path / "features/Generated/train.npy").unlink()
+    errors = call("test", tmp_path, "--features", "features", *steps, "OUTPUT_DIR", "ranked", code=2)
+    assert "TEST.NEGATIVE subtracts features of training drawings, but there are no features of training" in errors
+
+
+def test_scales_and_power_change_features_of_all_commands(saved, source, tmp_path):
+    options = ("TEST.SCALES", "(1.0, 2.0)", "TEST.GEM_POWER", 5.0)
+    call("test", tmp_path, *source, *options, "OUTPUT_DIR", "direct")
+    shutil.copytree(saved / "out/features", tmp_path / "features")
+    output = call("extract", tmp_path, "--output", "features", *source, *options, "OUTPUT_DIR", "out")
+    assert "TEST.GEM_POWER was 0.0 and is 5.0; TEST.SCALES was [1.0] and is [1.0, 2.0]" in output
+    call("test", tmp_path, "--features", "features", *options, "OUTPUT_DIR", "ranked")
+    for name in FILES:
+        assert compute_sha256(tmp_path / "ranked" / name) == compute_sha256(tmp_path / "direct" / name), name
+    queries = tmp_path / "features/Generated/queries.npy"
+    assert not np.array_equal(np.load(queries), np.load(saved / "out/features/Generated/queries.npy"))
+    errors = call("test", tmp_path, *source, "TEST.SCALES", "(1.0, 1.2)", "OUTPUT_DIR", "direct", code=2)
+    assert "TEST.SCALES: 1 and 1.2 both give images of 32 x 32 px" in errors
