@@ -34,6 +34,8 @@ NUM_SAMPLED_FILES = 256  # of each list
 MAX_SAMPLED_BYTES = 4 << 20  # of each sampled file, so that huge scans do not delay the start
 NO_FILE = -1  # size of a synthetic drawing
 
+FileKey = tuple[int, int, int]  # hash of its name in the list, size in bytes, modification time in ns
+
 
 @dataclass(frozen=True)
 class DataFingerprint:
@@ -45,12 +47,18 @@ class DataFingerprint:
             `ids`, `sizes` (bytes) and `times` (ns), int64 (N,); `samples`, hexadecimal digests.
         skips_unreadable: whether the run skips training drawings that cannot be read (INPUT.ON_BAD_IMAGE).
         max_pixels: a page with more pixels cannot be read (INPUT.MAX_PIXELS).
+        unreadable: files of the training list that the run could not read, which may be repaired.
     """
 
     lists: Mapping[str, Sequence[Drawing]]
     state: dict[str, Any]
     skips_unreadable: bool = False
     max_pixels: int = MAX_PIXELS
+    unreadable: frozenset[FileKey] = frozenset()
+
+    def file_key(self, row: int) -> FileKey:
+        """Return what identifies the content of a file of the training list."""
+        return _file_keys(self.state["lists"][TRAINING], [row])[0]
 
 
 def compute_fingerprint(
@@ -59,13 +67,14 @@ def compute_fingerprint(
     *,
     skips_unreadable: bool = False,
     max_pixels: int = MAX_PIXELS,
+    unreadable: frozenset[FileKey] = frozenset(),
 ) -> DataFingerprint:
     """Return the fingerprint of the training list and of the queries and gallery of each test set.
 
     Args:
         training: the training list.
         tests: test sets by name.
-        skips_unreadable, max_pixels: see `DataFingerprint`.
+        skips_unreadable, max_pixels, unreadable: see `DataFingerprint`.
 
     Raises:
         InputError: a file no longer exists.
@@ -76,7 +85,7 @@ def compute_fingerprint(
     labels = hashlib.sha256(json.dumps(encode_labels(training)[1]).encode()).hexdigest()
     states = {name: _compute_list_state(drawings) for name, drawings in lists.items()}
     state = {"format": FORMAT, "labels": labels, "lists": states}
-    return DataFingerprint(lists, state, skips_unreadable, max_pixels)
+    return DataFingerprint(lists, state, skips_unreadable, max_pixels, unreadable)
 
 
 def describe_change(
@@ -115,12 +124,28 @@ def describe_change(
 
 
 def describe_change_since(before: Mapping[str, Any], now: DataFingerprint) -> str:
-    """Return `describe_change`, without files that the run now skips because they have become unreadable."""
+    """Return `describe_change`, without unreadable files that were repaired, and files that are unreadable and skipped.
 
-    def is_skipped(name: str, drawing: Drawing) -> bool:
-        return now.skips_unreadable and name == TRAINING and _is_unreadable(drawing, max_pixels=now.max_pixels)
+    Files that the run could not read have no part in its results, so they may be repaired.
+    """
+    repaired = {now.lists[TRAINING][row].name for row in find_repaired(before, now)}
 
-    return describe_change(before, now, is_ignored=is_skipped)
+    def is_ignored(name: str, drawing: Drawing) -> bool:
+        if name != TRAINING:
+            return False
+        return drawing.name in repaired or (now.skips_unreadable and _is_unreadable(drawing, max_pixels=now.max_pixels))
+
+    return describe_change(before, now, is_ignored=is_ignored)
+
+
+def find_repaired(before: Mapping[str, Any], now: DataFingerprint) -> list[int]:
+    """Return the rows of training files that the run could not read and that changed since; [] if the lists differ."""
+    old, new = before["lists"].get(TRAINING), now.state["lists"][TRAINING]
+    if not now.unreadable or old is None or not torch.equal(old["names"], new["names"]):
+        return []
+    differ = (old["sizes"] != new["sizes"]) | (old["times"] != new["times"])
+    rows: list[int] = torch.nonzero(differ).flatten().tolist()
+    return [row for row, key in zip(rows, _file_keys(old, rows)) if key in now.unreadable]
 
 
 def describe_changed_times(before: Mapping[str, Any], now: DataFingerprint) -> tuple[list[str], list[str]]:
@@ -134,6 +159,8 @@ def describe_changed_times(before: Mapping[str, Any], now: DataFingerprint) -> t
     for name, state in now.state["lists"].items():
         times = before["lists"].get(name, state)["times"].numpy()
         differ = times != state["times"].numpy()
+        if name == TRAINING:
+            differ[find_repaired(before, now)] = False
         rows, sizes, drawings = _sample_rows(len(differ)), state["sizes"].numpy(), now.lists[name]
         is_compared = np.zeros(len(differ), np.bool_)
         is_compared[rows] = [digest != "" for digest in state["samples"]]
@@ -166,6 +193,11 @@ def _compute_list_state(drawings: Sequence[Drawing]) -> dict[str, Any]:
         "times": torch.from_numpy(times),
         "samples": [_hash_file(drawing) for drawing in _sample_drawings(drawings)],
     }
+
+
+def _file_keys(state: Mapping[str, Any], rows: Sequence[int]) -> list[FileKey]:
+    names, sizes, times = (state[key][list(rows)].tolist() for key in ("names", "sizes", "times"))
+    return list(zip(names, sizes, times))
 
 
 def _hash_texts(texts: Iterable[str]) -> Tensor:

@@ -5,7 +5,9 @@ shows the main curves first.
 """
 
 import math
+import os
 import re
+import sys
 import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,6 +25,37 @@ PREVIOUS_FOLDER = "previous_run"  # in OUTPUT_DIR: event files of the run before
 SYSTEM_METRICS = frozenset(
     {"time", "data_time", "eta_seconds", "drawings_per_second", "memory_mb", "cuda_memory_mb", "skipped_steps"}
 )
+
+
+class _PinnedFolder:
+    """A path of a folder that stays the same folder if another one gets its name.
+
+    TensorBoard opens its file by name for every write, in a thread. If OUTPUT_DIR is renamed or replaced, it would
+    write into the folder of somebody else.
+
+    Args:
+        folder: created if missing.
+
+    Attributes:
+        path: the path; that of the folder itself without `/proc` (only Linux has it).
+
+    Raises:
+        OSError: the folder cannot be created or opened.
+    """
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path, self._handle = str(folder), -1
+        if sys.platform == "linux":
+            self._handle = os.open(folder, os.O_RDONLY)
+            path = f"/proc/self/fd/{self._handle}"
+            self.path = path if os.path.isdir(path) else self.path
+
+    def close(self) -> None:
+        """Release the folder."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
 
 
 class TensorboardWriter(Writer):
@@ -60,12 +93,14 @@ class TensorboardWriter(Writer):
         self._score_names: Collection[str] = ()
         best_tag = f"eval/best {score}"
         self._events: SummaryWriter | None = None
+        self._pinned: _PinnedFolder | None = None
         self._previous_hook = threading.excepthook
         threading.excepthook = self._ignore_write_errors
         with self.tolerate_write_errors():
             if iteration == 0:
                 _archive_events(self.folder)
-            self._events = SummaryWriter(str(folder), purge_step=iteration + 1)
+            self._pinned = _PinnedFolder(self.folder)
+            self._events = SummaryWriter(self._pinned.path, purge_step=iteration + 1)
             self._events.add_custom_scalars(_build_layout(score))
         # SummaryWriter.add_hparams would create a second run; here the settings join the run with the scalars.
         experiment, start, self._end = hparams(  # type: ignore[no-untyped-call]  # torch has no annotation
@@ -108,6 +143,8 @@ class TensorboardWriter(Writer):
         with self.tolerate_write_errors():
             if self._events is not None:
                 self._events.close()
+            if self._pinned is not None:
+                self._pinned.close()
         if threading.excepthook == self._ignore_write_errors:
             threading.excepthook = self._previous_hook
 

@@ -24,17 +24,21 @@ def checksum_path(path: str | os.PathLike[str]) -> Path:
 
 
 @contextlib.contextmanager
-def write_with_checksum(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def write_with_checksum(path: str | os.PathLike[str], *, make_folder: bool = True) -> Iterator[IO[bytes]]:
     """Open a file like `atomic_write`, for sequential writing, and write its checksum next to it.
 
     Two files cannot be replaced atomically together. Therefore the checksum file lists the digests of the old and the
     new file while one replaces the other, so a kill at any moment leaves a file that matches it.
 
+    Args:
+        path: the file.
+        make_folder: create missing folders.
+
     Raises:
         StorageError: one of the two files cannot be written; the previous file and its checksum are kept.
     """
     path = Path(path)
-    with atomic_write(path) as file:
+    with atomic_write(path, make_folder=make_folder) as file:
         writer = _HashingWriter(file)
         yield cast(IO[bytes], writer)  # callers only write to it
         digest, previous = writer.digest.hexdigest(), _current_digests(path)
@@ -100,7 +104,9 @@ def _current_digests(path: Path) -> list[str]:
 
 
 def _write_digests(path: Path, digests: Sequence[str]) -> None:
-    write_text(checksum_path(path), "".join(f"{digest}  {path.name}\n" for digest in digests))
+    # Next to a file that exists: if its folder was deleted or renamed meanwhile, it must not appear again.
+    text = "".join(f"{digest}  {path.name}\n" for digest in digests)
+    write_text(checksum_path(path), text, make_folder=False)
 
 
 def _read_digests(manifest: Path) -> list[str]:

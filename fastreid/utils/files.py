@@ -22,17 +22,18 @@ _O_BINARY = getattr(os, "O_BINARY", 0)  # Windows only
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str], *, text: bool = False) -> Iterator[IO[Any]]:
+def atomic_write(path: str | os.PathLike[str], *, text: bool = False, make_folder: bool = True) -> Iterator[IO[Any]]:
     """Open a file that appears under its name only once it is complete and on disk.
 
     Data is written to a temporary file in the same folder, which is flushed, synced and renamed at the end; then the
     folder is synced. A kill at any moment leaves the old file or the new one. An exception in the block keeps the old
-    file and deletes the temporary one. Missing folders are created. The permissions are those of the umask. A symbolic
+    file and deletes the temporary one. The permissions are those of the umask. A symbolic
     link or pipe of that name is replaced; what a link points to does not change.
 
     Args:
         path: the file.
         text: open as UTF-8 text instead of binary.
+        make_folder: create missing folders.
 
     Raises:
         StorageError: the folder cannot be written or the disk is full; the previous file is kept.
@@ -42,7 +43,8 @@ def atomic_write(path: str | os.PathLike[str], *, text: bool = False) -> Iterato
     temporary: str | None = None
     raw: _CountingFile | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = create_temporary_file(path)
         raw = _CountingFile(handle, "wb")
         buffered = _CountingBuffer(raw)
@@ -152,9 +154,9 @@ def expand_home(path: str | os.PathLike[str]) -> str:
     return os.path.expanduser(os.fspath(path))
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    with atomic_write(path, text=True) as file:
+def write_text(path: str | os.PathLike[str], text: str, *, make_folder: bool = True) -> None:
+    """Write a UTF-8 text file atomically; arguments as for `atomic_write`."""
+    with atomic_write(path, text=True, make_folder=make_folder) as file:
         file.write(text)
 
 

@@ -13,6 +13,7 @@ SHARED_MEMORY = Path("/dev/shm")
 ENLARGE_SHARED_MEMORY = "enlarge it (docker run --shm-size=2g)"
 FULL_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FEWER_PROCESSES = "lower DATALOADER.NUM_WORKERS, or raise the limit with `ulimit -u` or in the container's settings"
+_MIN_OPEN_FILES = 4096  # a limit below this is worth raising to it
 _LESS_MEMORY = "lower SOLVER.IMS_PER_BATCH, TEST.IMS_PER_BATCH or DATALOADER.NUM_WORKERS, or free memory"
 
 
@@ -28,10 +29,7 @@ def _describe_resource_error(error: BaseException) -> str | None:
     if number == errno.ENFILE:
         return "too many open files on this machine; end other programs, or raise the limit fs.file-max"
     if number == errno.EMFILE or "Too many open files" in text or "items of ancdata" in text:
-        return (
-            f"too many open files: this process may open {_get_open_files_limit()}; raise the limit with "
-            "`ulimit -n 4096`, or lower DATALOADER.NUM_WORKERS"
-        )
+        return _describe_open_files_limit()
     if isinstance(error, RuntimeError) and "can't start new thread" in text:
         return f"the system cannot start another thread; {_FEWER_PROCESSES}"
     if _is_gpu_memory_error(error, text):
@@ -90,12 +88,18 @@ def full_shared_memory_error() -> EnvironmentSetupError:
 
 def get_free_bytes(folder: Path) -> int:
     """Return the number of bytes that can still be written to the file system of a folder; 0 if it is unknown."""
+    return find_free_bytes(folder) or 0
+
+
+def find_free_bytes(folder: Path) -> int | None:
+    """Return what `get_free_bytes` does; None if it is unknown, as in file systems that do not report their size."""
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     try:
-        return shutil.disk_usage(folder).free
+        usage = shutil.disk_usage(folder)
     except OSError:
-        return 0
+        return None
+    return usage.free if usage.total else None
 
 
 def format_bytes(num_bytes: float) -> str:
@@ -125,9 +129,16 @@ def _format_request(text: str) -> str:
     return f" for {format_bytes(int(match[1])) if match[1] else match[2]} more"
 
 
-def _get_open_files_limit() -> str:
+def _describe_open_files_limit() -> str:
     try:
         import resource
     except ImportError:  # Windows
-        return "no more"
-    return str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        return "too many open files: this process may open no more; lower DATALOADER.NUM_WORKERS"
+    limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    suggested = max(2 * limit, _MIN_OPEN_FILES)
+    raised = f"raise the limit with `ulimit -n {suggested}`"
+    if hard_limit != resource.RLIM_INFINITY and hard_limit < suggested:
+        raised = f"raise the limit as an administrator (the hard limit is {hard_limit} too)"
+        if limit < hard_limit:
+            raised = f"raise the limit with `ulimit -n {hard_limit}`, the hard limit"
+    return f"too many open files: this process may open {limit}; {raised}, or lower DATALOADER.NUM_WORKERS"

@@ -112,10 +112,10 @@ def wait_for_random_iteration(folder, process, rng, *, last=15):
 
 
 def processes_of(launcher):
-    """Return the ids of the training processes started by torchrun or by `launch`."""
+    """Return the ids of the training processes started by torchrun, by `run_elastic` or by `launch`."""
     ids = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     commands = {int(id_): Path(f"/proc/{id_}/cmdline").read_text() for id_ in ids}
-    return [id_ for id_, command in commands.items() if "\0train\0" in command or "spawn_main" in command]
+    return [id_ for id_, command in commands.items() if re.search("\0train\0|spawn_main|fork_server", command)]
 
 
 def is_alive(id_):

@@ -23,10 +23,12 @@ import traceback
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-PYTHON_PATH = [str(REPOSITORY), *(str(REPOSITORY / "tests" / name) for name in ("end_to_end", "faults", "bad_input"))]
+FOLDERS = ("end_to_end", "faults", "bad_input", "unit/engine")
+PYTHON_PATH = [str(REPOSITORY), *(str(REPOSITORY / "tests" / name) for name in FOLDERS)]
 PRELOADED = (
-    *("torch._dynamo", "torch.utils.tensorboard", "torch.distributed.run", "tiny_backbone", "fastreid.engine.trainer"),
-    *("fastreid.engine.predictor", "fastreid.experiments.ablation", "fastreid.experiments.tuning", "pytest"),
+    *("torch._dynamo", "torch.utils.tensorboard", "torch.distributed.run", "torchvision.transforms.v2", "pytest"),
+    *("tiny_backbone", "fastreid.engine.trainer", "fastreid.engine.predictor"),
+    *("fastreid.experiments.ablation", "fastreid.experiments.tuning"),
 )
 
 
@@ -37,6 +39,7 @@ class ForkServer:
         self._lock = threading.Lock()
         self._logs = tempfile.TemporaryDirectory()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(PYTHON_PATH), "OMP_NUM_THREADS": "1"}
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"  # as `import fastreid` before torch
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen([sys.executable, __file__], env=environment, **pipes)
         return self
@@ -179,15 +182,42 @@ def run_child(*, function, arguments, folder, logs, new_session, environment):
         os._exit(code)
 
 
-def run_command(command, arguments):
-    """Run a `fastreid` command or a script of tools/; its processes (`--num-gpus`) are forked instead of spawned."""
-    from torch.multiprocessing import start_processes
+def run_script(path, *arguments):
+    """Run a Python file like `python FILE ARGUMENTS`."""
+    sys.argv = [path, *arguments]
+    runpy.run_path(path, run_name="__main__")
 
-    from fastreid.cli.main import main
-    from fastreid.utils.cli import run_tool
+
+def fork_processes_of_runs():
+    """Make `launch` fork the processes of a run instead of spawning them."""
+    from torch.multiprocessing import start_processes
 
     launch = importlib.import_module("fastreid.engine.launch")  # `fastreid.engine.launch` is also a function
     launch.spawn = lambda *args, **options: start_processes(*args, **{**options, "start_method": "fork"})
+
+
+def run_elastic(command, arguments, max_restarts):
+    """Run a `fastreid` command like torchrun in two processes, which are forked, and restarted if one of them dies."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=max_restarts, start_method="fork"
+    )
+    elastic_launch(config, _run_process)(command, arguments)
+
+
+def _run_process(command, arguments):
+    code = run_command(command, arguments)
+    if code:
+        sys.exit(code)
+
+
+def run_command(command, arguments):
+    """Run a `fastreid` command or a script of tools/; its processes (`--num-gpus`) are forked instead of spawned."""
+    from fastreid.cli.main import main
+    from fastreid.utils.cli import run_tool
+
+    fork_processes_of_runs()
     if command.endswith(".py"):
         path = str(REPOSITORY / "tools" / command)
         sys.argv = [path, *arguments]

@@ -60,8 +60,9 @@ def find_problems(case, folder, monkeypatch):
     problems += [f"{case.message!r} is missing"] * (case.message not in errors)
     problems += ["it trained"] * (bool(steps) and not case.fails_in_training)
     unchanged = [name for name in EARLIER_FILES if not (case.fails_in_training and name in RUN_FILES)]
-    problems += [f"{name} was changed" for name in unchanged if not is_unchanged(folder / name)]
-    for name in EARLIER_FILES:  # so that each change is reported once
+    changed = [name for name in EARLIER_FILES if not is_unchanged(folder / name)]
+    problems += [f"{name} was changed" for name in unchanged if name in changed]
+    for name in changed:  # so that each change is reported once
         (folder / name).write_bytes(EARLIER_CONTENT)
     text = f"{case.command} {case.arguments} {case.files.get('bad.yml', '')!r:.60}: {problems}: {errors[-300:]}"
     return text if problems else ""

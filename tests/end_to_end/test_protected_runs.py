@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 
 import pytest
 from commands import TINY, is_short_error, metrics, run, run_here, same_bits, start, wait_for
@@ -137,10 +138,11 @@ def test_lost_output_folder_ends_the_run(change, drawings, tmp_path):
 
 def test_lost_best_model_is_not_called_done(drawings, tmp_path):
     arguments = ("--config-file", TINY, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "TEST.SELECT_BY", "Rank-10")
-    process = start("train", *arguments, "SOLVER.MAX_EPOCH", 12, folder=tmp_path)
+    process = start("train", *arguments, "SOLVER.MAX_EPOCH", 6, folder=tmp_path)
     wait_for(tmp_path / "run/model_0000.pth", process)
     while process.poll() is None:
         (tmp_path / "run/model_best.pth").unlink(missing_ok=True)
+        time.sleep(0.0005)  # leaves the processor to the run
     output, errors = process.communicate()
     assert process.returncode == 5, errors
     assert "model_best.pth: saved by this run, but it no longer exists" in errors

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import sys
 
 import pytest
@@ -30,7 +31,7 @@ def test_best_trial_is_a_valid_config(features, tmp_path):
     options = ("--output", tmp_path / "best/tuned.yml", *settings, "OUTPUT_DIR", "tuned")
     code, output, errors = tune(features, tmp_path, *options)
     assert code == 0, errors
-    assert "trial 1 of up to 13: plain search: mAP@10" in output
+    assert "trial 1 of up to 29: plain search: mAP@10" in output
     with open(tmp_path / "tuned/tuning.csv", newline="") as file:
         trials = list(csv.DictReader(file))
     assert {trial["AQE.QE_TIME"] for trial in trials if trial["AQE.ENABLED"] == "True"} == {"2"}
@@ -45,6 +46,23 @@ def test_best_trial_is_a_valid_config(features, tmp_path):
     assert f"{float(trials[0]['mAP@10']):.2f}" in line
     with open(tmp_path / "ranked/queries.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 16
+
+
+def test_negatives_are_left_out_without_training_features(features, tmp_path):
+    (tmp_path / "tiny.yml").write_text(TINY.read_text())
+    shutil.copytree(features, tmp_path / "features")
+    (tmp_path / "features/train.npy").unlink()
+    code, output, errors = tune("features", tmp_path, "--steps", "NEGATIVE", "OUTPUT_DIR", "tuned")
+    assert (code, len(errors.splitlines())) == (2, 1)
+    assert "TEST.NEGATIVE subtracts features of training drawings, but there are no features" in errors
+    options = ("--sides", "queries", "--k1", "4", "--lambda", "0.1", "--superglobal-k", "5", "TEST.SCORE.BOOTSTRAP", 0)
+    code, output, errors = tune("features", tmp_path, *options, "OUTPUT_DIR", "tuned")
+    assert code == 0, errors
+    assert "features: NEGATIVE is not tuned, because there are no features of training drawings" in output
+    with open(tmp_path / "tuned/tuning.csv", newline="") as file:
+        trials = list(csv.DictReader(file))
+    assert {trial["NEGATIVE.ENABLED"] for trial in trials} == {"False"}
+    assert {trial["SUPERGLOBAL.BETA"] for trial in trials if trial["SUPERGLOBAL.ENABLED"] == "True"} == {"0.15", "0.5"}
 
 
 def test_subset_of_queries_without_bootstrap(features, tmp_path):

@@ -2,9 +2,11 @@
 
 import re
 import shlex
+import shutil
 
 import pytest
 from commands import REPOSITORY, run
+from shared_folders import build_once
 
 from fastreid.synthetic import render_patent
 
@@ -23,6 +25,12 @@ def read_commands(page):
     return [shlex.split(line)[1:] for line in blocks.splitlines() if line.startswith("fastreid ")]
 
 
+@pytest.fixture(scope="session")
+def patents(tmp_path_factory):
+    """Return a folder of ten rendered patents."""
+    return build_once(tmp_path_factory, "patents of tutorials", lambda folder: write_patents(folder, num_patents=10))
+
+
 def write_patents(folder, *, num_patents):
     for number in range(num_patents):
         patent = folder / f"D{number:07d}"
@@ -32,10 +40,10 @@ def write_patents(folder, *, num_patents):
 
 
 @pytest.mark.parametrize(("page", "num_commands"), [("own-data.md", 4), ("first-run.md", 5)])
-def test_commands_of_a_tutorial_run_in_an_empty_folder(page, num_commands, tmp_path):
-    write_patents(tmp_path / "my-patents", num_patents=10)
-    write_patents(tmp_path / "datasets/my-drawings", num_patents=1)
-    render_patent(0, 0, size_px=64)[0].save(tmp_path / "query.png")
+def test_commands_of_a_tutorial_run_in_an_empty_folder(page, num_commands, patents, tmp_path):
+    shutil.copytree(patents, tmp_path / "my-patents")
+    shutil.copytree(patents / "D0000000", tmp_path / "datasets/my-drawings/D0000000")
+    shutil.copy(patents / "D0000000/0.png", tmp_path / "query.png")
     commands = read_commands(page)
     assert len(commands) == num_commands
     for name, *words in commands:

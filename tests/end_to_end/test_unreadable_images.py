@@ -1,8 +1,15 @@
+import re
 import shutil
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import TINY, is_short_error, run_here
+
+from fastreid.data.build import build_sampler
+from fastreid.engine.data import build_datasets
+from fastreid.engine.setup import load_config
 
 CACHE = ("DATASETS.CACHE.ENABLED", True)
 SKIP = ("INPUT.ON_BAD_IMAGE", "skip")
@@ -62,7 +69,7 @@ def test_image_that_stops_training_is_skipped_by_the_resumed_run(root):
     options = ("OUTPUT_DIR", "out", "SOLVER.MAX_EPOCH", 2)
     errors = call("train", root, *options, code=2)
     assert f"{path.name}: a corrupt image (" in errors
-    assert "; set INPUT.ON_BAD_IMAGE skip to train without it" in errors
+    assert "; replace the file, or set INPUT.ON_BAD_IMAGE skip to train without it" in errors
     assert "remove" not in errors
     if "saved out/model_stopped.pth" in errors:
         assert errors.rstrip().endswith("; continue with --resume")
@@ -70,6 +77,25 @@ def test_image_that_stops_training_is_skipped_by_the_resumed_run(root):
     assert f"{path.name}: a corrupt image (" in output
     output = call("train", root, "--resume", *options, *SKIP, "SOLVER.MAX_EPOCH", 1)
     assert "the run is finished: its checkpoint is at epoch 2, beyond SOLVER.MAX_EPOCH 1" in output
+
+
+@pytest.mark.parametrize("options", [(), SKIP, (*SKIP, *CACHE), ("DATALOADER.NUM_WORKERS", 2)])
+def test_unreadable_image_may_be_repaired_before_a_resume(options, root):
+    drawings = build_datasets(load_config(TINY, ["DATASETS.ROOT", str(root)]))[0]
+    first, second = islice(build_sampler(load_config(TINY), drawings).batches(), 2)
+    path = next(Path(drawings[row].path) for row in second if row not in first)
+    other = next(Path(one.path) for one in drawings if one.path != str(path))
+    content = path.read_bytes()
+    options = ("OUTPUT_DIR", "out", "SOLVER.MAX_EPOCH", 1, *options)
+    path.write_bytes(content[: len(content) // 2])
+    output = call("train", root, *options, code=0 if "skip" in options else 2)
+    assert f"{path.name}: a corrupt image (" in output
+    path.write_bytes(content)
+    output = call("train", root, "--resume", *options, "SOLVER.MAX_EPOCH", 2)
+    assert re.search(rf"1 file that this run could not read changed, first \S*{path.name}; used from now on", output)
+    other.write_bytes(other.read_bytes() + b"more")
+    errors = call("train", root, "--resume", *options, "SOLVER.MAX_EPOCH", 3, code=2)
+    assert f"1 of {len(drawings)} files have another size" in errors
 
 
 def test_extraction_does_not_skip_unreadable_drawings(root, trained):

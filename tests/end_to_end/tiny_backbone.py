@@ -9,9 +9,8 @@ import sys
 
 from torch import Tensor, nn
 
-from fastreid.cli.main import main
+from fastreid.cli.main import main_entry
 from fastreid.modeling.build import BACKBONES
-from fastreid.utils.cli import run_tool
 
 NUM_CHANNELS = 32
 
@@ -36,4 +35,4 @@ class TinyBackbone(nn.Module):
 BACKBONES.register("tiny_backbone")(lambda cfg: TinyBackbone())
 
 if __name__ == "__main__":
-    sys.exit(run_tool(main))
+    sys.exit(main_entry())

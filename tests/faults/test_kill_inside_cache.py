@@ -1,8 +1,10 @@
 """Kill runs that fill a cache, or let two runs fill it at once: the next run finds every written page."""
 
+import contextlib
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from fastreid.utils.cli import UserFacingError, run_tool
 
 REPOSITORY = Path(__file__).parents[2]
 NUM = 300
+LIMIT_S = 200  # workers import torch, which takes long if the machine is busy
 UNGUARDED_SCRIPT = """
 import sys
 from pathlib import Path
@@ -70,7 +73,7 @@ def wait_for_begin(process):
 
 
 def read_num_decoded(process):
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, errors
     return int(output.splitlines()[-1])
 
@@ -91,9 +94,19 @@ def count_pages(root):
 
 def wait_for_pages(root, num, process):
     """Wait until the cache contains more than `num` pages, or the process has ended."""
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline and count_pages(root) <= num:
+    deadline = time.monotonic() + LIMIT_S
+    while process.poll() is None and count_pages(root) <= num:
+        assert time.monotonic() < deadline, process.read_output()
         time.sleep(0.05)
+
+
+def test_file_in_which_a_killed_run_created_no_tables_has_no_pages(root):
+    cache = PageCache(root / "cache", longest_px=60)
+    cache.path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(cache.path)) as connection:
+        connection.executescript("PRAGMA user_version = 1; VACUUM;")
+    assert cache.size() == (0, cache.path.stat().st_size)
+    assert cache.size()[1] > 0
 
 
 @pytest.mark.parametrize("num_workers", [pytest.param(0, marks=pytest.mark.slow), 2])

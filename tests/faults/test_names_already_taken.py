@@ -81,7 +81,9 @@ def test_no_file_of_a_run_is_followed(drawings, uninterrupted, tmp_path):
 
 @pytest.mark.parametrize("mask", [0o077, 0o022])
 def test_files_of_a_run_have_the_permissions_of_the_umask(mask, tmp_path):
-    assert start_training(tmp_path / "run", stages=["one"], root="new data", umask=mask).wait() == 0
+    few = ["DATASETS.GENERATED.NUM_TRAIN_PATENTS", "4", "DATASETS.GENERATED.NUM_TEST_PATENTS", "1"]
+    options = {"stages": ["one"], "root": "new data", "umask": mask, "settings": few}
+    assert start_training(tmp_path / "run", **options).wait() == 0
     written = [path for path in (tmp_path / "run").rglob("*") if path.name not in ("output", "errors", "stage.yml")]
     modes = {path.relative_to(tmp_path): path.stat().st_mode & 0o777 for path in written}
     assert len(modes) > 40

@@ -2,12 +2,12 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from fork_server import get_server
 from PIL import Image
 
 PROGRAM = """
@@ -49,13 +49,17 @@ print("saved", flush=True)
 def test_workers_ignore_signals_and_end_with_the_main_process(tmp_path, ending):
     for row in range(4):
         Image.fromarray(np.full((8, 8), 255, np.uint8)).save(tmp_path / f"{row}.png")
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path), ending]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, start_new_session=True, **pipes) as run:
-        assert run.stdout.readline() == "step\n"
-        os.killpg(run.pid, signal.SIGTERM)
-        rest, errors = run.communicate(timeout=60)
-    assert (run.returncode, errors, rest.splitlines()[-1]) == (0, "", "saved")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    arguments = ("program.py", str(tmp_path), ending)
+    run = get_server().start("fork_server:run_script", *arguments, folder=tmp_path, new_session=True)
+    deadline = time.monotonic() + 60
+    while "step\n" not in run.read_output():
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(run.pid, signal.SIGTERM)
+    output, errors = run.communicate(timeout=60)
+    assert (run.returncode, errors, output.splitlines()[-1]) == (0, "", "saved")
     assert has_group_ended(run.pid)
 
 

@@ -54,7 +54,7 @@ def train(stages, options):
     return _train(stages, **options)
 
 
-def _train(stages, *, root, workers=0, nan_at=0, full="", full_after=1, logs_full_at=0, umask=None):
+def _train(stages, *, root, workers=0, nan_at=0, full="", full_after=1, logs_full_at=0, umask=None, settings=()):
     """Train in the working folder.
 
     Args:
@@ -65,6 +65,7 @@ def _train(stages, *, root, workers=0, nan_at=0, full="", full_after=1, logs_ful
         full: name of a file that cannot be written from its `full_after`-th time on, as on a full disk.
         logs_full_at: iteration from which no log can be written; 0 for none.
         umask: permissions that new files do not have; None for those of the test.
+        settings: KEY VALUE pairs.
     """
     from fastreid.cli.main import main as fastreid_main
     from fastreid.utils.cli import run_tool
@@ -83,7 +84,7 @@ def _train(stages, *, root, workers=0, nan_at=0, full="", full_after=1, logs_ful
     weights = ""
     for stage in stages:
         arguments = ["--config-file", "stage.yml", "--resume", "DATASETS.ROOT", root, "OUTPUT_DIR", stage]
-        arguments += ["DATALOADER.NUM_WORKERS", str(workers), "MODEL.WEIGHTS", weights]
+        arguments += ["DATALOADER.NUM_WORKERS", str(workers), "MODEL.WEIGHTS", weights, *settings]
         sys.argv = ["fastreid", "train", *arguments]
         code = run_tool(fastreid_main)
         if code:

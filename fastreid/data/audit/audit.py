@@ -17,7 +17,7 @@ from fastreid.data.audit.findings import (
 from fastreid.data.audit.inspection import FileInfo, inspect_files
 from fastreid.data.audit.report import AuditReport
 from fastreid.data.build import build_sampler, get_dataset_names
-from fastreid.data.datasets.base import Dataset, InvalidListError
+from fastreid.data.datasets.base import Dataset, InvalidListError, RetrievalData
 from fastreid.data.loading.loader import steps_per_epoch
 from fastreid.data.loading.unreadable import unreadable_reasons
 from fastreid.structures import Drawing
@@ -27,19 +27,27 @@ from fastreid.utils.progress import show_progress
 Lists = tuple[tuple[Drawing, ...], ...]
 
 
-def audit_datasets(cfg: CfgNode, build_dataset: Callable[[CfgNode, str], Dataset], *, decode: bool) -> AuditReport:
+def audit_datasets(
+    cfg: CfgNode,
+    build_dataset: Callable[[CfgNode, str], Dataset],
+    *,
+    check_test: Callable[[RetrievalData, bool], None],
+    decode: bool,
+) -> AuditReport:
     """Read all lists of DATASETS.NAMES and DATASETS.TESTS and inspect their files; faults become findings, not errors.
 
     Args:
         cfg: settings.
         build_dataset: returns a dataset by name.
+        check_test: raises an InputError if training cannot use a test set; the second argument says whether it is the
+            first one, which selects the best model.
         decode: decode the pages too, with DATALOADER.NUM_WORKERS processes; otherwise read headers only.
 
     Raises:
         InputError: a dataset is unknown or repeated.
         EnvironmentSetupError: a decoding process died.
     """
-    lists, findings = _read_datasets(cfg, functools.cache(functools.partial(build_dataset, cfg)))
+    lists, findings, faulty = _read_datasets(cfg, functools.cache(functools.partial(build_dataset, cfg)))
     paths = list(map_first_uses(lists))
     with show_progress("decoding files" if decode else "reading headers", unit="file") as update:
         files = inspect_files(
@@ -54,13 +62,19 @@ def audit_datasets(cfg: CfgNode, build_dataset: Callable[[CfgNode, str], Dataset
     findings += _find_skip_problems(lists, files, max_unreadable)
     findings += find_leakage(lists, files, may_overlap=cfg.DATASETS.ALLOW_OVERLAP)
     findings += _find_batch_problems(cfg, lists)
+    findings += _find_test_problems(lists, faulty, check_test)
     findings += find_patent_problems(lists, num_instance=cfg.DATALOADER.NUM_INSTANCE)
     findings += find_duplicates(lists, files)
     return AuditReport(tuple(lists), files, tuple(findings), decode)
 
 
-def _read_datasets(cfg: CfgNode, build_dataset: Callable[[str], Dataset]) -> tuple[list[DrawingList], list[Finding]]:
-    """Return the lists and their faults, each once; a list that is empty because of a fault has no other."""
+def _read_datasets(
+    cfg: CfgNode, build_dataset: Callable[[str], Dataset]
+) -> tuple[list[DrawingList], list[Finding], set[str]]:
+    """Return the lists, their faults and the names of datasets with faults.
+
+    Each fault is reported once; a list that is empty because of a fault has no other.
+    """
     lists: list[DrawingList] = []
     findings: list[Finding] = []
     faulty: set[str] = set()
@@ -79,7 +93,7 @@ def _read_datasets(cfg: CfgNode, build_dataset: Callable[[str], Dataset]) -> tup
             lists.append(DrawingList(f"{name} {part}", drawings, is_training=False, id_space=f"{name} test"))
     empty = [one for one in lists if not one.drawings and one.id_space.rpartition(" ")[0] not in faulty]
     findings += [Finding("empty", f"{one.name}: contains no valid drawing", is_error=True) for one in empty]
-    return lists, list(dict.fromkeys(findings))
+    return lists, list(dict.fromkeys(findings)), faulty
 
 
 def _read_train(dataset: Dataset) -> Lists:
@@ -136,3 +150,17 @@ def _find_batch_problems(cfg: CfgNode, lists: list[DrawingList]) -> Iterator[Fin
             steps_per_epoch(len(training), cfg.SOLVER.IMS_PER_BATCH)
         except InputError as error:
             yield Finding("batches", str(error), is_error=True)
+
+
+def _find_test_problems(
+    lists: list[DrawingList], faulty: set[str], check_test: Callable[[RetrievalData, bool], None]
+) -> Iterator[Finding]:
+    """Yield an error for each test set that training cannot use; those with faults in their lists are not checked."""
+    tests = [one for one in lists if not one.is_training]
+    for number, (queries, gallery) in enumerate(zip(tests[::2], tests[1::2])):
+        name = queries.name.removesuffix(" queries")
+        if name not in faulty and queries.drawings and gallery.drawings:
+            try:
+                check_test(RetrievalData(name, (), queries.drawings, gallery.drawings), number == 0)
+            except InputError as error:
+                yield Finding("test", str(error), is_error=True)

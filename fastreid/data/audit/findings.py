@@ -166,22 +166,33 @@ def find_leakage(
 
 
 def find_duplicates(lists: Sequence[DrawingList], files: Mapping[str, FileInfo]) -> Iterator[Finding]:
-    """Yield groups of equal files and of similar pages; kinds distinguish other patents, and training and test."""
+    """Yield groups of equal files, of equal pages and of similar pages.
+
+    Equal drawings with two ids in one dataset are a label conflict; other kinds distinguish other patents, and training
+    and test.
+    """
     uses = map_first_uses(lists)
     trained = {drawing.path for one in lists if one.is_training for drawing in one.drawings}
     patents = {drawing.path: (one.id_space, drawing.patent) for one in lists for drawing in one.drawings}
     paths = [path for path in uses if files[path].header]
-    equal = [[paths[row] for row in group] for group in group_equal([files[path].sha256 for path in paths])]
-    for group in equal:
-        yield _describe_duplicates("same bytes", group, uses, trained=trained, patents=patents)
-    known = {frozenset(group) for group in equal}
+    known: set[frozenset[str]] = set()
+    for kind, digests in (
+        ("same bytes", [files[path].sha256 for path in paths]),
+        ("same pixels", [files[path].pixels for path in paths]),
+    ):
+        for rows in group_equal(digests):
+            group = [paths[row] for row in rows]
+            if frozenset(group) not in known:
+                known.add(frozenset(group))
+                yield from _find_label_conflicts(kind, group, uses, patents=patents)
+                yield from _describe_duplicates(kind, group, uses, trained=trained, patents=patents)
     fingerprints = {path: bits for path in paths if (bits := files[path].fingerprint) is not None}
     fingerprinted = list(fingerprints)
     groups = group_near_duplicates(np.stack(list(fingerprints.values()))) if fingerprints else []
     for rows in groups:
         group = [fingerprinted[row] for row in rows]
         if frozenset(group) not in known:
-            yield _describe_duplicates("similar pages", group, uses, trained=trained, patents=patents)
+            yield from _describe_duplicates("similar pages", group, uses, trained=trained, patents=patents)
 
 
 def map_first_uses(lists: Iterable[DrawingList]) -> dict[str, Drawing]:
@@ -194,6 +205,22 @@ def map_first_uses(lists: Iterable[DrawingList]) -> dict[str, Drawing]:
     return uses
 
 
+def _find_label_conflicts(
+    reason: str, group: Sequence[str], uses: Mapping[str, Drawing], *, patents: Mapping[str, tuple[str, str]]
+) -> Iterator[Finding]:
+    """Yield the equal drawings of each dataset that have several ids; drawings of unknown patents have none."""
+    by_space: dict[str, list[str]] = {}
+    for path in group:
+        id_space, patent = patents[path]
+        if patent:
+            by_space.setdefault(id_space, []).append(path)
+    for paths in by_space.values():
+        ids = sorted({patents[path][1] for path in paths})
+        if len(ids) > 1:
+            message = f"{reason} with {len(ids)} ids: {_locate_all(paths, uses, with_ids=True)}; correct one of the ids"
+            yield Finding("label conflict", message, paths=tuple(paths[:_MAX_DRAWINGS_SHOWN]), patents=tuple(ids))
+
+
 def _describe_duplicates(
     kind: str,
     group: Sequence[str],
@@ -201,15 +228,26 @@ def _describe_duplicates(
     *,
     trained: set[str],
     patents: Mapping[str, tuple[str, str]],
-) -> Finding:
+) -> Iterator[Finding]:
+    """Yield a group of duplicates, unless it is a label conflict as a whole."""
     num_trained = sum(path in trained for path in group)
+    ids = {patents[path] for path in group}
     if 0 < num_trained < len(group):
         kind = f"{kind}, training and test"
-    elif len({patents[path] for path in group}) > 1:
+    elif len(ids) > 1 and kind != "similar pages" and len({id_space for id_space, _ in ids}) == 1:
+        return
+    elif len(ids) > 1:
         kind = f"{kind}, different patents"
-    shown = ", ".join(_locate(uses[path]) for path in group[:_MAX_DRAWINGS_SHOWN])
-    more = f" and {len(group) - _MAX_DRAWINGS_SHOWN} more" if len(group) > _MAX_DRAWINGS_SHOWN else ""
-    return Finding(kind, shown + more, paths=tuple(group[:_MAX_DRAWINGS_SHOWN]))
+    yield Finding(kind, _locate_all(group, uses), paths=tuple(group[:_MAX_DRAWINGS_SHOWN]))
+
+
+def _locate_all(paths: Sequence[str], uses: Mapping[str, Drawing], *, with_ids: bool = False) -> str:
+    """Return the lines and names of the first drawings, and the number of the others."""
+    shown = [
+        _locate(uses[path]) + (f" (id {uses[path].patent})" if with_ids else "") for path in paths[:_MAX_DRAWINGS_SHOWN]
+    ]
+    more = f" and {len(paths) - _MAX_DRAWINGS_SHOWN} more" if len(paths) > _MAX_DRAWINGS_SHOWN else ""
+    return ", ".join(shown) + more
 
 
 def describe_mode(mode: str) -> str:

@@ -1,6 +1,7 @@
 """Inspect the files of a dataset: header, ink and fingerprint of the page."""
 
 import functools
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ class FileInfo:
         header: None if the file cannot be read.
         fault: why it cannot be read, with its name.
         sha256: of its bytes, and the number of a later page, if another file has the same size; otherwise "".
+        pixels: digest of the page, reduced to LONGEST_PX; "" without decoding, and for a page without ink.
         ink: mean darkness of the page, 0 white to 1 black; None without decoding.
         median: gray level of the paper, 0 to 255; None without decoding.
         fingerprint: uint8 (32,), see `compute_fingerprint`; None without decoding, and for a page without ink.
@@ -42,6 +44,7 @@ class FileInfo:
     header: Header | None
     fault: str = ""
     sha256: str = ""
+    pixels: str = ""
     ink: float | None = None
     median: float | None = None
     fingerprint: Array | None = None
@@ -121,4 +124,8 @@ def _inspect_file(path: str, *, decode: bool, max_pixels: int) -> FileInfo:
     except OSError as error:
         return FileInfo(0, None, fault=f"{path}: cannot be read ({error.strerror or error})")
     ink, median = 1 - float(page.mean()) / 255, float(np.median(page))
-    return FileInfo(num_bytes, header, ink=ink, median=median, fingerprint=compute_fingerprint(page))
+    fingerprint = compute_fingerprint(page)
+    pixels = ""
+    if fingerprint is not None:
+        pixels = hashlib.blake2b(page.tobytes(), digest_size=16, salt=str(page.shape).encode()[:16]).hexdigest()
+    return FileInfo(num_bytes, header, pixels=pixels, ink=ink, median=median, fingerprint=fingerprint)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fastreid.data.datasets.base import raise_faults, read_list, read_lists
+from fastreid.data.datasets.base import InvalidListError, raise_faults, read_list, read_lists
 from fastreid.data.datasets.folder_tree import describe_tree, find_patent_folders, list_pages, scan_folder
 from fastreid.data.datasets.list_lines import has_control_characters
 from fastreid.structures import Drawing
@@ -43,24 +43,32 @@ class Folder:
         self.num_queries = num_queries
         self.level = level
         self._patents: dict[str, list[Drawing]] = {}  # read once, by the first of `train` and `test`
+        self._faults: list[str] = []
 
     def train(self) -> tuple[Drawing, ...]:
-        """Return the drawings of the patents outside the test set."""
+        """Return the drawings of the patents outside the test set.
+
+        Raises:
+            InvalidListError: the folder has faults; `valid` has the other drawings.
+        """
         patents = self._get_patents()
         tested = self._select_test_patents(patents)
-        return tuple(drawing for patent, drawings in patents.items() if patent not in tested for drawing in drawings)
+        train = tuple(drawing for patent, drawings in patents.items() if patent not in tested for drawing in drawings)
+        self._raise_faults(train)
+        return train
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
         """Return the queries and the gallery.
 
         Raises:
             InputError: no patent of the test set has a drawing for each of them.
+            InvalidListError: the folder has faults; `valid` has the other drawings.
         """
         patents = self._get_patents()
         queries: list[Drawing] = []
         gallery: list[Drawing] = []
         tested = sorted(self._select_test_patents(patents))
-        if tested and all(len(patents[patent]) < 2 for patent in tested):
+        if not self._faults and tested and all(len(patents[patent]) < 2 for patent in tested):
             shown = ", ".join(map(escape_unprintable, tested[:_MAX_PATENTS_SHOWN]))
             shown += ", ..." if len(tested) > _MAX_PATENTS_SHOWN else ""
             what = f"none of the {len(tested)} held-out patents ({shown}) has"
@@ -75,7 +83,12 @@ class Folder:
             num_queries = min(self.num_queries, len(shuffled) - 1)
             queries += sorted(shuffled[:num_queries], key=_get_name)
             gallery += sorted(shuffled[num_queries:], key=_get_name)
+        self._raise_faults(tuple(queries), tuple(gallery))
         return tuple(queries), tuple(gallery)
+
+    def _raise_faults(self, *valid: tuple[Drawing, ...]) -> None:
+        if self._faults:
+            raise InvalidListError({str(self.path): self._faults}, valid)
 
     def _select_test_patents(self, patents: dict[str, list[Drawing]]) -> set[str]:
         num_tested = max(round(self.test_fraction * len(patents)), int(self.test_fraction > 0))
@@ -92,7 +105,8 @@ class Folder:
             )
         tree = scan_folder(self.path)
         level, faults = find_patent_folders(tree, self.level)
-        raise_faults(faults, str(self.path))
+        if len(faults) > len(tree.faults):  # it is unknown which folders are patents
+            raise_faults(faults, str(self.path))
         patents: dict[str, list[Drawing]] = {}
         for parts, files in sorted(tree.drawings.items()):
             patent = parts[level - 1]
@@ -113,7 +127,9 @@ class Folder:
             for one in patents
             if has_control_characters(one)
         ]
-        raise_faults(faults, str(self.path))
+        self._faults = faults
+        if not patents:
+            raise_faults(faults, str(self.path))
         num_drawings = sum(map(len, patents.values()))
         get_logger().info(describe_tree(tree, level=level, num_patents=len(patents), num_drawings=num_drawings))
         return dict(sorted(patents.items()))

@@ -116,7 +116,7 @@ def _find_conversion(
         return find_level_range(image, tiff, stated_bits=significant_bits).convert
     if _alpha_is_meaningless(image, tiff):
         return lambda strip: strip.convert("RGB")
-    mask = find_mask_levels(image)
+    mask = find_mask_levels(image, tiff)
     if mask is not None:
         return lambda strip: strip.point(mask)
     scale = find_truncated_range(image, bits=bits) if image.mode in ("RGB", "RGBA", "LA", "CMYK") else None

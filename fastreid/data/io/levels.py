@@ -13,6 +13,7 @@ from fastreid.utils.errors import InputError
 DEPTHS = (1, 8, 10, 12, 14, 16)  # bits that scanners and cameras use
 STRIP_PIXELS = 1 << 19  # converted at a time
 
+_LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Pillow's names of compressions of a TIFF
 _NOMINAL_FLOATS = (1.0, 255.0, 65535.0)
 _PNG_HEADER_BYTES = 33
 _MAX_CHUNKS = 1000
@@ -105,20 +106,26 @@ def find_level_range(image: Image.Image, tiff: TiffPage | None, *, stated_bits: 
     return replace(found, white=depths[0] if depths else largest)
 
 
-def find_mask_levels(image: Image.Image) -> Callable[[int], int] | None:
+def find_mask_levels(image: Image.Image, tiff: TiffPage | None) -> Callable[[int], int] | None:
     """Return how to scale the levels of a gray page of 8 bits that is a mask: its levels are 0 and 1, and it has both.
+
+    By TIFF 6.0 both levels of such a page are black, or white with WhiteIsZero. No drawing is meant that way.
 
     Args:
         image: a loaded image.
+        tiff: its tags, if it is a TIFF.
 
     Returns:
         A function of a level, or None if the levels need no scaling.
     """
-    # A lossy format gives a black page such levels; other formats have palettes. Most pages have paper at their top.
-    if image.mode != "L" or image.format not in ("PNG", "TIFF"):
+    # A lossy format gives a uniform page such levels; other formats have palettes. Reading the first row is fast, and
+    # enough for most other pages.
+    if image.mode != "L" or image.format not in ("PNG", "TIFF") or image.info.get("compression") in _LOSSY:
         return None
-    is_dark = np.asarray(image.crop((0, 0, image.width, 1))).max() <= 1
-    return (lambda level: 255 * min(1, level)) if is_dark and image.getextrema() == (0, 1) else None
+    base = 254 if tiff is not None and tiff.bits == 8 and tiff.is_white_zero else 0  # after the decoder's inversion
+    top = np.asarray(image.crop((0, 0, image.width, 1)))
+    is_mask = base <= top.min() and top.max() <= base + 1 and image.getextrema() == (base, base + 1)
+    return (lambda level: 255 * min(1, max(0, level - base))) if is_mask else None
 
 
 def find_truncated_range(image: Image.Image, *, bits: int) -> Callable[[int], int] | None:

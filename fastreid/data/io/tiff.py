@@ -46,6 +46,7 @@ class TiffPage:
         orientation: 1 to 8, as in EXIF.
         bits: of a sample.
         is_inverted: white is zero, and the decoder does not invert the levels.
+        is_white_zero: white is zero (WhiteIsZero); the decoder inverts the levels unless `is_inverted`.
         is_unsigned: samples are unsigned integers.
         has_alpha: an extra sample is declared as alpha.
         max_level: the largest possible level according to the file; 0 if it is not stated.
@@ -58,6 +59,7 @@ class TiffPage:
     orientation: int
     bits: int
     is_inverted: bool
+    is_white_zero: bool
     is_unsigned: bool
     has_alpha: bool
     max_level: int
@@ -213,6 +215,7 @@ def _describe_page(directory: _Directory, *, max_pixels: int) -> TiffPage:
         orientation=directory.read_one(_ORIENTATION, 1),
         bits=bits,
         is_inverted=is_inverted,
+        is_white_zero=photometric == _WHITE_IS_ZERO,
         is_unsigned=sample_format == _UNSIGNED,
         has_alpha=bool({1, 2} & set(directory.read(_EXTRA_SAMPLES))),
         max_level=directory.read_one(_MAX_SAMPLE, 0),

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from fastreid.data.io.image import REPLACE_OR_REMOVE, Array, add_source, read_drawing
 from fastreid.data.io.reader import ReadPage
-from fastreid.data.loading.unreadable import RESTORE_ONE, SKIP_IT
+from fastreid.data.loading.unreadable import RESTORE_ONE, SKIP_IT, UnreadableDrawingError
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import FastreidError, InputError
 from fastreid.utils.seeding import keyed_torch_rng
@@ -132,12 +132,12 @@ class DrawingDataset(Dataset[Sample | FastreidError]):
                 return error
             else:
                 return self._transform(index, row, page, tuple(skipped))
-        return InputError(self._describe_unreadable(skipped, requested))
+        return UnreadableDrawingError(self._describe_unreadable(skipped, requested), [row for row, _ in skipped])
 
     def _describe_unreadable(self, skipped: list[tuple[int, str]], row: int) -> str:
         """Return the fault of a row without a readable replacement.
 
-        A hint of training replaces the advice to replace or remove the file, after which no run resumes.
+        A hint of training replaces the advice to replace or remove the file, because no run resumes without it.
         """
         parts = [skipped[0][1], self.hint]
         if self.hint in (SKIP_IT, RESTORE_ONE):

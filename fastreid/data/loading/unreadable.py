@@ -10,7 +10,7 @@ from fastreid.utils.text import escape_unprintable, format_faults
 
 REPLACED = "another drawing of its patent replaces it"
 LEFT_OUT = "left out of the statistics learned from the training drawings"
-SKIP_IT = "set INPUT.ON_BAD_IMAGE skip to train without it"
+SKIP_IT = "replace the file, or set INPUT.ON_BAD_IMAGE skip to train without it"
 RESTORE_ONE = "restore one of them, or start a new run without this patent"
 NEEDS_ALL = "INPUT.ON_BAD_IMAGE skip applies to training only: tests and saved features have a row for every drawing"
 
@@ -19,6 +19,19 @@ class UnreadableDrawingsError(InputError):
     """Drawings that cannot be read and that a run cannot skip, below one heading for each reason."""
 
     has_headings = True
+
+
+class UnreadableDrawingError(InputError):
+    """A training drawing that cannot be read and that no other one replaces.
+
+    Args:
+        fault: one line.
+        rows: the unreadable rows of the training list.
+    """
+
+    def __init__(self, fault: str, rows: Sequence[int] = ()):
+        super().__init__(fault)
+        self.rows = tuple(rows)  # kept if a worker sends the error
 
 
 class UnreadableDrawings:
@@ -31,6 +44,11 @@ class UnreadableDrawings:
     def __init__(self, max_num: int):
         self.max_num = max_num
         self._rows: set[int] = set()
+
+    @property
+    def rows(self) -> frozenset[int]:
+        """Rows of the unreadable drawings so far."""
+        return frozenset(self._rows)
 
     def record(self, skipped: Iterable[tuple[int, str]], *, action: str = REPLACED) -> None:
         """Record skipped drawings; log those that are new.

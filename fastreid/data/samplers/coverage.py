@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 
 from fastreid.data.loading.loader import Sampler
+from fastreid.utils.text import format_count
 
 MAX_BATCHES = 300  # batches that are measured, except for `seen_ratio`, which needs the whole epoch
 
@@ -41,7 +42,8 @@ class Coverage:
             f"{self.paired_ratio:.0%} of them have another drawing of their patent in the batch, "
             f"{self.complete_ratio:.0%} have at least {self.num_instance - 1}; "
             f"{self.cut_ratio:.2%} of the patents in a batch have fewer than {self.num_instance} drawings in it "
-            f"although they have more; an epoch of {self.num_batches} batches covers {self.seen_ratio:.1%} of the list"
+            f"although they have more; an epoch of {format_count(self.num_batches, 'batch', 'batches')} covers "
+            f"{self.seen_ratio:.1%} of the list"
         )
 
 

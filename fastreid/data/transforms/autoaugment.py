@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from fastreid.data.transforms.pipeline import bernoulli, uniform
+from fastreid.data.transforms.torchvision_v2 import import_v2
 
 Policy = tuple[tuple[str, float, int], ...]  # operations: (name, probability, level 0..10)
 
@@ -67,22 +67,28 @@ def apply_operation(name: str, image: Image.Image, level: float, *, fill: int) -
         fill: gray level 0..255 of pixels from outside the page.
     """
     if name in _PIXEL_OPERATIONS:
-        return _PIXEL_OPERATIONS[name](image, level / 10)
+        return _PIXEL_OPERATIONS[name](import_v2().functional, image, level / 10)
     return _apply_affine(image, name, level / 10 * (1 if bernoulli(0.5) else -1), fill=fill)
 
 
-# The second argument is the strength 0..1. "Color" has no effect on a gray page.
-_PIXEL_OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
-    "AutoContrast": lambda image, strength: F.autocontrast(image),
-    "Equalize": lambda image, strength: F.equalize(image),
-    "Invert": lambda image, strength: F.invert(image),
-    "Color": lambda image, strength: image if image.mode == "L" else F.adjust_saturation(image, 1.8 * strength + 0.1),
-    "Contrast": lambda image, strength: F.adjust_contrast(image, 1.8 * strength + 0.1),
-    "Sharpness": lambda image, strength: F.adjust_sharpness(image, 1.8 * strength + 0.1),
-    "Posterize": lambda image, strength: F.posterize(image, 4 + int(4 * strength)),
-    "Solarize": lambda image, strength: F.solarize(image, int(256 * strength)),
-    "SolarizeLess": lambda image, strength: F.solarize(image, 256 - int(256 * strength)),
-    "PosterizeMore": lambda image, strength: F.posterize(image, 4 - int(4 * strength)),
+def _adjust_color(F: Any, image: Image.Image, factor: float) -> Image.Image:
+    """Adjust the saturation of a page; a gray page has none."""
+    adjusted: Image.Image = image if image.mode == "L" else F.adjust_saturation(image, factor)
+    return adjusted
+
+
+# Arguments: torchvision's functions, the page, the strength 0..1.
+_PIXEL_OPERATIONS: dict[str, Callable[[Any, Image.Image, float], Image.Image]] = {
+    "AutoContrast": lambda F, image, strength: F.autocontrast(image),
+    "Equalize": lambda F, image, strength: F.equalize(image),
+    "Invert": lambda F, image, strength: F.invert(image),
+    "Color": lambda F, image, strength: _adjust_color(F, image, 1.8 * strength + 0.1),
+    "Contrast": lambda F, image, strength: F.adjust_contrast(image, 1.8 * strength + 0.1),
+    "Sharpness": lambda F, image, strength: F.adjust_sharpness(image, 1.8 * strength + 0.1),
+    "Posterize": lambda F, image, strength: F.posterize(image, 4 + int(4 * strength)),
+    "Solarize": lambda F, image, strength: F.solarize(image, int(256 * strength)),
+    "SolarizeLess": lambda F, image, strength: F.solarize(image, 256 - int(256 * strength)),
+    "PosterizeMore": lambda F, image, strength: F.posterize(image, 4 - int(4 * strength)),
 }
 
 
@@ -95,13 +101,15 @@ def _apply_affine(image: Image.Image, name: str, strength: float, *, fill: int) 
         "TranslateX": [round(image.width / 3 * strength), 0],
         "TranslateY": [0, round(image.height / 3 * strength)],
     }
-    warped: Image.Image = F.affine(
+    v2 = import_v2()
+    modes = v2.InterpolationMode
+    warped: Image.Image = v2.functional.affine(
         image,
         angle=angles.get(name, 0.0),
         translate=shifts.get(name, [0, 0]),
         scale=1.0,
         shear=shears.get(name, [0.0, 0.0]),
-        interpolation=InterpolationMode.BILINEAR if bernoulli(0.5) else InterpolationMode.BICUBIC,
+        interpolation=modes.BILINEAR if bernoulli(0.5) else modes.BICUBIC,
         fill=fill,
         center=[0, 0] if name in shears else None,
     )

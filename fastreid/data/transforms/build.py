@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torchvision.transforms import v2
-
 from fastreid.config import CfgNode
 from fastreid.config.config import flat_defaults
 from fastreid.config.ranges import RULES
@@ -17,11 +15,10 @@ from fastreid.data.transforms.random_erasing import RandomErasing
 from fastreid.data.transforms.random_patch import RandomPatch
 from fastreid.data.transforms.scan_noise import ScanNoise
 from fastreid.data.transforms.strokes import StrokeGaps, StrokeWidth
+from fastreid.data.transforms.torchvision_v2 import import_v2
 from fastreid.data.transforms.warp import ElasticDeformation, Warp
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
-
-BICUBIC = v2.InterpolationMode.BICUBIC
 
 LINE_OPERATIONS: tuple[str, ...] = RULES["INPUT.LINE_AUG.OPS"].choices
 MAX_ELASTIC_SHIFT = 0.08  # ratio of the side; a page may fold above 1/12
@@ -39,8 +36,8 @@ PAGE_STEPS: tuple[tuple[str, Callable[[CfgNode], Any]], ...] = (
     ("", lambda options: _resize(options, options.SIZE_TRAIN)),
     ("CROP", lambda options: _random_crop(options.CROP)),
     ("PADDING", lambda options: PadAndCrop(options.PADDING.SIZE, mode=options.PADDING.MODE, fill=options.FILL)),
-    ("FLIP", lambda options: v2.RandomHorizontalFlip(options.FLIP.PROB)),
-    ("CJ", lambda options: v2.RandomApply([_jitter(options.CJ, color=_has_color(options))], p=options.CJ.PROB)),
+    ("FLIP", lambda options: import_v2().RandomHorizontalFlip(options.FLIP.PROB)),
+    ("CJ", lambda options: _jitter(options.CJ, color=_has_color(options))),
     ("AFFINE", lambda options: _affine(options.FILL)),
     ("AUGMIX", lambda options: AugMix(options.AUGMIX.PROB, fill=options.FILL, policy=options.AUGMIX.POLICY)),
 )
@@ -69,6 +66,7 @@ def build_train_transforms(cfg: CfgNode, *, donors: Sequence[Drawing] = (), read
     """
     options = cfg.INPUT
     _check_color_settings(options)
+    import_v2()  # here, so that forked loading workers share it
     page_steps = [build(options) for name, build in PAGE_STEPS if not name or _is_enabled(options, name)]
     if options.RPT.ENABLED:
         page_steps.append(
@@ -98,7 +96,7 @@ def build_test_transforms(cfg: CfgNode) -> Pipeline:
             raise InputError(
                 f"INPUT.CROP.SIZE is {crop}; it must not exceed INPUT.SIZE_TEST {size}, as the center is cropped"
             )
-        steps.append(v2.CenterCrop(_pair(crop)))
+        steps.append(import_v2().CenterCrop(_pair(crop)))
     return Pipeline(steps, color=_has_color(cfg.INPUT))
 
 
@@ -132,18 +130,23 @@ def _resize(options: CfgNode, size: Sequence[int]) -> Resize:
     return Resize(size, max_pixels=options.MAX_PIXELS, aspect=options.ASPECT, fill=options.FILL)
 
 
-def _random_crop(options: CfgNode) -> v2.RandomResizedCrop:
+def _random_crop(options: CfgNode) -> Any:
+    v2 = import_v2()
+    bicubic = v2.InterpolationMode.BICUBIC
     return v2.RandomResizedCrop(
-        _pair(options.SIZE), scale=tuple(options.SCALE), ratio=tuple(options.RATIO), interpolation=BICUBIC
+        _pair(options.SIZE), scale=tuple(options.SCALE), ratio=tuple(options.RATIO), interpolation=bicubic
     )
 
 
-def _jitter(options: CfgNode, *, color: bool) -> v2.ColorJitter:
+def _jitter(options: CfgNode, *, color: bool) -> Any:
+    v2 = import_v2()
     of_color = {"saturation": options.SATURATION, "hue": options.HUE} if color else {}
-    return v2.ColorJitter(options.BRIGHTNESS, contrast=options.CONTRAST, **of_color)
+    jitter = v2.ColorJitter(options.BRIGHTNESS, contrast=options.CONTRAST, **of_color)
+    return v2.RandomApply([jitter], p=options.PROB)
 
 
-def _affine(fill: int) -> v2.RandomAffine:
+def _affine(fill: int) -> Any:
+    v2 = import_v2()
     # fast-reid uses nearest-neighbor interpolation here, which breaks thin lines; bilinear keeps them.
     bilinear = v2.InterpolationMode.BILINEAR
     return v2.RandomAffine(10, scale=(0.9, 1.1), shear=0.1, interpolation=bilinear, fill=fill)

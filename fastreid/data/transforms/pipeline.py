@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
+from fastreid.data.transforms.torchvision_v2 import import_v2
 from fastreid.utils.errors import InputError
 
 
@@ -219,6 +219,7 @@ class PadAndCrop:
         self.fill = fill
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        padded: Image.Image = F.pad(image, [self.size_px], fill=self.fill, padding_mode=self.mode)
+        pad = import_v2().functional.pad
+        padded: Image.Image = pad(image, [self.size_px], fill=self.fill, padding_mode=self.mode)
         top, left = (int(torch.randint(2 * self.size_px + 1, ())) for _ in range(2))
         return padded.crop((left, top, left + image.width, top + image.height))

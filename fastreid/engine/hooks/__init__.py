@@ -12,6 +12,7 @@ from fastreid.engine.hooks.metrics import LogInputImages, WriteMetrics
 from fastreid.engine.hooks.partial_fc import SampleClasses
 from fastreid.engine.hooks.precise_bn import PreciseBatchNorm
 from fastreid.engine.hooks.signals import StopOnSignal
+from fastreid.engine.hooks.unreadable import RecordUnreadable
 from fastreid.engine.hooks.weight_check import CheckWeightUpdates
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LogInputImages",
     "MineHardIdentities",
     "PreciseBatchNorm",
+    "RecordUnreadable",
     "RunDiagnostics",
     "SampleClasses",
     "SaveBestModels",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fastreid.data.samplers.complete import prune_tables
@@ -48,6 +49,7 @@ class MineHardIdentities(Hook):
         num_drawings: drawings of the training list.
         batch_size: drawings per iteration on all devices.
         memory_mb: MiB for the search.
+        num_sub_centers: rows of the classifier per class; a class is then represented by their mean direction.
         restart_loader: restarts the loader at an iteration with the tables of the progress. A restart is necessary
             because the worker processes have prefetched batches that were sampled with the older tables.
     """
@@ -61,6 +63,7 @@ class MineHardIdentities(Hook):
         num_drawings: int,
         batch_size: int,
         memory_mb: int,
+        num_sub_centers: int,
         restart_loader: Callable[[int], None],
     ):
         self.progress = progress
@@ -69,6 +72,7 @@ class MineHardIdentities(Hook):
         self.num_drawings = num_drawings
         self.batch_size = batch_size
         self.memory_mb = memory_mb
+        self.num_sub_centers = num_sub_centers
         self.restart_loader = restart_loader
 
     def before_train(self, loop: TrainLoop) -> None:
@@ -81,7 +85,9 @@ class MineHardIdentities(Hook):
     def after_epoch(self, loop: TrainLoop) -> None:
         if loop.epoch % self.period:
             return
-        weight = loop.step.model.get_parameter(CLASSIFIER_WEIGHT)[: self.num_patents]
+        weight = loop.step.model.get_parameter(CLASSIFIER_WEIGHT)[: self.num_patents * self.num_sub_centers]
+        if self.num_sub_centers > 1:
+            weight = F.normalize(weight).view(self.num_patents, self.num_sub_centers, -1).mean(dim=1)
         table = mine_hard_identities(weight, memory_mb=self.memory_mb) if comm.is_main_process() else torch.empty(0)
         tables = {**self.progress.hard_identities, loop.iteration: comm.all_gather_object(table)[0]}
         self.progress.hard_identities = prune_tables(

@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 
@@ -10,6 +11,7 @@ from fastreid.data.audit.audit import audit_datasets
 from fastreid.data.audit.inspection import compute_fingerprint, inspect_files
 from fastreid.data.audit.near_duplicates import MAX_BITS
 from fastreid.engine.data import build_dataset
+from fastreid.engine.run_checks import check_test_data
 from fastreid.utils.errors import InputError
 
 MAX_PIXELS = 64_000_000
@@ -49,7 +51,8 @@ def audit(root, *opts, decode=True):
     settings = ["DATASETS.ROOT", str(root), "DATASETS.NAMES", "Patent", "DATASETS.TESTS", "Patent"]
     cfg.merge_from_list([*settings, "SOLVER.IMS_PER_BATCH", 8, "DATALOADER.NUM_WORKERS", 0, *opts])
     cfg.freeze()
-    return audit_datasets(cfg, build_dataset, decode=decode)
+    check_test = functools.partial(check_test_data, cfg)
+    return audit_datasets(cfg, build_dataset, check_test=check_test, decode=decode)
 
 
 def list_kinds(report):
@@ -109,7 +112,15 @@ def test_duplicates_are_reported_by_patent_and_split(root, sheets):
     images = root / "train_data/patent_data"
     (images / "copy.png").write_bytes((images / "t0-0.png").read_bytes())
     add(root, "copy.png 1")
-    assert list_kinds(audit(root)) == {("same bytes, different patents", False)}
+    [conflict] = audit(root).findings
+    assert (conflict.kind, conflict.is_error, conflict.patents) == ("label conflict", False, ("0", "1"))
+    assert conflict.message == (
+        "same bytes with 2 ids: train_patent_trn.txt:1 t0-0.png (id 0), train_patent_trn.txt:9 copy.png (id 1); "
+        "correct one of the ids"
+    )
+    sheets[0][0].save(images / "copy.png", compress_level=0)
+    [message] = [finding.message for finding in audit(root).findings]
+    assert message.startswith("same pixels with 2 ids: train_patent_trn.txt:1 t0-0.png (id 0), train")
     darker = sheets[0][1].point(lambda level: level * 0.9)
     darker.save(images / "near.png")
     add(root, "near.png 10", "val_db_patent")
@@ -166,16 +177,18 @@ def test_unusual_files_are_reported(root, sheets):
 
 
 def test_impossible_batches_are_reported(root):
-    settings = [
-        "DATALOADER.SAMPLER_TRAIN",
-        "BalancedIdentitySampler",
-        "DATALOADER.NUM_INSTANCE",
-        4,
-        "SOLVER.IMS_PER_BATCH",
-    ]
-    assert ("batches", True) in list_kinds(audit(root, *settings, 6))
-    assert ("batches", True) in list_kinds(audit(root, *settings, 64))
-    assert ("batches", True) not in list_kinds(audit(root, *settings, 8))
+    settings = ["DATALOADER.SAMPLER_TRAIN", "BalancedIdentitySampler", "DATALOADER.NUM_INSTANCE", 4]
+    for batch_size, is_error in ((6, True), (64, True), (8, False)):
+        kinds = list_kinds(audit(root, *settings, "SOLVER.IMS_PER_BATCH", batch_size))
+        assert (("batches", True) in kinds) == is_error
+
+
+def test_test_set_without_a_match_is_an_error_as_in_training(root):
+    path = root / "train_data/val_query_patent.txt"
+    path.write_text(path.read_text().replace(" 1", " 3"))
+    [message] = [finding.message for finding in audit(root).findings if finding.is_error]
+    cause = "no id is in both lists (queries: 30, 31; gallery: 10, 11); check the ids"
+    assert message == f"Patent: none of the 2 queries has a match in the gallery: {cause}"
 
 
 def test_list_shorter_than_a_batch_is_reported(root):
@@ -191,11 +204,10 @@ def test_broken_link_and_non_text_name_are_findings(tmp_path):
     (tmp_path / "b/0.png").rename(os.fsdecode(bytes(tmp_path) + b"/b/\xff.png"))
     settings = ["DATASETS.NAMES", "Folder", "DATASETS.TESTS", "Folder", "DATASETS.FOLDER.PATH", str(tmp_path)]
     report = audit(tmp_path, *settings, "SOLVER.IMS_PER_BATCH", 2)
-    [message] = [one.message for one in report.findings]
-    assert message.endswith("a/9.png is a link to a missing file; remove the link")
-    (tmp_path / "a/9.png").unlink()
-    report = audit(tmp_path, *settings, "SOLVER.IMS_PER_BATCH", 2)
-    assert any("name is not UTF-8" in one.message for one in report.findings)
+    link, name = [one.message for one in report.findings if one.is_error]
+    assert link.endswith("a/9.png is a link to a missing file; remove the link")
+    assert "name is not UTF-8" in name
+    assert len(report.files) == 11  # the other drawings are inspected
     report.to_json().encode()
 
 
@@ -264,13 +276,9 @@ def test_equal_ids_of_two_datasets_are_different_patents(root):
     (images / "copy.png").write_bytes((images / "t0-0.png").read_bytes())
     for name in ("query", "gallery", "train"):
         (root / f"{name}.txt").write_text("copy.png 0" if name == "train" else f"v{int(name == 'query')}-0.png 0")
-    lists = [
-        option
-        for name in ("train", "query", "gallery")
-        for option in (f"DATASETS.LIST.{name.upper()}", root / f"{name}.txt")
-    ]
-    settings = ["DATASETS.NAMES", ("Patent", "List"), "DATASETS.LIST.IMAGES", images, *lists]
-    report = audit(root, *(value if isinstance(value, tuple) else str(value) for value in settings))
+    lists = [(f"DATASETS.LIST.{name.upper()}", str(root / f"{name}.txt")) for name in ("train", "query", "gallery")]
+    settings = ["DATASETS.NAMES", ("Patent", "List"), "DATASETS.LIST.IMAGES", str(images)]
+    report = audit(root, *settings, *(word for pair in lists for word in pair))
     assert ("same bytes, different patents", False) in list_kinds(report)
 
 

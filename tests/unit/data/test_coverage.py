@@ -50,6 +50,8 @@ def test_str_contains_all_values():
     )
     assert "100.00% of the patents in a batch have fewer than 2 drawings in it although they have more" in line
     assert "an epoch of 2 batches covers 75.0% of the list" in line
+    line = str(measure_coverage(FixedSampler([0, 1]), [0, 0], batch_size=2, num_instance=2))
+    assert "an epoch of 1 batch covers 100.0% of the list" in line
 
 
 @pytest.fixture(scope="module")

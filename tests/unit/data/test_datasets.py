@@ -6,10 +6,12 @@ import pytest
 from patent_layout import get_names, touch, write_patent_layout
 from PIL import Image
 
-from fastreid.data.datasets.base import RetrievalData
+from fastreid.config import get_cfg
+from fastreid.data.datasets.base import InvalidListError, RetrievalData
 from fastreid.data.datasets.combined import find_overlap, join_datasets
 from fastreid.data.datasets.folder import Folder, ImageLists
 from fastreid.data.datasets.generated import LOCK_NAME, Generated
+from fastreid.engine.data import build_datasets
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 
@@ -83,6 +85,16 @@ def test_test_set_without_a_patent_of_two_drawings_is_explained(tmp_path):
         touch(tmp_path / patent / "1.png")
     with pytest.raises(InputError, match=r"none of the 3 held-out patents \(a, b, c\) has 2 drawings, .*FRACTION 1$"):
         make_folder_dataset(tmp_path, test_fraction=1).test()
+    cfg = get_cfg()
+    cfg.merge_from_list(["DATASETS.NAMES", "Folder", "DATASETS.TESTS", "Folder", "DATASETS.FOLDER.PATH", str(tmp_path)])
+    cfg.merge_from_list(["DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler", "DATALOADER.NUM_INSTANCE", 4])
+    cfg.merge_from_list(["SOLVER.IMS_PER_BATCH", 64])
+    with pytest.raises(InvalidListError) as caught:
+        build_datasets(cfg)
+    heading, test_fault, batch_fault = str(caught.value).splitlines()
+    assert heading == "Folder: too few drawings: 2 faults"
+    assert "held-out" in test_fault
+    assert "a batch of 64 with 4 drawings per patent needs 16 patents, but the training list has 2" in batch_fault
     with pytest.raises(InputError, match=r"the only held-out patent \(.\) does not have 2 drawings"):
         make_folder_dataset(tmp_path, test_fraction=0.1).test()
 

@@ -217,6 +217,22 @@ def test_8_bit_mask_has_white_paper(suffix, is_white_at_the_top, tmp_path):
     assert np.array_equal(read_image(tmp_path / f"a.{suffix}", color=True), np.dstack([mask * 255] * 3))
 
 
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_8_bit_tiff_with_levels_0_and_1_is_a_mask_in_both_photometric_interpretations(photometric, tmp_path):
+    mask = page(bilevel=True) // 255
+    levels = mask if photometric else 1 - mask
+    assert np.array_equal(read_tiff(tmp_path, levels, photometric=photometric), mask * 255)
+    levels[1, 1] = 2  # more than two levels have their meaning in TIFF 6.0
+    expected = levels if photometric else 255 - levels
+    assert np.array_equal(read_tiff(tmp_path, levels, photometric=photometric), expected)
+
+
+def test_black_page_of_a_lossy_tiff_is_no_mask(tmp_path):
+    levels = np.repeat(np.array([[0, 1]], np.uint8), 8, axis=1).repeat(8, axis=0)  # two blocks, exact in JPEG
+    Image.fromarray(levels).save(tmp_path / "a.tif", compression="jpeg", quality=100)
+    assert np.array_equal(read_image(tmp_path / "a.tif"), levels)
+
+
 @pytest.mark.parametrize("levels", [(0, 0), (1, 1), (0, 2), (0, 1, 2), (0, 15)])
 def test_8_bit_levels_of_other_pages_are_kept(levels, tmp_path):
     pixels = np.resize(np.array(levels, np.uint8), (3, 8))

@@ -210,10 +210,10 @@ def test_unreadable_image_stops_a_test_with_one_line(one_unreadable, num_workers
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_unreadable_image_stops_training_with_one_line(one_unreadable, num_workers):
     with pytest.raises(
-        InputError, match=r"^list\.txt:99: .*bad\.png: not an image; allowed are [^;]*; set INPUT"
+        InputError, match=r"^list\.txt:99: .*bad\.png: not an image; allowed are [^;]*; replace the file, or set INPUT"
     ) as caught:
         take(make_train_loader(one_unreadable, num_workers=num_workers), 8)
-    assert str(caught.value).endswith("; set INPUT.ON_BAD_IMAGE skip to train without it")
+    assert str(caught.value).endswith("; replace the file, or set INPUT.ON_BAD_IMAGE skip to train without it")
 
 
 def test_page_that_cannot_be_resized_is_named(drawings):

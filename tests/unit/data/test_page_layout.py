@@ -9,7 +9,7 @@ from fastreid.config import get_cfg
 from fastreid.data.io.image import read_image
 from fastreid.data.transforms.build import build_test_transforms, build_train_transforms
 from fastreid.data.transforms.page_layout import InkCrop, LabelRemoval, RandomRotate90
-from fastreid.synthetic import render_patent
+from fastreid.synthetic import make_patent
 from fastreid.utils.seeding import keyed_torch_rng
 
 SHEETS = Path(__file__).parents[4] / "shared/data/uspto_design/train_data/patent_data"
@@ -125,7 +125,7 @@ def test_possible_parts_of_the_drawing_are_kept(page):
 def test_synthetic_sheets_lose_only_their_label():
     num_cleared = 0
     for patent in (14, 20, 34):
-        page = np.asarray(render_patent(0, patent, size_px=640, min_drawings=2)[1].convert("L"))
+        page = np.asarray(make_patent(0, patent).render(1, size_px=640).convert("L"))
         rows, columns = np.nonzero(np.asarray(LabelRemoval(1.0)(Image.fromarray(page))) != page)
         num_cleared += bool(rows.size)
         assert rows.size == 0 or min(np.ptp(rows), np.ptp(columns)) < 32

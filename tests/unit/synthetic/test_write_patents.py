@@ -1,21 +1,14 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
+import shutil
 
 import pytest
+from commands import run
 from PIL import Image
 
 from fastreid.synthetic import Collection, write_patents
 from fastreid.utils.errors import InputError
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 SMALL = {"seed": 3, "num_train_patents": 3, "num_test_patents": 2, "size_px": 64}
-
-
-def run_data_synth(*args):
-    command = [sys.executable, "-m", "fastreid", "data", "synth", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+ONE_EACH = {**SMALL, "num_train_patents": 1, "num_test_patents": 1}
 
 
 def read_files(folder):
@@ -44,14 +37,16 @@ def test_two_workers_write_the_same_bytes_as_none(collection, tmp_path):
 
 
 def test_another_seed_writes_other_drawings(collection, tmp_path):
-    write_patents(tmp_path, Collection(**{**SMALL, "seed": 4}))
+    write_patents(tmp_path, Collection(**{**ONE_EACH, "seed": 4}))
     name = "train_data/patent_data/USDG000000-20260101/USDG000000-20260101-D00001.png"
     assert read_files(tmp_path)[name] != read_files(collection)[name]
 
 
-def test_more_training_patents_keep_existing_drawings(collection, tmp_path):
-    write_patents(tmp_path, Collection(**{**SMALL, "num_train_patents": 4}))
-    more, before = read_files(tmp_path), read_files(collection)
+def test_more_training_patents_keep_existing_drawings(tmp_path):
+    write_patents(tmp_path / "before", Collection(**ONE_EACH))
+    write_patents(tmp_path / "more", Collection(**{**ONE_EACH, "num_train_patents": 2}))
+    more, before = read_files(tmp_path / "more"), read_files(tmp_path / "before")
+    assert len(more) > len(before)
     assert all(more[name] == before[name] for name in before if name.endswith(".png"))
 
 
@@ -88,11 +83,11 @@ def test_complete_folder_is_not_changed(collection):
 
 
 def test_incomplete_folder_is_completed(collection, tmp_path):
-    write_patents(tmp_path, Collection(**SMALL))
-    (tmp_path / "train_data" / "val_db_patent.txt").unlink()
-    next((tmp_path / "train_data" / "patent_data").glob("*/*")).unlink()
-    assert write_patents(tmp_path, Collection(**SMALL))
-    assert read_files(tmp_path) == read_files(collection)
+    shutil.copytree(collection, tmp_path / "copy")
+    (tmp_path / "copy/train_data/val_db_patent.txt").unlink()
+    next((tmp_path / "copy/train_data/patent_data").glob("*/*")).unlink()
+    assert write_patents(tmp_path / "copy", Collection(**SMALL))
+    assert read_files(tmp_path / "copy") == read_files(collection)
 
 
 def test_folder_with_other_drawings_is_invalid(collection):
@@ -108,10 +103,8 @@ def test_folder_with_real_data_is_invalid(tmp_path):
 
 def test_progress_counts_all_patents(tmp_path):
     calls = []
-    write_patents(
-        tmp_path, Collection(**{**SMALL, "num_train_patents": 1}), on_patent=lambda done, num: calls.append((done, num))
-    )
-    assert calls == [(1, 3), (2, 3), (3, 3)]
+    write_patents(tmp_path, Collection(**ONE_EACH), on_patent=lambda done, num: calls.append((done, num)))
+    assert calls == [(1, 2), (2, 2)]
 
 
 @pytest.mark.parametrize(
@@ -136,16 +129,15 @@ def test_negative_num_workers_is_invalid(tmp_path):
 
 def test_command_writes_collection_and_contact_sheet(tmp_path):
     args = ("--output", tmp_path / "made", "--patents", 1, "--test-patents", 1, "--size-px", 64)
-    result = run_data_synth(*args, "--sheet", tmp_path / "sheet.png")
-    assert result.returncode == 0, result.stderr
-    assert "of 1 training and 1 test patents" in result.stdout
-    assert result.stderr == ""
+    code, output, errors = run("data synth", *args, "--sheet", tmp_path / "sheet.png", folder=tmp_path)
+    assert (code, errors) == (0, "")
+    assert "of 1 training and 1 test patents" in output
     assert image_mode(tmp_path / "sheet.png") == "L"
 
 
 def test_command_reports_invalid_numbers_in_one_line(tmp_path):
-    result = run_data_synth("--output", tmp_path / "made", "--patents", 0)
-    assert result.returncode == 2
-    [line] = result.stderr.splitlines()
+    code, _, errors = run("data synth", "--output", tmp_path / "made", "--patents", 0, folder=tmp_path)
+    assert code == 2
+    [line] = errors.splitlines()
     assert "argument --patents: '0' is invalid; it must be an integer from 1 to 500000, such as 200; see" in line
     assert not (tmp_path / "made").exists()

@@ -156,11 +156,14 @@ class PageCache:
             return self._repair(connection)
 
     def size(self) -> tuple[int, int]:
-        """Return the number of pages and the size of the file in bytes."""
+        """Return the number of pages and the size of the file in bytes; a killed run may leave a file without pages."""
         if not self.path.exists():
             return 0, 0
         try:
-            [num] = self.connections.get().execute("SELECT count(*) FROM pages").fetchone()
+            connection = self.connections.get()
+            [num] = connection.execute(
+                "SELECT count(*) FROM pages" if tables.has_tables(connection) else "SELECT 0"
+            ).fetchone()
         except sqlite3.Error as error:
             raise self.connections.explain(error)
         return num, self.path.stat().st_size
