@@ -60,7 +60,7 @@ class Batch:
     """A batch of drawings, ready for the network.
 
     Args:
-        images: float32 (B, 3, H, W), RGB, 0..255.
+        images: float32 (B, 3, H, W), RGB, 0..255; or features (B, C), for a training of the head alone.
         targets: int64 (B,), class labels in training, patent indices in a test.
         rows: int64 (B,), positions in the image list of the loader.
 
@@ -74,7 +74,8 @@ class Batch:
 
     def __post_init__(self) -> None:
         num = len(self.images)
-        if self.images.ndim != 4 or self.images.shape[1] != 3 or self.images.dtype != torch.float32:
+        is_valid = self.images.ndim == 2 or (self.images.ndim == 4 and self.images.shape[1] == 3)
+        if not is_valid or self.images.dtype != torch.float32:
             raise InputError(
                 f"images of a batch must be float32 (B, 3, H, W), not {self.images.dtype} {tuple(self.images.shape)}"
             )

@@ -18,10 +18,9 @@ from fastreid.data.build import build_unreadable_drawings, fill_cache_if_enabled
 from fastreid.engine import default_argument_parser, default_setup
 from fastreid.engine.data import build_datasets, build_train_loader
 from fastreid.engine.evaluate import build_testers
-from fastreid.engine.model import load_initial_weights, resolve_num_classes, to_device
+from fastreid.engine.model import build_training_model, load_initial_weights
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import load_config, resolve_device, write_config
-from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, build_schedule
 from fastreid.utils import comm
 from fastreid.utils.checksums import write_with_checksum
@@ -32,15 +31,15 @@ from fastreid.utils.logger import get_logger
 
 # Setting -> the only value that this script supports.
 SUPPORTED = {
+    **dict.fromkeys(("SOLVER.FREEZE_ITERS", "SOLVER.L2_SP", "SOLVER.EARLY_STOP_PATIENCE", "SOLVER.SAVE_TOP_K"), 0),
     "SOLVER.GRAD_ACCUM_STEPS": 1,
     "SOLVER.AVERAGE.METHOD": "none",
-    "SOLVER.FREEZE_ITERS": 0,
     "SOLVER.CLIP_GRADIENTS.ENABLED": False,
-    "SOLVER.EARLY_STOP_PATIENCE": 0,
-    "SOLVER.SAVE_TOP_K": 0,
     "DATALOADER.HARD_IDENTITIES": 0,
     "MODEL.HEADS.PARTIAL_FC_RATIO": 1,
     "MODEL.COMPILE": False,
+    "MODEL.DISTILL.CONFIG": "",
+    "MODEL.LOSSES.MEMORY.SIZE": 0,
     "TEST.PRECISE_BN.ENABLED": False,
 }
 
@@ -61,7 +60,7 @@ def train(args: argparse.Namespace) -> None:
     drawings, tests = build_datasets(cfg)
     unreadable = build_unreadable_drawings(cfg)
     loader = build_train_loader(cfg, drawings, device=device, unreadable=unreadable)
-    model = to_device(cfg, build_model(cfg, num_classes=resolve_num_classes(cfg, loader.num_classes)))
+    model = build_training_model(cfg, drawings)
     load_initial_weights(cfg, model)
     optimizer = build_optimizer(cfg, model)
     schedule = build_schedule(cfg, loader.iters_per_epoch)

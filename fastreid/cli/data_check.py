@@ -1,6 +1,7 @@
 """fastreid data check: inspect the drawings of a config before training."""
 
 import argparse
+import functools
 from pathlib import Path
 
 from fastreid.cli.command import Command
@@ -25,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the report and write data.json and data.png."""
     from fastreid.data.audit.audit import audit_datasets
     from fastreid.engine.data import build_dataset
+    from fastreid.engine.run_checks import check_test_data
     from fastreid.engine.setup import load_config
     from fastreid.synthetic import png_bytes
     from fastreid.utils.files import atomic_write, check_writable, write_text
@@ -36,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     folder = args.output or Path(cfg.OUTPUT_DIR)
     report_path, image_path = folder / "data.json", folder / "data.png"
     check_writable(report_path)
-    report = audit_datasets(cfg, build_dataset, decode=not args.headers)
+    check_test = functools.partial(check_test_data, cfg)
+    report = audit_datasets(cfg, build_dataset, check_test=check_test, decode=not args.headers)
     print_message("\n".join(report.format_lines()))
     write_text(report_path, report.to_json())
     color = cfg.INPUT.COLOR == "rgb"

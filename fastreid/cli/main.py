@@ -1,10 +1,12 @@
 """The `fastreid` command: find the sub-command, parse its options, run it."""
 
+import gc
 from collections.abc import Sequence
 
 from fastreid import __version__
 from fastreid.cli import (
     ablate,
+    average,
     batch_size,
     compare,
     completion,
@@ -17,6 +19,9 @@ from fastreid.cli import (
     data_synth,
     doctor,
     extract,
+    models_download,
+    models_list,
+    models_show,
     predict,
     test,
     train,
@@ -39,13 +44,21 @@ COMMANDS: tuple[Command, ...] = (
     tune.COMMAND,
     ablate.COMMAND,
     compare.COMMAND,
+    average.COMMAND,
     batch_size.COMMAND,
     configs_list.COMMAND,
     configs_copy.COMMAND,
+    models_list.COMMAND,
+    models_show.COMMAND,
+    models_download.COMMAND,
     doctor.COMMAND,
     completion.COMMAND,
 )
-GROUPS = {"data": "Check, cache, render, show and measure drawings.", "configs": "List and copy the shipped configs."}
+GROUPS = {
+    "data": "Check, cache, render, show and measure drawings.",
+    "configs": "List and copy the shipped configs.",
+    "models": "List, show and download networks with weights.",
+}
 
 
 class RootParser(CommandParser):
@@ -111,4 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def main_entry() -> int:
     """Run the command line of the shell; errors are one line on stderr."""
-    return run_tool(main)
+    try:
+        return run_tool(main)
+    finally:
+        gc.freeze()  # Python's last garbage collection would visit all objects of torch for half a second

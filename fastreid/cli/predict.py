@@ -33,7 +33,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         meaning="image files and folders, searched with their subfolders; KEY VALUE settings can follow them",
     )
     parser.add_argument(
-        "--weights", type=expand_home, metavar="FILE", help="checkpoint (default: MODEL.WEIGHTS of the config)"
+        "--weights",
+        type=expand_home,
+        metavar="MODEL",
+        help="checkpoint, model directory or name of a shipped model (default: MODEL.WEIGHTS of the config; without a "
+        "config, the default model)",
     )
     parser.add_argument(
         "--output", type=parse_path, metavar="FILE", help="features: .npy, float32 (N, D), or .csv with the paths"
@@ -53,12 +57,15 @@ def run(args: argparse.Namespace) -> int:
     gallery, faults = _find_images([args.gallery]) if args.gallery is not None else ([], [])
     if not gallery:
         _raise_faults(faults, "unreadable gallery")
+    from fastreid.engine.model_directory import DEFAULT_MODEL
     from fastreid.engine.predictor import Predictor
     from fastreid.engine.setup import load_config
     from fastreid.utils.files import check_writable
 
     if args.output is not None:
         check_writable(args.output)
+    if args.config_file is None:
+        opts = ["MODEL.WEIGHTS", args.weights or DEFAULT_MODEL, *opts]
     metric = load_config(args.config_file, opts).TEST.METRIC
     predictor = Predictor.from_config(args.config_file, args.weights, opts)
     features, unreadable = predictor.compute_readable(images)

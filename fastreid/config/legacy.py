@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fastreid.config.reader import Setting
 
 _NO_VISION_TRANSFORMER = "use a vision transformer of timm: MODEL.BACKBONE.NAME build_timm_backbone"
-_NO_DISTILLATION = "knowledge distillation does not exist here"
+_NO_DISTILLATION = "use MODEL.DISTILL.CONFIG and WEIGHTS, one teacher whose similarities are learned"
 
 
 class LegacyKey(NamedTuple):
@@ -28,7 +28,7 @@ class LegacyKey(NamedTuple):
 
 
 LEGACY_KEYS: dict[str, LegacyKey] = {
-    "MODEL.QUEUE_SIZE": LegacyKey(8192, "MoCo does not exist here"),
+    "MODEL.QUEUE_SIZE": LegacyKey(8192, "MoCo does not exist here; MODEL.LOSSES.MEMORY.SIZE keeps earlier features"),
     "MODEL.BACKBONE.SIE_COE": LegacyKey(3.0, _NO_VISION_TRANSFORMER),
     "MODEL.BACKBONE.STRIDE_SIZE": LegacyKey((16, 16), _NO_VISION_TRANSFORMER),
     "MODEL.BACKBONE.DROP_PATH_RATIO": LegacyKey(0.1, _NO_VISION_TRANSFORMER),

@@ -3,13 +3,17 @@
 from torch import nn
 
 from fastreid.config import CfgNode
+from fastreid.engine.gradient_clip import GradientClip
 from fastreid.engine.hooks.diagnostics import RunDiagnostics
 from fastreid.engine.model import freeze_unreached_parameters
 from fastreid.engine.precision import training_dtype
 from fastreid.engine.setup import resolve_device
+from fastreid.engine.starting_point import StartingPointDecay
+from fastreid.engine.teacher import attach_teacher
 from fastreid.engine.train_loop import Hook
-from fastreid.engine.train_step import GradientClip, TrainStep
+from fastreid.engine.train_step import TrainStep
 from fastreid.engine.weight_average import WeightAverage
+from fastreid.modeling.baseline import Baseline
 from fastreid.modeling.build import build_losses
 from fastreid.monitoring.diagnostics import TrainingDiagnostics
 from fastreid.solver.build import build_optimizer, resolve_iterations
@@ -22,7 +26,8 @@ def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> Train
 
     Args:
         cfg: settings.
-        model: the network, on its device; parameters that its forward pass does not reach are frozen.
+        model: the network, on its device; it gets the teacher of MODEL.DISTILL, and parameters that its forward pass
+            does not reach are frozen.
         iters_per_epoch: iterations per epoch.
 
     Raises:
@@ -32,6 +37,9 @@ def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> Train
         raise InputError(
             "MODEL.COMPILE and MODEL.BACKBONE.GRADIENT_CHECKPOINTING cannot be combined; set one of them to False"
         )
+    if cfg.MODEL.COMPILE and cfg.MODEL.LOSSES.MEMORY.SIZE:
+        raise InputError("MODEL.COMPILE and MODEL.LOSSES.MEMORY.SIZE cannot be combined; set COMPILE False or SIZE 0")
+    attach_teacher(cfg, model)
     device = resolve_device(cfg)
     freeze_unreached_parameters(cfg, model)
     return TrainStep(
@@ -42,6 +50,8 @@ def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> Train
         grad_accum_steps=cfg.SOLVER.GRAD_ACCUM_STEPS,
         clip=_build_gradient_clip(cfg),
         average=_build_weight_average(cfg, model, iters_per_epoch),
+        memory=model.memory if isinstance(model, Baseline) else None,
+        starting_point=StartingPointDecay(cfg.SOLVER.L2_SP) if cfg.SOLVER.L2_SP else None,
         no_unused_parameters=any(term.inputs == "logits" for term in build_losses(cfg)),
         compiled=cfg.MODEL.COMPILE,
     )

@@ -3,9 +3,10 @@
 A checkpoint contains `model` (the state dict that fast-reid users know), `optimizer`, `scaler`, `skipped` (float16
 overflows, in total and in a row), `iteration`, `epoch` (0-based, the last finished one), `metric`, `best`,
 `best_epoch`, `best_average`, `window`, `hard_identities`, `num_bad_evaluations`, `stopped_early`, `best_models`,
-`epoch_end_pending` (see `Progress`), `average` (the weight average, if enabled), `generator` (torch's random state),
-`config` and `data` (see `data_fingerprint`). All values are tensors, numbers, strings, lists and dicts, so
-`torch.load(weights_only=True)` reads them. The sha256 is in a file with the suffix `.sha256`.
+`epoch_end_pending` (see `Progress`), `average` (the weight average, if enabled), `memory` (features of earlier
+iterations, if enabled), `starting_point` (start weights of the backbone, if SOLVER.L2_SP is used), `generator` (torch's
+random state), `config` and `data` (see `data_fingerprint`). All values are tensors, numbers, strings, lists and dicts,
+so `torch.load(weights_only=True)` reads them. The sha256 is in a file with the suffix `.sha256`.
 """
 
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from fastreid.modeling.weights import (
 from fastreid.utils import comm
 from fastreid.utils.checksums import find_checksum_problem, write_with_checksum
 from fastreid.utils.errors import InputError, NumericalError, WeightsError
+from fastreid.utils.files import write_error
 from fastreid.utils.logger import get_logger
 
 
@@ -77,7 +79,7 @@ class Checkpointer:
     """Save and load the checkpoints of one output folder.
 
     Args:
-        folder: OUTPUT_DIR of the run.
+        folder: OUTPUT_DIR of the run; created if missing.
         step: contains the model, the optimizer and the loss scaler.
         iters_per_epoch: iterations per epoch.
         config: text of the run's settings, saved in every checkpoint.
@@ -101,6 +103,10 @@ class Checkpointer:
         check_folder: Callable[[], None] = lambda: None,
     ):
         self.folder = Path(folder)
+        try:  # once, so that a folder that is deleted during the run does not appear again
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(self.folder, error)
         self.check_folder = check_folder
         self.index = CheckpointIndex(folder)
         self.step = step
@@ -145,6 +151,7 @@ class Checkpointer:
         }
         self._write(path, state, is_last=is_last)
         if is_last:
+            self.check_folder()
             self.index.add(name)
             self.last_saved = path, progress.iteration, progress.epoch_end_pending
         return path
@@ -235,8 +242,9 @@ class Checkpointer:
                 f"{path}: not saved because {len(nonfinite)} tensors contain NaN or Inf: {format_names(nonfinite)}; "
                 "earlier checkpoints are kept. Try a lower SOLVER.BASE_LR"
             )
-        with write_with_checksum(path) as file:
+        with write_with_checksum(path, make_folder=False) as file:
             torch.save(state, file)
+            self.check_folder()  # again, because writing takes long
             if is_last:
                 self.index.rotate_previous(path.name)
 

@@ -173,6 +173,12 @@ def _is_random_state(value: Any) -> bool:
     return True
 
 
+def _is_memory(value: dict[str, Any]) -> bool:
+    features, num = value["features"], len(value["targets"])
+    is_matrix = features.ndim == 2 and features.is_floating_point() and len(features) == num
+    return is_matrix and bool(features.isfinite().all()) and 0 <= value["position"] < max(num, 1)
+
+
 def _has_equal_lengths(value: dict[str, Any]) -> bool:
     return len({len(value[name]) for name in ("names", "ids", "sizes", "times")}) == 1
 
@@ -224,6 +230,11 @@ CHECKPOINT: Mapping[str, Check] = {
         SCORE, is_key=lambda key: isinstance(key, str) and BEST_MODEL_PATTERN.fullmatch(key) is not None
     ),
     "average": _record({"model": _dict_of(TENSOR), "num_steps": COUNT, "num_averaged": COUNT}),
+    "memory": _in_sequence(
+        _record({"features": TENSOR, "targets": VECTOR, "position": COUNT, "num_steps": COUNT}),
+        _value("a record of a finite feature for each target", _is_memory),
+    ),
+    "starting_point": _dict_of(TENSOR),
     "generator": _value("a state of torch's random generator", _is_random_state),
     "config": TEXT,
     "data": _check_data,

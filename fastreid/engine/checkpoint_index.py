@@ -46,9 +46,9 @@ class CheckpointIndex:
         If the process is killed between the two files, the newest name is the old one and no name is lost.
         """
         if self._read(INDEX_FILE) != list(names):
-            write_text(self.folder / INDEX_FILE, "".join(f"{name}\n" for name in names))
+            write_text(self.folder / INDEX_FILE, "".join(f"{name}\n" for name in names), make_folder=False)
         if self._read(LAST_CHECKPOINT_FILE) != [names[0]]:
-            write_text(self.folder / LAST_CHECKPOINT_FILE, names[0])
+            write_text(self.folder / LAST_CHECKPOINT_FILE, names[0], make_folder=False)
 
     def add(self, name: str) -> None:
         """Add the name of a new checkpoint as the newest."""

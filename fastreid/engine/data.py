@@ -17,13 +17,13 @@ from fastreid.data.build import (
     get_data_root,
     get_dataset_names,
 )
-from fastreid.data.datasets.base import Dataset, RetrievalData, encode_labels, raise_faults
+from fastreid.data.datasets.base import Dataset, InvalidListError, RetrievalData, encode_labels, raise_faults
 from fastreid.data.datasets.combined import find_overlap, join_datasets
 from fastreid.data.datasets.generated import Generated
 from fastreid.data.datasets.generated_stream import GeneratedStream
 from fastreid.data.io.image import Array, read_drawing
 from fastreid.data.io.reader import DrawingReader, ReadPage
-from fastreid.data.loading.loader import CPU, TestLoader, TrainLoader
+from fastreid.data.loading.loader import CPU, TestLoader, TrainLoader, steps_per_epoch
 from fastreid.data.loading.unreadable import NEEDS_ALL, UnreadableDrawings
 from fastreid.data.loading.workers import Workers
 from fastreid.data.samplers.coverage import measure_coverage
@@ -32,6 +32,7 @@ from fastreid.data.transforms.build import build_test_transforms, build_train_tr
 from fastreid.structures import Drawing
 from fastreid.synthetic import RULES_VERSION, Collection, write_patents
 from fastreid.synthetic.stream import StreamRenderer, list_drawings
+from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
 from fastreid.utils.progress import show_progress
 from fastreid.utils.text import format_faults
@@ -51,11 +52,17 @@ def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, Retriev
     """Return the joined training drawings of DATASETS.NAMES, and the test sets of DATASETS.TESTS by name.
 
     Raises:
-        InputError: a name is unknown or repeated, a list is invalid, or a drawing is in training and test without
-            DATASETS.ALLOW_OVERLAP.
+        InputError: a name is unknown or repeated, a list is invalid, there are too few drawings for a test or a batch,
+            or a drawing is in training and test without DATASETS.ALLOW_OVERLAP.
     """
     datasets = {name: build_dataset(cfg, name) for name in get_dataset_names(cfg, "NAMES")}
-    tests = build_test_datasets(cfg, datasets)  # before training sets, whose generation may take minutes
+    try:
+        tests = build_test_datasets(cfg, datasets)  # before training sets, whose generation may take minutes
+    except InputError as error:
+        fault = "" if isinstance(error, InvalidListError) else _find_batch_fault(cfg, datasets)
+        if fault:
+            raise_faults([str(error), fault], f"{', '.join(datasets)}: too few drawings")
+        raise
     train = join_datasets(datasets, include_tests=cfg.DATASETS.COMBINEALL)
     for name, data in tests.items():
         shared = [
@@ -69,6 +76,19 @@ def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, Retriev
             reason = "allowed by DATASETS.ALLOW_OVERLAP, but its scores are too optimistic"
             get_logger().warning(format_faults(shared, f"{heading}; {reason}"))
     return train, tests
+
+
+def _find_batch_fault(cfg: CfgNode, datasets: Mapping[str, Dataset]) -> str:
+    """Return why training drawings make no batch; "" if they do, or if only training would read a dataset."""
+    if not set(datasets) <= set(get_dataset_names(cfg, "TESTS")):
+        return ""
+    try:
+        train = join_datasets(datasets)
+        build_sampler(cfg, train)
+        steps_per_epoch(len(train), cfg.SOLVER.IMS_PER_BATCH)
+    except InputError as error:
+        return "" if isinstance(error, InvalidListError) else str(error)
+    return ""
 
 
 def build_test_datasets(cfg: CfgNode, datasets: Mapping[str, Dataset] | None = None) -> dict[str, RetrievalData]:

@@ -33,7 +33,7 @@ from fastreid.engine.precision import warn_if_dtype_is_slow
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import check_output_folder, resolve_device
 from fastreid.engine.tester import ResultWriter, Tester
-from fastreid.evaluation.build import build_evaluator
+from fastreid.evaluation.build import build_evaluator, uses_training_features
 from fastreid.evaluation.evaluator import Evaluation
 from fastreid.evaluation.scoring.matches import check_matches
 from fastreid.structures import Drawing
@@ -154,7 +154,7 @@ def run_test(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Evaluat
     """
     check_component_names(cfg, training=False)
     has_whitening = cfg.TEST.WHITEN.ENABLED
-    training = build_datasets(cfg)[0] if has_whitening and cfg.TEST.WHITEN.LEARN_FROM == "train" else ()
+    training = build_datasets(cfg)[0] if uses_training_features(cfg) else ()
     unreadable = build_unreadable_drawings(cfg)
     provenance = build_provenance(cfg, random_weights=random_weights)
     journals = build_journals(cfg, Path(cfg.OUTPUT_DIR) / JOURNAL_FOLDER, provenance)

@@ -8,9 +8,11 @@ from pathlib import Path
 from fastreid.config import CfgNode, get_cfg
 from fastreid.engine.evaluate import log_and_write, result_options
 from fastreid.engine.features import feature_settings, training_set_name
+from fastreid.engine.model_directory import find_model_directory
 from fastreid.engine.setup import resolve_search_device
 from fastreid.engine.tester import ResultWriter
-from fastreid.evaluation.build import build_evaluator
+from fastreid.engine.weights_source import PRETRAINED, compute_weights_sha256
+from fastreid.evaluation.build import build_evaluator, uses_training_features
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.features import Features
 from fastreid.evaluation.scoring.matches import check_matches
@@ -18,7 +20,6 @@ from fastreid.evaluation.storage.manifest import Provenance, diff_values, read_m
 from fastreid.evaluation.storage.saved_features import find_feature_folders, load_features
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.errors import InputError
-from fastreid.utils.files import compute_sha256
 from fastreid.utils.logger import get_logger
 
 
@@ -86,7 +87,7 @@ def run_saved_test(cfg: CfgNode, folder: str | Path, *, require_same_weights: bo
 
 
 def load_saved_dataset(
-    cfg: CfgNode, folder: Path, evaluator: Evaluator, *, require_same_weights: bool
+    cfg: CfgNode, folder: Path, evaluator: Evaluator, *, require_same_weights: bool, with_training: bool = False
 ) -> LoadedDataset:
     """Load the features of one dataset and check that the evaluator can use them.
 
@@ -95,6 +96,7 @@ def load_saved_dataset(
         folder: folder of the dataset.
         evaluator: evaluator that will use the features.
         require_same_weights: raise if the features were computed with other weights than MODEL.WEIGHTS.
+        with_training: also load the features of the training drawings if no step of the config uses them.
 
     Raises:
         InputError: the features are incomplete, of other weights than required, or unusable for a post-processing step.
@@ -103,7 +105,8 @@ def load_saved_dataset(
     provenance = read_manifest(folder).provenance
     _check_provenance(cfg, folder, provenance, require_same_weights=require_same_weights)
     queries, gallery = load_features(folder, "queries"), load_features(folder, "gallery")
-    training = _load_training_features(cfg, folder, provenance)
+    uses_training = with_training or uses_training_features(cfg)
+    training = _load_training_features(cfg, folder, provenance) if uses_training else None
     evaluator.check(
         width=gallery[0].features.shape[1],
         num_gallery=len(gallery[1]),
@@ -115,9 +118,7 @@ def load_saved_dataset(
 
 
 def _load_training_features(cfg: CfgNode, folder: Path, provenance: Provenance) -> Features | None:
-    """Return the training features if a step learns from them, from this folder or the sibling for DATASETS.NAMES."""
-    if not cfg.TEST.WHITEN.ENABLED or cfg.TEST.WHITEN.LEARN_FROM != "train":
-        return None
+    """Return the training features from this folder or the sibling for DATASETS.NAMES; None if there are none."""
     candidates = (folder, folder.resolve().parent / training_set_name(cfg))
     source = next((candidate for candidate in candidates if (candidate / "train.npy").is_file()), None)
     if source is None:
@@ -138,10 +139,11 @@ def _check_provenance(cfg: CfgNode, folder: Path, provenance: Provenance, *, req
     if changes:
         get_logger().warning(f"{folder}: using the saved features, although {'; '.join(changes)}")
     weights = cfg.MODEL.WEIGHTS
-    if not weights or (not os.path.isfile(weights) and not require_same_weights):
+    exists = weights == PRETRAINED or os.path.isfile(weights) or find_model_directory(weights) is not None
+    if not weights or (not exists and not require_same_weights):
         return
-    if os.path.isfile(weights):
-        is_same = compute_sha256(weights) == provenance.weights_sha256
+    if exists:
+        is_same = compute_weights_sha256(cfg) == provenance.weights_sha256
     else:
         is_same = os.path.abspath(weights) == provenance.weights
     if is_same:

@@ -3,7 +3,7 @@
 import functools
 import json
 import os
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,21 @@ from fastreid.data.loading.workers import translate_worker_errors
 from fastreid.engine.compile import CompiledCaller
 from fastreid.engine.data import build_datasets, build_test_datasets, build_test_loader
 from fastreid.engine.feature_journal import JournalFolder
-from fastreid.engine.image_settings import select_page_settings
+from fastreid.engine.feature_options import get_feature_options, get_test_size
+from fastreid.engine.image_scales import check_scaled_images
+from fastreid.engine.image_settings import TEST_SETTINGS, select_page_settings
 from fastreid.engine.inference import run_inference
-from fastreid.engine.model import build_model_with_weights, require_weights_file
+from fastreid.engine.model import build_model_with_weights
 from fastreid.engine.precision import explain_float16_overflow, inference_dtype, warn_if_dtype_is_slow
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import resolve_device
+from fastreid.engine.weights_source import compute_weights_sha256, find_weights
 from fastreid.evaluation.scoring.matches import check_matches
 from fastreid.evaluation.storage.manifest import Manifest, Provenance, read_manifest
 from fastreid.evaluation.storage.saved_features import FeaturePart, list_fingerprint, save_features, stale_parts
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentSetupError, InputError
-from fastreid.utils.files import compute_sha256
 from fastreid.utils.logger import get_logger
 
 SPLITS = ("test", "train", "all")
@@ -46,6 +48,8 @@ FEATURE_IRRELEVANT_SETTINGS = (
     "MODEL.FREEZE_LAYERS",
     "MODEL.LOSSES.",
     "MODEL.BACKBONE.PRETRAIN",
+    "MODEL.BACKBONE.FEAT_DIM",
+    "MODEL.BACKBONE.DROP_PATH",
     "MODEL.BACKBONE.GRADIENT_CHECKPOINTING",
     "MODEL.HEADS.NUM_CLASSES",
     "MODEL.HEADS.CLS_LAYER",
@@ -93,6 +97,7 @@ def extract_features(
         compiled: compiled callers by model, which MODEL.COMPILE reuses in the next call.
     """
     comm.broadcast_buffers(model)
+    check_scaled_images(model, cfg.TEST.SCALES, get_test_size(cfg))
     device = resolve_device(cfg)
     load = functools.partial(
         build_test_loader,
@@ -104,12 +109,12 @@ def extract_features(
         unreadable=unreadable,
     )
     dtype = inference_dtype(cfg.TEST.NETWORK_PRECISION, device)
-    infer = functools.partial(
+    infer: Callable[..., Embeddings] = functools.partial(
         run_inference,
         model,
         drawings=drawings,
         device=device,
-        flip=cfg.TEST.FLIP.ENABLED,
+        **get_feature_options(cfg),
         dtype=dtype,
         skip_missing=unreadable is not None,
         caller=_compiled_caller(model, {} if compiled is None else compiled) if cfg.MODEL.COMPILE else None,
@@ -217,8 +222,8 @@ def build_provenance(cfg: CfgNode, *, random_weights: bool = False) -> Provenanc
     """Return the provenance of features of this config, without the name of the dataset."""
     return Provenance(
         dataset="",
-        weights="" if random_weights else os.path.abspath(require_weights_file(cfg)),
-        weights_sha256="" if random_weights else compute_sha256(cfg.MODEL.WEIGHTS),
+        weights="" if random_weights else find_weights(cfg).name,
+        weights_sha256="" if random_weights else compute_weights_sha256(cfg),
         settings=feature_settings(cfg, random_weights=random_weights),
         config=cfg.dump(),
         versions={"fastreid": __version__, "torch": torch.__version__},
@@ -232,13 +237,10 @@ def feature_settings(cfg: CfgNode, *, random_weights: bool = False) -> dict[str,
         for name, value in iter_settings(cfg.MODEL, "MODEL.")
         if not name.startswith(FEATURE_IRRELEVANT_SETTINGS)
     }
-    settings |= select_page_settings(dict(iter_settings(cfg)))
+    all_settings = dict(iter_settings(cfg))
+    settings |= select_page_settings(all_settings) | {name: all_settings[name] for name in TEST_SETTINGS}
     if cfg.INPUT.COLOR == "gray":
         del settings["INPUT.COLOR"]  # absent for gray, as in earlier versions
-    settings |= {
-        "TEST.FLIP.ENABLED": cfg.TEST.FLIP.ENABLED,
-        "TEST.NETWORK_PRECISION": cfg.TEST.NETWORK_PRECISION,
-    }
     if cfg.MODEL.COMPILE and cfg.TEST.NETWORK_PRECISION != "float32":
         settings["MODEL.COMPILE"] = True  # compiled code rounds to 16 bits less often
     if random_weights:

@@ -21,6 +21,8 @@ PAGE_SETTINGS = (
     "INPUT.CROP.ENABLED",
     "INPUT.CROP.SIZE",
 )
+# Settings of a test that affect features of the same images. A run that saved a checkpoint may have had others.
+TEST_SETTINGS = ("TEST.FLIP.ENABLED", "TEST.SCALES", "TEST.GEM_POWER", "TEST.NETWORK_PRECISION")
 # Settings of the network that fit the same weights. MODEL.HEADS.NECK_FEAT is not one: only losses use it.
 _NETWORK_SETTINGS = (
     "MODEL.PIXEL_MEAN",
@@ -63,7 +65,9 @@ def find_changed_settings(text: object, current: Mapping[str, Any]) -> list[str]
         return []
     if "INPUT.SIZE_TEST" not in saved:  # a run saves all its settings
         return []
-    return diff_values(*(_select_for_features(settings) for settings in (flat_defaults() | saved, current)))
+    before, now = (_select_for_features(settings) for settings in (flat_defaults() | saved, current))
+    unresolved = [name for name in before if before[name] == [] or now[name] == []]  # the backbone's own, as the other
+    return diff_values(*({k: v for k, v in part.items() if k not in unresolved} for part in (before, now)))
 
 
 def _select_for_features(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,24 +5,47 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from fastreid.engine.compile import CompiledCaller, Network
+from fastreid.engine.image_scales import ONE_SCALE, scale_images
 from fastreid.engine.precision import autocast
+from fastreid.layers.gem_pooling import GeneralizedMeanPooling
 from fastreid.structures import Batch, Drawing, Embeddings
 from fastreid.utils import comm
-from fastreid.utils.errors import EnvironmentSetupError
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import get_logger
+
+NO_GEM_POOLING = (
+    "TEST.GEM_POWER is {:g}, but the network has no generalized-mean pooling; set it to 0, or MODEL.HEADS.POOL_LAYER "
+    "to GeneralizedMeanPooling or GeneralizedMeanPoolingP"
+)
 
 
 @contextlib.contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Switch a model to evaluation mode without gradients, and restore the mode of every module afterwards."""
+def eval_mode(model: nn.Module, *, gem_power: float = 0.0) -> Iterator[None]:
+    """Switch a model to evaluation mode without gradients, and restore the mode of every module afterwards.
+
+    Args:
+        model: the network.
+        gem_power: power of its generalized-mean pooling until then; 0: as trained.
+
+    Raises:
+        InputError: there is a power, but no generalized-mean pooling.
+    """
     modes = {module: module.training for module in model.modules()}
+    pooling = [module for module in modes if isinstance(module, GeneralizedMeanPooling)] if gem_power else []
+    if gem_power and not pooling:
+        raise InputError(NO_GEM_POOLING.format(gem_power))
     model.eval()
+    for layer in pooling:
+        layer.test_power = gem_power
     try:
         with torch.inference_mode():
             yield
     finally:
+        for layer in pooling:
+            layer.test_power = None
         for module, mode in modes.items():
             module.training = mode
 
@@ -34,6 +57,8 @@ def run_inference(
     *,
     device: torch.device,
     flip: bool = False,
+    scales: Sequence[float] = ONE_SCALE,
+    gem_power: float = 0.0,
     dtype: torch.dtype | None = None,
     done: Mapping[int, Tensor] | None = None,
     on_batch: Callable[[Tensor, Tensor], None] | None = None,
@@ -49,6 +74,8 @@ def run_inference(
         drawings: the whole list.
         device: device of the model.
         flip: average the features of each drawing and its mirror image.
+        scales: average the unit features of each drawing at these scales of its image.
+        gem_power: power of the network's generalized-mean pooling; 0: as trained.
         dtype: dtype of the network's matrix products; None: float32.
         done: first row -> features (B, D) of batches from an earlier run, which one process has; `batches` omits them.
         on_batch: called with the rows (B,) and features (B, D) of each batch.
@@ -65,14 +92,14 @@ def run_inference(
         features = features if rows else _empty_features(len(drawings), part.shape[1])
         features[start : start + len(part)] = part
         rows.append(torch.arange(start, start + len(part)))
-    with eval_mode(model):
+    with eval_mode(model, gem_power=gem_power):
         for batch in batches:
             images = batch.to(device).images
             if caller is None:
-                part = compute_features(model, images, flip=flip, dtype=dtype)
+                part = compute_features(model, images, flip=flip, scales=scales, dtype=dtype)
             else:
                 padded = _pad_batch(images, pad_to)
-                part = _compute_features_compiled(caller, padded, flip=flip, dtype=dtype)[: len(images)]
+                part = _compute_features_compiled(caller, padded, flip=flip, scales=scales, dtype=dtype)[: len(images)]
             features = features if rows else _empty_features(len(drawings), part.shape[1])
             features[batch.rows] = part
             rows.append(batch.rows)
@@ -105,10 +132,12 @@ def _gather_features(features: Tensor, rows: Sequence[Tensor]) -> tuple[Tensor, 
 
 
 def _compute_features_compiled(
-    caller: CompiledCaller, images: Tensor, *, flip: bool, dtype: torch.dtype | None
+    caller: CompiledCaller, images: Tensor, *, flip: bool, scales: Sequence[float], dtype: torch.dtype | None
 ) -> Tensor:
     signature = ("features", *images.shape)
-    return caller.run(lambda network: compute_features(network, images, flip=flip, dtype=dtype), signature=signature)
+    return caller.run(
+        lambda network: compute_features(network, images, flip=flip, scales=scales, dtype=dtype), signature=signature
+    )
 
 
 def _pad_batch(images: Tensor, num: int) -> Tensor:
@@ -119,7 +148,14 @@ def _pad_batch(images: Tensor, num: int) -> Tensor:
     return torch.cat([images, images[:1].expand(max(num - len(images), 0), -1, -1, -1)])
 
 
-def compute_features(model: Network, images: Tensor, *, flip: bool = False, dtype: torch.dtype | None = None) -> Tensor:
+def compute_features(
+    model: Network,
+    images: Tensor,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = ONE_SCALE,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """Return the features float32 (B, D) of images (B, 3, H, W), on the CPU.
 
     A batch that does not fit in GPU memory is halved until it fits.
@@ -128,6 +164,9 @@ def compute_features(model: Network, images: Tensor, *, flip: bool = False, dtyp
         model: returns features (B, D).
         images: float32 (B, 3, H, W).
         flip: average the features of each image and its mirror image.
+        scales: average the unit features at these scales of the images (`scale_images`), each with its mirror image if
+            `flip`. Only the scale 1: features as the network returns them, not of unit length. Source: Radenovic et
+            al., Fine-tuning CNN Image Retrieval with No Human Annotation (2019), multi-scale representation.
         dtype: dtype of the network's matrix products; None: float32. The features are always float32.
 
     Raises:
@@ -135,10 +174,10 @@ def compute_features(model: Network, images: Tensor, *, flip: bool = False, dtyp
     """
     try:
         with autocast(images.device, dtype):
-            features: Tensor = model(images).float()
-            if flip:
-                features = (features + model(images.flip(3)).float()) / 2
-            return features.cpu()
+            parts = [_call_network(model, scale_images(images, scale), flip=flip) for scale in scales]
+            if tuple(scales) == ONE_SCALE:
+                return parts[0].cpu()
+            return torch.stack([normalize(part) for part in parts]).mean(dim=0).cpu()
     except torch.cuda.OutOfMemoryError:
         if len(images) == 1:
             raise EnvironmentSetupError("a single drawing does not fit in GPU memory; use a smaller INPUT.SIZE_TEST")
@@ -146,4 +185,9 @@ def compute_features(model: Network, images: Tensor, *, flip: bool = False, dtyp
     get_logger().warning(f"{len(images)} drawings do not fit in GPU memory; continuing with {half_size} at a time")
     torch.cuda.empty_cache()
     halves = (images[:half_size], images[half_size:])
-    return torch.cat([compute_features(model, half, flip=flip, dtype=dtype) for half in halves])
+    return torch.cat([compute_features(model, half, flip=flip, scales=scales, dtype=dtype) for half in halves])
+
+
+def _call_network(model: Network, images: Tensor, *, flip: bool) -> Tensor:
+    features: Tensor = model(images).float()
+    return (features + model(images.flip(3)).float()) / 2 if flip else features

@@ -1,21 +1,26 @@
 """Build the network of a config and load its weights."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from fastreid.config import CfgNode
 from fastreid.config.config import iter_settings
+from fastreid.data.datasets.base import encode_labels
 from fastreid.engine.image_settings import find_changed_settings
+from fastreid.engine.model_directory import WEIGHTS_FILE, contains_backbone, read_directory_state
 from fastreid.engine.setup import resolve_device
+from fastreid.engine.weights_source import PRETRAINED, WeightsSource, find_weights
 from fastreid.modeling import build_model
 from fastreid.modeling.backbones import ResNet, TimmBackbone
 from fastreid.modeling.build import load_pretrained_backbone
 from fastreid.modeling.probe import find_unreached_parameters
 from fastreid.modeling.weights import extract_model_state, format_names, load_state, read_weights
+from fastreid.structures import Drawing
 from fastreid.utils import comm
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.logger import get_logger
 
 CLASSIFIER_WEIGHT = "heads.weight"  # the only tensor that depends on the training patents
@@ -38,7 +43,10 @@ def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> n
         model = build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1)
         _check_test_size(cfg, model)
         return to_device(cfg, model)
-    content = read_weights(require_weights_file(cfg))
+    source = find_weights(cfg)
+    if source.is_pretrained:
+        return to_device(cfg, _build_pretrained(cfg))
+    content = read_weights(source.name if source.directory is None else source.directory / WEIGHTS_FILE)
     state = extract_model_state(content, source=cfg.MODEL.WEIGHTS)
     changes = find_changed_settings(content.get("config"), dict(iter_settings(cfg)))
     if changes:
@@ -47,31 +55,81 @@ def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> n
             f"{'; '.join(changes)}"
         )
     has_classifier = CLASSIFIER_WEIGHT in state
-    num_classes = len(state[CLASSIFIER_WEIGHT]) if has_classifier else cfg.MODEL.HEADS.NUM_CLASSES or 1
+    num_classes = _count_classes(cfg, state) if has_classifier else cfg.MODEL.HEADS.NUM_CLASSES or 1
     model = build_model(cfg, num_classes=num_classes)
     _check_test_size(cfg, model)
+    if source.directory is not None:
+        state = _complete_directory_state(cfg, source.directory, model)
     may_differ = () if has_classifier else (CLASSIFIER_WEIGHT,)
     report = load_state(model, state, may_differ=may_differ, may_lack_counters=True, source=cfg.MODEL.WEIGHTS)
     get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
     return to_device(cfg, model)
 
 
+def _build_pretrained(cfg: CfgNode) -> nn.Module:
+    """Build the network with the pretrained weights of its backbone, and a head without random weights.
+
+    Raises:
+        InputError: the head has a reduction layer, which would be random.
+    """
+    if cfg.MODEL.HEADS.EMBEDDING_DIM:
+        raise InputError(
+            f"MODEL.WEIGHTS pretrained has no weights for the reduction layer of the head; set "
+            f"MODEL.HEADS.EMBEDDING_DIM to 0, not {cfg.MODEL.HEADS.EMBEDDING_DIM}, or train the head"
+        )
+    model = build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1)
+    _check_test_size(cfg, model)
+    _load_pretrained_in_turn(cfg, model)
+    return model
+
+
+def _complete_directory_state(cfg: CfgNode, folder: Path, model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict of a model directory; a missing backbone is that of the package in its settings."""
+    if not contains_backbone(folder):
+        _load_pretrained_in_turn(cfg, model)
+    return read_directory_state(folder, model)
+
+
+def _load_pretrained_in_turn(cfg: CfgNode, model: nn.Module) -> None:
+    """Load the backbone's pretrained weights: process 0 downloads the file, then the others find it."""
+    for turn in range(comm.get_world_size()):
+        if turn == comm.get_rank():
+            get_logger().info(f"pretrained weights: {load_pretrained_backbone(cfg, model)}")
+        comm.all_gather_object(None)
+
+
+def build_training_model(cfg: CfgNode, drawings: Sequence[Drawing]) -> nn.Module:
+    """Build the network of a config for a training list, with random weights, and move it to its device.
+
+    Raises:
+        InputError: MODEL.HEADS.NUM_CLASSES is less than the number of training patents, or settings are incompatible.
+    """
+    targets, patents = encode_labels(drawings)
+    num_classes = resolve_num_classes(cfg, len(patents))
+    class_sizes = torch.bincount(torch.tensor(targets), minlength=num_classes).tolist()
+    return to_device(cfg, build_model(cfg, num_classes, class_sizes=class_sizes))
+
+
 def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
     """Load the weights that training starts from into a new network.
 
-    These are MODEL.WEIGHTS, else the ImageNet weights if MODEL.BACKBONE.PRETRAIN is True; otherwise the network keeps
-    its random initialization. Only the classifier of MODEL.WEIGHTS may differ, because it belongs to other patents.
+    These are MODEL.WEIGHTS, else the pretrained weights of the backbone if MODEL.BACKBONE.PRETRAIN is True; otherwise
+    the network keeps its random initialization. Only the classifier of MODEL.WEIGHTS may differ, because it belongs to
+    other patents.
     """
-    if cfg.MODEL.WEIGHTS:
-        source, may_differ = cfg.MODEL.WEIGHTS, (CLASSIFIER_WEIGHT,)
-        state = extract_model_state(read_weights(source), source=source)
-        report = load_state(model, state, may_differ=may_differ, may_lack_counters=True, source=source)
-        get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
-    elif cfg.MODEL.BACKBONE.PRETRAIN:
-        for turn in range(comm.get_world_size()):  # process 0 downloads the file, then the others find it
-            if turn == comm.get_rank():
-                get_logger().info(f"ImageNet weights: {load_pretrained_backbone(cfg, model)}")
-            comm.all_gather_object(None)
+    if not cfg.MODEL.WEIGHTS and not cfg.MODEL.BACKBONE.PRETRAIN:
+        return
+    source = find_weights(cfg) if cfg.MODEL.WEIGHTS else WeightsSource(PRETRAINED)
+    if source.is_pretrained:
+        _load_pretrained_in_turn(cfg, model)
+        return
+    if source.directory is None:
+        state = extract_model_state(read_weights(source.name), source=source.name)
+    else:
+        state = _complete_directory_state(cfg, source.directory, model)
+    may_differ = (CLASSIFIER_WEIGHT,)
+    report = load_state(model, state, may_differ=may_differ, may_lack_counters=True, source=cfg.MODEL.WEIGHTS)
+    get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
 
 
 def freeze_unreached_parameters(cfg: CfgNode, model: nn.Module) -> None:
@@ -89,7 +147,7 @@ def freeze_unreached_parameters(cfg: CfgNode, model: nn.Module) -> None:
     backbone = dict(model.named_children()).get("backbone")
     if backbone is None or isinstance(backbone, ResNet):
         return
-    names = find_unreached_parameters(backbone, _image_size(cfg, cfg.INPUT.SIZE_TRAIN))
+    names = find_unreached_parameters(backbone, image_size(cfg, cfg.INPUT.SIZE_TRAIN))
     for name in names:
         backbone.get_parameter(name).requires_grad_(False)
     if names:
@@ -100,14 +158,30 @@ def freeze_unreached_parameters(cfg: CfgNode, model: nn.Module) -> None:
     _check_test_size(cfg, model)
 
 
+def _count_classes(cfg: CfgNode, state: Mapping[str, Tensor]) -> int:
+    """Return the number of classes of the classifier in a file.
+
+    Raises:
+        WeightsError: its rows are not a multiple of MODEL.HEADS.SUB_CENTERS.
+    """
+    num_sub_centers: int = cfg.MODEL.HEADS.SUB_CENTERS
+    num_rows = len(state[CLASSIFIER_WEIGHT])
+    if num_rows % num_sub_centers:
+        raise WeightsError(
+            f"{cfg.MODEL.WEIGHTS}: its classifier has {num_rows} rows, not a multiple of MODEL.HEADS.SUB_CENTERS "
+            f"{num_sub_centers}; set SUB_CENTERS as in the run that saved it"
+        )
+    return num_rows // num_sub_centers
+
+
 def _check_test_size(cfg: CfgNode, model: nn.Module) -> None:
     """Raise an InputError if a timm network does not accept images of INPUT.SIZE_TEST."""
     backbone = dict(model.named_children()).get("backbone")
     if isinstance(backbone, TimmBackbone):
-        find_unreached_parameters(backbone, _image_size(cfg, cfg.INPUT.SIZE_TEST))
+        find_unreached_parameters(backbone, image_size(cfg, cfg.INPUT.SIZE_TEST))
 
 
-def _image_size(cfg: CfgNode, size_px: Sequence[int]) -> tuple[int, int]:
+def image_size(cfg: CfgNode, size_px: Sequence[int]) -> tuple[int, int]:
     """Return (H, W) of the network's images; a square if only the length of the short side is known."""
     size_px = cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else size_px
     return size_px[0], size_px[-1]
@@ -130,20 +204,3 @@ def resolve_num_classes(cfg: CfgNode, num_patents: int) -> int:
 def to_device(cfg: CfgNode, model: nn.Module) -> nn.Module:
     """Move a network to MODEL.DEVICE."""
     return model.to(resolve_device(cfg))
-
-
-def require_weights_file(cfg: CfgNode) -> str:
-    """Return MODEL.WEIGHTS.
-
-    Raises:
-        InputError: it is empty or not a file.
-    """
-    path = str(cfg.MODEL.WEIGHTS)
-    if not path:
-        raise InputError(
-            "MODEL.WEIGHTS is empty; add MODEL.WEIGHTS path/to/model_best.pth, "
-            "or test an untrained network with fastreid test --random-weights"
-        )
-    if not os.path.isfile(path):
-        raise InputError(f"{path}: no such weights file; check the path")
-    return path

@@ -4,6 +4,7 @@ torch checks only the numbers of groups and parameters, and fails later, or comp
 """
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from fastreid.engine.checkpoint_check import is_number, show_value
 
 DEVICE_OPTIONS = ("fused", "foreach", "capturable")  # may differ between devices; the results are the same
 VARIABLE_OPTIONS = ("params", "lr", *DEVICE_OPTIONS)
+TENSOR_BYTES = 300  # a tensor in a file of torch.save needs these in addition to its values
 PROBE_SIZES = (2, 3, 5, 7, 11)  # distinct, so that the dimensions of a state tensor can be recognized
 
 
@@ -61,6 +63,26 @@ def find_optimizer_faults(state: Mapping[str, Any], optimizer: torch.optim.Optim
     return faults or list(_find_state_faults(state["state"], parameters, optimizer))
 
 
+def estimate_state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Return the size in a file of the tensors that an optimizer keeps for its parameters after their first step."""
+    num_bytes = 0
+    for index, group in enumerate(optimizer.param_groups):
+        probes: dict[int, dict[str, Any]] = {}
+        for parameter in group["params"]:
+            ndim = max(parameter.ndim, 1)
+            if ndim not in probes:
+                probes[ndim] = _probe_state(optimizer, index, ndim)
+            for probe in (value for value in probes[ndim].values() if isinstance(value, Tensor)):
+                shape = _scale_probe(probe, parameter)
+                num_bytes += math.prod(shape) * (parameter if shape else probe).element_size() + TENSOR_BYTES
+    return num_bytes
+
+
+def _scale_probe(probe: Tensor, parameter: Tensor) -> tuple[int, ...]:
+    """Return the shape of a state tensor of a parameter, given that of a probe with dimensions PROBE_SIZES."""
+    return tuple(size if kept > 1 else 1 for size, kept in zip(parameter.shape, probe.shape))
+
+
 def _find_state_faults(
     states: Mapping[int, Mapping[str, Any]],
     parameters: Mapping[int, tuple[Tensor, int]],
@@ -93,7 +115,7 @@ def _find_value_faults(key: str, value: Any, probe: Any, parameter: Tensor) -> I
         if probe is not None and not (is_number(value) and value >= 0):
             yield f"{key} is {show_value(value)}, not a finite number of 0 or more"
         return
-    shape = tuple(size if kept > 1 else 1 for size, kept in zip(parameter.shape, probe.shape))
+    shape = _scale_probe(probe, parameter)
     if not isinstance(value, Tensor) or value.shape != shape or not value.is_floating_point():
         yield f"{key} is {show_value(value)}, not a tensor float {'x'.join(map(str, shape)) or 'a scalar'}"
     elif value.isnan().any():

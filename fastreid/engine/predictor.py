@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -15,8 +15,12 @@ from fastreid.data.io.image import decode_page
 from fastreid.data.loading.batches import Transform
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.evaluate import build_page_reader, get_page_options
+from fastreid.engine.feature_options import check_feature_options, get_feature_options, get_test_size
+from fastreid.engine.image_scales import ONE_SCALE, check_scaled_images
 from fastreid.engine.inference import compute_features, eval_mode
 from fastreid.engine.model import build_model_with_weights
+from fastreid.engine.model_directory import DEFAULT_MODEL, ModelCard, save_model_directory
+from fastreid.engine.model_zoo import load_model_config
 from fastreid.engine.precision import inference_dtype, warn_if_dtype_is_slow
 from fastreid.engine.predictor_inputs import Page, encode_image, list_pages
 from fastreid.engine.setup import load_test_config, resolve_device
@@ -33,8 +37,13 @@ class Predictor:
         device: device of the model.
         batch_size: drawings per batch.
         flip: average the features of each drawing and its mirror image, as TEST.FLIP.ENABLED.
+        scales: average the unit features at these scales of the image, as TEST.SCALES.
+        gem_power: power of the network's generalized-mean pooling, as TEST.GEM_POWER; 0: as trained.
         dtype: dtype of the network's matrix products, as TEST.NETWORK_PRECISION; None: float32.
         decode: returns the page of an open image file; the second argument is its name, for messages.
+
+    Attributes:
+        cfg: settings that it was built from; None if it was built from parts.
     """
 
     def __init__(
@@ -46,6 +55,8 @@ class Predictor:
         device: torch.device,
         batch_size: int = 64,
         flip: bool = False,
+        scales: Sequence[float] = ONE_SCALE,
+        gem_power: float = 0.0,
         dtype: torch.dtype | None = None,
         decode: Callable[[BinaryIO, str], np.ndarray] = decode_page,
     ):
@@ -55,17 +66,20 @@ class Predictor:
         self.device = device
         self.batch_size = batch_size
         self.flip = flip
+        self.scales = tuple(scales)
+        self.gem_power = gem_power
         self.dtype = dtype
         self.decode = decode
+        self.cfg: CfgNode | None = None
 
     @classmethod
     def from_config(
-        cls, config_file: str | Path, weights: str | Path | None = None, opts: Sequence[str] = ()
+        cls, config_file: str | Path | None, weights: str | Path | None = None, opts: Sequence[str] = ()
     ) -> "Predictor":
         """Build the predictor of a config file and a checkpoint.
 
         Args:
-            config_file: path of the config.
+            config_file: path of the config; None: the defaults, or those of a model directory.
             weights: path of the checkpoint; None: MODEL.WEIGHTS of the config.
             opts: KEY VALUE pairs that override the config.
 
@@ -77,6 +91,35 @@ class Predictor:
         return cls.from_cfg(load_test_config(config_file, overrides))
 
     @classmethod
+    def from_pretrained(cls, name: str | Path = DEFAULT_MODEL, opts: Sequence[Any] = ()) -> "Predictor":
+        """Build the predictor of a shipped model, a model directory, or a timm network with pretrained weights.
+
+        Args:
+            name: as for `fastreid.create_model`.
+            opts: KEY VALUE pairs that override the settings of the model.
+
+        Raises:
+            InputError: there is no such model.
+            EnvironmentSetupError: a package is not installed.
+            WeightsError: the weights are damaged or do not match.
+        """
+        return cls.from_cfg(load_model_config(str(name), list(opts)))
+
+    def save_pretrained(self, folder: str | Path, card: ModelCard) -> Path:
+        """Write the network and its settings as a model directory, which every command accepts as MODEL.WEIGHTS.
+
+        Args:
+            folder: is created.
+            card: the model card.
+
+        Raises:
+            InputError: the folder exists and is not a model directory, or the predictor was not built from settings.
+        """
+        if self.cfg is None:
+            raise InputError("save_pretrained needs a predictor of settings: from_cfg, from_config or from_pretrained")
+        return save_model_directory(folder, self.cfg, self.model, card)
+
+    @classmethod
     def from_cfg(cls, cfg: CfgNode) -> "Predictor":
         """Build the predictor of settings; MODEL.WEIGHTS is the checkpoint.
 
@@ -86,16 +129,21 @@ class Predictor:
         """
         device = resolve_device(cfg)
         warn_if_dtype_is_slow(cfg.TEST.NETWORK_PRECISION, device, setting="TEST.NETWORK_PRECISION")
-        return cls(
-            build_model_with_weights(cfg),
+        check_feature_options(cfg)
+        model = build_model_with_weights(cfg)
+        check_scaled_images(model, cfg.TEST.SCALES, get_test_size(cfg))
+        predictor = cls(
+            model,
             build_test_transforms(cfg),
             read=build_page_reader(cfg),
             device=device,
             batch_size=cfg.TEST.IMS_PER_BATCH,
-            flip=cfg.TEST.FLIP.ENABLED,
+            **get_feature_options(cfg),
             dtype=inference_dtype(cfg.TEST.NETWORK_PRECISION, device),
             decode=functools.partial(decode_page, **get_page_options(cfg)),
         )
+        predictor.cfg = cfg
+        return predictor
 
     def __call__(self, pages: Page | Iterable[Page]) -> Tensor:
         """Compute the features of one or more drawings.
@@ -136,7 +184,7 @@ class Predictor:
     def _compute(self, pages: Sequence[Page], *, faults: dict[int, str] | None) -> Tensor:
         """Return the features of drawings; add unreadable ones to `faults`, or raise an InputError if it is None."""
         parts = []
-        with eval_mode(self.model):
+        with eval_mode(self.model, gem_power=self.gem_power):
             for start in range(0, len(pages), self.batch_size):
                 ready = []
                 for position, page in enumerate(pages[start : start + self.batch_size], start):
@@ -149,7 +197,8 @@ class Predictor:
                 if ready:
                     levels, aug_params = (torch.stack(part).to(self.device) for part in zip(*ready))
                     images = self.transform.to_images(levels, aug_params)
-                    parts.append(compute_features(self.model, images, flip=self.flip, dtype=self.dtype))
+                    part = compute_features(self.model, images, flip=self.flip, scales=self.scales, dtype=self.dtype)
+                    parts.append(part)
         return torch.cat(parts).clone() if parts else torch.empty(0, 0)
 
     def _load_page(self, page: Page) -> np.ndarray:

@@ -5,13 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from fastreid.engine.checkpoint_check import find_epoch_faults, find_tensor_faults, find_value_faults
-from fastreid.engine.data_fingerprint import FORMAT, DataFingerprint, describe_change_since, describe_changed_times
+from fastreid.engine.data_fingerprint import (
+    FORMAT,
+    TRAINING,
+    DataFingerprint,
+    describe_change_since,
+    describe_changed_times,
+    find_repaired,
+)
 from fastreid.engine.optimizer_check import describe_size_change, find_optimizer_faults
 from fastreid.engine.resume_settings import diff_settings, find_forbidden_changes, find_score_changes
+from fastreid.engine.starting_point import select_backbone
 from fastreid.engine.train_step import TrainStep
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.logger import get_logger
-from fastreid.utils.text import summarize_error
+from fastreid.utils.text import escape_unprintable, format_count, summarize_error
 
 REQUIRED_KEYS = ("model", "optimizer", "scaler", "iteration", "generator")
 
@@ -65,7 +73,7 @@ def check_settings(path: Path, before: str, now: str, *, defaults: str) -> list[
 
 
 def check_data(path: Path, before: Mapping[str, Any] | None, now: DataFingerprint | None) -> None:
-    """Check that the image lists and their files are those of the checkpoint.
+    """Check that the image lists and their files are those of the checkpoint, except for repaired unreadable files.
 
     Args:
         path: the checkpoint, for messages.
@@ -89,6 +97,11 @@ def check_data(path: Path, before: Mapping[str, Any] | None, now: DataFingerprin
             f"--resume from {path}: {change}; restore it, or start a new run with MODEL.WEIGHTS {path} and another "
             "OUTPUT_DIR"
         )
+    repaired = find_repaired(before, now)
+    if repaired:
+        first = escape_unprintable(now.lists[TRAINING][repaired[0]].name)
+        num = format_count(len(repaired), "file")
+        get_logger().info(f"{TRAINING}: {num} that this run could not read changed, first {first}; used from now on")
     compared, unknown = describe_changed_times(before, now)
     for line in compared:
         get_logger().info(line)
@@ -112,9 +125,14 @@ def check_step_state(path: Path, state: Mapping[str, Any], step: TrainStep, *, i
     faults += find_optimizer_faults(state["optimizer"], step.optimizer)
     if step.scaler.is_enabled() and state["scaler"].keys() != step.scaler.state_dict().keys():
         faults.append(f"scaler has the values {sorted(state['scaler'])}, not {sorted(step.scaler.state_dict())}")
-    if step.average is not None and "average" not in state:
-        faults.append("average is missing")
-    elif step.average is not None:
+    faults += [f"{name} is missing" for name in step.optional_parts() if name not in state]
+    if step.memory is not None and len(state.get("memory", {}).get("targets", ())) > step.memory.size:
+        faults.append(f"memory has more than MODEL.LOSSES.MEMORY.SIZE {step.memory.size} features")
+    if step.starting_point is not None and state.get("starting_point"):
+        groups = step.optimizer.param_groups
+        starts = {name: value for group in groups for name, value in select_backbone(group).items()}
+        faults += find_tensor_faults("starting_point", state["starting_point"], starts)
+    if step.average is not None and "average" in state:
         expected = step.average.model.state_dict()
         faults += find_tensor_faults("average.model", state["average"]["model"], expected)
     _raise_faults(path, faults)

@@ -1,6 +1,6 @@
 """Checks of a training run before its first iteration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +12,31 @@ from fastreid.data.datasets.base import RetrievalData, raise_faults
 from fastreid.data.io.image import REPLACE_OR_REMOVE
 from fastreid.data.io.verification import find_unreadable, select_files
 from fastreid.data.transforms.build import build_test_transforms
+from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.data import build_dataset
+from fastreid.engine.data_fingerprint import DataFingerprint, compute_fingerprint
+from fastreid.engine.disk_space import CheckpointPlan, compute_needed_bytes, count_bytes, measure_checkpoints
+from fastreid.engine.feature_options import check_feature_options
+from fastreid.engine.optimizer_check import estimate_state_bytes
 from fastreid.engine.precision import inference_dtype
+from fastreid.engine.process_check import check_processes_agree
+from fastreid.engine.starting_point import select_backbone
+from fastreid.engine.unreadable_record import read_record
 from fastreid.evaluation.build import check_evaluator_names
 from fastreid.evaluation.scoring.matches import check_matches
 from fastreid.evaluation.scoring.metrics import check_score_name
 from fastreid.modeling.build import check_model_names
+from fastreid.modeling.heads import EmbeddingHead
 from fastreid.solver.build import check_solver_names
 from fastreid.structures import Drawing
 from fastreid.utils import comm
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import InputError, StorageError
 from fastreid.utils.files import write_text
+from fastreid.utils.logger import get_logger
 from fastreid.utils.progress import show_progress
+from fastreid.utils.resources import find_free_bytes, format_bytes
 
+FLOAT32_BYTES = 4
 MAX_HEADERS_READ = 50_000  # of training files at the start of a run, about 5 s on a local disk
 VERIFIED_FILE = "verified_drawings"  # in OUTPUT_DIR: digest of the test files that could be decoded
 
@@ -41,6 +53,7 @@ def check_component_names(cfg: CfgNode, *, training: bool) -> None:
     """
     check_model_names(cfg)
     check_evaluator_names(cfg)
+    check_feature_options(cfg)
     if training:
         check_solver_names(cfg)
         SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN, "DATALOADER.SAMPLER_TRAIN")
@@ -68,6 +81,47 @@ def check_model_selection(cfg: CfgNode, data: RetrievalData) -> None:
             f"{data.name}, the first of DATASETS.TESTS, has no query with a patent in its gallery, so it cannot choose "
             "the best model; put a dataset with known patents first"
         )
+
+
+def check_test_data(cfg: CfgNode, data: RetrievalData, is_first: bool) -> None:
+    """Check that training can use a test dataset.
+
+    Args:
+        cfg: settings.
+        data: one of DATASETS.TESTS.
+        is_first: whether it is the first one.
+
+    Raises:
+        InputError: no query has a match, or the first dataset cannot select the best model.
+    """
+    if is_first:
+        check_model_selection(cfg, data)
+    else:
+        check_matches(data.name, data.queries, data.gallery)
+
+
+def compute_run_fingerprint(
+    cfg: CfgNode, training: Sequence[Drawing], tests: Mapping[str, RetrievalData]
+) -> DataFingerprint:
+    """Return the fingerprint of the data of a run; every process must call this function.
+
+    Args:
+        cfg: settings.
+        training: the training list.
+        tests: test sets by name.
+
+    Raises:
+        InputError: a file no longer exists, or a process has other data or settings.
+    """
+    fingerprint = compute_fingerprint(
+        training,
+        tests,
+        skips_unreadable=cfg.INPUT.ON_BAD_IMAGE == "skip",
+        max_pixels=cfg.INPUT.MAX_PIXELS,
+        unreadable=read_record(cfg.OUTPUT_DIR),
+    )
+    check_processes_agree(fingerprint, cfg.dump())
+    return fingerprint
 
 
 def check_test_drawings(cfg: CfgNode, lists: Sequence[Sequence[Drawing]]) -> None:
@@ -122,6 +176,65 @@ def describe_finished_epochs(num_epochs: int, max_epochs: int) -> str:
     if num_epochs > max_epochs:
         return f"its checkpoint is at epoch {num_epochs}, beyond SOLVER.MAX_EPOCH {max_epochs}"
     return f"all {max_epochs} epochs are done" if max_epochs > 1 else "its only epoch is done"
+
+
+def check_disk_space(cfg: CfgNode, checkpointer: Checkpointer, progress: Progress, *, is_new: bool) -> None:
+    """Check that the first checkpoints of a run fit on the disk of OUTPUT_DIR; warn if later ones may not.
+
+    A disk of unknown size is not checked. Every process must call this function.
+
+    Args:
+        cfg: settings.
+        checkpointer: saves the checkpoints.
+        progress: state of the run.
+        is_new: the run does not resume an earlier one.
+
+    Raises:
+        StorageError: the first checkpoints do not fit.
+    """
+    step, fingerprint = checkpointer.step, checkpointer.data
+    average = None if step.average is None else step.average.state_dict()
+    model_bytes = count_bytes(step.model.state_dict())
+    data = {} if fingerprint is None else fingerprint.state
+    other_values = [average, data, progress.hard_identities, checkpointer.config, torch.get_rng_state()]
+    if step.starting_point is not None:
+        other_values += [select_backbone(group) for group in step.optimizer.param_groups]
+    heads = dict(step.model.named_children()).get("heads")
+    memory_bytes = 0
+    if step.memory is not None and isinstance(heads, EmbeddingHead):
+        memory_bytes = step.memory.size * heads.metric_dim * FLOAT32_BYTES
+    plan = CheckpointPlan(
+        model_bytes + memory_bytes + count_bytes(other_values) + estimate_state_bytes(step.optimizer),
+        average_bytes=model_bytes,
+        average_start=None if average is None else cfg.SOLVER.AVERAGE.START_EPOCH,
+        eval_period=cfg.TEST.EVAL_PERIOD,
+        checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
+        num_best_models=cfg.SOLVER.SAVE_TOP_K,
+        num_epochs=cfg.SOLVER.MAX_EPOCH,
+    )
+    folder = Path(cfg.OUTPUT_DIR)
+    first_bytes, all_bytes = compute_needed_bytes(
+        plan,
+        measure_checkpoints(folder),
+        first_epoch=progress.iteration // checkpointer.iters_per_epoch + int(not progress.epoch_end_pending),
+        is_new=is_new,
+        is_scored=progress.best_epoch >= 0,
+    )
+    free_bytes = comm.broadcast_object(find_free_bytes(folder))
+    if free_bytes is None:
+        return
+    free, size = format_bytes(free_bytes), format_bytes(plan.checkpoint_bytes)
+    if free_bytes < first_bytes:
+        raise StorageError(
+            f"OUTPUT_DIR {folder}: its first checkpoints cannot be written ({size} each, {format_bytes(first_bytes)} "
+            f"needed, {free} free); free space or choose another folder"
+        )
+    if free_bytes < all_bytes:
+        get_logger().warning(
+            f"OUTPUT_DIR {folder}: all checkpoints of the run need up to {format_bytes(all_bytes)} ({size} each) and "
+            f"{free} are free, so a later one may not fit; free space, or raise SOLVER.CHECKPOINT_PERIOD "
+            f"{cfg.SOLVER.CHECKPOINT_PERIOD}, which keeps fewer"
+        )
 
 
 def check_drawings(cfg: CfgNode, training: Sequence[Drawing], *, tests: Sequence[Sequence[Drawing]]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import importlib.metadata
 import os
 import platform
 from collections.abc import Sequence
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 
 from fastreid import __version__
 from fastreid.config import CfgNode, get_cfg
 from fastreid.config.reader import parse_settings
 from fastreid.engine.checkpoint_index import BEST_FILE
+from fastreid.engine.model_directory import CONFIG_FILE as MODEL_CONFIG_FILE
+from fastreid.engine.model_directory import find_model_directory
+from fastreid.modeling.network_settings import resolve_network_settings
 from fastreid.utils import comm
 from fastreid.utils.arguments import CommandParser, add_config_options, add_output_options, add_process_options
 from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError
@@ -42,7 +45,9 @@ def default_argument_parser(description: str = "") -> CommandParser:
 def load_config(config_file: str | Path | None, opts: Sequence[Any] = (), *, base: CfgNode | None = None) -> CfgNode:
     """Return the frozen settings of a config file with `KEY VALUE` pairs that override it.
 
-    MODEL.DEVICE `auto` is replaced by the device that it selects.
+    If MODEL.WEIGHTS is a model directory or the name of a shipped model, its settings are the defaults.
+    MODEL.DEVICE `auto` is replaced by the device that it selects, and empty pixel statistics and image sizes by those
+    of the backbone.
 
     Args:
         config_file: path or name of a shipped config, see `fastreid.config.locate.find_config`; None: the defaults.
@@ -55,14 +60,24 @@ def load_config(config_file: str | Path | None, opts: Sequence[Any] = (), *, bas
     late = [word for index, word in enumerate(opts) if str(word).startswith("--" if index % 2 else "-")]
     if late:
         raise InputError(f"command line: {late[0]} follows a setting; options come before the KEY VALUE pairs")
-    cfg = get_cfg() if base is None else base.clone()
-    if config_file is not None:
-        cfg.merge_from_file(config_file)
-    cfg.merge_from_list(list(opts))
+    start = get_cfg() if base is None else base
+    cfg = _merge(start, config_file, opts)
+    directory = find_model_directory(cfg.MODEL.WEIGHTS)
+    if directory is not None:  # its settings come before those of the config file and the command line
+        cfg = _merge(_merge(start, directory / MODEL_CONFIG_FILE, ()), config_file, opts)
+        cfg.MODEL.WEIGHTS = str(directory)
     if cfg.MODEL.DEVICE == "auto":
         cfg.MODEL.DEVICE = find_device()
     cfg.freeze()
     parse_settings(cfg.dump(), "command line")
+    return resolve_network_settings(cfg)
+
+
+def _merge(start: CfgNode, config_file: str | Path | None, opts: Sequence[Any]) -> CfgNode:
+    cfg = start.clone()
+    if config_file is not None:
+        cfg.merge_from_file(config_file)
+    cfg.merge_from_list(list(opts))
     return cfg
 
 
@@ -268,6 +283,6 @@ def _describe_environment(device: torch.device) -> str:
     names = {"cuda": torch.cuda.get_device_name(device) if device.type == "cuda" else "", "mps": "Apple GPU"}
     name = names.get(device.type, f"{torch.get_num_threads()} threads")
     return (
-        f"fastreid {__version__}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
+        f"fastreid {__version__}, torch {torch.__version__}, torchvision {importlib.metadata.version('torchvision')}, "
         f"Python {platform.python_version()}, device {device} ({name}), {comm.get_world_size()} process(es)"
     )

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from torchvision.utils import make_grid
 
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.postprocess.whitening import save_whitening
@@ -169,5 +168,7 @@ class Tester(ResultWriter):
 
 def make_input_grid(batch: Batch, num_images: int = 32) -> Image.Image:
     """Return an image of the first `num_images` drawings of a batch as the network receives them, eight per row."""
+    from torchvision.utils import make_grid  # slow to import
+
     grid = make_grid(batch.images[:num_images].cpu(), nrow=8, padding=2, pad_value=128)
     return Image.fromarray(grid.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,31 +11,18 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fastreid.engine.compile import CompiledCaller, Network
+from fastreid.engine.gradient_clip import GradientClip
 from fastreid.engine.precision import autocast
+from fastreid.engine.scalars import Scalars, scale_values, sum_values, to_floats
+from fastreid.engine.starting_point import StartingPointDecay
 from fastreid.engine.weight_average import WeightAverage
+from fastreid.modeling.losses.memory import MemoryBank
 from fastreid.solver.fused_optimizers import keep_fused_flags
 from fastreid.structures import Batch
 from fastreid.utils import comm
 from fastreid.utils.errors import NumericalError
 
-Scalars = dict[str, Tensor]
-
 MAX_SKIPPED_STEPS = 20  # float16 overflows in a row; after so many the loss scale does not recover
-
-
-@dataclass(frozen=True)
-class GradientClip:
-    """Limit on the gradients.
-
-    Args:
-        kind: "norm" limits the global gradient norm, "value" limits each element.
-        limit: the largest norm or absolute value.
-        norm_type: p of the p-norm.
-    """
-
-    kind: str
-    limit: float
-    norm_type: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +67,8 @@ class TrainStep:
             within a micro-batch, and batch norm computes its statistics per micro-batch.
         clip: limit on the gradients; None: no limit.
         average: average of the weights, updated after every step; None: no average.
+        memory: bank of the model's pair losses, updated after every step; None: no bank.
+        starting_point: decay towards the start weights, applied before every update; None: no such decay.
         no_unused_parameters: whether every parameter receives a gradient in every step; several processes need to know.
         compiled: call the network through torch.compile.
 
@@ -98,6 +87,8 @@ class TrainStep:
         grad_accum_steps: int = 1,
         clip: GradientClip | None = None,
         average: WeightAverage | None = None,
+        memory: MemoryBank | None = None,
+        starting_point: StartingPointDecay | None = None,
         no_unused_parameters: bool = True,
         compiled: bool = False,
     ):
@@ -108,6 +99,8 @@ class TrainStep:
         self.grad_accum_steps = grad_accum_steps
         self.clip = clip
         self.average = average
+        self.memory = memory
+        self.starting_point = starting_point
         self.no_unused_parameters = no_unused_parameters
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.frozen: tuple[str, ...] = ()
@@ -158,8 +151,8 @@ class TrainStep:
         signature = ("training", *batch.images.shape, *(f"{name} frozen" for name in self.frozen))
         parts = self._caller.run(lambda network: self._compute_gradients(network, batch), signature=signature)
         self.scaler.unscale_(self.optimizer)
-        losses, stats = (_sum_values(scalars) for scalars in zip(*parts))
-        own_values = _to_floats({**losses, **stats, **self._clip_gradients()})
+        losses, stats = (sum_values(scalars) for scalars in zip(*parts))
+        own_values = to_floats({**losses, **stats, **self._clip_gradients()})
         values = comm.all_reduce_mean(own_values)
         if not all(math.isfinite(values[name]) for name in losses):
             own_losses = {name: own_values[name] for name in losses}
@@ -169,6 +162,8 @@ class TrainStep:
             values["skipped_steps"] = float(self._num_skipped)
         if self.average is not None:
             self.average.update(self.model)
+        if self.memory is not None:
+            self.memory.commit()
         self.num_steps += 1
         self.is_updating = False
         return StepResult(values, batch, skipped=skipped)
@@ -176,6 +171,8 @@ class TrainStep:
     def _compute_gradients(self, network: Network, batch: Batch) -> list[tuple[Scalars, Scalars]]:
         """Compute the gradients of a batch; return the losses and statistics of each micro-batch times its share."""
         self.optimizer.zero_grad(set_to_none=True)
+        if self.memory is not None:
+            self.memory.discard()
         *first, last = _split_into_micro_batches(batch, self.grad_accum_steps)
         no_sync = network.no_sync() if hasattr(network, "no_sync") else contextlib.nullcontext()
         with no_sync:  # several processes exchange gradients only once, in the last micro-batch
@@ -194,21 +191,26 @@ class TrainStep:
             losses, stats = network(part.images, part.targets, with_stats=True)
         total = torch.stack(list(losses.values())).sum()
         self.scaler.scale(total * share).backward()  # type: ignore[no-untyped-call]  # torch has no annotation
-        return _scale_values({"total_loss": total, **losses}, share), _scale_values(stats, share)
+        return scale_values({"total_loss": total, **losses}, share), scale_values(stats, share)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint, without the model."""
         state: dict[str, Any] = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
         state["skipped"] = [self._num_skipped, self._num_skipped_in_a_row]
-        return state if self.average is None else {**state, "average": self.average.state_dict()}
+        return {**state, **{name: part.state_dict() for name, part in self.optional_parts().items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load the state of a checkpoint."""
         self.optimizer.load_state_dict(keep_fused_flags(state["optimizer"], self.optimizer))
         self.scaler.load_state_dict(state["scaler"])
         self._num_skipped, self._num_skipped_in_a_row = state.get("skipped", [0, 0])  # missing in older checkpoints
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        for name, part in self.optional_parts().items():
+            part.load_state_dict(state[name])
+
+    def optional_parts(self) -> dict[str, WeightAverage | MemoryBank | StartingPointDecay]:
+        """Return the optional parts of this run by their keys in a checkpoint."""
+        parts = {"average": self.average, "memory": self.memory, "starting_point": self.starting_point}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def _wrap(self) -> nn.Module:
         if comm.get_world_size() == 1:
@@ -270,6 +272,8 @@ class TrainStep:
         if not is_finite and not self.scaler.is_enabled():
             raise NonFiniteLossError(_nonfinite_message(values, losses), batch, values)
         self.is_updating = True
+        if self.starting_point is not None and is_finite:
+            self.starting_point.apply(self.optimizer)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._num_skipped += not is_finite
@@ -286,18 +290,6 @@ def _split_into_micro_batches(batch: Batch, num: int) -> list[Batch]:
     """Split a batch into `num` micro-batches whose sizes differ by at most one."""
     columns = (column.tensor_split(num) for column in (batch.images, batch.targets, batch.rows))
     return [Batch(*part) for part in zip(*columns)]
-
-
-def _to_floats(scalars: Scalars) -> dict[str, float]:
-    return dict(zip(scalars, torch.stack(list(scalars.values())).tolist()))
-
-
-def _scale_values(scalars: Scalars, factor: float) -> Scalars:
-    return {name: value.detach().float() * factor for name, value in scalars.items()}
-
-
-def _sum_values(parts: Sequence[Scalars]) -> Scalars:
-    return {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
 
 
 def _parameters_by_child(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, list[nn.Parameter]]:

@@ -1,10 +1,11 @@
 """Train a model as a config describes: build the parts of a run, resume it, train."""
 
 import functools
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+
+from torch import Tensor
 
 from fastreid.config import CfgNode, get_cfg
 from fastreid.data.build import build_unreadable_drawings, fill_cache_if_enabled
@@ -15,8 +16,8 @@ from fastreid.engine.build import build_diagnostics, build_step, check_micro_bat
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.checkpoint_index import BEST_FILE, archive_previous_run
 from fastreid.engine.data import build_datasets, build_train_loader
-from fastreid.engine.data_fingerprint import compute_fingerprint
 from fastreid.engine.evaluate import build_testers, collect_drawing_lists
+from fastreid.engine.head_only import FeatureLoader, check_head_only, freeze_backbone, prepare_head
 from fastreid.engine.hooks import (
     CheckWeightUpdates,
     EarlyStopping,
@@ -25,6 +26,7 @@ from fastreid.engine.hooks import (
     LogInputImages,
     MineHardIdentities,
     PreciseBatchNorm,
+    RecordUnreadable,
     SampleClasses,
     SaveBestModels,
     SaveCheckpoints,
@@ -33,31 +35,29 @@ from fastreid.engine.hooks import (
     StopOnSignal,
     WriteMetrics,
 )
-from fastreid.engine.hooks.metrics import write_bad_step_record
-from fastreid.engine.model import load_initial_weights, resolve_num_classes, to_device
-from fastreid.engine.process_check import check_processes_agree
+from fastreid.engine.model import build_training_model, load_initial_weights, resolve_num_classes
 from fastreid.engine.run_checks import (
     check_component_names,
+    check_disk_space,
     check_drawings,
     check_evaluation_period,
     check_feature_settings,
     check_model_selection,
+    compute_run_fingerprint,
     describe_finished_epochs,
 )
 from fastreid.engine.setup import check_output_folder, resolve_device, write_config
 from fastreid.engine.tester import make_input_grid
 from fastreid.engine.train_loop import Hook, TrainLoop
-from fastreid.engine.train_step import NonFiniteLossError
-from fastreid.modeling import build_model
+from fastreid.engine.training_errors import explain_training_errors
 from fastreid.modeling.heads import EmbeddingHead
 from fastreid.monitoring.build import build_writers, check_tracker
 from fastreid.solver.build import build_schedule, resolve_iterations
 from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
-from fastreid.utils.cli import StoppedBySignalError
-from fastreid.utils.errors import EnvironmentSetupError, StorageError
+from fastreid.utils.errors import StorageError
 from fastreid.utils.logger import RESULT, get_logger
-from fastreid.utils.text import format_count, summarize_error
+from fastreid.utils.text import format_count
 
 
 class DefaultTrainer:
@@ -78,18 +78,19 @@ class DefaultTrainer:
         check_component_names(cfg, training=True)
         check_evaluation_period(cfg)
         check_micro_batch_size(cfg)
+        check_head_only(cfg)
         check_tracker(cfg)
         self.unreadable = build_unreadable_drawings(cfg)
+        self.features: Tensor | None = None
         check_feature_settings(cfg, self.device)
         self.drawings, tests = data or build_datasets(cfg)
-        fingerprint = compute_fingerprint(
-            self.drawings, tests, skips_unreadable=self.unreadable is not None, max_pixels=cfg.INPUT.MAX_PIXELS
-        )
-        check_processes_agree(fingerprint, cfg.dump())
+        fingerprint = compute_run_fingerprint(cfg, self.drawings, tests)
         check_model_selection(cfg, next(iter(tests.values())))
         self.loader = self._build_loader(0)
         self.testers = build_testers(cfg, tests, training=self.drawings, unreadable=self.unreadable)
-        self.model = to_device(cfg, build_model(cfg, num_classes=resolve_num_classes(cfg, self.loader.num_classes)))
+        self.model = build_training_model(cfg, self.drawings)
+        if cfg.SOLVER.HEAD_ONLY:
+            freeze_backbone(self.model)
         self.schedule = build_schedule(cfg, self.loader.iters_per_epoch)
         self.freeze_layers = FreezeLayers(
             cfg.MODEL.FREEZE_LAYERS, resolve_iterations(cfg, "FREEZE_ITERS", self.loader.iters_per_epoch)
@@ -122,16 +123,16 @@ class DefaultTrainer:
             FastreidError: no checkpoint can be loaded, or it or the weights do not fit the config.
         """
         progress = self.checkpointer.resume() if resume else None
-        if progress is not None:
-            self.progress = progress
-            if not self._finished_reason():
-                check_drawings(self.cfg, self.drawings, tests=collect_drawing_lists(self.testers))
+        self.progress = progress or self.progress
+        if progress is not None and self._finished_reason():
             return
-        if resume:
-            get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR}; starting from the beginning")
-        load_initial_weights(self.cfg, self.model)
+        if progress is None:
+            if resume:
+                get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR}; starting from the beginning")
+            load_initial_weights(self.cfg, self.model)
+        check_disk_space(self.cfg, self.checkpointer, self.progress, is_new=progress is None)
         check_drawings(self.cfg, self.drawings, tests=collect_drawing_lists(self.testers))
-        if comm.is_main_process():
+        if progress is None and comm.is_main_process():
             archive_previous_run(self.cfg.OUTPUT_DIR)
 
     def train(self) -> dict[str, float]:
@@ -153,33 +154,30 @@ class DefaultTrainer:
             self.cfg, *collect_drawing_lists(self.testers), training=self.drawings, unreadable=self.unreadable
         )
         self.checkpointer.prepare_best_models(self.progress)
+        self._prepare_head()
         loop = self._build_loop()
         if comm.is_main_process():  # all settings have been checked now
             write_config(self.cfg)
+        explain_errors = explain_training_errors(
+            loop, drawings=self.drawings, checkpointer=self.checkpointer, is_deterministic=self.cfg.DETERMINISTIC
+        )
         try:
-            with translate_worker_errors(self.loader.worker_error):
+            with explain_errors, translate_worker_errors(self.loader.worker_error):
                 loop.run()
-        except NonFiniteLossError as error:
-            check_output_folder(self.cfg.OUTPUT_DIR)
-            names = [self.drawings[row].name for row in error.batch.rows.tolist()]
-            processes = comm.all_gather_object((names, error.values))  # the error is raised on every process
-            record = write_bad_step_record(self.cfg.OUTPUT_DIR, loop.iteration, processes)
-            raise NonFiniteLossError(
-                f"iteration {loop.iteration + 1}: {error}; {record} lists its drawings", error.batch, error.values
-            )
-        except KeyboardInterrupt:
-            path, saved_iteration, _ = self.checkpointer.last_saved
-            if path is None or saved_iteration != loop.iteration:
-                raise
-            raise StoppedBySignalError(signal.SIGINT, str(path))
-        except RuntimeError as error:
-            if self.cfg.DETERMINISTIC and "deterministic" in str(error):
-                raise EnvironmentSetupError(f"DETERMINISTIC is True: {summarize_error(error)[:200]}; set it to False")
-            raise
         finally:
             self.loader.close()
         self._log_best_model()
         return {self.cfg.TEST.SELECT_BY: self.progress.best}
+
+    def _prepare_head(self) -> None:
+        """Fit the projection of a new run, and replace the drawings by their features if only the head is trained."""
+        is_new = self.progress.iteration == 0
+        if not self.cfg.SOLVER.HEAD_ONLY and not (self.cfg.MODEL.HEADS.PROJECTION and is_new):
+            return
+        features = prepare_head(self.cfg, self.model, self.drawings, is_new=is_new)
+        if self.cfg.SOLVER.HEAD_ONLY:
+            self.features = features
+            self._restart_loader(self.progress.iteration)
 
     def _log_best_model(self) -> None:
         best = Path(self.cfg.OUTPUT_DIR) / BEST_FILE
@@ -253,16 +251,18 @@ class DefaultTrainer:
             num_drawings=len(self.drawings),
             batch_size=cfg.SOLVER.IMS_PER_BATCH,
             memory_mb=cfg.TEST.MEMORY_MB,
+            num_sub_centers=cfg.MODEL.HEADS.SUB_CENTERS,
             restart_loader=self._restart_loader,
         )
         return [
+            RecordUnreadable(self.checkpointer, self.unreadable),
             SaveUnfinishedWork(self.checkpointer, progress, eval_period=cfg.TEST.EVAL_PERIOD),
             SetLearningRate(self.schedule),
             self.freeze_layers,
             *sample_classes,
             CheckWeightUpdates(),
             *build_diagnostics(cfg, num_classes=num_classes, iters_per_epoch=self.loader.iters_per_epoch),
-            LogInputImages(metrics, make_input_grid),
+            *([] if cfg.SOLVER.HEAD_ONLY else [LogInputImages(metrics, make_input_grid)]),
             *precise_bn,
             evaluate,
             *([early_stopping] if cfg.SOLVER.EARLY_STOP_PATIENCE else []),
@@ -304,7 +304,9 @@ class DefaultTrainer:
         self.loader.close()
         self.loader = self._build_loader(iteration)
 
-    def _build_loader(self, iteration: int) -> TrainLoader:
+    def _build_loader(self, iteration: int) -> TrainLoader | FeatureLoader:
+        if self.features is not None:
+            return FeatureLoader(self.features, self.drawings, self.cfg, start_iteration=iteration, device=self.device)
         return build_train_loader(
             self.cfg,
             self.drawings,

@@ -36,7 +36,8 @@ def show_augmentations(config_file: str | Path | None, images: Sequence[str | Pa
     Raises:
         InputError: the config is invalid or an image cannot be read.
     """
-    color = _load_config(config_file, []).INPUT.COLOR == "rgb"
+    configured = _load_config(config_file, [])
+    color = configured.INPUT.COLOR == "rgb"
     pages = [read_image(path, color=color) for path in images] or [_render_page(0)]
     sections = [name for name in AUGMENTATIONS if name not in LINE_OPERATIONS]
     switches = (item for name in sections for item in (f"INPUT.{name}.ENABLED", False))
@@ -45,12 +46,12 @@ def show_augmentations(config_file: str | Path | None, images: Sequence[str | Pa
     for name in AUGMENTATIONS:
         for page in pages:
             plain = _load_config(config_file, all_off)
-            augmented = _load_config(config_file, [*all_off, *_always(plain, name)])
+            augmented = _load_config(config_file, [*all_off, *_always(configured, name)])
             samples = [_augment(augmented, page, index) for index in range(num_samples)]
             rows.append((name, [_augment(plain, page, "plain"), *samples]))
     if config_file is not None:
-        cfg = _load_config(config_file, [])
-        rows += [("as configured", [_augment(cfg, page, index) for index in range(num_samples + 1)]) for page in pages]
+        together = [[_augment(configured, page, index) for index in range(num_samples + 1)] for page in pages]
+        rows += [("as configured", images) for images in together]
     return rows
 
 
@@ -87,11 +88,16 @@ def _load_config(path: str | Path | None, opts: Sequence[Any]) -> CfgNode:
 
 
 def _always(cfg: CfgNode, name: str) -> list[Any]:
-    """Return the settings that apply one augmentation to every drawing."""
+    """Return the settings that apply one augmentation to every drawing.
+
+    A crop that the config does not use has the size of its images instead of the default one.
+    """
     if name in LINE_OPERATIONS:
         return ["INPUT.LINE_AUG.OPS", [name], "INPUT.LINE_AUG.PROB", 1.0]
     prob = [f"INPUT.{name}.PROB", 1.0] if "PROB" in cfg.INPUT[name] else []
-    return [f"INPUT.{name}.ENABLED", True, *prob]
+    size_px = cfg.INPUT.SIZE_TRAIN
+    size = ["INPUT.CROP.SIZE", size_px] if name == "CROP" and not cfg.INPUT.CROP.ENABLED and len(size_px) == 2 else []
+    return [f"INPUT.{name}.ENABLED", True, *prob, *size]
 
 
 def _augment(cfg: CfgNode, page: np.ndarray, sample: int | str) -> Image.Image:

@@ -15,11 +15,10 @@ from fastreid.config import CfgNode
 from fastreid.data.transforms.build import build_train_transforms
 from fastreid.engine.build import build_step
 from fastreid.engine.data import build_datasets
-from fastreid.engine.model import to_device
+from fastreid.engine.model import build_training_model
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import resolve_device
 from fastreid.engine.train_step import TrainStep
-from fastreid.modeling import build_model
 from fastreid.modeling.heads import EmbeddingHead
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import EnvironmentSetupError, InputError
@@ -161,7 +160,7 @@ def try_batch_sizes(
             f"for each of SOLVER.GRAD_ACCUM_STEPS micro-batches), the largest {largest} ({limit}); lower one of the "
             "two settings or raise the limit"
         )
-    model = to_device(cfg, build_model(cfg, num_classes=num_classes))
+    model = build_training_model(cfg, drawings)
     heads = model.get_submodule("heads")
     step = build_step(cfg, model, iters_per_epoch=1)
     page = np.full(BLANK_PAGE_PX, 255, np.uint8)

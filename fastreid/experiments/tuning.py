@@ -4,6 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from fastreid.config import CfgNode
 from fastreid.engine.evaluate_saved import load_saved_dataset
 from fastreid.engine.setup import resolve_search_device
 from fastreid.evaluation.build import build_evaluator
-from fastreid.evaluation.postprocess.tuning import TUNABLE_STEPS, Grid, Trial, check_grid, tune
+from fastreid.evaluation.postprocess.superglobal import SuperGlobalSettings
+from fastreid.evaluation.postprocess.tuning import check_grid, tune
+from fastreid.evaluation.postprocess.tuning_grid import TUNABLE_STEPS, Grid, Trial
 from fastreid.evaluation.storage.saved_features import find_feature_folders
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import write_text
+from fastreid.utils.logger import get_logger
 
 
 def tune_saved_features(
@@ -28,6 +32,7 @@ def tune_saved_features(
     grid: Grid,
     num_queries: int = 0,
     require_same_weights: bool = False,
+    skip_negatives: bool = False,
     on_trial: Callable[[Trial, int, int], None] | None = None,
 ) -> list[Trial]:
     """Evaluate the choices of a grid on saved features and return all trials, the best by TEST.SELECT_BY first.
@@ -38,6 +43,7 @@ def tune_saved_features(
         grid: choices to try.
         num_queries: number of queries to use, spread evenly over the list; 0: all.
         require_same_weights: as for `run_saved_test`.
+        skip_negatives: log a line and try no subtraction of negatives if there are no features of training drawings.
         on_trial: as for `tune`.
 
     Raises:
@@ -50,7 +56,19 @@ def tune_saved_features(
     if len(folders) > 1:
         raise InputError(f"{folder}: contains several datasets ({', '.join(folders)}); pass the folder of one of them")
     [dataset_folder] = folders.values()
-    dataset = load_saved_dataset(cfg, dataset_folder, evaluator, require_same_weights=require_same_weights)
+    dataset = load_saved_dataset(
+        cfg,
+        dataset_folder,
+        evaluator,
+        require_same_weights=require_same_weights,
+        with_training="NEGATIVE" in grid.steps,
+    )
+    if dataset.training is None and skip_negatives and set(grid.steps) > {"NEGATIVE"}:
+        get_logger().info(
+            f"{dataset_folder}: NEGATIVE is not tuned, because there are no features of training drawings; extract "
+            "them with fastreid extract --split all"
+        )
+        grid = replace(grid, steps=[name for name in grid.steps if name != "NEGATIVE"])
     queries = dataset.queries
     if 0 < num_queries < len(queries.names):
         queries = queries.select(torch.linspace(0, len(queries.names) - 1, num_queries).long())
@@ -117,15 +135,22 @@ def write_trials(path: str | os.PathLike[str], trials: Sequence[Trial]) -> None:
 
 def _trial_settings(trial: Trial) -> dict[str, dict[str, Any]]:
     """Return the settings below TEST that a trial chose."""
-    expansion, reranking = trial.expansion, trial.reranking
+    negatives, expansion, reranking = trial.negatives, trial.expansion, trial.reranking
+    is_super_global = isinstance(reranking, SuperGlobalSettings)
     settings: dict[str, dict[str, Any]] = {
+        "NEGATIVE": {"ENABLED": negatives is not None},
         "AQE": {"ENABLED": expansion is not None},
-        "RERANK": {"ENABLED": reranking is not None},
+        "RERANK": {"ENABLED": reranking is not None and not is_super_global},
+        "SUPERGLOBAL": {"ENABLED": is_super_global},
     }
+    if negatives is not None:
+        settings["NEGATIVE"] |= {"K": negatives.k, "BETA": float(negatives.beta), "TIMES": negatives.times}
     if expansion is not None:
         settings["AQE"] |= {"QE_K": expansion.k, "ALPHA": float(expansion.alpha), "QE_TIME": expansion.times}
         settings["AQE"] |= {"QUERIES": expansion.queries_too, "GALLERY": expansion.gallery_too}
-    if reranking is not None:
+    if isinstance(reranking, SuperGlobalSettings):
+        settings["SUPERGLOBAL"] |= {"TOP_N": reranking.top_n, "K": reranking.k, "BETA": float(reranking.beta)}
+    elif reranking is not None:
         settings["RERANK"] |= {"K1": reranking.k1, "K2": reranking.k2, "LAMBDA": float(reranking.lambda_value)}
         settings["RERANK"] |= {"FORM": reranking.form, "TOP_N": reranking.top_n or 0}
     return settings

@@ -4,7 +4,7 @@ from fastreid.layers.attention import NonLocal, SqueezeExcitation
 from fastreid.layers.distance import cosine_distance, euclidean_distance, squared_euclidean_distance
 from fastreid.layers.gem_pooling import GeneralizedMeanPooling, GeneralizedMeanPoolingP
 from fastreid.layers.gradient_checkpointing import checkpoint_block
-from fastreid.layers.margin_softmax import ArcSoftmax, CircleSoftmax, CosSoftmax, Linear, Margin
+from fastreid.layers.margin_softmax import ArcSoftmax, CircleSoftmax, ClassMargin, CosSoftmax, Linear, Margin
 from fastreid.layers.norm import IBN, NORMS, FrozenBatchNorm, GhostBatchNorm, SyncBatchNorm, freeze_bias
 from fastreid.layers.pooling import (
     AdaptiveAvgMaxPool,
@@ -22,6 +22,7 @@ __all__ = [
     "AdaptiveAvgMaxPool",
     "ArcSoftmax",
     "CircleSoftmax",
+    "ClassMargin",
     "ClipGlobalAvgPool",
     "CosSoftmax",
     "Flatten",

@@ -1,6 +1,6 @@
 """Builds networks from a config; registries of backbones, heads, pooling layers, classifiers and losses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -9,7 +9,8 @@ from yacs.config import CfgNode
 from fastreid.config import legacy_names
 from fastreid.layers import gem_pooling, margin_softmax, pooling
 from fastreid.layers.norm import NORMS
-from fastreid.modeling.backbones.pretrained import load_backbone, load_pretrained
+from fastreid.modeling.backbones import hub, packages
+from fastreid.modeling.backbones.pretrained import load_backbone, load_pretrained, resolve_path
 from fastreid.modeling.backbones.resnet import ResNet, get_resnet_spec
 from fastreid.modeling.backbones.timm_backbone import TimmBackbone
 from fastreid.modeling.baseline import Baseline
@@ -19,13 +20,15 @@ from fastreid.modeling.losses.cosface import CosfaceLoss
 from fastreid.modeling.losses.cross_entropy import CrossEntropyLoss
 from fastreid.modeling.losses.focal import FocalLoss
 from fastreid.modeling.losses.loss_term import LossTerm
+from fastreid.modeling.losses.memory import MemoryBank
 from fastreid.modeling.losses.triplet import TripletLoss
+from fastreid.modeling.network_settings import resolve_network_settings
 from fastreid.modeling.weights import LoadReport
 from fastreid.utils.errors import InputError
 from fastreid.utils.registry import Registry
 
 
-def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
+def build_model(cfg: CfgNode, num_classes: int, *, class_sizes: Sequence[int] = ()) -> nn.Module:
     """Build the network of a config on the CPU, with weights initialized from torch's default generator.
 
     Nothing is downloaded or loaded: see `load_pretrained_backbone` and `fastreid.modeling.weights`.
@@ -33,13 +36,18 @@ def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
     Args:
         cfg: settings; only MODEL is used.
         num_classes: number of classes (training patents).
+        class_sizes: number of training drawings of each class; only training with MODEL.HEADS.MARGIN_RANGE needs it.
 
     Raises:
         InputError: `num_classes` is less than 1, a name is unknown, or settings are incompatible.
     """
     if num_classes < 1:
         raise InputError(f"a network needs at least one class, not {num_classes}; check the training list")
-    return META_ARCHITECTURES.get(cfg.MODEL.META_ARCHITECTURE, "MODEL.META_ARCHITECTURE")(cfg, num_classes)
+    model = META_ARCHITECTURES.get(cfg.MODEL.META_ARCHITECTURE, "MODEL.META_ARCHITECTURE")(cfg, num_classes)
+    heads = dict(model.named_children()).get("heads")
+    if isinstance(heads, EmbeddingHead) and len(class_sizes):
+        heads.set_class_sizes(class_sizes)
+    return model
 
 
 def check_model_names(cfg: CfgNode) -> None:
@@ -63,43 +71,64 @@ def check_model_names(cfg: CfgNode) -> None:
 
 
 def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> LoadReport:
-    """Load ImageNet weights into the backbone, from MODEL.BACKBONE.PRETRAIN_PATH or the published file.
+    """Load pretrained weights into the backbone, from MODEL.BACKBONE.PRETRAIN_PATH or the published ones.
+
+    Published weights are those of torchvision or IBN-Net for a ResNet, and those of timm for a timm network.
 
     Raises:
-        InputError: the file does not exist, there is no published file, or another backbone than ResNet has no path.
+        InputError: the file does not exist, or there are no published weights for the backbone.
+        EnvironmentSetupError: the package with the weights is not installed.
         StorageError: the download failed.
         WeightsError: the weights are damaged or do not match the network.
     """
     backbone = cfg.MODEL.BACKBONE
+    path = backbone.PRETRAIN_PATH
+    if path.startswith(packages.SCHEME):
+        name = backbone.TIMM_NAME if backbone.NAME == "build_timm_backbone" else ""
+        return load_backbone(model.get_submodule("backbone"), packages.locate_package_file(path, timm_name=name))
     if backbone.NAME == "build_resnet_backbone":
         return load_pretrained(
             model,
             depth=backbone.DEPTH,
             with_ibn=backbone.WITH_IBN,
             with_se=backbone.WITH_SE,
-            path=backbone.PRETRAIN_PATH,
+            path=path,
         )
-    if not backbone.PRETRAIN_PATH:
+    network = model.get_submodule("backbone")
+    if isinstance(network, TimmBackbone) and (not path or path.startswith(hub.SCHEME)):
+        return hub.load_from_hub(network, path)
+    if not path:
         raise InputError(
             f"there are no published weights for {backbone.NAME}; set MODEL.BACKBONE.PRETRAIN_PATH to a file"
         )
-    return load_backbone(model.get_submodule("backbone"), backbone.PRETRAIN_PATH)
+    return load_backbone(network, resolve_path(path))
 
 
 def _baseline(cfg: CfgNode, num_classes: int) -> Baseline:
-    backbone = BACKBONES.get(cfg.MODEL.BACKBONE.NAME, "MODEL.BACKBONE.NAME")(cfg)
-    if backbone.feature_dim != cfg.MODEL.BACKBONE.FEAT_DIM:
+    cfg = resolve_network_settings(cfg)
+    backbone = build_backbone(cfg)
+    if cfg.MODEL.BACKBONE.FEAT_DIM not in (0, backbone.feature_dim):
         raise InputError(
             f"MODEL.BACKBONE.FEAT_DIM is {cfg.MODEL.BACKBONE.FEAT_DIM}, but the backbone has {backbone.feature_dim} "
-            f"output channels; set FEAT_DIM {backbone.feature_dim}"
+            f"output channels; set FEAT_DIM {backbone.feature_dim} or 0"
         )
+    resolved = cfg.clone()  # the builders of heads, also those of users, find the number of channels in it
+    resolved.MODEL.BACKBONE.FEAT_DIM = backbone.feature_dim
+    resolved.freeze()
+    memory = cfg.MODEL.LOSSES.MEMORY
     return Baseline(
         backbone,
-        HEADS.get(cfg.MODEL.HEADS.NAME, "MODEL.HEADS.NAME")(cfg, num_classes),
+        HEADS.get(cfg.MODEL.HEADS.NAME, "MODEL.HEADS.NAME")(resolved, num_classes),
         build_losses(cfg),
         pixel_mean=cfg.MODEL.PIXEL_MEAN,
         pixel_std=cfg.MODEL.PIXEL_STD,
+        memory=MemoryBank(memory.SIZE, start=memory.START_ITER) if memory.SIZE else None,
     )
+
+
+def build_backbone(cfg: CfgNode) -> Any:
+    """Build the backbone of a config, with random weights; its attribute `feature_dim` is its number of channels."""
+    return BACKBONES.get(cfg.MODEL.BACKBONE.NAME, "MODEL.BACKBONE.NAME")(cfg)
 
 
 def build_losses(cfg: CfgNode) -> list[LossTerm]:
@@ -123,11 +152,16 @@ def _resnet(cfg: CfgNode) -> ResNet:
 
 
 def _timm(cfg: CfgNode) -> TimmBackbone:
-    if cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING:
-        raise InputError(
-            "MODEL.BACKBONE.GRADIENT_CHECKPOINTING is only supported by build_resnet_backbone; set it to False"
-        )
-    return TimmBackbone(cfg.MODEL.BACKBONE.TIMM_NAME)
+    backbone = cfg.MODEL.BACKBONE
+    return TimmBackbone(
+        backbone.TIMM_NAME,
+        out_index=backbone.OUT_INDEX,
+        out_modules=backbone.OUT_MODULES,
+        tokens=backbone.TOKENS,
+        drop_path=backbone.DROP_PATH,
+        gradient_checkpointing=backbone.GRADIENT_CHECKPOINTING,
+        norm=backbone.NORM,
+    )
 
 
 def _embedding_head(cfg: CfgNode, num_classes: int) -> EmbeddingHead:
@@ -138,9 +172,12 @@ def _embedding_head(cfg: CfgNode, num_classes: int) -> EmbeddingHead:
         pool=POOLING.get(heads.POOL_LAYER, "MODEL.HEADS.POOL_LAYER")(),
         margin=MARGINS.get(heads.CLS_LAYER, "MODEL.HEADS.CLS_LAYER")(scale=heads.SCALE, margin=heads.MARGIN),
         embedding_dim=heads.EMBEDDING_DIM,
+        embedding_bias=heads.EMBEDDING_BIAS,
         norm=NORMS.get(heads.NORM, "MODEL.HEADS.NORM") if heads.WITH_BNNECK else None,
         neck_feat=heads.NECK_FEAT,
         partial_fc_ratio=heads.PARTIAL_FC_RATIO,
+        num_sub_centers=heads.SUB_CENTERS,
+        margin_range=heads.MARGIN_RANGE,
     )
 
 

@@ -75,6 +75,7 @@ def _find_without_gradient(backbone: nn.Module, size_px: Sequence[int]) -> list[
         return []
     device = next(iter(parameters.values())).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
-        maps: Tensor = backbone(torch.zeros(NUM_IMAGES, 3, *size_px, device=device))
-        gradients = torch.autograd.grad(maps.sum(), list(parameters.values()), allow_unused=True)
+        maps: Tensor | list[Tensor] = backbone(torch.zeros(NUM_IMAGES, 3, *size_px, device=device))
+        total = maps.sum() if isinstance(maps, Tensor) else torch.stack([part.sum() for part in maps]).sum()
+        gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
     return [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]

@@ -104,7 +104,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         norm_decay=cfg.SOLVER.WEIGHT_DECAY_NORM,
         bias_decay=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-        prefix_factors=layerwise_lr_factors(model, decay=cfg.SOLVER.LAYER_DECAY, table=dict(cfg.SOLVER.STAGE_FACTORS)),
+        module_factors=layerwise_lr_factors(model, decay=cfg.SOLVER.LAYER_DECAY, table=dict(cfg.SOLVER.STAGE_FACTORS)),
+        decays_backbone=not cfg.SOLVER.L2_SP,
     )
     arguments = dict(cfg.SOLVER.OPT_ARGS)
     if cfg.SOLVER.OPT == "SGD":

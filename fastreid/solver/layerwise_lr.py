@@ -17,12 +17,13 @@ def layerwise_lr_factors(
     2020, section 3.1, for the layers of a language model). The head keeps its learning rate.
 
     Args:
-        model: model whose `backbone` has a property `stages`: name -> children, in order from the input.
+        model: model whose `backbone` has a property `stages`: name -> its modules or parameters, in order from the
+            input.
         decay: factor between two stages, 0..1.
         table: stage -> factor, which overrides the decay.
 
     Returns:
-        Prefix of parameter names -> factor; empty if all factors are 1.
+        Name of a module or parameter -> factor; empty if all factors are 1.
 
     Raises:
         InputError: the backbone has no `stages`, or the table contains an unknown stage or an invalid factor.
@@ -33,7 +34,7 @@ def layerwise_lr_factors(
     backbone: Any = dict(model.named_children()).get("backbone")
     if not hasattr(backbone, "stages"):
         raise InputError(
-            "SOLVER.LAYER_DECAY and STAGE_FACTORS need a backbone with named stages, such as build_resnet_backbone; "
+            "SOLVER.LAYER_DECAY and STAGE_FACTORS need a backbone with named stages, such as those of timm and ResNet; "
             "set LAYER_DECAY to 1 and remove STAGE_FACTORS"
         )
     stages: Mapping[str, tuple[str, ...]] = backbone.stages
@@ -44,7 +45,7 @@ def layerwise_lr_factors(
             raise InputError(f"SOLVER.STAGE_FACTORS.{name} is {factor!r}; it must be a number of at least 0")
     decayed = {name: decay ** (len(stages) - index) for index, name in enumerate(stages)}
     return {
-        f"backbone.{child}.": float(table.get(name, decayed[name]))
+        f"backbone.{child}": float(table.get(name, decayed[name]))
         for name, children in stages.items()
         for child in children
     }

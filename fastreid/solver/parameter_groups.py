@@ -20,8 +20,9 @@ class ParameterRates:
         weight_decay: L2 penalty of weights.
         norm_decay: L2 penalty of the weights of norm layers.
         bias_decay: L2 penalty of parameters named bias, including those of norm layers.
-        prefix_factors: prefix of parameter names, such as "backbone.layer1." -> factor of the learning rate; see
+        module_factors: name of a module or parameter, such as "backbone.layer1" -> factor of the learning rate; see
             `fastreid.solver.layerwise_lr`.
+        decays_backbone: whether the decays apply to parameters of the backbone; otherwise they are 0.
     """
 
     base_lr: float
@@ -30,14 +31,23 @@ class ParameterRates:
     weight_decay: float = 0.0
     norm_decay: float = 0.0
     bias_decay: float = 0.0
-    prefix_factors: Mapping[str, float] = field(default_factory=dict)
+    module_factors: Mapping[str, float] = field(default_factory=dict)
+    decays_backbone: bool = True
+
+    def _module_factor(self, name: str) -> float:
+        """Return the factor of the parameter or of the innermost module around it that has one; otherwise 1."""
+        while name and name not in self.module_factors:
+            name = name.rpartition(".")[0]
+        return self.module_factors.get(name, 1.0)
 
     def lr_and_decay(self, name: str, *, in_norm: bool) -> tuple[float, float]:
         """Return the learning rate and the weight decay of a parameter, given its full name."""
         is_bias = name.rpartition(".")[2] == "bias"
         lr = self.base_lr * (self.bias_factor if is_bias else 1.0)
         lr *= self.heads_factor if name.startswith("heads.") else 1.0
-        lr *= next((factor for start, factor in self.prefix_factors.items() if name.startswith(start)), 1.0)
+        lr *= self._module_factor(name)
+        if name.startswith("backbone.") and not self.decays_backbone:
+            return lr, 0.0
         if is_bias:
             return lr, self.bias_decay
         return lr, self.norm_decay if in_norm else self.weight_decay

@@ -21,7 +21,8 @@ def imported_packages() -> set[str]:
     found = set()
     for path in [*PACKAGE, *TOOLS]:
         found |= {module.split(".")[0] for _, module in imports(path)}
-        found |= {node.args[0].value for node in ast.walk(tree(path)) if called(node) == "importlib.import_module"}
+        calls = [node for node in ast.walk(tree(path)) if called(node) == "importlib.import_module"]
+        found |= {node.args[0].value for node in calls if isinstance(node.args[0], ast.Constant)}
         found |= {"tensorboard" for _, module in imports(path) if module == "torch.utils.tensorboard"}
     return {name for name in found if "." not in name} - {*sys.stdlib_module_names, "fastreid"}
 

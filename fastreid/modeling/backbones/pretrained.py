@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from fastreid.modeling.backbones.download import download_file
+from fastreid.modeling.backbones.renaming import rename_tensors
 from fastreid.modeling.backbones.timm_backbone import TimmBackbone
 from fastreid.modeling.mismatch import explain_mismatch
 from fastreid.modeling.weights import LoadReport, check_finite, extract_model_state, format_names, read_weights
@@ -31,7 +32,14 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost")  # a mirror on this machine may use une
 
 PUBLISHED_NAME = re.compile(r"(?:se_)?resnet\d+(?:_ibn_[ab])?-([0-9a-f]{8})\.pth")
 PINNED_LINK = re.compile(r"(https://[^#]+)#sha256=([0-9a-f]{64})")
-CLASSIFIER_PREFIXES = ("fc.", "classifier.", "head.")  # of the 1000 ImageNet classes; ignored
+CLASSIFIER_PREFIXES = (
+    "fc.",
+    "_fc.",
+    "classifier.",
+    "head.",
+    "head_dist.",
+    "heads.head.",
+)  # of the 1000 ImageNet classes; ignored
 OPTIONAL_TENSORS = re.compile(r"NL_\d|num_batches_tracked")  # may be missing in ImageNet files
 
 
@@ -102,7 +110,7 @@ def load_pretrained(
         WeightsError: the file is damaged, does not match the digest in its name, or belongs to another network.
     """
     if path:
-        file = _resolve_path(path, plain_http_hosts)
+        file = resolve_path(path, plain_http_hosts)
     else:
         name = ("se_" if with_se else "") + ("ibn_" if with_ibn else "") + depth
         file = _resolve_published(name, published, plain_http_hosts)
@@ -129,8 +137,15 @@ def load_backbone(backbone: nn.Module, file: str | Path) -> LoadReport:
         state = {name.removeprefix(prefix): value for name, value in content.items() if name.startswith(prefix)}
         ignored = tuple(name for name in content if not name.startswith(prefix))
     expected = backbone.state_dict()
+    if is_timm:
+        kept = {name: tensor for name, tensor in state.items() if name in expected or not _is_classifier(name)}
+        renamed, how = rename_tensors(kept, backbone)
+        if how:
+            get_logger().info(f"{file}: {how}")
+            ignored += tuple(name for name in state if name not in kept)
+            state = renamed
     reinitialized = [name for name in expected if name not in state and OPTIONAL_TENSORS.search(name)]
-    classifier = tuple(name for name in state if name not in expected and name.startswith(CLASSIFIER_PREFIXES))
+    classifier = tuple(name for name in state if name not in expected and _is_classifier(name))
     selected = {name: tensor for name, tensor in state.items() if name not in classifier}
     faults = _find_mismatches(expected, selected, reinitialized)
     if faults:
@@ -158,13 +173,14 @@ def check_published_digest(file: Path) -> None:
         raise WeightsError(f"{file}: its sha256 does not start with {match[1]}, as in its name; download it again")
 
 
-def cache_folder() -> Path:
-    """Return the download folder: torch/checkpoints in $TORCH_HOME, $XDG_CACHE_HOME or ~/.cache."""
-    base = os.environ.get("TORCH_HOME") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(expand_home(base)) / "torch" / "checkpoints"
+def resolve_path(path: str, plain_http_hosts: Collection[str] = ()) -> Path:
+    """Return the file of a path, or download that of a link `https://...#sha256=<64 digits>`.
 
-
-def _resolve_path(path: str, plain_http_hosts: Collection[str]) -> Path:
+    Raises:
+        InputError: a link has another form.
+        StorageError: the download failed.
+        WeightsError: the downloaded file has another digest.
+    """
     if "://" not in path:
         return Path(expand_home(path))
     link = PINNED_LINK.fullmatch(path)
@@ -173,6 +189,12 @@ def _resolve_path(path: str, plain_http_hosts: Collection[str]) -> Path:
             f"{path}: a link must be https and end in #sha256=<64 digits>; or download the file and give its path"
         )
     return download_file(link[1], cache_folder() / f"{link[2]}.pth", sha256=link[2], plain_http_hosts=plain_http_hosts)
+
+
+def cache_folder() -> Path:
+    """Return the download folder: torch/checkpoints in $TORCH_HOME, $XDG_CACHE_HOME or ~/.cache."""
+    base = os.environ.get("TORCH_HOME") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(expand_home(base)) / "torch" / "checkpoints"
 
 
 def _resolve_published(name: str, published: Mapping[str, PublishedWeights], plain_http_hosts: Collection[str]) -> Path:
@@ -210,6 +232,10 @@ def _digits_in_name(name: str) -> str:
 
 def _group_of(name: str) -> str:
     return name.split(".")[0] if name.startswith("NL_") else "batch counters"
+
+
+def _is_classifier(name: str) -> bool:
+    return name.startswith(CLASSIFIER_PREFIXES)
 
 
 def _find_mismatches(

@@ -63,6 +63,14 @@ def test_sheet_is_reproducible_with_one_row_per_drawing(inputs):
         assert image.height == 44 * 2 * (len(AUGMENTATIONS) + 1)
 
 
+def test_unused_crop_has_the_size_of_the_images(inputs):
+    (inputs / "a.yml").write_text(CONFIG.replace("  CROP: {SIZE: [40, 30]}\n", ""))
+    options = ["--config-file", inputs / "a.yml", "--image", inputs / "a.png", "--samples", 1]
+    assert show("--output", inputs / "out.png", *options) == 0
+    with Image.open(inputs / "out.png") as image:
+        assert image.height == 44 * (len(AUGMENTATIONS) + 1)
+
+
 @pytest.mark.parametrize("name", ["out", "out.jpg", "png"])
 def test_output_must_be_png(name, inputs):
     with pytest.raises(InputError, match=r"the image is a PNG, so its name must end in \.png"):

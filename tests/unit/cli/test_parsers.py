@@ -77,15 +77,17 @@ def test_help_names_defaults(name, capsys):
 
 
 def test_choices_and_defaults_equal_those_of_the_package():
+    from fastreid.cli.tune import STEPS
     from fastreid.engine.features import SPLITS
-    from fastreid.evaluation.postprocess.tuning import Grid
+    from fastreid.evaluation.postprocess.tuning_grid import Grid
     from fastreid.synthetic import VARIETY
 
     grid = vars(Grid())
     tuned = {action.dest: action.default for action in parser_of("tune")._actions if action.dest in grid}
-    del tuned["top_n"]
+    assert (tuned.pop("top_n"), tuned.pop("steps")) == (None, None)
     assert tuned == {name: grid[name] for name in tuned}
-    assert len(tuned) == 7
+    assert len(tuned) == 10
+    assert grid["steps"] == STEPS
     assert parser_of("extract")._option_string_actions["--split"].choices == SPLITS
     assert parser_of("data synth")._option_string_actions["--exclude"].choices == VARIETY
 
@@ -99,6 +101,10 @@ def test_limits_of_options_equal_those_of_settings():
         ("tune", "--k2"): "TEST.RERANK.K2",
         ("tune", "--lambda"): "TEST.RERANK.LAMBDA",
         ("tune", "--top-n"): "TEST.RERANK.TOP_N",
+        ("tune", "--negative-k"): "TEST.NEGATIVE.K",
+        ("tune", "--negative-beta"): "TEST.NEGATIVE.BETA",
+        ("tune", "--superglobal-k"): "TEST.SUPERGLOBAL.K",
+        ("tune", "--superglobal-beta"): "TEST.SUPERGLOBAL.BETA",
     }
     for (command, option), key in options.items():
         number = parser_of(command)._option_string_actions[option].type
@@ -191,7 +197,12 @@ def test_word_before_the_options_is_reported(arguments, message):
         ("data measure", "--plots", "a.pdf", "'a.pdf': the image is a PNG"),
         ("data show", "--samples", "0", "it must be an integer >= 1, such as 5"),
         ("predict", "-k", "0", "it must be an integer >= 1, such as 5"),
-        ("tune", "--steps", "AQ", "each AQE or RERANK, such as AQE,RERANK. Did you mean 'AQE'? See `fastreid tune"),
+        (
+            "tune",
+            "--steps",
+            "AQ",
+            "each NEGATIVE or AQE or RERANK or SUPERGLOBAL, such as AQE,RERANK. Did you mean 'AQE'? See `fastreid tune",
+        ),
         ("tune", "--sides", "x", "it must be items separated by commas, each both or queries or gallery, such as both"),
         (
             "tune",

@@ -215,7 +215,7 @@ def test_paths_are_all_strings_that_are_no_names():
     names = {key for key, value in flat_defaults().items() if isinstance(value, str) and value}
     assert {key for key, rule in RULES.items() if rule.is_path} == set(PATH_KEYS)
     unset = {key for key, value in flat_defaults().items() if value == ""} - set(PATH_KEYS)
-    assert unset == {"MODEL.BACKBONE.TIMM_NAME", "TEST.SCORE.PER_QUERY_FILE", "TRACKER.NAME"}
+    assert unset == {"MODEL.BACKBONE.TIMM_NAME", "MODEL.HEADS.PROJECTION", "TEST.SCORE.PER_QUERY_FILE", "TRACKER.NAME"}
     assert names & set(PATH_KEYS) == {"OUTPUT_DIR", "TEST.WHITEN.LEARN_FROM"}
 
 

@@ -64,7 +64,7 @@ PROJECTS = {
     ),
     "FastDistill": (
         "MODEL: {META_ARCHITECTURE: Distiller}\nKD: {MODEL_CONFIG: [a.yml], MODEL_WEIGHTS: [a.pth]}",
-        "KD.MODEL_CONFIG is ['a.yml'], which has no effect: knowledge distillation does not exist here",
+        "KD.MODEL_CONFIG is ['a.yml'], which has no effect: use MODEL.DISTILL.CONFIG and WEIGHTS",
     ),
     "MoCo": ("MODEL: {META_ARCHITECTURE: MoCo, QUEUE_SIZE: 8192}", "'MoCo' does not exist here; use Baseline with"),
     "PartialReID": (

@@ -57,6 +57,28 @@ def test_resume_accepts_more_epochs(make_step, tmp_path):
     assert other.resume().iteration == 4
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_folder_that_is_lost_while_a_checkpoint_is_written_stays_empty(is_replaced, make_step, tmp_path, monkeypatch):
+    def lose_folder(state, file):
+        file.write(b"a checkpoint")
+        folder.rename(tmp_path / "other")
+        if is_replaced:
+            folder.mkdir()
+
+    def check_folder():
+        if not marker.exists():
+            raise StorageError("the folder was renamed")
+
+    folder, marker = tmp_path / "run", tmp_path / "run/.lock"
+    folder.mkdir()
+    marker.touch()
+    checkpointer = Checkpointer(folder, make_step(), iters_per_epoch=4, check_folder=check_folder)
+    monkeypatch.setattr(torch, "save", lose_folder)
+    with pytest.raises(StorageError, match="the folder was renamed"):
+        checkpointer.save("model_0000.pth", Progress())
+    assert [path.name for path in tmp_path.glob("run/*")] == []
+
+
 def test_archived_run_is_not_resumed(make_step, tmp_path):
     checkpointer = build_checkpointer(tmp_path, make_step())
     checkpointer.save("model_best.pth", Progress())

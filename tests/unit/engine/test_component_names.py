@@ -58,6 +58,8 @@ def test_tests_do_not_look_up_what_only_training_uses():
         (("MODEL.BACKBONE.DEPTH", "19x"), "MODEL.BACKBONE.DEPTH '19x' is unknown. Did you mean '1"),
         (("MODEL.HEADS.NORM", "LN", "MODEL.HEADS.WITH_BNNECK", True), "MODEL.HEADS.NORM 'LN' is unknown"),
         (("TEST.FUSE.BY", "men", "TEST.FUSE.ENABLED", True), "TEST.FUSE.BY 'men' is unknown. Did you mean 'mean'"),
+        (("TEST.GEM_POWER", 4.0), r"TEST\.GEM_POWER is 4, but the network has no generalized-mean pooling"),
+        (("TEST.SCALES", [1.0, 1.01]), r"TEST\.SCALES: 1 and 1\.01 both give images of 256 x 256 px"),
         (("SOLVER.OPT", "LBFGS"), "SOLVER.OPT: LBFGS evaluates the loss several times per step"),
         (("DATASETS.NAMES", "Folder"), "DATASETS.FOLDER.PATH is empty"),
     ],
@@ -66,3 +68,5 @@ def test_names_of_parts_are_looked_up_where_they_are_used(opts, message):
     with pytest.raises(InputError, match=message):
         check_component_names(configure(*opts), training=True)
     check_component_names(configure("MODEL.HEADS.NORM", "LN", "TEST.FUSE.BY", "men"), training=True)
+    pooled = ("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPoolingP", "TEST.GEM_POWER", 4.0, "TEST.SCALES", [0.7, 1.0])
+    check_component_names(configure(*pooled), training=True)

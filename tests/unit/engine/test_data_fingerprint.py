@@ -15,8 +15,10 @@ from fastreid.engine.data_fingerprint import (
     describe_change,
     describe_change_since,
     describe_changed_times,
+    find_repaired,
 )
 from fastreid.engine.process_check import check_processes_agree
+from fastreid.engine.unreadable_record import RECORD_FILE, UnreadableRecord, read_record
 from fastreid.structures import SYNTHETIC_PREFIX, Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
@@ -214,6 +216,26 @@ def test_unreadable_training_drawing_may_be_skipped(tmp_path):
     Image.new("L", (8, 8)).save(drawings[8].path)
     text = describe_change_since(before, compute_fingerprint(drawings, {}, skips_unreadable=True))
     assert text == f"the training list changed: {CHANGES[write_larger_file]}"
+
+
+def test_file_that_the_run_could_not_read_may_be_repaired(tmp_path):
+    drawings = write_drawings(tmp_path)
+    before = compute_fingerprint(drawings, {})
+    UnreadableRecord(tmp_path, before).add([8, 8])
+    with open(tmp_path / RECORD_FILE, "a") as file:
+        file.write("12 34 5")  # torn
+    record = read_record(tmp_path)
+    assert record == {before.file_key(8)}
+    write_larger_file(drawings)
+    now = compute_fingerprint(drawings, {}, unreadable=record)
+    assert (describe_change_since(before.state, now), find_repaired(before.state, now)) == ("", [8])
+    assert describe_changed_times(before.state, now) == ([], [])
+    write_larger_file(drawings)  # a repaired file is like any other
+    again = compute_fingerprint(drawings, {}, unreadable=record)
+    assert "1 of 12 files have another size" in describe_change_since(now.state, again)
+    write_other_bytes(drawings)
+    text = describe_change_since(before.state, compute_fingerprint(drawings, {}, unreadable=record))
+    assert text.endswith("compared files have another content, first 2.png")
 
 
 def test_training_drawing_above_the_limit_of_pixels_may_be_skipped(tmp_path):

@@ -45,6 +45,8 @@ def test_inactive_setting_is_ignored():
         ((), None),
         (("INPUT.ASPECT", "fit"), "INPUT.ASPECT was squash and is fit; INPUT.FILL was unused and is 255"),
         (("INPUT.LABEL.IN_TESTS", True), "INPUT.LABEL.IN_TESTS was False and is True"),
+        (("TEST.SCALES", [0.7, 1.0]), "TEST.SCALES was [1.0] and is [0.7, 1.0]"),
+        (("TEST.GEM_POWER", 4), "TEST.GEM_POWER was 0.0 and is 4.0"),
     ],
 )
 def test_saved_features_use_defaults_for_newer_settings(options, message, monkeypatch):

@@ -14,7 +14,7 @@ from fastreid.utils.errors import InputError
 TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
 
 
-def build_hook(progress, *, period=1, restarts=None, num_patents=3):
+def build_hook(progress, *, period=1, restarts=None, num_patents=3, num_sub_centers=1):
     return MineHardIdentities(
         progress,
         period=period,
@@ -22,6 +22,7 @@ def build_hook(progress, *, period=1, restarts=None, num_patents=3):
         num_drawings=27,
         batch_size=6,
         memory_mb=64,
+        num_sub_centers=num_sub_centers,
         restart_loader=[].append if restarts is None else restarts.append,
     )
 
@@ -49,6 +50,15 @@ def test_hook_mines_after_evaluations_and_restarts_the_loader(make_loop):
     loop = make_loop([build_hook(progress, restarts=restarts)], max_epochs=1)
     loop.run()
     assert torch.equal(progress.hard_identities[4], mine_hard_identities(loop.step.model.heads.weight))
+
+
+def test_class_is_represented_by_the_mean_direction_of_its_sub_centers(make_loop, make_step):
+    step, progress = make_step(), Progress()
+    step.model.heads = nn.Linear(4, 6)  # its rows never change: it is not in the optimizer
+    angles = torch.tensor([0.0, 1.0, 0.6, 0.8, 0.1, 1.8])  # mean angles .5, .7, .95
+    step.model.heads.weight.data = torch.stack([3 * angles.cos(), 3 * angles.sin(), 0 * angles, 0 * angles], dim=1)
+    make_loop([build_hook(progress, num_sub_centers=2)], step=step, max_epochs=1).run()
+    assert progress.hard_identities[4].tolist() == [[1, 2], [0, 2], [1, 0]]
 
 
 def test_extra_classifier_rows_are_ignored(make_loop):

@@ -10,7 +10,7 @@ from fastreid.engine.image_settings import find_changed_settings
 from fastreid.engine.model import build_model_with_weights
 from fastreid.utils.logger import get_logger
 
-NETWORK = ("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.DEPTH", "18x", "MODEL.BACKBONE.FEAT_DIM", 512)
+NETWORK = ("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.DEPTH", "18x", "MODEL.PIXEL_STD", [58.395, 57.12, 57.375])
 
 
 def cfg_with(*options):
@@ -33,7 +33,9 @@ def find(saved, current):
         (("INPUT.ASPECT", "pad"), ["INPUT.ASPECT was squash and is pad", "INPUT.FILL was unused and is 255"]),
         (("INPUT.FILL", 0, "INPUT.CROP.SIZE", [9, 9], "INPUT.INK_CROP.MARGIN", 0.1), []),
         (("MODEL.PIXEL_STD", [1.0, 1.0, 1.0]), ["MODEL.PIXEL_STD was [58.395, 57.12, 57.375] and is [1.0, 1.0, 1.0]"]),
+        (("MODEL.PIXEL_STD", []), []),
         (("INPUT.SIZE_TRAIN", [96, 96], "SOLVER.BASE_LR", 0.5, "TEST.FLIP.ENABLED", True), []),
+        (("TEST.SCALES", [0.7, 1.0], "TEST.GEM_POWER", 4.0), []),
     ],
 )
 def test_changed_settings_are_named(options, changes):

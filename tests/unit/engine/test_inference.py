@@ -2,9 +2,11 @@ import pytest
 import torch
 from torch import nn
 
+from fastreid.engine.image_scales import check_scales, scale_images, scale_size
 from fastreid.engine.inference import compute_features, eval_mode, run_inference
+from fastreid.layers.gem_pooling import GeneralizedMeanPooling, GeneralizedMeanPoolingP
 from fastreid.structures import Batch, Drawing
-from fastreid.utils.errors import NumericalError
+from fastreid.utils.errors import InputError, NumericalError
 
 
 class LeftHalf(nn.Module):
@@ -83,3 +85,103 @@ def test_bfloat16_features_are_float32_and_similar():
     assert rounded.dtype is torch.float32
     assert not torch.equal(rounded, exact)
     assert nn.functional.cosine_similarity(rounded, exact).min() > 0.9999
+
+
+class SizeAndMean(nn.Module):
+    """Return the height, the width and the mean of each image."""
+
+    def forward(self, images):
+        sizes = torch.tensor([images.shape[2:]], dtype=torch.float32).expand(len(images), 2)
+        return torch.cat([sizes, images.mean((1, 2, 3))[:, None]], dim=1)
+
+
+def test_scales_average_unit_features():
+    images = torch.rand(3, 3, 96, 64)
+    expected = torch.zeros(3, 3)
+    for size in [(64, 32), (96, 64), (128, 96)]:  # 67.2 x 44.8 and 134.4 x 89.6, in multiples of 32
+        mean = nn.functional.interpolate(images, size, mode="bilinear", antialias=True).mean((1, 2, 3))
+        rows = torch.cat([torch.tensor([size], dtype=torch.float32).expand(3, 2), mean[:, None]], dim=1)
+        expected += rows / rows.norm(dim=1, keepdim=True) / 3
+    torch.testing.assert_close(compute_features(SizeAndMean(), images, scales=(0.7, 1.0, 1.4)), expected)
+
+
+def test_scale_1_changes_no_bit():
+    images = torch.rand(3, 3, 50, 41)  # no multiples of 32
+    assert torch.equal(compute_features(SizeAndMean(), images, scales=(1.0,)), SizeAndMean()(images))
+
+
+def test_each_scale_includes_the_mirror_image():
+    images = torch.rand(2, 3, 64, 64)
+    mirrored = [
+        nn.functional.normalize(compute_features(LeftHalf(), scale_images(images, scale), flip=True))
+        for scale in (0.5, 1.0)
+    ]
+    both = compute_features(LeftHalf(), images, flip=True, scales=(0.5, 1.0))
+    torch.testing.assert_close(both, (mirrored[0] + mirrored[1]) / 2)
+    torch.testing.assert_close(compute_features(LeftHalf(), images.flip(3), flip=True, scales=(0.5, 1.0)), both)
+
+
+def test_halved_batch_keeps_the_scales():
+    class Small(SizeAndMean):
+        def forward(self, images):
+            if len(images) > 2:
+                raise torch.cuda.OutOfMemoryError("full")
+            return super().forward(images)
+
+    images = torch.rand(5, 3, 64, 64)
+    expected = compute_features(SizeAndMean(), images, scales=(0.5, 1.0))
+    assert torch.equal(compute_features(Small(), images, scales=(0.5, 1.0)), expected)
+
+
+def test_inference_uses_the_scales_and_the_power():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), GeneralizedMeanPoolingP(), nn.Flatten())
+    images = torch.rand(3, 3, 64, 64)
+    options = {"scales": (0.5, 1.0), "gem_power": 6.0}
+    embeddings = run_inference(model, batches(images, 2), drawings(3), device=torch.device("cpu"), **options)
+    model[2].p.data.fill_(6.0)
+    with eval_mode(model):
+        expected = compute_features(model, images, scales=(0.5, 1.0))
+    torch.testing.assert_close(embeddings.features, expected)
+
+
+@pytest.mark.parametrize("layer", [GeneralizedMeanPooling, GeneralizedMeanPoolingP])
+def test_power_of_tests_is_undone(layer):
+    model, maps = nn.Sequential(layer(3.0)).eval(), torch.rand(2, 4, 5, 5)
+    trained, sharper = model(maps), layer(8.0)(maps)
+    with eval_mode(model, gem_power=8.0):
+        assert torch.equal(model(maps), sharper)
+    with pytest.raises(IndexError), eval_mode(model, gem_power=8.0):
+        model(maps[0])  # maps without a batch axis
+    assert torch.equal(model(maps), trained)
+    with eval_mode(model):
+        assert torch.equal(model(maps), trained)
+
+
+def test_power_does_not_affect_training():
+    pool, maps = GeneralizedMeanPoolingP(3.0), torch.rand(2, 4, 5, 5)
+    expected = pool(maps)
+    pool.test_power = 8.0
+    assert torch.equal(pool(maps), expected)
+
+
+def test_power_needs_generalized_mean_pooling():
+    with pytest.raises(InputError, match=r"TEST\.GEM_POWER is 4, but the network has no generalized-mean pooling"):
+        run_inference(LeftHalf(), [], drawings(1), device=torch.device("cpu"), gem_power=4.0)
+
+
+@pytest.mark.parametrize(
+    ("scales", "message"),
+    [
+        ((1.0, 1.05), "TEST.SCALES: 1 and 1.05 both give images of 256 x 128 px"),
+        ((0.7, 1.0, 0.7), "TEST.SCALES: 0.7 and 0.7 both give images of 192 x 96 px"),
+    ],
+)
+def test_scales_of_one_size_are_rejected(scales, message):
+    check_scales((0.7, 1.0, 1.4), (256, 128))
+    with pytest.raises(InputError, match=message):
+        check_scales(scales, (256, 128))
+
+
+def test_scaled_size_is_at_least_32_px():
+    assert scale_size((100, 60), 0.1) == (32, 32)
+    assert scale_size((100, 60), 1) == (100, 60)

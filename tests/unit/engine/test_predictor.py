@@ -12,6 +12,8 @@ from torch import nn
 from fastreid.data.io.image import read_image
 from fastreid.data.transforms.pipeline import Pipeline, Resize
 from fastreid.engine import Predictor
+from fastreid.engine.inference import compute_features, eval_mode
+from fastreid.layers.gem_pooling import GeneralizedMeanPooling
 from fastreid.utils.errors import InputError
 
 HEIGHT, WIDTH = 6, 9
@@ -32,6 +34,19 @@ class Pixels(nn.Module):
 def predictor():
     transform = Pipeline([Resize((HEIGHT, WIDTH), max_pixels=10**6)])
     return Predictor(Pixels(), transform, read=read_image, device=torch.device("cpu"), batch_size=2)
+
+
+def test_predictor_uses_scales_and_power():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), GeneralizedMeanPooling(), nn.Flatten())
+    options = {"read": read_image, "device": torch.device("cpu"), "flip": True}
+    transform = Pipeline([Resize((64, 96), max_pixels=10**6)])
+    plain = Predictor(model, transform, **options)(LEVELS)
+    scaled = Predictor(model, transform, **options, scales=(0.5, 1.0), gem_power=5.0)(LEVELS)
+    images = transform.to_images(*(part[None] for part in transform.prepare(LEVELS)))
+    with eval_mode(model, gem_power=5.0):
+        torch.testing.assert_close(scaled, compute_features(model, images, flip=True, scales=(0.5, 1.0)))
+    with eval_mode(model):
+        torch.testing.assert_close(plain, compute_features(model, images, flip=True))
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def one_thread():
     [
         (2, ("MODEL.LOSSES.TRI.HARD_MINING", "True")),
         (4, ("MODEL.LOSSES.TRI.HARD_MINING", "False", "MODEL.LOSSES.TRI.NORM_FEAT", "True", *PARTIAL_FC)),
+        (2, (*PARTIAL_FC, "MODEL.HEADS.SUB_CENTERS", "3", "MODEL.HEADS.CLS_LAYER", "ArcSoftmax")),
     ],
 )
 def test_step_and_features_do_not_depend_on_process_count(num_processes, settings, tmp_path):

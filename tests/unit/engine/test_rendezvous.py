@@ -1,39 +1,29 @@
 """Real processes that cannot find each other end with one line and exit code 3, or 2 for an invalid address."""
 
+import contextlib
 import multiprocessing
 import os
 import socket
-import subprocess
-import sys
+import threading
 import time
 
 import pytest
+from fork_server import get_server
 
 from fastreid.engine.launch import launch
 from fastreid.engine.rendezvous import check_address, join_processes, join_torchrun, parse_dist_url
 from fastreid.utils.cli import explain_error
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 
-START = """
-import sys
-from fastreid.engine.launch import launch
-from fastreid.utils.cli import run_tool
 
-def main(arguments):
-    return launch(print, device="cpu", **eval(sys.argv[1])) or 0
-
-if __name__ == "__main__":
-    sys.exit(run_tool(main))
-"""
-
-
-def call(answers, function, options, environment):
+def call(answers, arrived, function, options, environment):
     """Send the result of a function, or the message and exit code of its error, from a forked process."""
     os.environ.update(environment)
     try:
         store = function(**options)
         answers.put(("joined", 0))
-        time.sleep(3)  # the store ends with process 0
+        with contextlib.suppress(threading.BrokenBarrierError):
+            arrived.wait(timeout=3)  # the store ends with process 0
         del store
     except Exception as error:
         answers.put(explain_error(error))
@@ -42,8 +32,9 @@ def call(answers, function, options, environment):
 def run_processes(function, *options, environment=None):
     """Call a function in one forked process for each dict of arguments; return the results in any order."""
     context = multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
-    processes = [context.Process(target=call, args=(answers, function, one, environment or {})) for one in options]
+    answers, arrived = context.SimpleQueue(), context.Barrier(len(options))
+    arguments = [(answers, arrived, function, one, environment or {}) for one in options]
+    processes = [context.Process(target=call, args=args) for args in arguments]
     for process in processes:
         process.start()
     for process in processes:
@@ -166,10 +157,9 @@ def test_launch_checks_the_address_before_it_starts_processes(url, code):
 
 
 def test_missing_machine_is_one_line_and_exit_code_3(tmp_path):
-    (tmp_path / "start.py").write_text(START)
     options = {"num_machines": 2, "dist_url": f"tcp://127.0.0.1:{find_port()}", "rendezvous_timeout_s": 1}
-    command = [sys.executable, str(tmp_path / "start.py"), repr(options)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert result.returncode == 3
-    [line] = result.stderr.splitlines()
+    process = get_server().start("processes:launch_as_command", options, folder=tmp_path)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 3
+    [line] = errors.splitlines()
     assert line.startswith("1 of 2 processes did not arrive at")

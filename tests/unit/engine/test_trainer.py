@@ -15,6 +15,7 @@ from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import get_logger
 
 TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
+FEW_DRAWINGS = ["DATASETS.GENERATED.NUM_TRAIN_PATENTS", 4, "DATASETS.GENERATED.NUM_TEST_PATENTS", 1]
 
 
 def build_dataset(query="a", gallery="a"):
@@ -85,7 +86,7 @@ def test_setup_keeps_the_config_of_the_previous_run(resume, tmp_path, monkeypatc
 
 def test_nondeterministic_operation_error_names_the_setting(tmp_path, monkeypatch):
     settings = ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run"), "DETERMINISTIC", "True"]
-    trainer = DefaultTrainer(load_config(TINY, settings))
+    trainer = DefaultTrainer(load_config(TINY, [*settings, *FEW_DRAWINGS]))
     trainer.resume_or_load(resume=False)
 
     def raise_nondeterministic(step, batch):
@@ -98,7 +99,8 @@ def test_nondeterministic_operation_error_names_the_setting(tmp_path, monkeypatc
 
 def test_worker_death_between_batches_is_a_clear_error(tmp_path, monkeypatch):
     """torch raises the error at any point of the main thread."""
-    trainer = DefaultTrainer(load_config(TINY, ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run")]))
+    settings = ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run")]
+    trainer = DefaultTrainer(load_config(TINY, [*settings, *FEW_DRAWINGS]))
     trainer.resume_or_load(resume=False)
 
     def raise_worker_death(step, batch):

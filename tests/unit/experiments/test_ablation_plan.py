@@ -28,7 +28,8 @@ def ablation(root, tmp_path):
     """Return a function that creates an ablation of variants in `tmp_path`."""
 
     def make(*variants, settings=()):
-        opts = ["DATASETS.ROOT", str(root), "OUTPUT_DIR", str(tmp_path / "out"), *settings]
+        few = ["DATASETS.GENERATED.NUM_TRAIN_PATENTS", "6", "DATASETS.GENERATED.NUM_TEST_PATENTS", "2"]
+        opts = ["DATASETS.ROOT", str(root), "OUTPUT_DIR", str(tmp_path / "out"), *few, *settings]
         return Ablation(TINY, opts, [Variant("baseline"), *variants])
 
     return make

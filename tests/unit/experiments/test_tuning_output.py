@@ -8,13 +8,16 @@ from fastreid.config import get_cfg
 from fastreid.engine.setup import load_config
 from fastreid.evaluation import ExpansionSettings, RerankSettings
 from fastreid.evaluation.build import build_evaluator
-from fastreid.evaluation.pipeline import Expand, Rerank
-from fastreid.evaluation.postprocess.tuning import Trial
+from fastreid.evaluation.postprocess.negatives import NegativeSettings
+from fastreid.evaluation.postprocess.superglobal import SuperGlobalSettings
+from fastreid.evaluation.postprocess.tuning_grid import Trial
 from fastreid.evaluation.scoring.per_query import QueryScores
+from fastreid.evaluation.steps import Expand, Rerank, RerankSuperGlobal, SubtractNegatives
 from fastreid.experiments.tuning import format_tuned_config, write_trials
 from fastreid.utils.files import write_text
 
 EXPANSION = ExpansionSettings(k=3, alpha=2.0, gallery_too=False)
+TUNED = ("TEST.NEGATIVE", "TEST.AQE", "TEST.RERANK", "TEST.SUPERGLOBAL", "TEST.STEPS")
 RERANKING = RerankSettings(k1=8, k2=2, lambda_value=0.1, top_n=50)
 
 
@@ -58,17 +61,30 @@ def test_tuned_config_builds_the_best_trial(tmp_path, monkeypatch):
     tried = load_config("base.yml", options)
     write_text("elsewhere/tuned.yml", tuned_config([trial(EXPANSION, RERANKING, 40.0)], tried))
     cfg = load_config("elsewhere/tuned.yml")
-    before, after = (
-        dict(pair for pair in leaves(tree) if not pair[0].startswith(("TEST.AQE", "TEST.RERANK", "TEST.STEPS")))
-        for tree in (tried, cfg)
-    )
+    before, after = (dict(pair for pair in leaves(tree) if not pair[0].startswith(TUNED)) for tree in (tried, cfg))
     assert before == after
-    assert tuple(cfg.TEST.STEPS) == ("WHITEN", "AQE", "RERANK")  # the order of the trials, independent of TEST.STEPS
+    order = ("WHITEN", "NEGATIVE", "AQE", "RERANK", "SUPERGLOBAL")  # of the trials, independent of TEST.STEPS
+    assert tuple(cfg.TEST.STEPS) == order
     assert build_evaluator(cfg).steps == (Expand(EXPANSION), Rerank(RERANKING))
     assert cfg.TEST.METRIC == "euclidean"
     text = Path("elsewhere/tuned.yml").read_text()
     assert "mAP 40.00" in text
     assert "+0.50 to +1.50 over plain search (95 % confidence interval)" in text
+
+
+def test_tuned_config_contains_negatives_and_super_global(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_text("base.yml", "TEST: {RERANK: {ENABLED: True}}\n")
+    negatives, reranking = NegativeSettings(5, 0.2, 2), SuperGlobalSettings(50, 4, 0.5)
+    best = replace(trial(EXPANSION, reranking, 40.0), negatives=negatives)
+    write_text("tuned.yml", tuned_config([best], load_config("base.yml")))
+    steps = (SubtractNegatives(negatives), Expand(EXPANSION), RerankSuperGlobal(reranking))
+    assert build_evaluator(load_config("tuned.yml")).steps == steps
+    write_trials(tmp_path / "tuning.csv", [best])
+    with open(tmp_path / "tuning.csv", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["NEGATIVE.K"], row["NEGATIVE.BETA"], row["NEGATIVE.TIMES"]) == ("5", "0.2", "2")
+    assert (row["SUPERGLOBAL.TOP_N"], row["SUPERGLOBAL.K"], row["RERANK.ENABLED"]) == ("50", "4", "False")
 
 
 def test_tuned_config_without_gain_disables_the_steps(tmp_path, monkeypatch):

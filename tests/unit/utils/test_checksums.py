@@ -46,8 +46,8 @@ def test_checksum_is_valid_between_all_renames(first, tmp_path, monkeypatch):
         write(path, first)
     write_text = checksums.write_text
 
-    def write_and_verify(*arguments):
-        for action in (lambda: None, lambda: write_text(*arguments)):
+    def write_and_verify(*arguments, **options):
+        for action in (lambda: None, lambda: write_text(*arguments, **options)):
             action()
             contents.append(path.read_bytes() if path.exists() else b"")
             verify_checksum(path) if path.exists() else None
@@ -60,7 +60,7 @@ def test_checksum_is_valid_between_all_renames(first, tmp_path, monkeypatch):
 
 def test_kill_while_replacing_an_unverified_file(tmp_path, monkeypatch):
     (tmp_path / "model.pth").write_bytes(b"old")
-    monkeypatch.setattr(checksums, "write_text", lambda path, text: path.write_text(text) and stop())
+    monkeypatch.setattr(checksums, "write_text", lambda path, text, **options: path.write_text(text) and stop())
 
     def stop():
         raise KeyboardInterrupt
@@ -75,7 +75,7 @@ def test_old_file_is_kept_if_the_checksum_cannot_be_written(tmp_path, monkeypatc
     path = tmp_path / "model.pth"
     write(path, b"old")
 
-    def raise_disk_full(*arguments):
+    def raise_disk_full(*arguments, **options):
         raise StorageError("full")
 
     monkeypatch.setattr(checksums, "write_text", raise_disk_full)

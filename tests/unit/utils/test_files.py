@@ -121,7 +121,8 @@ def test_size_is_exact_although_writing_stops_early(tmp_path):
 
 
 def test_free_space_is_that_of_the_file_system(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1234 if folder == tmp_path else 0))
+    usage = SimpleNamespace(total=9999, free=1234)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage if folder == tmp_path else None)
     error = write_error(tmp_path / "new/file", OSError(errno.ENOSPC, "No space left on device"), num_bytes=5_000_000)
     assert "(No space left on device: 5.0 MB needed, 1,234 bytes free); free space or choose another" in str(error)
 

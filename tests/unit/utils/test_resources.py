@@ -110,6 +110,21 @@ def test_exhausted_limit_is_an_environment_error(function, limit, message, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("limits", "advice"),
+    [
+        ((256, resource.RLIM_INFINITY), "256; raise the limit with `ulimit -n 4096`, or lower DATALOADER"),
+        ((20000, resource.RLIM_INFINITY), "20000; raise the limit with `ulimit -n 40000`, or lower DATALOADER"),
+        ((20000, 30000), "20000; raise the limit with `ulimit -n 30000`, the hard limit, or lower DATALOADER"),
+        ((20000, 20000), "20000; raise the limit as an administrator (the hard limit is 20000 too), or lower"),
+    ],
+)
+def test_suggested_limit_of_open_files_is_higher_than_the_present_one(limits, advice, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda number: limits)
+    message = str(find_resource_error(OSError(errno.EMFILE, "Too many open files")))
+    assert message.startswith(f"too many open files: this process may open {advice}"), message
+
+
+@pytest.mark.parametrize(
     ("error", "message"),
     [
         (RuntimeError("can't start new thread"), "cannot start another thread"),
