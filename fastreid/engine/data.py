@@ -61,7 +61,7 @@ def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, Retriev
     except InputError as error:
         fault = "" if isinstance(error, InvalidListError) else _find_batch_fault(cfg, datasets)
         if fault:
-            raise_faults([str(error), fault], f"{', '.join(datasets)}: too few drawings")
+            raise_faults([str(error), fault], f"{', '.join(datasets)}: the data cannot be used")
         raise
     train = join_datasets(datasets, include_tests=cfg.DATASETS.COMBINEALL)
     for name, data in tests.items():

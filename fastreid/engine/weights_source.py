@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastreid.config import CfgNode
-from fastreid.engine.model_directory import WEIGHTS_FILE, contains_backbone, find_model_directory, list_models
+from fastreid.engine.model_directory import WEIGHTS_FILE, contains_backbone, find_model_directory
 from fastreid.modeling.backbones import packages
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import compute_sha256
@@ -51,12 +51,10 @@ def find_weights(cfg: CfgNode) -> WeightsSource:
         return WeightsSource(str(directory), directory)
     if os.path.isdir(path):
         raise InputError(
-            f"{path}: not a model directory (config.yaml and {WEIGHTS_FILE}); give a file or another folder"
+            f"{path}: no such weights file; the folder is no model directory, which has config.yaml and {WEIGHTS_FILE}"
         )
     if not os.path.isfile(path):
-        raise InputError(
-            f"{path}: no such weights file; check the path. Shipped models: {', '.join(list_models()) or 'none'}"
-        )
+        raise InputError(f"{path}: no such weights file; check the path, or give a name of `fastreid models list`")
     return WeightsSource(os.path.abspath(path))
 
 

@@ -86,8 +86,8 @@ def test_wheel_contains_all_configs():
     assert 'package_dir={"fastreid.configs": "configs"}' in SETUP
 
 
-def test_wheel_contains_the_type_marker():
-    assert '"fastreid": ["py.typed"]' in SETUP
+def test_wheel_contains_the_type_marker_and_the_models():
+    assert '"fastreid": ["py.typed", "models/*/*"]' in SETUP
     assert (ROOT / "fastreid/py.typed").read_bytes() == b""
 
 

@@ -7,7 +7,6 @@ from source_tree import PACKAGE, TOOLS, label, tree
 PUBLIC_API = {
     "ImageDataset": "base class of datasets written for fast-reid",
     "from_pretrained": "networks from Python",
-    "save_pretrained": "networks from Python",
     "k_reciprocal": "evaluation from Python",
     "read_image_dataset": "registers datasets written for fast-reid",
 }

@@ -13,7 +13,7 @@ CONFIGS = [
     ("SOLVER:\n  BASE_LR: [1, 2]", "it must be a number >= 0"),
     ("INPUT:\n  FLIP:\n    PROB: 1.01", "it must be a number from 0 to 1"),
     ("INPUT:\n  FLIP:\n    ENABLED: 1", "it must be True or False"),
-    ("INPUT:\n  SIZE_TRAIN: [1, 2, 3]", "it must be a list of 1 to 2 items"),
+    ("INPUT:\n  SIZE_TRAIN: [1, 2, 3]", "it must be a list of 0 to 2 items"),
     ("INPUT:\n  CROP:\n    RATIO: [2, 1]", "in ascending order"),
     ("INPUT:\n  SIZE_TRAIN: [1, [2]]", "bad.yml:2: a nested or very long list"),
     ("DATASETS:\n  NAMES: []", "it must be a list of 1 or more items"),

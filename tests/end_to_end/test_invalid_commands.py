@@ -106,4 +106,7 @@ def test_random_weights_can_be_evaluated(drawings, tmp_path):
 def test_error_in_one_of_two_processes_is_one_line(drawings, tmp_path):
     arguments = ["--config-file", TINY, "--num-gpus", 2, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "out"]
     code, _, errors = run("train", *arguments, "MODEL.WEIGHTS", "absent.pth", folder=tmp_path)
-    assert (code, errors.splitlines()[-1]) == (2, "absent.pth: no such weights file; check the path")
+    assert (code, errors.splitlines()[-1]) == (
+        2,
+        "absent.pth: no such weights file; check the path, or give a name of `fastreid models list`",
+    )

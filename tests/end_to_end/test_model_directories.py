@@ -1,0 +1,161 @@
+"""Pretrained networks from the shell: tested without training, a head trained alone, a model directory, its faults."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from commands import TINY, run, run_here
+
+import fastreid
+from fastreid.engine.model_directory import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from fastreid.engine.setup import load_config
+from fastreid.modeling.weights import read_weights
+
+NETWORK = {
+    "MODEL.BACKBONE.NAME": "build_timm_backbone",
+    "MODEL.BACKBONE.TIMM_NAME": "test_efficientnet",
+    "MODEL.BACKBONE.FEAT_DIM": 0,
+    "MODEL.BACKBONE.OUT_INDEX": [1, -1],
+    "MODEL.BACKBONE.PRETRAIN": True,
+    "MODEL.HEADS.WITH_BNNECK": False,
+    "MODEL.HEADS.POOL_LAYER": "GlobalAvgPool",
+    "INPUT.PADDING.ENABLED": False,
+    "INPUT.AUTOAUG.ENABLED": False,
+    "INPUT.REA.ENABLED": False,
+}
+HEAD = ("MODEL.HEADS.EMBEDDING_DIM", 24, "MODEL.HEADS.EMBEDDING_BIAS", True, "MODEL.HEADS.PROJECTION", "within_class")
+
+
+@pytest.fixture(scope="module")
+def config(drawings, tmp_path_factory):
+    """Return the config of a small timm network whose pretrained weights are a file."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_efficientnet", num_classes=10).state_dict(), folder / "net.pth")
+    settings = NETWORK | {"MODEL.BACKBONE.PRETRAIN_PATH": str(folder / "net.pth"), "OUTPUT_DIR": str(folder / "run")}
+    settings |= {"DATASETS.ROOT": str(drawings)}
+    cfg = load_config(TINY, [item for pair in settings.items() for item in pair])
+    (folder / "net.yml").write_text(cfg.dump(), encoding="utf-8")
+    return folder / "net.yml"
+
+
+@pytest.fixture(scope="module")
+def head_run(config):
+    """Return the output folder of a training of the head alone."""
+    settings = ("SOLVER.HEAD_ONLY", True, "SOLVER.MAX_EPOCH", 2, *HEAD)
+    code, output, errors = run("train", "--config-file", config, *settings, folder=config.parent)
+    assert code == 0, output + errors
+    return config.parent / "run"
+
+
+@pytest.fixture(scope="module")
+def directory(config, head_run):
+    """Return the model directory of that training, written from Python."""
+    cfg = load_config(head_run / "config.yaml", ["MODEL.WEIGHTS", str(head_run / "model_final.pth")])
+    predictor = fastreid.Predictor.from_cfg(cfg)
+    card = fastreid.ModelCard("A test", license="MIT", data="16 patents", scores={"generated": {"mAP": 12.34}})
+    return predictor.save_pretrained(config.parent / "model", card)
+
+
+def read_scores(folder):
+    return json.loads((folder / "scores.json").read_text())["scores"]
+
+
+def test_pretrained_network_is_tested_without_training(config, tmp_path):
+    options = ("--config-file", config, "MODEL.WEIGHTS", "pretrained", "OUTPUT_DIR", tmp_path / "out")
+    code, output, errors = run_here("test", *options, folder=tmp_path)
+    assert code == 0, output + errors
+    assert "pretrained weights: loaded" in output + errors
+    code, output, errors = run_here("extract", *options, folder=tmp_path)
+    assert code == 0, output + errors
+    features = torch.from_numpy(np.load(tmp_path / "out/features/Generated/gallery.npy"))
+    predictor = fastreid.Predictor.from_cfg(load_config(config, ["MODEL.WEIGHTS", "pretrained"]))
+    assert features.shape[1] == predictor.model.heads.in_channels
+
+
+def test_random_reduction_layer_is_not_tested_as_pretrained(config, tmp_path):
+    options = ("--config-file", config, "MODEL.WEIGHTS", "pretrained", *HEAD, "OUTPUT_DIR", tmp_path / "out")
+    code, _, errors = run_here("test", *options, folder=tmp_path)
+    assert code == 2
+    assert "MODEL.WEIGHTS pretrained has no weights for the reduction layer" in errors
+
+
+def test_training_the_head_alone_leaves_the_backbone_and_resumes_to_the_same_bits(config, head_run, tmp_path):
+    state = read_weights(head_run / "model_final.pth")["model"]
+    weights = read_weights(config.parent / "net.pth")
+    backbone = {name: value for name, value in state.items() if name.startswith("backbone.body.")}
+    assert all(torch.equal(value, weights[name.removeprefix("backbone.body.")]) for name, value in backbone.items())
+    settings = ("SOLVER.HEAD_ONLY", True, *HEAD, "OUTPUT_DIR", tmp_path / "run")
+    for epochs, resume in ((1, ()), (2, ("--resume",))):
+        options = ("--config-file", config, *resume, *settings, "SOLVER.MAX_EPOCH", epochs)
+        code, output, errors = run("train", *options, folder=tmp_path)
+        assert code == 0, output + errors
+    resumed = read_weights(tmp_path / "run/model_final.pth")["model"]
+    assert all(torch.equal(value, resumed[name]) for name, value in state.items() if "heads.weight" not in name)
+
+
+def test_augmentation_without_effect_on_cached_features_is_an_error(config, tmp_path):
+    settings = ("SOLVER.HEAD_ONLY", True, "INPUT.FLIP.ENABLED", True, "OUTPUT_DIR", tmp_path / "run")
+    code, _, errors = run_here("train", "--config-file", config, *settings, folder=tmp_path)
+    assert code == 2
+    assert "INPUT.FLIP.ENABLED would have no effect" in errors
+
+
+def test_model_directory_gives_the_scores_of_the_run(directory, config, head_run, tmp_path):
+    assert {path.name for path in directory.iterdir()} == {WEIGHTS_FILE, CONFIG_FILE, CARD_FILE}
+    cfg = load_config(head_run / "config.yaml")
+    data = ["DATASETS.ROOT", cfg.DATASETS.ROOT, "DATASETS.GENERATED.NUM_TRAIN_PATENTS", 16]
+    data += ["DATASETS.GENERATED.NUM_TEST_PATENTS", 8, "DATASETS.GENERATED.SIZE_PX", 64, "DATALOADER.NUM_WORKERS", 0]
+    options = ("MODEL.WEIGHTS", directory, *data, "OUTPUT_DIR", tmp_path / "out")
+    (tmp_path / "empty.yml").write_text("SEED: 0\n")
+    code, output, errors = run_here("test", "--config-file", "empty.yml", *options, folder=tmp_path)
+    assert code == 0, output + errors
+    assert read_scores(tmp_path / "out")["mAP"] == pytest.approx(read_scores(head_run)["mAP"], abs=1e-4)
+
+
+def test_card_and_settings_of_a_model_directory(directory):
+    card = (directory / CARD_FILE).read_text()
+    assert card.startswith("---\nlibrary_name: fastreid\nlicense: MIT\n---\n\n# A test\n")
+    assert "| generated | 12.3 |" in card
+    settings = (directory / CONFIG_FILE).read_text()
+    assert "TIMM_NAME: test_efficientnet" in settings
+    assert "PRETRAIN" not in settings  # the backbone is in the file
+    assert "LOSSES" not in settings
+    assert "heads.weight" not in read_weights(directory / WEIGHTS_FILE)
+
+
+def test_model_directory_is_found_by_predict_and_python(directory, drawings, tmp_path):
+    page = str(min(drawings.rglob("*.png")))
+    options = ("--weights", directory, "--output", "features.npy")
+    code, output, errors = run_here("predict", *options, page, folder=tmp_path)
+    assert code == 0, output + errors
+    features = np.load(tmp_path / "features.npy")
+    predictor = fastreid.Predictor.from_pretrained(directory)
+    np.testing.assert_allclose(features, predictor([page]).numpy(), atol=1e-5)
+    model = fastreid.create_model(str(directory))
+    assert model(torch.full((1, 3, 32, 32), 255.0)).shape == features.shape == (1, 24)
+
+
+def test_training_starts_from_a_model_directory(directory, config, tmp_path):
+    settings = ("MODEL.WEIGHTS", directory, "SOLVER.MAX_EPOCH", 1, "OUTPUT_DIR", tmp_path / "run")
+    code, output, errors = run_here("train", "--config-file", config, *settings, *HEAD[:4], folder=tmp_path)
+    assert code == 0, output + errors
+    assert "heads.weight reinitialized" in output + errors
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("folder", "folder: no such weights file; the folder is no model directory"),
+        ("nothing", "nothing: no such weights file; check the path, or give a name of `fastreid models list`"),
+    ],
+)
+def test_missing_model_is_one_line(config, tmp_path, weights, message):
+    (tmp_path / "folder").mkdir()
+    options = ("--config-file", config, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path / "out")
+    code, _, errors = run_here("test", *options, folder=tmp_path)
+    assert code == 2
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
