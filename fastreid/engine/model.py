@@ -40,6 +40,8 @@ def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> n
         WeightsError: the weights do not fit the network.
     """
     if random_weights:
+        if cfg.MODEL.BACKBONE.PRETRAIN:
+            get_logger().info("random weights: the pretrained ones are not loaded; MODEL.WEIGHTS pretrained tests them")
         model = build_model(cfg, num_classes=cfg.MODEL.HEADS.NUM_CLASSES or 1)
         _check_test_size(cfg, model)
         return to_device(cfg, model)

@@ -6,7 +6,6 @@
 - `README.md`: the model card with data, scores, license and intended use
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -22,8 +22,9 @@ from fastreid.config.config import flat_defaults, iter_settings
 from fastreid.engine.image_settings import PAGE_SETTINGS, TEST_SETTINGS
 from fastreid.modeling.backbones import packages
 from fastreid.modeling.weights import extract_model_state, read_weights
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.files import atomic_write, write_text
+from fastreid.utils.text import summarize_error
 
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.yaml", "README.md"
 DEFAULT_MODEL = "lines-mobilenetv2"  # used where no model is named
@@ -141,10 +142,24 @@ def read_directory_state(folder: Path, model: nn.Module) -> dict[str, Tensor]:
 
 
 def contains_backbone(folder: Path) -> bool:
-    """Return whether the weights of a model directory include those of the backbone."""
-    header = (folder / WEIGHTS_FILE).read_bytes()
-    names = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])
+    """Return whether the weights of a model directory include those of the backbone.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
+    try:
+        names = _read_names(folder / WEIGHTS_FILE)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{folder / WEIGHTS_FILE}: cannot be read ({summarize_error(error)}); copy it again"
+        ) from error
     return any(name.startswith(_BACKBONE) for name in names)
+
+
+def _read_names(path: Path) -> list[str]:
+    """Return the names of the tensors of a safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
 
 
 def _select_settings(cfg: CfgNode) -> dict[str, Any]:

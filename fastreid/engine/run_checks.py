@@ -22,6 +22,7 @@ from fastreid.engine.precision import inference_dtype
 from fastreid.engine.process_check import check_processes_agree
 from fastreid.engine.starting_point import select_backbone
 from fastreid.engine.unreadable_record import read_record
+from fastreid.engine.weights_source import PRETRAINED
 from fastreid.evaluation.build import check_evaluator_names
 from fastreid.evaluation.scoring.matches import check_matches
 from fastreid.evaluation.scoring.metrics import check_score_name
@@ -55,11 +56,22 @@ def check_component_names(cfg: CfgNode, *, training: bool) -> None:
     check_evaluator_names(cfg)
     check_feature_options(cfg)
     if training:
+        _check_pretrain_path(cfg)
         check_solver_names(cfg)
         SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN, "DATALOADER.SAMPLER_TRAIN")
     for key in ("NAMES", "TESTS") if training else ("TESTS",):
         for name in get_dataset_names(cfg, key):
             build_dataset(cfg, name)
+
+
+def _check_pretrain_path(cfg: CfgNode) -> None:
+    """Raise an InputError if there is a path of pretrained weights that nothing uses."""
+    backbone = cfg.MODEL.BACKBONE
+    if backbone.PRETRAIN_PATH and not backbone.PRETRAIN and cfg.MODEL.WEIGHTS != PRETRAINED:
+        raise InputError(
+            f"MODEL.BACKBONE.PRETRAIN_PATH is {backbone.PRETRAIN_PATH}, but PRETRAIN is False, so it has no effect; "
+            "set MODEL.BACKBONE.PRETRAIN True, or leave the path empty"
+        )
 
 
 def check_model_selection(cfg: CfgNode, data: RetrievalData) -> None:

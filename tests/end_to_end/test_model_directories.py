@@ -1,6 +1,7 @@
 """Pretrained networks from the shell: tested without training, a head trained alone, a model directory, its faults."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -94,6 +95,51 @@ def test_training_the_head_alone_leaves_the_backbone_and_resumes_to_the_same_bit
         assert code == 0, output + errors
     resumed = read_weights(tmp_path / "run/model_final.pth")["model"]
     assert all(torch.equal(value, resumed[name]) for name, value in state.items() if "heads.weight" not in name)
+
+
+def test_path_without_effect_is_an_error(config, tmp_path):
+    settings = ("MODEL.BACKBONE.PRETRAIN", False, "OUTPUT_DIR", tmp_path / "run")
+    code, _, errors = run_here("train", "--config-file", config, *settings, folder=tmp_path)
+    assert code == 2
+    assert "net.pth, but PRETRAIN is False, so it has no effect" in errors
+
+
+def test_random_weights_say_that_pretrained_ones_are_not_loaded(config, tmp_path):
+    options = ("--config-file", config, "--random-weights", "OUTPUT_DIR", tmp_path / "out")
+    code, output, errors = run_here("test", *options, folder=tmp_path)
+    assert code == 0, output + errors
+    assert "the pretrained ones are not loaded; MODEL.WEIGHTS pretrained tests them" in output + errors
+
+
+def test_damaged_model_directory_is_one_line(directory, drawings, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(directory, damaged)
+    (damaged / WEIGHTS_FILE).write_bytes((damaged / WEIGHTS_FILE).read_bytes()[:1000])
+    page = str(min(drawings.rglob("*.png")))
+    code, _, errors = run_here("predict", "--weights", damaged, "--output", "f.npy", page, folder=tmp_path)
+    assert code == 6
+    assert f"{damaged}/{WEIGHTS_FILE}: cannot be read" in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+def test_card_of_models_save(config, head_run, tmp_path):
+    (tmp_path / "card.yml").write_text("title: mine\nlicense: MIT\nscores: {my test: {mAP: 60.1}}\n")
+    options = ("--config-file", head_run / "config.yaml", "--card", "card.yml", "--output", "saved")
+    code, output, errors = run_here("models save", *options, folder=tmp_path)
+    assert code == 0, output + errors
+    code, output, _ = run_here("models show", "saved", folder=tmp_path)
+    assert code == 0
+    assert "# mine" in output
+    assert "| my test | 60.1 |" in output
+    for text, message in (
+        ("titel: mine", "entry 'titel' is unknown. Did you mean 'title'"),
+        ("license: MIT", "has no title"),
+        ("title: mine\nscores: {mAP: 3}", "scores must be a test and its scores"),
+    ):
+        (tmp_path / "card.yml").write_text(text)
+        code, _, errors = run_here("models save", *options, folder=tmp_path)
+        assert code == 2
+        assert message in errors
 
 
 def test_augmentation_without_effect_on_cached_features_is_an_error(config, tmp_path):

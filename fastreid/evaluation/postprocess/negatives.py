@@ -61,7 +61,7 @@ def subtract_negatives(
     are most similar to it; this is repeated, with a new search for y, `times` times. The background set has no drawing
     of the searched objects, so what x shares with it does not identify an object. Source: Yokoo, Contrastive Learning
     with Large Memory Bank and Negative Embedding Subtraction for Accurate Copy Detection (2021), first place of the
-    descriptor track of the Image Similarity Challenge 2021, whose values are the defaults.
+    descriptor track of the Image Similarity Challenge 2021; the defaults are those of a public implementation.
 
     The neighbors are exact for every memory budget; ties are ordered by row. In addition to `memory_mb`, memory is
     needed for the result and the background set, which is read into memory.
