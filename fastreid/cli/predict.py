@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.output is not None:
         check_writable(args.output)
+    if args.config_file is None and args.weights == "pretrained":
+        raise InputError("--weights pretrained needs a config that names the network; add --config-file")
     if args.config_file is None:
         opts = ["MODEL.WEIGHTS", args.weights or DEFAULT_MODEL, *opts]
     metric = load_config(args.config_file, opts).TEST.METRIC

@@ -58,9 +58,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--steps",
-        type=ListParser("AQE,RERANK", ChoiceParser(STEPS)),
+        type=ListParser(",".join(STEPS), ChoiceParser(STEPS)),
         metavar="A,B",
-        help=f"steps to tune (default: {','.join(STEPS)}; NEGATIVE only if there are features of training drawings)",
+        help=f"steps to tune (default: {','.join(STEPS)}; NEGATIVE only if there are features of training drawings, "
+        "SUPERGLOBAL only if TEST.ROC and TEST.TOP_K allow it)",
     )
     for option, name, item, default, text in GRID_OPTIONS:
         values = ListParser(",".join(map(str, default)), item)
@@ -77,10 +78,11 @@ def tune(args: argparse.Namespace) -> None:
     from fastreid.utils import comm
     from fastreid.utils.files import write_text
 
-    untuned = [word for step in STEPS for word in (f"TEST.{step}.ENABLED", "False")]
-    cfg = load_config(args.config_file, [*args.opts, *untuned])
+    steps = args.steps or STEPS
+    disabled = [word for step in steps for word in (f"TEST.{step}.ENABLED", "False")]
+    cfg = load_config(args.config_file, [*args.opts, *disabled])
     grid = Grid(
-        args.steps or STEPS,
+        steps,
         **{name: getattr(args, name) for _, name, *_ in GRID_OPTIONS},
         negative_times=cfg.TEST.NEGATIVE.TIMES,
         superglobal_top_n=cfg.TEST.SUPERGLOBAL.TOP_N,
@@ -100,11 +102,12 @@ def tune(args: argparse.Namespace) -> None:
         grid=grid,
         num_queries=args.queries,
         require_same_weights="MODEL.WEIGHTS" in args.opts[::2],
-        skip_negatives=args.steps is None,
+        skip_unusable=args.steps is None,
         on_trial=_log_trials(select_by) if comm.is_main_process() else None,
     )
     if comm.is_main_process():
-        write_trials(table, trials)
+        untuned = [name for name in STEPS if cfg.TEST[name].ENABLED]
+        write_trials(table, trials, untuned=untuned)
         text = format_tuned_config(
             trials,
             path=path,
@@ -112,6 +115,7 @@ def tune(args: argparse.Namespace) -> None:
             steps=cfg.TEST.STEPS,
             base_config=args.config_file,
             select_by=select_by,
+            untuned=untuned,
         )
         write_text(path, text)
         best = trials[0]

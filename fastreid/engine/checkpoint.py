@@ -111,6 +111,7 @@ class Checkpointer:
         self.iters_per_epoch = iters_per_epoch
         self.config = config
         self.data = data
+        self._data_state = None if data is None else data.state
         self._best_models_outdated = False
         self.last_saved: tuple[Path | None, int, bool] = None, 0, False
 
@@ -144,7 +145,7 @@ class Checkpointer:
             "epoch_end_pending": progress.epoch_end_pending,
             "generator": torch.get_rng_state(),
             "config": self.config,
-            **({} if self.data is None else {"data": self.data.state}),
+            **({} if self._data_state is None else {"data": self._data_state}),
         }
         self._write(path, state, is_last=is_last)
         if is_last:
@@ -259,7 +260,7 @@ class Checkpointer:
     def _restore(self, path: Path, state: dict[str, Any]) -> Progress:
         check_values(path, state)
         score_changes = check_settings(path, state.get("config", ""), self.config, defaults=self.defaults)
-        check_data(path, state.get("data"), self.data)
+        self._data_state = check_data(path, state.get("data"), self.data)
         check_step_state(path, state, self.step, iters_per_epoch=self.iters_per_epoch)
         load_state(self.step.model, extract_model_state(state), source=str(path))
         try:

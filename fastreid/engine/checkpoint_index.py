@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from fastreid.engine.unreadable_record import RECORD_FILE
 from fastreid.utils.checksums import SUFFIX, checksum_path, move_with_checksum
 from fastreid.utils.files import write_text
 
@@ -89,10 +90,12 @@ class CheckpointIndex:
 def archive_previous_run(folder: str | Path) -> None:
     """Prepare a used folder for a new run: clear its index and rename its best models to `*.previous.pth`.
 
-    The archived models of the run before that are replaced or removed, as are checkpoints before an evaluation.
+    The archived models of the run before that are replaced or removed, as are checkpoints before an evaluation. The
+    record of its unreadable training files is deleted.
     """
     folder = Path(folder)
     CheckpointIndex(folder).clear()
+    (folder / RECORD_FILE).unlink(missing_ok=True)
     for name in TEMPORARY_FILES:
         remove_checkpoint(folder / name)
     archive_best_models(folder)

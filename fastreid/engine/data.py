@@ -52,8 +52,9 @@ def build_datasets(cfg: CfgNode) -> tuple[tuple[Drawing, ...], dict[str, Retriev
     """Return the joined training drawings of DATASETS.NAMES, and the test sets of DATASETS.TESTS by name.
 
     Raises:
-        InputError: a name is unknown or repeated, a list is invalid, there are too few drawings for a test or a batch,
-            or a drawing is in training and test without DATASETS.ALLOW_OVERLAP.
+        InputError: a name is unknown or repeated, a list is invalid, there are too few drawings for a test, or a
+            drawing is in training and test without DATASETS.ALLOW_OVERLAP. If all training sets are also test sets, the
+            message about a test also says why the training drawings make no batch.
     """
     datasets = {name: build_dataset(cfg, name) for name in get_dataset_names(cfg, "NAMES")}
     try:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid.data.datasets.base import RetrievalData, encode_labels
-from fastreid.data.io.image import MAX_PIXELS, read_drawing
+from fastreid.data.io.image import MAX_PIXELS
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import open_regular_file
@@ -58,7 +58,15 @@ class DataFingerprint:
 
     def file_key(self, row: int) -> FileKey:
         """Return what identifies the content of a file of the training list."""
-        return _file_keys(self.state["lists"][TRAINING], [row])[0]
+        return file_keys(self.state["lists"][TRAINING], [row])[0]
+
+    def is_current(self, row: int) -> bool:
+        """Return whether a file of the training list still has the size and modification time of the fingerprint."""
+        try:
+            status = os.stat(self.lists[TRAINING][row].file)
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == self.file_key(row)[1:]
 
 
 def compute_fingerprint(
@@ -94,7 +102,7 @@ def describe_change(
     *,
     first: str = "then",
     second: str = "now",
-    is_ignored: Callable[[str, Drawing], bool] = lambda name, drawing: False,
+    is_ignored: Callable[[str, int], bool] = lambda name, row: False,
 ) -> str:
     """Return what differs between two fingerprints, such as "the training list changed: ..."; "" if they agree.
 
@@ -105,7 +113,7 @@ def describe_change(
         now: the current one.
         first: where or when `before` was computed, for the message.
         second: the same for `now`.
-        is_ignored: whether the file of a drawing, in the list of this name, may differ.
+        is_ignored: whether the file of a row, in the list of this name, may differ.
     """
     changes = []
     for name, state in now.state["lists"].items():
@@ -123,64 +131,6 @@ def describe_change(
     return f"{changes[0]}{more}" if changes else ""
 
 
-def describe_change_since(before: Mapping[str, Any], now: DataFingerprint) -> str:
-    """Return `describe_change`, without unreadable files that were repaired, and files that are unreadable and skipped.
-
-    Files that the run could not read have no part in its results, so they may be repaired.
-    """
-    repaired = {now.lists[TRAINING][row].name for row in find_repaired(before, now)}
-
-    def is_ignored(name: str, drawing: Drawing) -> bool:
-        if name != TRAINING:
-            return False
-        return drawing.name in repaired or (now.skips_unreadable and _is_unreadable(drawing, max_pixels=now.max_pixels))
-
-    return describe_change(before, now, is_ignored=is_ignored)
-
-
-def find_repaired(before: Mapping[str, Any], now: DataFingerprint) -> list[int]:
-    """Return the rows of training files that the run could not read and that changed since; [] if the lists differ."""
-    old, new = before["lists"].get(TRAINING), now.state["lists"][TRAINING]
-    if not now.unreadable or old is None or not torch.equal(old["names"], new["names"]):
-        return []
-    differ = (old["sizes"] != new["sizes"]) | (old["times"] != new["times"])
-    rows: list[int] = torch.nonzero(differ).flatten().tolist()
-    return [row for row, key in zip(rows, _file_keys(old, rows)) if key in now.unreadable]
-
-
-def describe_changed_times(before: Mapping[str, Any], now: DataFingerprint) -> tuple[list[str], list[str]]:
-    """Describe the files with other modification times in lists for which `describe_change_since` returns "".
-
-    Returns:
-        One line for each list whose files with other times were all compared; one for each list with others, whose
-        content may have changed.
-    """
-    compared, unknown = [], []
-    for name, state in now.state["lists"].items():
-        times = before["lists"].get(name, state)["times"].numpy()
-        differ = times != state["times"].numpy()
-        if name == TRAINING:
-            differ[find_repaired(before, now)] = False
-        rows, sizes, drawings = _sample_rows(len(differ)), state["sizes"].numpy(), now.lists[name]
-        is_compared = np.zeros(len(differ), np.bool_)
-        is_compared[rows] = [digest != "" for digest in state["samples"]]
-        is_compared &= sizes <= MAX_SAMPLED_BYTES
-        num_unknown = int((differ & ~is_compared).sum())
-        if num_unknown:
-            first = escape_unprintable(drawings[int((differ & ~is_compared).argmax())].name)
-            others = "others have new modification times and were"
-            if num_unknown == 1:
-                others = "other has a new modification time and was"
-            unknown.append(
-                f"{name}: {is_compared.sum()} of {(sizes != NO_FILE).sum()} files compared, which are the same; "
-                f"{num_unknown} {others} not compared, first {first}"
-            )
-        elif differ.any():
-            num = f"{differ.sum()} of {(sizes != NO_FILE).sum()}"
-            compared.append(f"{name}: {num} files have new modification times and the same content")
-    return compared, unknown
-
-
 def _compute_list_state(drawings: Sequence[Drawing]) -> dict[str, Any]:
     sizes, times = np.full(len(drawings), NO_FILE, np.int64), np.zeros(len(drawings), np.int64)
     for row, drawing in enumerate(drawings):
@@ -191,11 +141,12 @@ def _compute_list_state(drawings: Sequence[Drawing]) -> dict[str, Any]:
         "ids": _hash_texts(f"{drawing.camera} {drawing.patent}" for drawing in drawings),
         "sizes": torch.from_numpy(sizes),
         "times": torch.from_numpy(times),
-        "samples": [_hash_file(drawing) for drawing in _sample_drawings(drawings)],
+        "samples": [_hash_file(drawings[row]) for row in sample_rows(len(drawings))],
     }
 
 
-def _file_keys(state: Mapping[str, Any], rows: Sequence[int]) -> list[FileKey]:
+def file_keys(state: Mapping[str, Any], rows: Sequence[int]) -> list[FileKey]:
+    """Return what identifies the content of the files of rows; `state` is that of their list."""
     names, sizes, times = (state[key][list(rows)].tolist() for key in ("names", "sizes", "times"))
     return list(zip(names, sizes, times))
 
@@ -216,12 +167,8 @@ def _stat_file(drawing: Drawing) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _sample_drawings(drawings: Sequence[Drawing]) -> list[Drawing]:
-    """Return up to NUM_SAMPLED_FILES drawings, evenly spaced in the list."""
-    return [drawings[row] for row in _sample_rows(len(drawings))]
-
-
-def _sample_rows(num: int) -> list[int]:
+def sample_rows(num: int) -> list[int]:
+    """Return up to NUM_SAMPLED_FILES rows, evenly spaced in a list of `num` drawings."""
     rows: list[int] = np.linspace(0, num - 1, min(num, NUM_SAMPLED_FILES)).round().astype(int).tolist()
     return rows
 
@@ -235,14 +182,6 @@ def _hash_file(drawing: Drawing) -> str:
             return hashlib.sha256(file.read(MAX_SAMPLED_BYTES)).hexdigest()
     except OSError:
         return ""
-
-
-def _is_unreadable(drawing: Drawing, *, max_pixels: int) -> bool:
-    try:
-        read_drawing(drawing, max_pixels=max_pixels)
-    except InputError:
-        return True
-    return False
 
 
 def _describe_order_change(
@@ -287,28 +226,32 @@ def _describe_file_change(
     before: Mapping[str, Any],
     now: Mapping[str, Any],
     drawings: Sequence[Drawing],
-    is_ignored: Callable[[Drawing], bool],
+    is_ignored: Callable[[int], bool],
 ) -> str:
     """Return how the files of equal lists differ, without those that are ignored."""
     differ = before["sizes"].numpy() != now["sizes"].numpy()
-    if _remove_ignored(differ, drawings, is_ignored):
+    if _remove_ignored(differ, range(len(drawings)), is_ignored):
         return f"{differ.sum()} of {len(differ)} files have another size; {_format_first(differ, drawings)}"
-    sampled = _sample_drawings(drawings)
+    sampled = sample_rows(len(drawings))
     differ = np.array([one != other for one, other in zip(before["samples"], now["samples"])])
     if _remove_ignored(differ, sampled, is_ignored):
-        name = escape_unprintable(sampled[int(differ.argmax())].name)
+        name = escape_unprintable(drawings[sampled[int(differ.argmax())]].name)
         return f"{differ.sum()} of {len(differ)} compared files have another content, first {name}"
     return ""
 
 
-def _remove_ignored(
-    differ: NDArray[np.bool_], drawings: Sequence[Drawing], is_ignored: Callable[[Drawing], bool]
-) -> bool:
-    """Set the ignored rows of `differ` to False up to the first other one, and return whether there is one."""
-    for row in np.flatnonzero(differ).tolist():
-        if not is_ignored(drawings[row]):
+def _remove_ignored(differ: NDArray[np.bool_], rows: Sequence[int], is_ignored: Callable[[int], bool]) -> bool:
+    """Set the elements of `differ` with ignored rows to False up to the first other one; return whether there is one.
+
+    Args:
+        differ: bool (N,), changed in place.
+        rows: of the list, one for each element.
+        is_ignored: whether a row is ignored.
+    """
+    for index in np.flatnonzero(differ).tolist():
+        if not is_ignored(rows[index]):
             return True
-        differ[row] = False
+        differ[index] = False
     return False
 
 

@@ -131,7 +131,7 @@ class _Disk:
         self.added = self.needed = 0
 
     def archive_previous_run(self) -> None:
-        """Do what the function of this name does in the folder."""
+        """Remove and rename the same checkpoints as `checkpoint_index.archive_previous_run`."""
         self.remove(TEMPORARY_FILES)
         for name, previous in ((BEST_FILE, PREVIOUS_BEST_FILE), (BEST_AVERAGE_FILE, PREVIOUS_BEST_AVERAGE_FILE)):
             self._rename(name, previous)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastreid.config import CfgNode, get_cfg
 from fastreid.engine.evaluate import log_and_write, result_options
+from fastreid.engine.feature_options import check_feature_options, check_negatives
 from fastreid.engine.features import feature_settings, training_set_name
 from fastreid.engine.model_directory import find_model_directory
 from fastreid.engine.setup import resolve_search_device
@@ -99,9 +100,12 @@ def load_saved_dataset(
         with_training: also load the features of the training drawings if no step of the config uses them.
 
     Raises:
-        InputError: the features are incomplete, of other weights than required, or unusable for a post-processing step.
+        InputError: the features are incomplete, of other weights than required, or unusable for a post-processing step,
+            or an option of features is invalid.
         WeightsError: a file is damaged.
     """
+    check_feature_options(cfg)
+    check_negatives(cfg)
     provenance = read_manifest(folder).provenance
     _check_provenance(cfg, folder, provenance, require_same_weights=require_same_weights)
     queries, gallery = load_features(folder, "queries"), load_features(folder, "gallery")

@@ -10,12 +10,17 @@ from fastreid.modeling.build import POOLING
 from fastreid.modeling.network_settings import find_network_settings
 from fastreid.utils.errors import InputError
 
+TESTS_ARE_NEGATIVES = (
+    "TEST.NEGATIVE would subtract the test drawings from themselves, as they are also training drawings with "
+    "DATASETS.COMBINEALL True; disable one of the two"
+)
+
 
 def check_feature_options(cfg: CfgNode) -> None:
     """Check the options before any work.
 
     Raises:
-        InputError: two of TEST.SCALES give the same size, or TEST.GEM_POWER is set for a head without a power.
+        InputError: one of TEST.SCALES has no effect, or TEST.GEM_POWER is set for a head without a power.
     """
     check_scales(cfg.TEST.SCALES, get_test_size(cfg))
     heads = cfg.MODEL.HEADS
@@ -23,6 +28,16 @@ def check_feature_options(cfg: CfgNode) -> None:
         pool = POOLING.get(heads.POOL_LAYER, "MODEL.HEADS.POOL_LAYER")()
         if not isinstance(pool, GeneralizedMeanPooling):
             raise InputError(NO_GEM_POOLING.format(cfg.TEST.GEM_POWER))
+
+
+def check_negatives(cfg: CfgNode) -> None:
+    """Check that TEST.NEGATIVE, if it is enabled, does not subtract the test drawings.
+
+    Raises:
+        InputError: the test drawings are also training drawings.
+    """
+    if cfg.TEST.NEGATIVE.ENABLED and cfg.DATASETS.COMBINEALL:
+        raise InputError(TESTS_ARE_NEGATIVES)
 
 
 def get_feature_options(cfg: CfgNode) -> dict[str, Any]:

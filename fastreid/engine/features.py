@@ -23,7 +23,7 @@ from fastreid.engine.feature_journal import JournalFolder
 from fastreid.engine.feature_options import get_feature_options, get_test_size
 from fastreid.engine.image_scales import check_scaled_images
 from fastreid.engine.image_settings import TEST_SETTINGS, select_page_settings
-from fastreid.engine.inference import run_inference
+from fastreid.engine.inference import check_gem_power, run_inference
 from fastreid.engine.model import build_model_with_weights
 from fastreid.engine.precision import explain_float16_overflow, inference_dtype, warn_if_dtype_is_slow
 from fastreid.engine.run_checks import check_component_names
@@ -102,6 +102,7 @@ def extract_features(
     """
     comm.broadcast_buffers(model)
     check_scaled_images(model, cfg.TEST.SCALES, get_test_size(cfg))
+    check_gem_power(model, cfg.TEST.GEM_POWER, get_test_size(cfg))
     device = resolve_device(cfg)
     load = functools.partial(
         build_test_loader,

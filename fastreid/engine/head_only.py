@@ -12,6 +12,7 @@ from fastreid.data.loading.loader import steps_per_epoch
 from fastreid.data.loading.workers import worker_died_error
 from fastreid.engine.features import extract_features
 from fastreid.modeling.baseline import Baseline
+from fastreid.modeling.build import build_losses
 from fastreid.modeling.heads import EmbeddingHead
 from fastreid.modeling.projection import PROJECTIONS, set_projection
 from fastreid.structures import Batch, Drawing
@@ -20,6 +21,7 @@ from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import get_logger
 from fastreid.utils.text import format_count
 
+BATCH_SIZE = 16  # drawings per batch of the features
 AUGMENTATIONS = ("CROP", "FLIP", "PADDING", "CJ", "AFFINE", "AUGMIX", "AUTOAUG", "REA", "RPT", "LABEL", "INK_CROP")
 
 
@@ -84,17 +86,40 @@ class FeatureLoader:
 
 
 def check_head_only(cfg: CfgNode) -> None:
-    """Check settings that have no effect on cached features.
+    """Check that SOLVER.HEAD_ONLY and MODEL.HEADS.PROJECTION are possible, and that no setting is without effect.
 
     Raises:
-        InputError: SOLVER.HEAD_ONLY and an augmentation are enabled, or the head of the config cannot be trained alone.
+        InputError: a setting has no effect on cached features, or contradicts the projection.
     """
+    heads = cfg.MODEL.HEADS
+    if heads.PROJECTION and not (heads.EMBEDDING_DIM and heads.EMBEDDING_BIAS):
+        raise InputError(
+            f"MODEL.HEADS.PROJECTION is {heads.PROJECTION}, which needs a reduction layer with a bias; set "
+            "MODEL.HEADS.EMBEDDING_DIM to the number of components and EMBEDDING_BIAS to True"
+        )
+    if (heads.PROJECTION or cfg.SOLVER.HEAD_ONLY) and cfg.INPUT.ON_BAD_IMAGE != "stop":
+        raise InputError(
+            "SOLVER.HEAD_ONLY and MODEL.HEADS.PROJECTION need the features of all training drawings; set "
+            "INPUT.ON_BAD_IMAGE to stop, and remove unreadable drawings from the list"
+        )
     if not cfg.SOLVER.HEAD_ONLY:
         return
+    if list(cfg.INPUT.SIZE_TRAIN) != list(cfg.INPUT.SIZE_TEST):
+        raise InputError(
+            f"SOLVER.HEAD_ONLY computes the features at INPUT.SIZE_TEST {list(cfg.INPUT.SIZE_TEST)}; set "
+            f"INPUT.SIZE_TRAIN to the same, not {list(cfg.INPUT.SIZE_TRAIN)}"
+        )
+    if heads.NECK_FEAT == "before" and any(term.inputs == "pairs" for term in build_losses(cfg)):
+        raise InputError(
+            "SOLVER.HEAD_ONLY trains nothing in front of the neck, so pair losses would have no effect on the features "
+            "there; set MODEL.HEADS.NECK_FEAT to after"
+        )
     enabled = [f"INPUT.{name}.ENABLED" for name in AUGMENTATIONS if cfg.INPUT[name].ENABLED]
     enabled += ["INPUT.LINE_AUG.OPS"] * bool(cfg.INPUT.LINE_AUG.OPS) + ["DATALOADER.HARD_IDENTITIES"] * bool(
         cfg.DATALOADER.HARD_IDENTITIES
     )
+    enabled += ["TEST.PRECISE_BN.ENABLED"] * bool(cfg.TEST.PRECISE_BN.ENABLED)
+    enabled += ["SOLVER.L2_SP"] * bool(cfg.SOLVER.L2_SP)
     if enabled:
         raise InputError(
             f"SOLVER.HEAD_ONLY trains on features that are computed once, so {', '.join(enabled)} would have no "
@@ -103,8 +128,10 @@ def check_head_only(cfg: CfgNode) -> None:
 
 
 def freeze_backbone(model: nn.Module) -> None:
-    """Freeze the parameters of the backbone for a training of the head alone."""
-    model.get_submodule("backbone").requires_grad_(False)
+    """Freeze the parameters of the backbone and of the pooling layer for a training of the other layers of the head."""
+    network = _as_baseline(model)
+    network.backbone.requires_grad_(False)
+    network.heads.get_submodule("pool_layer").requires_grad_(False)
 
 
 def compute_pooled_features(cfg: CfgNode, model: nn.Module, drawings: Sequence[Drawing]) -> Tensor:
@@ -115,7 +142,9 @@ def compute_pooled_features(cfg: CfgNode, model: nn.Module, drawings: Sequence[D
     """
     network = _as_baseline(model)
     plain = cfg.clone()  # a mean over images is a unit vector, which has lost the scale of the pooled features
-    plain.merge_from_list(["TEST.FLIP.ENABLED", False, "TEST.SCALES", [1.0]])
+    plain.merge_from_list(["TEST.FLIP.ENABLED", False, "TEST.SCALES", [1.0], "TEST.GEM_POWER", 0.0])
+    # These may change at a resume, which must have the same features.
+    plain.merge_from_list(["TEST.NETWORK_PRECISION", "float32", "TEST.IMS_PER_BATCH", BATCH_SIZE])
     plain.freeze()
     get_logger().info(f"computing features of {format_count(len(drawings), 'training drawing')}")
     features = extract_features(plain, PooledBackbone(network), drawings).features

@@ -30,14 +30,14 @@ def scale_images(images: Tensor, scale: float) -> Tensor:
 
 
 def check_scales(scales: Sequence[float], size_px: Sequence[int]) -> None:
-    """Check that all scales give different sizes.
+    """Check that all scales give different sizes, and all but 1 another size than that of the images.
 
     Args:
         scales: values of TEST.SCALES.
         size_px: (H, W) of the images.
 
     Raises:
-        InputError: two scales give the same size, so that one of them has no effect.
+        InputError: two scales give the same size, or a scale other than 1 keeps the size, so that it has no effect.
     """
     scale_of_size: dict[tuple[int, int], float] = {}
     for scale in scales:
@@ -48,6 +48,11 @@ def check_scales(scales: Sequence[float], size_px: Sequence[int]) -> None:
             raise InputError(
                 f"TEST.SCALES: {other:g} and {scale:g} both give images of {height} x {width} px, as sizes are rounded "
                 f"to multiples of {STRIDE_PX} px; remove one of them"
+            )
+        if scale != 1 and (height, width) == tuple(size_px):
+            raise InputError(
+                f"TEST.SCALES: {scale:g} keeps the size of images of {height} x {width} px, as sizes are rounded to "
+                f"multiples of {STRIDE_PX} px; set it to 1, or to a scale that changes the size"
             )
 
 

@@ -22,6 +22,38 @@ NO_GEM_POOLING = (
 )
 
 
+UNUSED_GEM_POOLING = (
+    "TEST.GEM_POWER is {:g}, but the network does not use its generalized-mean pooling: its backbone returns no map, "
+    "only vectors such as class tokens; set it to 0, or MODEL.BACKBONE.TOKENS of a timm network to patches or both"
+)
+
+
+def check_gem_power(model: nn.Module, gem_power: float, size_px: Sequence[int]) -> None:
+    """Check, with one image, that the network uses its generalized-mean pooling.
+
+    Args:
+        model: the network; its mode does not change.
+        gem_power: value of TEST.GEM_POWER; 0: nothing is checked.
+        size_px: (H, W) of the image.
+
+    Raises:
+        InputError: there is a power, but no generalized-mean pooling, or the network does not use it.
+    """
+    if not gem_power:
+        return
+    used: list[nn.Module] = []
+    pooling = _find_gem_pooling(model, gem_power)
+    handles = [layer.register_forward_pre_hook(lambda module, _: used.append(module)) for layer in pooling]
+    try:
+        with eval_mode(model):
+            model(torch.zeros(1, 3, *size_px, device=pooling[0].p.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not used:
+        raise InputError(UNUSED_GEM_POOLING.format(gem_power))
+
+
 @contextlib.contextmanager
 def eval_mode(model: nn.Module, *, gem_power: float = 0.0) -> Iterator[None]:
     """Switch a model to evaluation mode without gradients, and restore the mode of every module afterwards.
@@ -34,9 +66,7 @@ def eval_mode(model: nn.Module, *, gem_power: float = 0.0) -> Iterator[None]:
         InputError: there is a power, but no generalized-mean pooling.
     """
     modes = {module: module.training for module in model.modules()}
-    pooling = [module for module in modes if isinstance(module, GeneralizedMeanPooling)] if gem_power else []
-    if gem_power and not pooling:
-        raise InputError(NO_GEM_POOLING.format(gem_power))
+    pooling = _find_gem_pooling(model, gem_power) if gem_power else []
     model.eval()
     for layer in pooling:
         layer.test_power = gem_power
@@ -48,6 +78,13 @@ def eval_mode(model: nn.Module, *, gem_power: float = 0.0) -> Iterator[None]:
             layer.test_power = None
         for module, mode in modes.items():
             module.training = mode
+
+
+def _find_gem_pooling(model: nn.Module, gem_power: float) -> list[GeneralizedMeanPooling]:
+    pooling = [module for module in model.modules() if isinstance(module, GeneralizedMeanPooling)]
+    if not pooling:
+        raise InputError(NO_GEM_POOLING.format(gem_power))
+    return pooling
 
 
 def run_inference(

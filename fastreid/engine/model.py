@@ -122,6 +122,11 @@ def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
     if not cfg.MODEL.WEIGHTS and not cfg.MODEL.BACKBONE.PRETRAIN:
         return
     source = find_weights(cfg) if cfg.MODEL.WEIGHTS else WeightsSource(PRETRAINED)
+    if cfg.MODEL.BACKBONE.PRETRAIN_PATH and source.directory is None and not source.is_pretrained:
+        get_logger().warning(
+            f"MODEL.BACKBONE.PRETRAIN_PATH {cfg.MODEL.BACKBONE.PRETRAIN_PATH} is not used: MODEL.WEIGHTS contains the "
+            "backbone"
+        )
     if source.is_pretrained:
         _load_pretrained_in_turn(cfg, model)
         return

@@ -10,7 +10,7 @@ from fastreid.engine.model_directory import DEFAULT_MODEL, find_model_directory,
 from fastreid.engine.setup import load_config
 from fastreid.engine.weights_source import PRETRAINED
 from fastreid.modeling.backbones.timm_network import import_timm
-from fastreid.utils.errors import InputError, describe_unknown
+from fastreid.utils.errors import InputError, describe_unknown, suggest_nearest
 
 
 def create_model(name: str = DEFAULT_MODEL, *, pretrained: bool = True, device: str = "cpu") -> nn.Module:
@@ -53,9 +53,9 @@ def load_model_config(name: str = DEFAULT_MODEL, opts: list[Any] | None = None) 
         return load_config(None, ["MODEL.WEIGHTS", name, *opts])
     timm = import_timm()
     if not timm.is_model(name):
-        raise InputError(
-            describe_unknown("model", name, list_models()) + " Or give a model directory or a timm network"
-        )
+        hint = suggest_nearest(name, timm.list_models())
+        unknown = describe_unknown("model", name, list_models())
+        raise InputError(f"{unknown} A model directory or the name of a timm network is possible too.{hint}")
     network = ["MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.TIMM_NAME", name]
     sizes = ["INPUT.SIZE_TRAIN", [], "INPUT.SIZE_TEST", []]
     return load_config(None, [*network, *sizes, "MODEL.WEIGHTS", PRETRAINED, *opts])

@@ -17,7 +17,7 @@ from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.evaluate import build_page_reader, get_page_options
 from fastreid.engine.feature_options import check_feature_options, get_feature_options, get_test_size
 from fastreid.engine.image_scales import ONE_SCALE, check_scaled_images
-from fastreid.engine.inference import compute_features, eval_mode
+from fastreid.engine.inference import check_gem_power, compute_features, eval_mode
 from fastreid.engine.model import build_model_with_weights
 from fastreid.engine.model_directory import DEFAULT_MODEL, ModelCard, save_model_directory
 from fastreid.engine.model_zoo import load_model_config
@@ -132,6 +132,7 @@ class Predictor:
         check_feature_options(cfg)
         model = build_model_with_weights(cfg)
         check_scaled_images(model, cfg.TEST.SCALES, get_test_size(cfg))
+        check_gem_power(model, cfg.TEST.GEM_POWER, get_test_size(cfg))
         predictor = cls(
             model,
             build_test_transforms(cfg),

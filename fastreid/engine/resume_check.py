@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from fastreid.engine.checkpoint_check import find_epoch_faults, find_tensor_faults, find_value_faults
-from fastreid.engine.data_fingerprint import (
-    FORMAT,
-    TRAINING,
-    DataFingerprint,
+from fastreid.engine.data_fingerprint import FORMAT, TRAINING, DataFingerprint
+from fastreid.engine.optimizer_check import describe_size_change, find_optimizer_faults
+from fastreid.engine.resume_data import (
     describe_change_since,
     describe_changed_times,
     find_repaired,
+    merge_fingerprints,
 )
-from fastreid.engine.optimizer_check import describe_size_change, find_optimizer_faults
 from fastreid.engine.resume_settings import diff_settings, find_forbidden_changes, find_score_changes
 from fastreid.engine.starting_point import select_backbone
 from fastreid.engine.train_step import TrainStep
@@ -72,7 +71,7 @@ def check_settings(path: Path, before: str, now: str, *, defaults: str) -> list[
     return [f"{key} {changes[key]}" for key in score_keys]
 
 
-def check_data(path: Path, before: Mapping[str, Any] | None, now: DataFingerprint | None) -> None:
+def check_data(path: Path, before: Mapping[str, Any] | None, now: DataFingerprint | None) -> dict[str, Any] | None:
     """Check that the image lists and their files are those of the checkpoint, except for repaired unreadable files.
 
     Args:
@@ -80,17 +79,20 @@ def check_data(path: Path, before: Mapping[str, Any] | None, now: DataFingerprin
         before: its fingerprint of the data; None: it has none.
         now: the current one; None: unknown.
 
+    Returns:
+        The state of the fingerprint for the next checkpoints; None: unknown.
+
     Raises:
         InputError: a list or a file has changed.
     """
     if now is None:
-        return
+        return None
     if before is None or before["format"] != FORMAT:
         get_logger().warning(
             f"{path}: another version of fastreid wrote it without a fingerprint of the image lists, or with one of "
             "another format, so changes of the lists cannot be detected"
         )
-        return
+        return now.state
     change = describe_change_since(before, now)
     if change:
         raise InputError(
@@ -107,6 +109,7 @@ def check_data(path: Path, before: Mapping[str, Any] | None, now: DataFingerprin
         get_logger().info(line)
     for line in unknown:
         get_logger().warning(f"{line}. If they contain other images, start a new run with another OUTPUT_DIR")
+    return merge_fingerprints(before, now)
 
 
 def check_step_state(path: Path, state: Mapping[str, Any], step: TrainStep, *, iters_per_epoch: int) -> None:

@@ -16,7 +16,7 @@ from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.data import build_dataset
 from fastreid.engine.data_fingerprint import DataFingerprint, compute_fingerprint
 from fastreid.engine.disk_space import CheckpointPlan, compute_needed_bytes, count_bytes, measure_checkpoints
-from fastreid.engine.feature_options import check_feature_options
+from fastreid.engine.feature_options import check_feature_options, check_negatives
 from fastreid.engine.optimizer_check import estimate_state_bytes
 from fastreid.engine.precision import inference_dtype
 from fastreid.engine.process_check import check_processes_agree
@@ -55,6 +55,7 @@ def check_component_names(cfg: CfgNode, *, training: bool) -> None:
     check_model_names(cfg)
     check_evaluator_names(cfg)
     check_feature_options(cfg)
+    check_negatives(cfg)
     if training:
         _check_pretrain_path(cfg)
         check_solver_names(cfg)
@@ -225,21 +226,22 @@ def check_disk_space(cfg: CfgNode, checkpointer: Checkpointer, progress: Progres
         num_epochs=cfg.SOLVER.MAX_EPOCH,
     )
     folder = Path(cfg.OUTPUT_DIR)
-    first_bytes, all_bytes = compute_needed_bytes(
+    needed_bytes = compute_needed_bytes(
         plan,
         measure_checkpoints(folder),
         first_epoch=progress.iteration // checkpointer.iters_per_epoch + int(not progress.epoch_end_pending),
         is_new=is_new,
         is_scored=progress.best_epoch >= 0,
     )
-    free_bytes = comm.broadcast_object(find_free_bytes(folder))
+    # Processes may see different files and numbers, for example if another program writes, and must end together.
+    first_bytes, all_bytes, free_bytes = comm.broadcast_object((*needed_bytes, find_free_bytes(folder)))
     if free_bytes is None:
         return
     free, size = format_bytes(free_bytes), format_bytes(plan.checkpoint_bytes)
     if free_bytes < first_bytes:
         raise StorageError(
             f"OUTPUT_DIR {folder}: its first checkpoints cannot be written ({size} each, {format_bytes(first_bytes)} "
-            f"needed, {free} free); free space or choose another folder"
+            f"needed, {free} free); free space{' or choose another folder' if is_new else ''}"
         )
     if free_bytes < all_bytes:
         get_logger().warning(

@@ -236,8 +236,8 @@ class DefaultTrainer:
         if isinstance(heads, EmbeddingHead):
             sample_classes = [SampleClasses(heads, cfg.SEED)]
             num_classes = heads.num_sampled_classes(cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.GRAD_ACCUM_STEPS)
-        precise_bn = [PreciseBatchNorm(self._precise_bn_batches, cfg.TEST.PRECISE_BN.NUM_ITER)]
-        precise_bn = precise_bn if cfg.TEST.PRECISE_BN.ENABLED else []
+        enabled = int(cfg.TEST.PRECISE_BN.ENABLED)
+        precise_bn = [PreciseBatchNorm(self._precise_bn_batches, cfg.TEST.PRECISE_BN.NUM_ITER)] * enabled
         early_stopping = EarlyStopping(
             progress,
             patience=cfg.SOLVER.EARLY_STOP_PATIENCE,
@@ -260,7 +260,7 @@ class DefaultTrainer:
             SetLearningRate(self.schedule),
             self.freeze_layers,
             *sample_classes,
-            CheckWeightUpdates(),
+            *([] if cfg.MODEL.HEADS.PROJECTION and cfg.SOLVER.BASE_LR == 0 else [CheckWeightUpdates()]),
             *build_diagnostics(cfg, num_classes=num_classes, iters_per_epoch=self.loader.iters_per_epoch),
             *([] if cfg.SOLVER.HEAD_ONLY else [LogInputImages(metrics, make_input_grid)]),
             *precise_bn,

@@ -14,10 +14,12 @@ import yaml
 
 from fastreid.config import CfgNode
 from fastreid.engine.evaluate_saved import load_saved_dataset
+from fastreid.engine.feature_options import TESTS_ARE_NEGATIVES
 from fastreid.engine.setup import resolve_search_device
 from fastreid.evaluation.build import build_evaluator
+from fastreid.evaluation.evaluator import Evaluator
 from fastreid.evaluation.postprocess.superglobal import SuperGlobalSettings
-from fastreid.evaluation.postprocess.tuning import check_grid, tune
+from fastreid.evaluation.postprocess.tuning import check_grid, find_unusable_steps, tune
 from fastreid.evaluation.postprocess.tuning_grid import TUNABLE_STEPS, Grid, Trial
 from fastreid.evaluation.storage.saved_features import find_feature_folders
 from fastreid.utils.errors import InputError
@@ -32,25 +34,28 @@ def tune_saved_features(
     grid: Grid,
     num_queries: int = 0,
     require_same_weights: bool = False,
-    skip_negatives: bool = False,
+    skip_unusable: bool = False,
     on_trial: Callable[[Trial, int, int], None] | None = None,
 ) -> list[Trial]:
     """Evaluate the choices of a grid on saved features and return all trials, the best by TEST.SELECT_BY first.
 
     Args:
-        cfg: settings; enabled post-processing steps are applied before the tuned ones.
+        cfg: settings; enabled post-processing steps are applied before the tuned ones, so disable those to tune.
         folder: folder of one dataset with known patents.
         grid: choices to try.
         num_queries: number of queries to use, spread evenly over the list; 0: all.
         require_same_weights: as for `run_saved_test`.
-        skip_negatives: log a line and try no subtraction of negatives if there are no features of training drawings.
+        skip_unusable: log a line and leave out NEGATIVE or SUPERGLOBAL if other settings do not allow it, and NEGATIVE
+            if there are no features of training drawings, unless no step is left.
         on_trial: as for `tune`.
 
     Raises:
-        InputError: the folder contains several datasets, or `run_saved_test` or `tune` rejects the input.
+        InputError: the folder contains several datasets, a re-ranking is enabled but not tuned, or `run_saved_test` or
+            `tune` rejects the input.
         WeightsError: a file is damaged.
     """
     evaluator = build_evaluator(cfg, device=resolve_search_device(cfg))
+    grid = _select_steps(cfg, evaluator, grid, skip_unusable=skip_unusable)
     check_grid(evaluator, grid, select_by=cfg.TEST.SELECT_BY)
     folders = find_feature_folders(folder)
     if len(folders) > 1:
@@ -63,12 +68,12 @@ def tune_saved_features(
         require_same_weights=require_same_weights,
         with_training="NEGATIVE" in grid.steps,
     )
-    if dataset.training is None and skip_negatives and set(grid.steps) > {"NEGATIVE"}:
+    if dataset.training is None and skip_unusable and set(grid.steps) > {"NEGATIVE"}:
         get_logger().info(
             f"{dataset_folder}: NEGATIVE is not tuned, because there are no features of training drawings; extract "
             "them with fastreid extract --split all"
         )
-        grid = replace(grid, steps=[name for name in grid.steps if name != "NEGATIVE"])
+        grid = _leave_out(grid, "NEGATIVE")
     queries = dataset.queries
     if 0 < num_queries < len(queries.names):
         queries = queries.select(torch.linspace(0, len(queries.names) - 1, num_queries).long())
@@ -85,6 +90,30 @@ def tune_saved_features(
     )
 
 
+def _select_steps(cfg: CfgNode, evaluator: Evaluator, grid: Grid, *, skip_unusable: bool) -> Grid:
+    """Return the grid without the steps that the settings do not allow, as `tune_saved_features` describes."""
+    for name in ("RERANK", "SUPERGLOBAL"):
+        if cfg.TEST[name].ENABLED and name not in grid.steps:
+            raise InputError(
+                f"TEST.{name}.ENABLED is True, but no step can be tuned after {name}; add {name} to --steps, or set "
+                f"TEST.{name}.ENABLED False"
+            )
+    reasons = find_unusable_steps(evaluator, grid)
+    if "NEGATIVE" in grid.steps and cfg.DATASETS.COMBINEALL:
+        reasons["NEGATIVE"] = TESTS_ARE_NEGATIVES
+        if not skip_unusable or set(grid.steps) == {"NEGATIVE"}:
+            raise InputError(f"{TESTS_ARE_NEGATIVES}, or leave NEGATIVE out of --steps")
+    for name in ("NEGATIVE", "SUPERGLOBAL"):
+        if skip_unusable and name in reasons and set(grid.steps) > {name}:
+            get_logger().info(f"{name} is not tuned: {reasons[name]}")
+            grid = _leave_out(grid, name)
+    return grid
+
+
+def _leave_out(grid: Grid, step: str) -> Grid:
+    return replace(grid, steps=[name for name in grid.steps if name != step])
+
+
 def format_tuned_config(
     trials: Sequence[Trial],
     *,
@@ -93,6 +122,7 @@ def format_tuned_config(
     steps: Sequence[str],
     base_config: str,
     select_by: str,
+    untuned: Sequence[str] = (),
 ) -> str:
     """Return the best trial as the text of a self-contained config, which is valid in any folder.
 
@@ -103,6 +133,7 @@ def format_tuned_config(
         steps: TEST.STEPS of these settings; the tuned steps are applied after all others.
         base_config: the config file of the settings, for the comment.
         select_by: the score by which the best trial was selected.
+        untuned: steps in TUNABLE_STEPS that were enabled by the settings instead of tuned.
     """
     best = trials[0]
     header = [
@@ -111,18 +142,25 @@ def format_tuned_config(
         f"# Cost: as {base_config}, whose settings are below.",
         f"# Score: {select_by} {best.value:.2f} on the features it was tuned on{best.format_gain()}.",
     ]
-    other_steps = [name for name in steps if name not in TUNABLE_STEPS]
-    test = {**settings.get("TEST", {}), "STEPS": [*other_steps, *TUNABLE_STEPS]}
-    for section, choices in _trial_settings(best).items():
+    tuned_steps = [name for name in TUNABLE_STEPS if name not in untuned]
+    other_steps = [name for name in steps if name not in tuned_steps]
+    test = {**settings.get("TEST", {}), "STEPS": [*other_steps, *tuned_steps]}
+    for section, choices in _trial_settings(best, untuned).items():
         test[section] = {**test.get(section, {}), **choices}
     return "\n".join(header) + "\n" + yaml.safe_dump({**settings, "TEST": test}, sort_keys=False)
 
 
-def write_trials(path: str | os.PathLike[str], trials: Sequence[Trial]) -> None:
-    """Write the choices and scores of the trials as a CSV table, in the given order."""
+def write_trials(path: str | os.PathLike[str], trials: Sequence[Trial], *, untuned: Sequence[str] = ()) -> None:
+    """Write the choices and scores of the trials as a CSV table, in the given order.
+
+    Args:
+        path: the table.
+        trials: the trials.
+        untuned: as for `format_tuned_config`; the table has no columns for these steps.
+    """
     rows = []
     for trial in trials:
-        choices = _trial_settings(trial)
+        choices = _trial_settings(trial, untuned)
         row = {f"{part}.{key}": value for part, keys in choices.items() for key, value in keys.items()}
         low, high = trial.gain or ("", "")
         rows.append(row | {"gain_low": low, "gain_high": high} | trial.scores.means())
@@ -133,7 +171,7 @@ def write_trials(path: str | os.PathLike[str], trials: Sequence[Trial]) -> None:
     write_text(path, text.getvalue())
 
 
-def _trial_settings(trial: Trial) -> dict[str, dict[str, Any]]:
+def _trial_settings(trial: Trial, untuned: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the settings below TEST that a trial chose."""
     negatives, expansion, reranking = trial.negatives, trial.expansion, trial.reranking
     is_super_global = isinstance(reranking, SuperGlobalSettings)
@@ -153,4 +191,4 @@ def _trial_settings(trial: Trial) -> dict[str, dict[str, Any]]:
     elif reranking is not None:
         settings["RERANK"] |= {"K1": reranking.k1, "K2": reranking.k2, "LAMBDA": float(reranking.lambda_value)}
         settings["RERANK"] |= {"FORM": reranking.form, "TOP_N": reranking.top_n or 0}
-    return settings
+    return {name: choices for name, choices in settings.items() if name not in untuned}

@@ -139,6 +139,13 @@ def build_losses(cfg: CfgNode) -> list[LossTerm]:
 
 def _resnet(cfg: CfgNode) -> ResNet:
     backbone = cfg.MODEL.BACKBONE
+    unused = {"OUT_INDEX": [], "OUT_MODULES": [], "TOKENS": "class", "DROP_PATH": 0.0}
+    for key, default in unused.items():
+        value = backbone[key]
+        if (list(value) if isinstance(value, (list, tuple)) else value) != default:
+            raise InputError(
+                f"MODEL.BACKBONE.{key} is {value}, which only build_timm_backbone uses; set it to {default!r}"
+            )
     return ResNet(
         backbone.DEPTH,
         last_stride=backbone.LAST_STRIDE,

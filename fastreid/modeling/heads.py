@@ -88,6 +88,8 @@ class EmbeddingHead(nn.Module):
             raise InputError(f"MODEL.HEADS.NECK_FEAT must be before or after, not '{neck_feat}'")
         if embedding_dim < 0:
             raise InputError(f"MODEL.HEADS.EMBEDDING_DIM must be at least 0 (no reduction layer), not {embedding_dim}")
+        if embedding_bias and not embedding_dim:
+            raise InputError("MODEL.HEADS.EMBEDDING_BIAS is True, but there is no reduction layer; set EMBEDDING_DIM")
         if not 0 < partial_fc_ratio <= 1:
             raise InputError(f"MODEL.HEADS.PARTIAL_FC_RATIO must be above 0 and at most 1, not {partial_fc_ratio}")
         if num_sub_centers < 1:

@@ -71,11 +71,11 @@ def _probe(backbone: nn.Module, size_px: Sequence[int]) -> list[str]:
 def _find_without_gradient(backbone: nn.Module, size_px: Sequence[int]) -> list[str]:
     backbone.train()
     parameters = {name: parameter for name, parameter in backbone.named_parameters() if parameter.requires_grad}
-    if not parameters:
-        return []
-    device = next(iter(parameters.values())).device
+    device = next((tensor.device for tensor in backbone.parameters()), torch.device("cpu"))
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
         maps: Tensor | list[Tensor] = backbone(torch.zeros(NUM_IMAGES, 3, *size_px, device=device))
+        if not parameters:
+            return []
         total = maps.sum() if isinstance(maps, Tensor) else torch.stack([part.sum() for part in maps]).sum()
         gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
     return [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]

@@ -31,7 +31,7 @@ class _PinnedFolder:
     """A path of a folder that stays the same folder if another one gets its name.
 
     TensorBoard opens its file by name for every write, in a thread. If OUTPUT_DIR is renamed or replaced, it would
-    write into the folder of somebody else.
+    write into a folder of another run or user.
 
     Args:
         folder: created if missing.
@@ -141,10 +141,12 @@ class TensorboardWriter(Writer):
         if finished:
             self._add_summaries(self._end)
         with self.tolerate_write_errors():
-            if self._events is not None:
-                self._events.close()
-            if self._pinned is not None:
-                self._pinned.close()
+            try:
+                if self._events is not None:
+                    self._events.close()
+            finally:
+                if self._pinned is not None:
+                    self._pinned.close()
         if threading.excepthook == self._ignore_write_errors:
             threading.excepthook = self._previous_hook
 

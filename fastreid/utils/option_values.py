@@ -88,7 +88,8 @@ class ChoiceParser:
             argparse.ArgumentTypeError: it is not one of the choices.
         """
         if text not in self.choices:
-            raise InvalidValueError(text, " or ".join(self.choices), hint=suggest_nearest(text, self.choices))
+            allowed = " or ".join(filter(None, (", ".join(self.choices[:-1]), self.choices[-1])))
+            raise InvalidValueError(text, allowed, hint=suggest_nearest(text, self.choices))
         return text
 
 

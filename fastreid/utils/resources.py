@@ -92,7 +92,10 @@ def get_free_bytes(folder: Path) -> int:
 
 
 def find_free_bytes(folder: Path) -> int | None:
-    """Return what `get_free_bytes` does; None if it is unknown, as in file systems that do not report their size."""
+    """Return the number of bytes that can still be written to the file system of a folder; None if it is unknown.
+
+    Some file systems do not report their size.
+    """
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     try:

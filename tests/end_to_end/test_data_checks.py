@@ -1,6 +1,8 @@
 import json
+import re
+import shutil
 
-from commands import TINY, run
+from commands import TINY, run, run_here
 
 
 def test_check_data_reports_errors_by_exit_code(drawings, tmp_path):
@@ -14,3 +16,21 @@ def test_check_data_reports_errors_by_exit_code(drawings, tmp_path):
     assert code == 2
     assert "errors:\n  list (1)" in output
     assert errors == f"the data has 1 error; see {tmp_path}/data.json\n"
+
+
+def test_test_set_without_known_ids_is_a_warning(drawings, trained, tmp_path):
+    root = shutil.copytree(drawings, tmp_path / "data")
+    for name in ("val_query_patent.txt", "val_db_patent.txt"):
+        path = next(root.rglob(name))
+        path.write_text("".join(f"{line.rpartition(' ')[0]} -1\n" for line in path.read_text().splitlines()))
+    options = ("--config-file", TINY, "DATASETS.ROOT", root, "OUTPUT_DIR", "out")
+    code, output, errors = run_here("data check", *options, folder=tmp_path)
+    assert (code, errors) == (0, "")
+    assert "errors:" not in output
+    assert re.search(
+        r"\n  test \(1\)\n    training would stop, `fastreid test` would not: \w+, the first of DATASETS.TESTS, has no",
+        output,
+    )
+    code, _, errors = run_here("train", *options, folder=tmp_path)
+    assert (code, "so it cannot choose the best model" in errors) == (2, True)
+    assert run_here("test", *options, "MODEL.WEIGHTS", trained / "model_best.pth", folder=tmp_path)[0] == 0

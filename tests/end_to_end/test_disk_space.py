@@ -88,6 +88,14 @@ def test_disk_that_is_too_small_stops_the_run_before_its_first_iteration(drawing
     assert not (tmp_path / "run/metrics.json").exists()
 
 
+def test_disk_that_is_too_small_for_a_resumed_run_keeps_its_folder(drawings, tmp_path, monkeypatch):
+    assert train(drawings, tmp_path, "SOLVER.MAX_EPOCH", 1)[0] == 0
+    monkeypatch.setattr(run_checks, "find_free_bytes", lambda folder: 100)
+    code, _, errors = train(drawings, tmp_path, "--resume", "SOLVER.MAX_EPOCH", 2)
+    assert code == 5
+    assert errors.endswith("100 bytes free); free space\n")
+
+
 def test_disk_that_is_too_small_for_later_checkpoints_is_a_warning(drawings, tmp_path, monkeypatch):
     monkeypatch.setattr(run_checks, "find_free_bytes", lambda folder: 500_000)
     code, output, errors = train(drawings, tmp_path)

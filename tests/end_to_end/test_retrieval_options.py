@@ -5,7 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from commands import TINY, run_here
+from commands import TINY, run, run_here
+from tiny_backbone import TinyBackbone
 
 from fastreid.utils.files import compute_sha256
 
@@ -49,6 +50,17 @@ def test_negatives_and_super_global_from_saved_features(saved, source, tmp_path)
     assert "TEST.NEGATIVE subtracts features of training drawings, but there are no features of training" in errors
 
 
+def test_two_processes_give_the_ranking_of_one_after_negatives_and_super_global(source, tmp_path):
+    steps = ("TEST.NEGATIVE.ENABLED", True, "TEST.SUPERGLOBAL.ENABLED", True)
+    call("test", tmp_path, *source, *steps, "OUTPUT_DIR", "one")
+    arguments = ("--config-file", TINY, "--num-gpus", 2, *source, *steps, "OUTPUT_DIR", "two")
+    code, output, errors = run("test", *arguments, folder=tmp_path)
+    assert code == 0, errors
+    assert "+ SuperGlobal" in output
+    one, two = ((tmp_path / folder / "result.npy").read_bytes() for folder in ("one", "two"))
+    assert one == two
+
+
 def test_scales_and_power_change_features_of_all_commands(saved, source, tmp_path):
     options = ("TEST.SCALES", "(1.0, 2.0)", "TEST.GEM_POWER", 5.0)
     call("test", tmp_path, *source, *options, "OUTPUT_DIR", "direct")
@@ -60,5 +72,31 @@ def test_scales_and_power_change_features_of_all_commands(saved, source, tmp_pat
         assert compute_sha256(tmp_path / "ranked" / name) == compute_sha256(tmp_path / "direct" / name), name
     queries = tmp_path / "features/Generated/queries.npy"
     assert not np.array_equal(np.load(queries), np.load(saved / "out/features/Generated/queries.npy"))
-    errors = call("test", tmp_path, *source, "TEST.SCALES", "(1.0, 1.2)", "OUTPUT_DIR", "direct", code=2)
-    assert "TEST.SCALES: 1 and 1.2 both give images of 32 x 32 px" in errors
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("TEST.SCALES", "(1.0, 1.2)"), "TEST.SCALES: 1 and 1.2 both give images of 32 x 32 px"),
+        (("TEST.SCALES", "(1.1,)"), "TEST.SCALES: 1.1 keeps the size of images of 32 x 32 px"),
+        (("TEST.GEM_POWER", 4, "MODEL.HEADS.POOL_LAYER", "GlobalAvgPool"), "has no generalized-mean pooling; set it"),
+        (
+            ("TEST.NEGATIVE.ENABLED", True, "DATASETS.COMBINEALL", True, "DATASETS.ALLOW_OVERLAP", True),
+            "TEST.NEGATIVE would subtract the test drawings from themselves",
+        ),
+    ],
+)
+def test_options_without_effect_are_errors_of_direct_and_saved_tests(options, message, saved, source, tmp_path):
+    assert message in call("test", tmp_path, *source, *options, "OUTPUT_DIR", "direct", code=2)
+    saved_test = ("--features", saved / "out/features", "OUTPUT_DIR", "ranked")
+    assert message in call("test", tmp_path, *saved_test, *options, code=2)
+
+
+def test_power_without_effect_on_vectors_is_an_error_of_all_commands(source, drawings, tmp_path, monkeypatch):
+    forward = TinyBackbone.forward
+    monkeypatch.setattr(TinyBackbone, "forward", lambda self, images: forward(self, images).mean(dim=(2, 3)))
+    page = next(drawings.rglob("*.png"))
+    for command in ("test", "extract", "predict"):
+        arguments = ("--output", "features.npy", page) if command == "predict" else ("OUTPUT_DIR", command)
+        errors = call(command, tmp_path, *arguments, *source, "TEST.GEM_POWER", 6, code=2)
+        assert "TEST.GEM_POWER is 6, but the network does not use its generalized-mean pooling" in errors, command

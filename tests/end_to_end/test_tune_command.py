@@ -1,6 +1,7 @@
 """`fastreid tune` on saved features, and a test with the config that it writes."""
 
 import csv
+import json
 import os
 import shutil
 import sys
@@ -63,6 +64,54 @@ def test_negatives_are_left_out_without_training_features(features, tmp_path):
         trials = list(csv.DictReader(file))
     assert {trial["NEGATIVE.ENABLED"] for trial in trials} == {"False"}
     assert {trial["SUPERGLOBAL.BETA"] for trial in trials if trial["SUPERGLOBAL.ENABLED"] == "True"} == {"0.15", "0.5"}
+    code, output, errors = tune(features, tmp_path, *options, "DATASETS.COMBINEALL", True, "OUTPUT_DIR", "combined")
+    assert code == 0, errors
+    assert "NEGATIVE is not tuned: TEST.NEGATIVE would subtract the test drawings from themselves" in output
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (("TEST.ROC.ENABLED", True), "TEST.ROC needs distances that are comparable between queries"),
+        (("TEST.TOP_K", 500), "TOP_N) must be at least top_k (TEST.TOP_K) 500, not 400"),
+    ],
+)
+def test_super_global_is_left_out_if_settings_do_not_allow_it(settings, reason, features, tmp_path):
+    (tmp_path / "tiny.yml").write_text(TINY.read_text())
+    options = ("TEST.SCORE.BOOTSTRAP", 0, "TEST.SELECT_BY", "mAP", *settings, "OUTPUT_DIR", "tuned")
+    code, output, errors = tune(features, tmp_path, *options)
+    assert code == 0, errors
+    assert "SUPERGLOBAL is not tuned: " in output
+    assert reason in output
+    with open(tmp_path / "tuned/tuning.csv", newline="") as file:
+        trials = list(csv.DictReader(file))
+    for step, tried in (("NEGATIVE", True), ("AQE", True), ("RERANK", True), ("SUPERGLOBAL", False)):
+        assert ("True" in {trial[f"{step}.ENABLED"] for trial in trials}) == tried, step
+    code, _, errors = tune(features, tmp_path, "--steps", "AQE,SUPERGLOBAL", *options)
+    assert (code, len(errors.splitlines())) == (2, 1)
+    assert reason in errors
+    assert errors.endswith("; or leave SUPERGLOBAL out of --steps\n")
+
+
+def test_enabled_steps_that_are_not_tuned_stay_enabled(features, tmp_path):
+    (tmp_path / "tiny.yml").write_text(TINY.read_text())
+    negatives = ("TEST.NEGATIVE.ENABLED", True, "TEST.NEGATIVE.BETA", 0.9, "TEST.SCORE.BOOTSTRAP", 0)
+    code, _, errors = tune(features, tmp_path, "--steps", "AQE,RERANK", *negatives, "OUTPUT_DIR", "tuned")
+    assert code == 0, errors
+    with open(tmp_path / "tuned/tuning.csv", newline="") as file:
+        best, *_ = trials = list(csv.DictReader(file))
+    assert "NEGATIVE.ENABLED" not in best
+    plain = next(trial for trial in trials if (trial["AQE.ENABLED"], trial["RERANK.ENABLED"]) == ("False", "False"))
+    for config, options, expected in (("tiny.yml", negatives, plain), ("tuned/tuned.yml", (), best)):
+        arguments = ("--features", features, *options, "OUTPUT_DIR", "ranked")
+        code, output, errors = run_here("test", "--config-file", tmp_path / config, *arguments, folder=tmp_path)
+        assert code == 0, errors
+        assert "- negatives" in output
+        scores = json.loads((tmp_path / "ranked/scores.json").read_text())["scores"]
+        assert scores["mAP"] == float(expected["mAP"])
+    code, _, errors = tune(features, tmp_path, "--steps", "AQE", "TEST.RERANK.ENABLED", True, "OUTPUT_DIR", "tuned")
+    assert (code, len(errors.splitlines())) == (2, 1)
+    assert "TEST.RERANK.ENABLED is True, but no step can be tuned after RERANK; add RERANK to --steps, or set" in errors
 
 
 def test_subset_of_queries_without_bootstrap(features, tmp_path):
@@ -96,11 +145,12 @@ def test_grid_is_checked_before_features_are_read(features, tmp_path, monkeypatc
         (["MODEL.WEIGHTS", "other.pth"], 2, "not with MODEL.WEIGHTS other.pth"),
         (["--output", "."], 5, ".: is a folder, but must be a file"),
         (["--top-n", "4"], 2, "top_n (TEST.RERANK.TOP_N) must be at least top_k (TEST.TOP_K) 10, not 4"),
+        (["--steps", "AQE,NEGATIVE", "DATASETS.COMBINEALL", True], 2, "or leave NEGATIVE out of --steps"),
         (["--steps", "AQE,FUSE"], 2, "argument --steps: 'AQE,FUSE' is invalid; it must be items separated by commas"),
         (["--expansion-k", ""], 2, "argument --expansion-k: '' is invalid; it must be items separated by commas, each"),
         (["--k1", "2", "--k2", "5"], 2, "k2 must be at most k1, so some values of k1 2 and k2 5 are never used"),
         (["TEST.SELECT_BY", "mAP@1"], 2, "TEST.SELECT_BY 'mAP@1' is unknown. Did you mean 'mAP@10'"),
-        (["--sides", "querie"], 2, "each both or queries or gallery, such as both,queries. Did you mean 'queries'?"),
+        (["--sides", "querie"], 2, "each both, queries or gallery, such as both,queries. Did you mean 'queries'?"),
         (["--k1", "4,x"], 2, "argument --k1: '4,x' is invalid; it must be items separated by commas, each an integer"),
         (["--features", "nowhere"], 2, "nowhere: no such folder of features"),
         (["--queries", "-3"], 2, "argument --queries: '-3' is invalid; it must be an integer >= 0, such as 0 for all"),

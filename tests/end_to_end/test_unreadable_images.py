@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import TINY, is_short_error, run_here
+from PIL import Image
 
 from fastreid.data.build import build_sampler
 from fastreid.engine.data import build_datasets
@@ -96,6 +97,33 @@ def test_unreadable_image_may_be_repaired_before_a_resume(options, root):
     other.write_bytes(other.read_bytes() + b"more")
     errors = call("train", root, "--resume", *options, "SOLVER.MAX_EPOCH", 3, code=2)
     assert f"1 of {len(drawings)} files have another size" in errors
+
+
+def test_image_that_a_new_run_reads_cannot_be_replaced(root):
+    path = read_paths(root, "train_patent_trn.txt")[0][0]
+    Image.new("L", (200, 200), 99).save(path)
+    options = ("OUTPUT_DIR", "out", "SOLVER.MAX_EPOCH", 1)
+    output = call("train", root, *options, *SKIP, "INPUT.MAX_PIXELS", 20_000)
+    assert f"{path.name}: " in output
+    assert f"{path.name}: " not in call("train", root, *options)
+    Image.new("L", (300, 300), 99).save(path)
+    errors = call("train", root, "--resume", *options, "SOLVER.MAX_EPOCH", 2, code=2)
+    assert "files have another size" in errors
+
+
+def test_image_that_is_damaged_after_it_was_read_cannot_be_replaced(root):
+    path = read_paths(root, "train_patent_trn.txt")[0][0]
+    content = path.read_bytes()
+    options = ("OUTPUT_DIR", "out", *SKIP)
+    call("train", root, *options, "SOLVER.MAX_EPOCH", 1)
+    path.write_bytes(content[: len(content) // 2])
+    output = call("train", root, "--resume", *options, "SOLVER.MAX_EPOCH", 2)
+    assert f"{path.name}: a corrupt image (" in output
+    Image.new("L", (300, 300), 99).save(path)
+    errors = call("train", root, "--resume", *options, "SOLVER.MAX_EPOCH", 3, code=2)
+    assert "files have another size" in errors
+    path.write_bytes(content)
+    call("train", root, "--resume", *options, "SOLVER.MAX_EPOCH", 3)
 
 
 def test_extraction_does_not_skip_unreadable_drawings(root, trained):

@@ -16,7 +16,8 @@ from fastreid.structures import Drawing
 from fastreid.utils.errors import StorageError
 
 KINDS = ("link", "dangling link", "pipe", "folder")
-APPENDED = (".lock", "log.txt", "metrics.json")  # opened under their name; all others are replaced as a whole
+# Opened under their name; all others are replaced as a whole.
+APPENDED = (".lock", "log.txt", "metrics.json", "unreadable_drawings")
 TEXT = "a file of somebody else"
 
 

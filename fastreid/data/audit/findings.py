@@ -176,20 +176,20 @@ def find_duplicates(lists: Sequence[DrawingList], files: Mapping[str, FileInfo])
     patents = {drawing.path: (one.id_space, drawing.patent) for one in lists for drawing in one.drawings}
     paths = [path for path in uses if files[path].header]
     known: set[frozenset[str]] = set()
-    for kind, digests in (
-        ("same bytes", [files[path].sha256 for path in paths]),
-        ("same pixels", [files[path].pixels for path in paths]),
-    ):
-        for rows in group_equal(digests):
-            group = [paths[row] for row in rows]
+    equal_pages = [[paths[row] for row in rows] for rows in group_equal([files[path].pixels for path in paths])]
+    equal_files = [[paths[row] for row in rows] for rows in group_equal([files[path].sha256 for path in paths])]
+    group_sizes = {path: len(group) for group in equal_pages for path in group}
+    for kind, groups in (("same bytes", equal_files), ("same pixels", equal_pages)):
+        for group in groups:
             if frozenset(group) not in known:
                 known.add(frozenset(group))
-                yield from _find_label_conflicts(kind, group, uses, patents=patents)
+                if group_sizes.get(group[0], 0) <= len(group):  # otherwise the larger group has the same conflict
+                    yield from _find_label_conflicts(kind, group, uses, patents=patents)
                 yield from _describe_duplicates(kind, group, uses, trained=trained, patents=patents)
     fingerprints = {path: bits for path in paths if (bits := files[path].fingerprint) is not None}
     fingerprinted = list(fingerprints)
-    groups = group_near_duplicates(np.stack(list(fingerprints.values()))) if fingerprints else []
-    for rows in groups:
+    similar = group_near_duplicates(np.stack(list(fingerprints.values()))) if fingerprints else []
+    for rows in similar:
         group = [fingerprinted[row] for row in rows]
         if frozenset(group) not in known:
             yield from _describe_duplicates("similar pages", group, uses, trained=trained, patents=patents)
@@ -229,12 +229,17 @@ def _describe_duplicates(
     trained: set[str],
     patents: Mapping[str, tuple[str, str]],
 ) -> Iterator[Finding]:
-    """Yield a group of duplicates, unless it is a label conflict as a whole."""
+    """Yield a group of duplicates, unless it is a label conflict as a whole, in which every drawing has an id."""
     num_trained = sum(path in trained for path in group)
     ids = {patents[path] for path in group}
     if 0 < num_trained < len(group):
         kind = f"{kind}, training and test"
-    elif len(ids) > 1 and kind != "similar pages" and len({id_space for id_space, _ in ids}) == 1:
+    elif (
+        len(ids) > 1
+        and kind != "similar pages"
+        and len({id_space for id_space, _ in ids}) == 1
+        and all(patent for _, patent in ids)
+    ):
         return
     elif len(ids) > 1:
         kind = f"{kind}, different patents"

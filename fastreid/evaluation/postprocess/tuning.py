@@ -160,12 +160,33 @@ def check_grid(evaluator: Evaluator, grid: Grid, *, select_by: str, has_training
             raise InputError(
                 f"'{step.name}' works on {step.works_on}, so no step can be tuned after it; disable it for tuning"
             )
-    rerankings: list[Step] = [*map(Rerank, grid.k_reciprocals()), *map(RerankSuperGlobal, grid.super_globals())]
-    for reranking in rerankings:
-        check_steps([*evaluator.steps, reranking], space=evaluator.space_class, scoring=evaluator.scoring)
+    for name, reason in find_unusable_steps(evaluator, grid, has_training=has_training).items():
+        raise InputError(f"{reason}; or leave {name} out of --steps")
+
+
+def find_unusable_steps(evaluator: Evaluator, grid: Grid, *, has_training: bool = True) -> dict[str, str]:
+    """Return the steps of a grid that cannot be tried with this evaluator, and why.
+
+    Args:
+        evaluator: see `tune`.
+        grid: see `tune`.
+        has_training: see `check_grid`.
+    """
     inputs = StepInputs(evaluator.space_class, evaluator.scoring, num_training=0 if has_training else None)
-    for choice in grid.negatives():
-        SubtractNegatives(choice).check(inputs)
+    tried: dict[str, list[Step]] = {
+        "NEGATIVE": [*map(SubtractNegatives, grid.negatives())],
+        "RERANK": [*map(Rerank, grid.k_reciprocals())],
+        "SUPERGLOBAL": [*map(RerankSuperGlobal, grid.super_globals())],
+    }
+    reasons = {}
+    for name, steps in tried.items():
+        try:
+            for step in steps:
+                step.check(inputs)
+                check_steps([*evaluator.steps, step], space=evaluator.space_class, scoring=evaluator.scoring)
+        except InputError as error:
+            reasons[name] = str(error)
+    return reasons
 
 
 def _max_trials(grid: Grid) -> int:

@@ -24,8 +24,6 @@ class WeightPackage:
         sha256: of the file.
         timm_name: the timm network that it fits.
         license: license of the package.
-        pixel_mean: mean of each channel for which the weights were trained, levels 0..255.
-        pixel_std: standard deviation of each channel, levels 0..255.
     """
 
     version: str
@@ -33,8 +31,6 @@ class WeightPackage:
     sha256: str
     timm_name: str
     license: str
-    pixel_mean: tuple[float, ...]
-    pixel_std: tuple[float, ...]
 
 
 PACKAGES: Mapping[str, WeightPackage] = {
@@ -44,8 +40,6 @@ PACKAGES: Mapping[str, WeightPackage] = {
         "2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
         "mobilenetv2_100",
         "MIT",
-        pixel_mean=(123.675, 116.28, 103.53),
-        pixel_std=(58.395, 57.12, 57.375),
     ),
 }
 

@@ -64,8 +64,7 @@ def _apply(convert: Callable[..., Any], state: Mapping[str, Tensor], network: nn
         converted = convert(dict(state), network)
     except Exception:  # the file is not one of those that timm converts; its filters do not check that
         return {}
-    known = network.state_dict()
-    return {str(name): tensor for name, tensor in dict(converted).items() if name in known}
+    return {str(name): tensor for name, tensor in dict(converted).items()}
 
 
 def _rename_by_position(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

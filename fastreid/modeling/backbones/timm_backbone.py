@@ -75,6 +75,7 @@ class TimmBackbone(nn.Module):
         self.out_index = self._resolve(out_index)
         self.out_modules = tuple(out_modules)
         self._module_dims: dict[str, int] = {}
+        self._channels_last: set[str] = set()
         if out_modules:
             self.feature_dim: int = self._find_module_dims()
         else:
@@ -88,6 +89,8 @@ class TimmBackbone(nn.Module):
             raise InputError(
                 f"MODEL.BACKBONE.NORM is {norm}; a timm network keeps its norms: use BN, syncBN or FrozenBN"
             )
+        if norm != "BN" and not self._batch_norms():
+            raise InputError(f"MODEL.BACKBONE.NORM is {norm}, but {name} has no batch norm; set it to BN")
         if self._has_frozen_norms:
             for module in self._batch_norms():
                 module.requires_grad_(False)
@@ -137,7 +140,7 @@ class TimmBackbone(nn.Module):
     def _compute_features(self, images: Tensor) -> list[Tensor]:
         if self.out_modules:
             captured = self._run_to_modules(images)
-            outputs = [(captured[name], self._module_dims[name]) for name in self.out_modules]
+            outputs = [(self._to_nchw(name, captured[name]), self._module_dims[name]) for name in self.out_modules]
         else:
             by_index = self._run(images)
             outputs = [(by_index[index], self._channels(index)) for index in self.out_index]
@@ -175,9 +178,9 @@ class TimmBackbone(nn.Module):
         return captured
 
     def _find_module_dims(self) -> int:
-        """Find the channels of each of `out_modules`, by a forward pass on torch's meta device; return their sum.
+        """Find the channels of each of `out_modules`, by forward passes on torch's meta device; return their sum.
 
-        A class token beside the patches counts twice.
+        The axis of the channels does not depend on the height of the images.
         """
         known = dict(self.body.named_modules())
         for name in self.out_modules:
@@ -187,20 +190,35 @@ class TimmBackbone(nn.Module):
         network = copy.copy(self)
         network._modules = {"body": copy.deepcopy(self.body).to("meta").eval()}
         height, width = self.own_size_px or (224, 224)
+        images = torch.zeros(1, 3, height, width, device="meta")
         with torch.no_grad():
-            outputs = network._run_to_modules(torch.zeros(1, 3, height, width, device="meta"))
-        is_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
-        total = 0
+            outputs = network._run_to_modules(images)
+            try:
+                others = network._run_to_modules(torch.zeros(1, 3, 2 * height, width, device="meta"))
+            except Exception:  # networks of a fixed size reject the images in many ways
+                others = {}
         for name, output in outputs.items():
             if not isinstance(output, Tensor) or output.ndim not in (3, 4):
                 raise InputError(
                     f"MODEL.BACKBONE.OUT_MODULES: {name} of {self.name} returns neither a map nor tokens; "
                     "choose another module"
                 )
+            is_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
+            if name in others:
+                is_last = others[name].shape[1] != output.shape[1]
+            if output.ndim == 4 and is_last:
+                self._channels_last.add(name)
             self._module_dims[name] = output.shape[-1] if output.ndim == 3 or is_last else output.shape[1]
-            has_both = output.ndim == 3 and self.tokens == "both" and self._uses_class_token
-            total += self._module_dims[name] * (2 if has_both else 1)
-        return total
+        parts = [
+            part
+            for name in self.out_modules
+            for part in self._select(self._to_nchw(name, outputs[name]), self._module_dims[name], images)
+        ]
+        return sum(part.shape[1] for part in parts)
+
+    def _to_nchw(self, name: str, output: Any) -> Any:
+        """Return the output of a module with the channels in front."""
+        return output.permute(0, 3, 1, 2) if name in self._channels_last else output
 
     def _select(self, output: Any, num_channels: int, images: Tensor) -> list[Tensor]:
         """Return the features of an output as maps and vectors."""
@@ -218,21 +236,25 @@ class TimmBackbone(nn.Module):
 
     def _split_tokens(self, tokens: Tensor, images: Tensor) -> list[Tensor]:
         num_prefix = getattr(self.body, "num_prefix_tokens", int(self._has_class_token))
-        class_token, patches = tokens[:, 0], tokens[:, num_prefix:].transpose(1, 2)
-        height, width = self._grid_size(patches.shape[2], images)
+        grid = self._grid_size(images)
+        if grid is not None and tokens.shape[1] == grid[0] * grid[1]:  # inside a network, in front of the class token
+            num_prefix = 0
+        patches = tokens[:, num_prefix:].transpose(1, 2)
+        height, width = patches.shape[2], 1
+        if grid is not None and patches.shape[2] == grid[0] * grid[1]:
+            height, width = grid
         maps = patches.reshape(*patches.shape[:2], height, width)
-        if self._uses_class_token:
-            return [class_token, maps] if self.tokens == "both" else [class_token]
+        if self._uses_class_token and num_prefix:
+            return [tokens[:, 0], maps] if self.tokens == "both" else [tokens[:, 0]]
         return [maps]
 
-    def _grid_size(self, num_patches: int, images: Tensor) -> tuple[int, int]:
-        """Return the numbers of patches (H, W); a single column if the network does not say."""
+    def _grid_size(self, images: Tensor) -> tuple[int, int] | None:
+        """Return the numbers of patches (H, W); None if the network does not say."""
         embedding: Any = getattr(self.body, "patch_embed", None)
-        if hasattr(embedding, "dynamic_feat_size"):
-            height, width = embedding.dynamic_feat_size(images.shape[-2:])
-            if height * width == num_patches:
-                return int(height), int(width)
-        return num_patches, 1
+        if not hasattr(embedding, "dynamic_feat_size"):
+            return None
+        height, width = embedding.dynamic_feat_size(images.shape[-2:])
+        return int(height), int(width)
 
     @property
     def _has_class_token(self) -> bool:

@@ -201,9 +201,10 @@ def test_word_before_the_options_is_reported(arguments, message):
             "tune",
             "--steps",
             "AQ",
-            "each NEGATIVE or AQE or RERANK or SUPERGLOBAL, such as AQE,RERANK. Did you mean 'AQE'? See `fastreid tune",
+            "each NEGATIVE, AQE, RERANK or SUPERGLOBAL, such as NEGATIVE,AQE,RERANK,SUPERGLOBAL. Did you mean 'AQE'? "
+            "See `fastreid tune",
         ),
-        ("tune", "--sides", "x", "it must be items separated by commas, each both or queries or gallery, such as both"),
+        ("tune", "--sides", "x", "it must be items separated by commas, each both, queries or gallery, such as both"),
         (
             "tune",
             "--k1",

@@ -273,7 +273,11 @@ def test_read_error_names_the_list_line_and_is_a_finding_of_the_check(tmp_path, 
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        (errno.EMFILE, r"too many open files: this process may open \d+; raise the limit "),
+        (
+            errno.EMFILE,
+            r"too many open files: this process may open \d+; raise the limit (with `ulimit -n \d+`(, the hard limit)?"
+            r"|as an administrator \(the hard limit is \d+ too\)), or lower DATALOADER\.NUM_WORKERS",
+        ),
         (errno.ENFILE, "too many open files on this machine; end other programs"),
         (errno.ENOMEM, "not enough memory; lower"),
     ],

@@ -8,16 +8,10 @@ from PIL import Image
 from processes import run_in_processes
 
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.engine import data_fingerprint
-from fastreid.engine.data_fingerprint import (
-    NUM_SAMPLED_FILES,
-    compute_fingerprint,
-    describe_change,
-    describe_change_since,
-    describe_changed_times,
-    find_repaired,
-)
+from fastreid.engine import data_fingerprint, resume_data
+from fastreid.engine.data_fingerprint import NUM_SAMPLED_FILES, compute_fingerprint, describe_change
 from fastreid.engine.process_check import check_processes_agree
+from fastreid.engine.resume_data import describe_change_since, describe_changed_times, find_repaired
 from fastreid.engine.unreadable_record import RECORD_FILE, UnreadableRecord, read_record
 from fastreid.structures import SYNTHETIC_PREFIX, Drawing
 from fastreid.utils import comm
@@ -173,7 +167,8 @@ def test_files_with_new_times_that_were_not_compared_are_named(num_changed, tmp_
 
 def test_large_and_unreadable_files_are_not_compared(tmp_path, monkeypatch):
     drawings = write_drawings(tmp_path)
-    monkeypatch.setattr(data_fingerprint, "MAX_SAMPLED_BYTES", 99)
+    for module in (data_fingerprint, resume_data):
+        monkeypatch.setattr(module, "MAX_SAMPLED_BYTES", 99)
     before = compute_fingerprint(drawings, {}).state
     os.utime(drawings[3].path, (1, 1))
     [line] = describe_changed_times(before, compute_fingerprint(drawings, {}))[1]

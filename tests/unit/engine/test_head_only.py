@@ -4,7 +4,13 @@ import torch
 from fastreid.config import get_cfg
 from fastreid.data.build import build_sampler
 from fastreid.engine import head_only
-from fastreid.engine.head_only import FeatureLoader, check_head_only, compute_pooled_features, fit_projection
+from fastreid.engine.head_only import (
+    FeatureLoader,
+    check_head_only,
+    compute_pooled_features,
+    fit_projection,
+    freeze_backbone,
+)
 from fastreid.modeling import build_model
 from fastreid.structures import Drawing
 from fastreid.utils import comm
@@ -56,12 +62,34 @@ def test_processes_share_each_batch(monkeypatch):
         (("INPUT.FLIP.ENABLED", True, "INPUT.REA.ENABLED", True), "INPUT.FLIP.ENABLED, INPUT.REA.ENABLED"),
         (("INPUT.LINE_AUG.OPS", ["rot90"]), "INPUT.LINE_AUG.OPS"),
         (("DATALOADER.HARD_IDENTITIES", 0.5), "DATALOADER.HARD_IDENTITIES"),
+        (("TEST.PRECISE_BN.ENABLED", True, "SOLVER.L2_SP", 0.1), "TEST.PRECISE_BN.ENABLED, SOLVER.L2_SP"),
     ],
 )
 def test_settings_without_effect_are_errors(options, names):
     check_head_only(make_config(*options))
     with pytest.raises(InputError, match=f"so {names} would have no effect"):
         check_head_only(make_config("SOLVER.HEAD_ONLY", True, *options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("MODEL.LOSSES.NAME", ["TripletLoss"]), "set MODEL.HEADS.NECK_FEAT to after"),
+        (("INPUT.SIZE_TRAIN", [128, 128]), r"INPUT.SIZE_TEST \[256, 256\]; set INPUT.SIZE_TRAIN to the same"),
+        (("INPUT.ON_BAD_IMAGE", "skip"), "set INPUT.ON_BAD_IMAGE to stop"),
+        (("MODEL.HEADS.PROJECTION", "pca"), "set MODEL.HEADS.EMBEDDING_DIM to the number of components"),
+    ],
+)
+def test_impossible_settings_are_errors(options, message):
+    with pytest.raises(InputError, match=message):
+        check_head_only(make_config("SOLVER.HEAD_ONLY", True, *options))
+
+
+def test_backbone_and_pooling_are_frozen():
+    model = build_model(make_config("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPoolingP"), num_classes=2)
+    freeze_backbone(model)
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert trainable == ["heads.weight"]
 
 
 def test_pooled_features_are_the_input_of_the_other_layers():
@@ -79,6 +107,9 @@ def test_pooled_features_ignore_the_mean_over_images_of_a_test(monkeypatch):
     cfg = make_config("TEST.FLIP.ENABLED", True, "TEST.SCALES", [0.7, 1.0])
     compute_pooled_features(cfg, build_model(cfg, num_classes=2), DRAWINGS)
     assert (seen[0].TEST.FLIP.ENABLED, list(seen[0].TEST.SCALES)) == (False, [1.0])
+    other = make_config("TEST.NETWORK_PRECISION", "bfloat16", "TEST.IMS_PER_BATCH", 7, "TEST.GEM_POWER", 2.0)
+    compute_pooled_features(other, build_model(cfg, num_classes=2), DRAWINGS)
+    assert seen[1].TEST == seen[0].TEST  # a resume may change these, and must have the same features
 
 
 class _Features:

@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from fastreid.engine.image_scales import check_scales, scale_images, scale_size
-from fastreid.engine.inference import compute_features, eval_mode, run_inference
+from fastreid.engine.inference import check_gem_power, compute_features, eval_mode, run_inference
 from fastreid.layers.gem_pooling import GeneralizedMeanPooling, GeneralizedMeanPoolingP
+from fastreid.modeling.heads import pool_features
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import InputError, NumericalError
 
@@ -169,14 +170,38 @@ def test_power_needs_generalized_mean_pooling():
         run_inference(LeftHalf(), [], drawings(1), device=torch.device("cpu"), gem_power=4.0)
 
 
+def test_power_needs_pooled_maps():
+    class Parts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = GeneralizedMeanPoolingP()
+
+        def forward(self, images):
+            parts = [images, images.mean(dim=(2, 3))] if with_map else images.mean(dim=(2, 3))
+            return pool_features(self.pool, parts, num_channels=6 if with_map else 3).flatten(1)
+
+    with_map, model = True, Parts().train()
+    check_gem_power(model, 6.0, (64, 32))
+    with_map = False
+    check_gem_power(model, 0.0, (64, 32))
+    with pytest.raises(InputError, match=r"TEST\.GEM_POWER is 6, but the network does not use its generalized-mean"):
+        check_gem_power(model, 6.0, (64, 32))
+    assert model.training
+    assert not model.pool._forward_pre_hooks
+    with pytest.raises(InputError, match=r"TEST\.GEM_POWER is 6, but the network has no generalized-mean pooling"):
+        check_gem_power(LeftHalf(), 6.0, (64, 32))
+
+
 @pytest.mark.parametrize(
     ("scales", "message"),
     [
         ((1.0, 1.05), "TEST.SCALES: 1 and 1.05 both give images of 256 x 128 px"),
         ((0.7, 1.0, 0.7), "TEST.SCALES: 0.7 and 0.7 both give images of 192 x 96 px"),
+        ((1.05,), "TEST.SCALES: 1.05 keeps the size of images of 256 x 128 px"),
+        ((0.7, 0.95), "TEST.SCALES: 0.95 keeps the size of images of 256 x 128 px"),
     ],
 )
-def test_scales_of_one_size_are_rejected(scales, message):
+def test_scales_without_effect_are_rejected(scales, message):
     check_scales((0.7, 1.0, 1.4), (256, 128))
     with pytest.raises(InputError, match=message):
         check_scales(scales, (256, 128))

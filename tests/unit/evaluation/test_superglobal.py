@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from random_embeddings import make_embeddings
 from fastreid.evaluation import Evaluator, ExpansionSettings, RerankSettings, ScoreSettings, expand, nearest
 from fastreid.evaluation.postprocess.superglobal import SuperGlobalDistances, SuperGlobalSettings
 from fastreid.evaluation.search.nearest import build_metric_space, topk_of_blocks
-from fastreid.evaluation.steps import Expand, Rerank, RerankSuperGlobal
+from fastreid.evaluation.steps import Expand, FuseRanks, Rerank, RerankSuperGlobal
 from fastreid.utils.errors import InputError
 
 
@@ -122,6 +123,22 @@ def test_step_reranks_the_result_of_the_steps_before():
     assert [name for name, _ in result.steps] == ["search", "+ AQE and DBA", "+ SuperGlobal"]
     features = expand(*(side.features for side in make_embeddings()), k=4, alpha=2.0)
     assert torch.equal(result.ranking.indices, rerank(*features, top_n=30).topk(10).indices)
+
+
+def test_ranks_are_fused_after_the_reranking():
+    queries, gallery = make_embeddings()
+    queries = replace(queries, patents=tuple(f"D{row % 5}" for row in range(20)))
+    result = Evaluator(steps=[RerankSuperGlobal(SuperGlobalSettings(top_n=30)), FuseRanks()])(queries, gallery)
+    assert [name for name, _ in result.steps] == ["search", "+ SuperGlobal", "+ ranks fused"]
+    ranked = rerank(queries.features, gallery.features, top_n=30).topk(30).indices.tolist()
+    for object_row in range(5):
+        best_rank = {}
+        for row in range(object_row, 20, 5):
+            for rank, drawing in enumerate(ranked[row]):
+                best_rank[drawing] = min(rank, best_rank.get(drawing, rank))
+        expected = sorted(best_rank, key=lambda drawing: (best_rank[drawing], drawing))[:10]
+        for row in range(object_row, 20, 5):
+            assert result.ranking.indices[row].tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,22 @@ def test_tuned_config_contains_negatives_and_super_global(tmp_path, monkeypatch)
     assert (row["SUPERGLOBAL.TOP_N"], row["SUPERGLOBAL.K"], row["RERANK.ENABLED"]) == ("50", "4", "False")
 
 
+def test_tuned_config_keeps_enabled_steps_that_are_not_tuned(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_text("base.yml", "TEST: {AQE: {ENABLED: True, QE_K: 4}, STEPS: [FUSE, AQE, NEGATIVE, RERANK]}\n")
+    negatives, cfg = NegativeSettings(5, 0.2, 2), load_config("base.yml")
+    best = replace(trial(None, RERANKING, 40.0), negatives=negatives)
+    options = {"path": "tuned.yml", "base_config": "base.yml", "select_by": "mAP", "untuned": ["AQE"]}
+    write_text("tuned.yml", format_tuned_config([best], settings=cfg.changes(), steps=cfg.TEST.STEPS, **options))
+    [expansion] = build_evaluator(cfg).steps
+    assert build_evaluator(load_config("tuned.yml")).steps == (
+        expansion,
+        SubtractNegatives(negatives),
+        Rerank(RERANKING),
+    )
+    assert list(load_config("tuned.yml").TEST.STEPS) == ["FUSE", "AQE", "NEGATIVE", "RERANK", "SUPERGLOBAL"]
+
+
 def test_tuned_config_without_gain_disables_the_steps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_text("base.yml", "TEST: {AQE: {ENABLED: True}}\n")

@@ -248,6 +248,27 @@ def test_invalid_options_of_a_timm_network_raise(options, message):
         TimmBackbone("mobilenetv2_100", **options)
 
 
+def test_channels_of_modules_are_found_in_any_layout():
+    images = torch.rand(1, 3, 64, 96)
+    for name, modules, shapes in (
+        ("test_vit", ["patch_embed"], [(1, 64, 4, 6)]),
+        ("test_vit", ["blocks.1", "patch_embed"], [(1, 64), (1, 64, 4, 6)]),
+        ("test_convnext", ["stages.1"], [(1, 32, 8, 12)]),
+    ):
+        backbone = TimmBackbone(name, out_modules=modules).eval()
+        with torch.no_grad():
+            outputs = backbone(images)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        assert [tuple(output.shape) for output in outputs] == shapes
+        assert backbone.feature_dim == sum(shape[1] for shape in shapes)
+
+
+@pytest.mark.parametrize("norm", ["FrozenBN", "syncBN"])
+def test_norms_that_a_network_lacks_are_an_error(norm):
+    with pytest.raises(InputError, match="test_vit has no batch norm; set it to BN"):
+        TimmBackbone("test_vit", norm=norm)
+
+
 def test_network_without_stochastic_depth_rejects_drop_path():
     with pytest.raises(InputError, match=r"DROP_PATH is 0\.1, but vgg11 has no stochastic depth; set it to 0"):
         TimmBackbone("vgg11", drop_path=0.1)

@@ -120,6 +120,13 @@ def test_file_with_tensors_in_another_order_is_rejected(tmp_path):
         load_backbone(TimmBackbone("test_efficientnet"), tmp_path / "net.pth")
 
 
+@pytest.mark.parametrize(("deep", "name"), [({"depths": (1, 3, 2, 1)}, "test_convnext"), ({"depth": 8}, "test_vit")])
+def test_file_of_a_deeper_network_is_rejected(tmp_path, deep, name):
+    torch.save(timm.create_model(name, num_classes=0, **deep).state_dict(), tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match="weights do not match the backbone"):
+        load_backbone(TimmBackbone(name), tmp_path / "net.pth")
+
+
 def test_position_embeddings_of_another_size_are_resampled_by_the_filter_of_timm(tmp_path):
     torch.manual_seed(0)
     large = timm.create_model("test_vit", num_classes=0, img_size=224)

@@ -184,6 +184,21 @@ def test_tensorboard_unwritable_folder_is_logged_once(tmp_path, logged_warnings)
     assert len(logged_warnings) == 1
 
 
+def test_tensorboard_releases_its_folder_if_the_events_cannot_be_closed(tmp_path, monkeypatch, logged_warnings):
+    writer = TensorboardWriter(tmp_path)
+
+    close = writer._events.close
+
+    def fail():
+        close()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer._events, "close", fail)
+    writer.close(finished=False)
+    assert len(logged_warnings) == 1
+    assert writer._pinned._handle == -1
+
+
 def test_select_rows_takes_whole_patents_evenly():
     patents = [f"p{row // 2}" for row in range(8)]
     assert select_rows(patents, 8) == list(range(8))
