@@ -248,11 +248,7 @@ def invalid_names():
         ("models list", ("small",), "unexpected argument 'small'"),
         ("models show", ("mobilenet_v9",), "model 'mobilenet_v9' is unknown"),
         ("models download", (), "the following arguments are required: NAME"),
-        (
-            "models save",
-            ("--config-file", "bad.yml", "--output", "out", "--card", "absent.yml"),
-            "--card absent.yml: no such file",
-        ),
+        ("models save", ("--config-file", "bad.yml", "--output", "out", "--card", "no.yml"), "no.yml: no such file"),
         ("average", ("--output", "mean.pth", "absent.pth", "gone.pth"), "absent.pth: no such weights file"),
         ("configs copy", ("copies", "demo/stage9.yml"), "there is no shipped config 'demo/stage9.yml'. Did you mean"),
         ("configs copy", (".", "pages"), "there is no shipped config 'pages'"),
