@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.projector import projector_plugin
+from tensorboard.summary.writer import event_file_writer
 
 from fastreid.config import get_cfg
 from fastreid.engine.hooks.lr import learning_rate_per_part
@@ -116,8 +117,10 @@ def test_tensorboard_scalars_images_and_hparams(tmp_path):
 
 
 @pytest.mark.parametrize("starts", [(0, 2), (0, 0), (0, 3, 0, 1), (0, 4)])
-def test_tensorboard_steps_never_go_back(starts, tmp_path):
+def test_tensorboard_steps_never_go_back(starts, tmp_path, monkeypatch):
     """Also if a run is killed before its first checkpoint, or a new run starts in a used folder."""
+    # TensorBoard sorts the files of one second by a counter of the process as text: 10 comes before 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
     for start in starts:
         writer = TensorboardWriter(tmp_path, iteration=start)
         for step in range(start + 1, start + 5):
