@@ -20,7 +20,6 @@ from fastreid.modeling.probe import find_unreached_parameters
 from fastreid.modeling.weights import extract_model_state, format_names, load_state, read_weights
 from fastreid.structures import Drawing
 from fastreid.utils import comm
-from fastreid.utils.allocator import keep_freed_memory
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.logger import get_logger
 
@@ -210,8 +209,5 @@ def resolve_num_classes(cfg: CfgNode, num_patents: int) -> int:
 
 
 def to_device(cfg: CfgNode, model: nn.Module) -> nn.Module:
-    """Move a network to MODEL.DEVICE; on a CPU, freed memory then stays in the process."""
-    device = resolve_device(cfg)
-    if device.type == "cpu":
-        keep_freed_memory()
-    return model.to(device)
+    """Move a network to MODEL.DEVICE."""
+    return model.to(resolve_device(cfg))
