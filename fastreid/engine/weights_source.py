@@ -59,7 +59,7 @@ def find_weights(cfg: CfgNode) -> WeightsSource:
 
 
 def compute_weights_sha256(cfg: CfgNode) -> str:
-    """Return a sha256 that identifies the weights of MODEL.WEIGHTS, to tell features of different networks apart.
+    """Return a sha256 that identifies the weights of MODEL.WEIGHTS, to distinguish the features of different networks.
 
     For pretrained weights of the hub it covers their address, not their content.
 

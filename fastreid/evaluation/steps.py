@@ -176,6 +176,17 @@ class Expand(Step):
         return state.with_features(queries, gallery)
 
 
+def _check_reranking(inputs: StepInputs, *, top_n: int | None, key: str) -> None:
+    """Check that the metric and the scores allow re-ranking of the first `top_n` drawings; None: of all."""
+    if inputs.space.squared_l2_factor is None:
+        raise InputError(DISTANCE_REQUIRED)
+    top_k = inputs.scoring.top_k
+    if top_n is not None and top_n < top_k:
+        raise InputError(f"top_n ({key}) must be at least top_k (TEST.TOP_K) {top_k}, not {top_n}")
+    if top_n is not None and inputs.scoring.roc:
+        raise InputError(NOT_COMPARABLE)
+
+
 @dataclass(frozen=True)
 class Rerank(Step):
     """Re-ranks by k-reciprocal neighbors.
@@ -189,13 +200,7 @@ class Rerank(Step):
     works_on = DISTANCES
 
     def check(self, inputs: StepInputs) -> None:
-        if inputs.space.squared_l2_factor is None:
-            raise InputError(DISTANCE_REQUIRED)
-        top_n, top_k = self.settings.top_n, inputs.scoring.top_k
-        if top_n is not None and top_n < top_k:
-            raise InputError(f"top_n (TEST.RERANK.TOP_N) must be at least top_k (TEST.TOP_K) {top_k}, not {top_n}")
-        if top_n is not None and inputs.scoring.roc:
-            raise InputError(NOT_COMPARABLE)
+        _check_reranking(inputs, top_n=self.settings.top_n, key="TEST.RERANK.TOP_N")
 
     def __call__(self, state: RetrievalState) -> RetrievalState:
         source = KReciprocalDistances(
@@ -217,13 +222,7 @@ class RerankSuperGlobal(Step):
     works_on = DISTANCES
 
     def check(self, inputs: StepInputs) -> None:
-        if inputs.space.squared_l2_factor is None:
-            raise InputError(DISTANCE_REQUIRED)
-        top_n, top_k = self.settings.top_n, inputs.scoring.top_k
-        if top_n < top_k:
-            raise InputError(f"top_n (TEST.SUPERGLOBAL.TOP_N) must be at least top_k (TEST.TOP_K) {top_k}, not {top_n}")
-        if inputs.scoring.roc:
-            raise InputError(NOT_COMPARABLE)
+        _check_reranking(inputs, top_n=self.settings.top_n, key="TEST.SUPERGLOBAL.TOP_N")
 
     def __call__(self, state: RetrievalState) -> RetrievalState:
         source = SuperGlobalDistances(

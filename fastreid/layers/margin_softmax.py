@@ -4,6 +4,7 @@ Each module maps class scores (B, C) and targets (B,) to logits (B, C), at least
 the scores must be cosines instead of dot products.
 """
 
+import abc
 import math
 from collections.abc import Sequence
 
@@ -49,7 +50,7 @@ class Linear(Margin):
         return scores * self.scale
 
 
-class ClassMargin(Margin):
+class ClassMargin(Margin, abc.ABC):
     """Base class of the margins that can differ between classes; subclasses define the function of a margin."""
 
     @in_full_precision
@@ -64,6 +65,7 @@ class ClassMargin(Margin):
         margin = self.margin if class_margins is None else class_margins
         return self.scale * self.apply_margin(scores, target_mask(scores, targets), margin)
 
+    @abc.abstractmethod
     def apply_margin(self, scores: Tensor, is_target: Tensor, margin: float | Tensor) -> Tensor:
         """Return the logits (B, C) before scaling.
 
@@ -72,7 +74,6 @@ class ClassMargin(Margin):
             is_target: bool (B, C), target class of each row.
             margin: a number or (C,).
         """
-        raise NotImplementedError
 
 
 class CosSoftmax(ClassMargin):

@@ -146,6 +146,14 @@ def run_here(command, *arguments, folder):
     return code, output.getvalue(), errors.getvalue()
 
 
+def call(command, folder, *arguments, code=0, run=run_here, **options):
+    """Run a command with the tiny config and return stdout, or stderr if an exit code other than 0 is expected."""
+    exit_code, output, errors = run(command, "--config-file", TINY, *arguments, folder=folder, **options)
+    assert exit_code == code, output + errors
+    assert code == 0 or len(errors.splitlines()) == 1
+    return errors if code else output
+
+
 def kill_and_resume(folder, *arguments):
     """Train with two workers, kill the run after the first checkpoint, and train to the end with the same command."""
     process = start("train", *arguments, "DATALOADER.NUM_WORKERS", 2, folder=folder.parent)

@@ -38,3 +38,9 @@ def trained_by_two(drawings, tmp_path_factory):
         tmp_path_factory, "trained by two", lambda folder: train_tiny(drawings, folder, "--num-gpus", 2)
     )
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def source(drawings, trained):
+    """Config settings: the folder of the drawings and the weights."""
+    return ("DATASETS.ROOT", drawings, "MODEL.WEIGHTS", trained / "model_best.pth")

@@ -33,7 +33,7 @@ def needed(monkeypatch):
 
 @pytest.fixture
 def used(monkeypatch, tmp_path):
-    """Return a list that receives the bytes of all checkpoints whenever one is complete in its temporary file."""
+    """Return a list that receives the total size of the checkpoints whenever one is complete in its temporary file."""
     results, replace = [], os.replace
 
     def record(source, target):

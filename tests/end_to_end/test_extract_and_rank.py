@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from commands import TINY, TORCHRUN, WITH_TINY_BACKBONE, run_here, run_interpreter
+from commands import TINY, TORCHRUN, WITH_TINY_BACKBONE, call, run_here, run_interpreter
 from fork_server import REPOSITORY
 
 from fastreid.evaluation.storage.manifest import read_manifest
@@ -20,20 +20,6 @@ from fastreid.utils.files import compute_sha256
 
 FILES = ("result.npy", "result.zip", "ranks.png")
 AQE = ("TEST.AQE.ENABLED", True)
-
-
-def call(command, folder, *arguments, code=0, run=run_here, **options):
-    """Run a command with the tiny config and return stdout, or stderr if an exit code other than 0 is expected."""
-    exit_code, output, errors = run(command, "--config-file", TINY, *arguments, folder=folder, **options)
-    assert exit_code == code, output + errors
-    assert code == 0 or len(errors.splitlines()) == 1
-    return errors if code else output
-
-
-@pytest.fixture(scope="module")
-def source(drawings, trained):
-    """Config settings: the folder of the drawings and the weights."""
-    return ("DATASETS.ROOT", drawings, "MODEL.WEIGHTS", trained / "model_best.pth")
 
 
 @pytest.fixture(scope="module")

@@ -5,26 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-from commands import TINY, run, run_here
+from commands import TINY, call, run
 from tiny_backbone import TinyBackbone
 
 from fastreid.utils.files import compute_sha256
 
 FILES = ("result.npy", "result.zip", "ranks.png")
-
-
-def call(command, folder, *arguments, code=0):
-    """Run a command with the tiny config and return stdout, or stderr if an exit code other than 0 is expected."""
-    exit_code, output, errors = run_here(command, "--config-file", TINY, *arguments, folder=folder)
-    assert exit_code == code, output + errors
-    assert code == 0 or len(errors.splitlines()) == 1
-    return errors if code else output
-
-
-@pytest.fixture(scope="module")
-def source(drawings, trained):
-    """Config settings: the folder of the drawings and the weights."""
-    return ("DATASETS.ROOT", drawings, "MODEL.WEIGHTS", trained / "model_best.pth")
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def find_unreadable(
         max_pixels: as for `read_image`.
         longest_px: as for `read_image`.
         num_workers: processes that decode; 0 decodes in this one.
-        on_progress: called with the number of files that were read, and that of all.
+        on_progress: called with the number of files read so far and the total.
 
     Raises:
         EnvironmentSetupError: a decoding process died.
