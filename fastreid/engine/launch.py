@@ -188,6 +188,10 @@ def _run_under_torchrun(main: Callable[..., Any], args: tuple[Any, ...], device:
 @contextlib.contextmanager
 def _process_group(device: str, local_rank: int, store: Store, *, rank: int, world_size: int) -> Iterator[None]:
     """Join the process group of the run in this context; if another process dies, raise PeerDiedError."""
+    # Its functions have the group of the moment of its import as a default. Imported later, by torch itself, they would
+    # keep the group and its threads; one that frees a tensor while Python exits aborts the process (torch 2.14).
+    import torch.distributed.nn.functional
+
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(local_rank)

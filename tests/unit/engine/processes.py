@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from fork_server import fork_processes_of_runs, get_server
 
-from fastreid.engine.launch import launch
+from fastreid.engine.launch import _process_group, launch
 from fastreid.utils.cli import run_tool
 
 
@@ -27,9 +27,9 @@ def run_rank(rank, num, path):
     sys.path[:] = path  # those of the test, so that its module can be imported
     function, args = pickle.loads(Path("call.pickle").read_bytes())
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{Path.cwd()}/rendezvous", rank=rank, world_size=num)
-    torch.save(function(*args), f"{rank}.pt")
-    dist.destroy_process_group()
+    store = dist.FileStore("rendezvous", num)
+    with _process_group("cpu", 0, store, rank=rank, world_size=num):
+        torch.save(function(*args), f"{rank}.pt")
 
 
 def launch_as_command(options):

@@ -1,10 +1,14 @@
+import importlib
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
+from torch.distributed import HashStore
 
-from fastreid.engine.launch import launch
+from fastreid.engine.launch import _process_group, launch
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentSetupError
 
@@ -24,3 +28,18 @@ def test_killed_process_stops_the_others_and_is_reported():
         launch(kill_second_process, 2, device="cpu")
     assert time.monotonic() - start < 60
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+def get_thread_names():
+    return {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_threads_of_the_process_group_end_with_it(monkeypatch):
+    """A module of torch keeps the group that exists when it is imported, and with the group its threads."""
+    module = "torch.distributed.nn.functional"
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with _process_group("cpu", 0, HashStore(), rank=0, world_size=1):
+        importlib.import_module(module)
+        assert "gloo_tcp_loop" in get_thread_names()
+    assert "gloo_tcp_loop" not in get_thread_names()
