@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,8 +102,8 @@ class TrainStep:
         self.average = average
         self.memory = memory
         self.starting_point = starting_point
-        self.no_unused_parameters = no_unused_parameters
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
+        self.no_unused_parameters = no_unused_parameters
         self.frozen: tuple[str, ...] = ()
         self.num_steps = 0
         self.is_updating = False
@@ -111,7 +112,9 @@ class TrainStep:
         self._num_skipped_in_a_row = 0
         # The buffers before the step, by dtype, because the forward pass changes them.
         self._saved_buffers: dict[torch.dtype, list[Tensor]] = {}
-        self._caller = CompiledCaller(self._wrap, compiled=compiled)
+        # Not a method: its reference to this object would keep the tensors until Python's next search for cycles.
+        wrap = partial(_wrap_network, model, device, find_unused_parameters=not no_unused_parameters)
+        self._caller = CompiledCaller(wrap, compiled=compiled)
 
     def freeze(self, children: tuple[str, ...]) -> None:
         """Freeze the weights and batch-norm statistics of top-level children of the model, and unfreeze all others.
@@ -212,15 +215,6 @@ class TrainStep:
         parts = {"average": self.average, "memory": self.memory, "starting_point": self.starting_point}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def _wrap(self) -> nn.Module:
-        if comm.get_world_size() == 1:
-            return self.model
-        return DistributedDataParallel(
-            self.model,
-            device_ids=[self.device] if self.device.type == "cuda" else None,
-            find_unused_parameters=not self.no_unused_parameters,
-        )
-
     def _buffers_by_dtype(self) -> dict[torch.dtype, list[Tensor]]:
         buffers: dict[torch.dtype, list[Tensor]] = {}
         for buffer in self.model.buffers():
@@ -284,6 +278,16 @@ class TrainStep:
             )
             raise NonFiniteLossError(message, batch, values)
         return not is_finite
+
+
+def _wrap_network(model: nn.Module, device: torch.device, *, find_unused_parameters: bool) -> nn.Module:
+    if comm.get_world_size() == 1:
+        return model
+    return DistributedDataParallel(
+        model,
+        device_ids=[device] if device.type == "cuda" else None,
+        find_unused_parameters=find_unused_parameters,
+    )
 
 
 def _split_into_micro_batches(batch: Batch, num: int) -> list[Batch]:

@@ -1,4 +1,6 @@
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -217,3 +219,15 @@ def test_unfused_checkpoint_resumes_with_fused_optimizer(make_step):
         step(random_batch(1))
     for one, other in zip(copy_weights(plain), copy_weights(fused)):
         torch.testing.assert_close(one, other)
+
+
+def test_step_is_freed_without_a_search_for_cycles(make_step):
+    gc.disable()
+    try:
+        step = make_step()
+        step(random_batch())
+        model = weakref.ref(step.model)
+        del step
+        assert model() is None
+    finally:
+        gc.enable()
