@@ -8,8 +8,11 @@ from source_tree import PACKAGE, ROOT, TOOLS, called, imports, tree
 from fastreid import __version__
 
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
-MODULE = {"pillow": "PIL", "faiss-cpu": "faiss", "pyyaml": "yaml"}
-OPTIONAL = {"timm", "pyarrow", "pypdfium2", "wandb", "mlflow"}  # extras, imported when they are used
+MODULE = {"pillow": "PIL", "faiss-cpu": "faiss", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+OPTIONAL = {  # extras, imported when they are used
+    *("timm", "pyarrow", "pypdfium2", "lancedb", "wandb", "mlflow"),
+    *("fastapi", "pydantic", "python_multipart", "starlette", "uvicorn", "prometheus_client"),
+}
 
 
 def requirements(block: str) -> set[str]:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from invalid_collections import COLLECTIONS
 from invalid_inputs import COMMAND_LINES, CONFIGS, CSV_LISTS, LIST_LINES
 
 CONFIG_COMMANDS = (
@@ -249,6 +250,8 @@ def invalid_names():
         ("models show", ("mobilenet_v9",), "model 'mobilenet_v9' is unknown"),
         ("models download", (), "the following arguments are required: NAME"),
         ("models save", ("--config-file", "bad.yml", "--output", "out", "--card", "no.yml"), "no.yml: no such file"),
+        ("models calibrate", ("models/absent", "--features", "out"), "models/absent: no model directory"),
+        ("models calibrate", ("lines-mobilenetv2", "--features", "out"), "a shipped model has its calibration"),
         ("average", ("--output", "mean.pth", "absent.pth", "gone.pth"), "absent.pth: no such weights file"),
         ("configs copy", ("copies", "demo/stage9.yml"), "there is no shipped config 'demo/stage9.yml'. Did you mean"),
         ("configs copy", (".", "pages"), "there is no shipped config 'pages'"),
@@ -302,17 +305,9 @@ def invalid_environments():
     )
 
 
-INVALID_COMMANDS = [
-    *(
-        invalid_configs(),
-        invalid_lists(),
-        invalid_images(),
-        invalid_weights(),
-        invalid_features(),
-        invalid_values(),
-        invalid_predictions(),
-        invalid_names(),
-        invalid_environments(),
-    ),
-]
-INVALID_COMMANDS = [one for group in INVALID_COMMANDS for one in group]
+GROUPS = (
+    *(invalid_configs(), invalid_lists(), invalid_images(), invalid_weights(), invalid_features(), invalid_values()),
+    *(invalid_predictions(), invalid_names(), invalid_environments()),
+)
+INVALID_COMMANDS = [one for group in GROUPS for one in group]
+INVALID_COMMANDS += [invalid(command, *words, message=message, config="") for command, words, message in COLLECTIONS]

@@ -13,6 +13,7 @@ from commands import TINY, run, run_here
 import fastreid
 from fastreid.engine.model_directory import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from fastreid.engine.setup import load_config
+from fastreid.evaluation.calibration import read_calibration
 from fastreid.modeling.backbones.packages import is_installed
 from fastreid.modeling.weights import read_weights
 
@@ -142,6 +143,30 @@ def test_card_of_models_save(config, head_run, tmp_path):
         code, _, errors = run_here("models save", *options, folder=tmp_path)
         assert code == 2
         assert message in errors
+
+
+def test_calibration_belongs_to_the_features_of_the_model(directory, config, head_run, tmp_path):
+    shutil.copytree(directory, tmp_path / "model")
+    cfg = load_config(head_run / "config.yaml")
+    data = ["DATASETS.ROOT", cfg.DATASETS.ROOT, "DATASETS.GENERATED.NUM_TRAIN_PATENTS", 16, "MODEL.DEVICE", "cpu"]
+    data += ["DATASETS.GENERATED.NUM_TEST_PATENTS", 8, "DATASETS.GENERATED.SIZE_PX", 64, "DATALOADER.NUM_WORKERS", 0]
+    (tmp_path / "empty.yml").write_text("SEED: 0\n")
+    options = ("--config-file", "empty.yml", *data, "OUTPUT_DIR", "out")
+    for name, weights in (("right", ("MODEL.WEIGHTS", "model")), ("wrong", ("MODEL.WEIGHTS", config.parent / "model"))):
+        if name == "wrong":
+            weights = (*weights, "INPUT.SIZE_TEST", "[64, 64]")
+        code, output, errors = run_here("extract", "--output", name, *options, *weights, folder=tmp_path)
+        assert code == 0, output + errors
+    code, output, errors = run_here("models calibrate", "model", "--features", "right/Generated", folder=tmp_path)
+    assert code == 0, output + errors
+    assert "model/calibration.json: fitted to" in output
+    calibration = read_calibration(tmp_path / "model")
+    assert calibration.num_matches + calibration.num_others == 16 * 44
+    assert calibration.data == "Generated"
+    code, _, errors = run_here("models calibrate", "model", "--features", "wrong/Generated", folder=tmp_path)
+    assert code == 2
+    assert "the features are not of the model" in errors
+    assert "INPUT.SIZE_TEST was" in errors
 
 
 def test_augmentation_without_effect_on_cached_features_is_an_error(config, tmp_path):
