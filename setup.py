@@ -38,6 +38,8 @@ setup(
         "fastreid": ["py.typed", "models/*/*"],
         "fastreid.configs": ["*.yml", "*/*.yml", "*/*/*.yml"],
         "fastreid.evaluation.scoring": ["*.pyx"],
+        "fastreid.index": ["templates/*"],
+        "fastreid.service": ["static/*", "static/*/*"],
     },
     ext_modules=extensions(),
     install_requires=[
@@ -54,6 +56,7 @@ setup(
         "zstandard",
         "safetensors",
         "gdown",
+        "Jinja2",
         "tensorboard",
         "termcolor",
         "tabulate",

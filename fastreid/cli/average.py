@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from fastreid.cli.command import Command
 from fastreid.utils.errors import InputError
@@ -12,7 +13,9 @@ from fastreid.utils.text import format_count, print_message
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fastreid average`."""
-    parser.add_argument("models", type=expand_home, nargs="+", metavar="MODEL", help="checkpoints of the same network")
+    parser.add_argument(
+        "models", type=expand_home, nargs="+", metavar="MODEL", help="checkpoints or model directories of one network"
+    )
     parser.add_argument("--output", type=parse_path, required=True, metavar="FILE", help=".pth file of the average")
     parser.add_argument(
         "--weights",
@@ -25,24 +28,37 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the weighted mean of the checkpoints."""
-    from fastreid.engine.model import CLASSIFIER_WEIGHT
+    from fastreid.engine.data_fingerprint import get_classes
+    from fastreid.engine.model import CLASSIFIER_WEIGHT, read_network
     from fastreid.modeling.soup import average_states
-    from fastreid.modeling.weights import check_finite, extract_model_state, read_weights
+    from fastreid.modeling.weights import check_finite
 
     weights = args.weights or [1.0] * len(args.models)
     _check_options(args.models, args.output, weights)
-    contents = {path: read_weights(path) for path in args.models}
-    states = {path: extract_model_state(content, source=path) for path, content in contents.items()}
+    contents = {path: read_network(path) for path in args.models}
+    states = {path: content["model"] for path, content in contents.items()}
     for path, state in states.items():
         check_finite(state, source=path)
-    average, dropped = average_states(states, weights, may_drop=CLASSIFIER_WEIGHT)
-    config = contents[args.models[0]].get("config")
-    _save({"model": average, **({"config": config} if isinstance(config, str) else {})}, args.output)
+    classes = {path: get_classes(content.get("data")) for path, content in contents.items()}
+    average, dropped = average_states(
+        states, weights, may_drop=CLASSIFIER_WEIGHT, why_drop=_describe_other_patents(classes)
+    )
+    first = contents[args.models[0]]
+    content = {"model": average, **({"config": first["config"]} if isinstance(first.get("config"), str) else {})}
+    known = [record for record in classes.values() if record]
+    _save(content | ({"data": known[0]} if known and not dropped else {}), args.output)
     if dropped:
         print_message(f"dropped {dropped}")
     shares = ", ".join(f"{weight / sum(weights):.3g} {path}" for path, weight in zip(args.models, weights))
     print_message(f"{args.output}: mean of {format_count(len(average), 'tensor')}: {shares}")
     return 0
+
+
+def _describe_other_patents(classes: dict[str, dict[str, Any]]) -> str:
+    """Return which two checkpoints were trained on other patents; "" if no record shows that."""
+    (first, record), *others = [(path, record) for path, record in classes.items() if record] or [("", {})]
+    differ = [path for path, other in others if other["labels"] != record["labels"]]
+    return f"{first} and {differ[0]} have other training patents" if differ else ""
 
 
 def _check_options(models: list[str], output: Path, weights: list[float]) -> None:

@@ -32,6 +32,7 @@ EXTRAS = {
     "timm": ("timm", "timm"),
     "parquet": ("pyarrow", "pyarrow"),
     "pdf": ("pypdfium2", "pypdfium2"),
+    "search": ("lancedb", "lancedb"),
     "wandb": ("wandb", "wandb"),
     "mlflow": ("mlflow", "mlflow-skinny"),
 }

@@ -18,9 +18,11 @@ def train(args: argparse.Namespace) -> None:
     """Train in this process of the run."""
     from fastreid.engine.setup import default_setup, load_config
     from fastreid.engine.trainer import DefaultTrainer
+    from fastreid.engine.weights_source import check_initial_weights
 
     cfg = load_config(args.config_file, args.opts)
     default_setup(cfg, args)
+    check_initial_weights(cfg, resume=args.resume)
     trainer = DefaultTrainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     trainer.train()

@@ -25,7 +25,7 @@ _C.MODEL.BACKBONE = Node()
 _C.MODEL.BACKBONE.NAME = "build_resnet_backbone"  # see BACKBONES in fastreid/modeling/build.py
 _C.MODEL.BACKBONE.DEPTH = "50x"  # ResNet: 18x, 34x, 50x or 101x
 _C.MODEL.BACKBONE.TIMM_NAME = ""  # model name for build_timm_backbone; needs the [timm] extra
-_C.MODEL.BACKBONE.OUT_INDEX = []  # timm: which feature maps are the features, -1 is the output; empty: the output
+_C.MODEL.BACKBONE.OUT_INDEX = []  # timm: which maps are the features, ascending, -1 is the output; empty: the output
 _C.MODEL.BACKBONE.OUT_MODULES = []  # timm: instead of OUT_INDEX, modules whose outputs are the features, as blocks.5
 _C.MODEL.BACKBONE.TOKENS = "class"  # timm transformers: class (token), patches, or both; without class token, patches
 _C.MODEL.BACKBONE.DROP_PATH = 0.0  # timm: stochastic depth, probability 0..1 of skipping the last block in training
@@ -87,7 +87,7 @@ _C.MODEL.LOSSES.COSFACE.SCALE = 1.0  # weight of the loss
 
 _C.MODEL.DISTILL = Node()
 _C.MODEL.DISTILL.CONFIG = ""  # config of a teacher, whose similarities within a batch training follows; empty: none
-_C.MODEL.DISTILL.WEIGHTS = ""  # weights of the teacher; empty: those of its config, or model_best.pth next to it
+_C.MODEL.DISTILL.WEIGHTS = ""  # its weights; empty: those of CONFIG or model_best.pth next to it; or a model directory
 _C.MODEL.DISTILL.SCALE = 1.0  # weight of the loss
 
 _C.INPUT = Node()

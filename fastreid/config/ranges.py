@@ -24,6 +24,7 @@ class Rule:
         choices: allowed strings; empty: any.
         pattern: (regular expression that a string must match, its description).
         num_items: (minimum, maximum) number of items of a list.
+        may_be_empty: a list without items is allowed too.
         ascending: the items of a list must not decrease.
         example: an item that shows the type of the items if the default list is empty.
         is_path: a string is a path, whose leading `~` is replaced by the home folder.
@@ -38,6 +39,7 @@ class Rule:
     choices: tuple[str, ...] = ()
     pattern: tuple[str, str] | None = None
     num_items: tuple[int, float] = (0, math.inf)
+    may_be_empty: bool = False
     ascending: bool = False
     example: Any = ""
     is_path: bool = False
@@ -62,7 +64,7 @@ class Rule:
 
     def allows_length(self, length: int) -> bool:
         """Return whether a list may have this number of items."""
-        return self.num_items[0] <= length <= self.num_items[1]
+        return self.num_items[0] <= length <= self.num_items[1] or (self.may_be_empty and not length)
 
     def describe(self, default: Any) -> str:
         """Return the allowed values, such as "an integer >= 1".
@@ -84,6 +86,8 @@ class Rule:
 
     def _describe_length(self) -> str:
         minimum, maximum = self.num_items
+        if self.may_be_empty:
+            return f"0 or {minimum} items"
         if maximum == math.inf:
             return f"{minimum} or more items" if minimum else "items"
         return f"{minimum} items" if minimum == maximum else f"{minimum} to {maximum} items"
@@ -114,8 +118,8 @@ RULES: dict[str, Rule] = {
     "OUTPUT_DIR": PATH,
     "MODEL.DEVICE": Rule(pattern=(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, mps, cuda or cuda:N")),
     "MODEL.WEIGHTS": PATH,
-    "MODEL.PIXEL_MEAN": Rule(0, 255, num_items=(0, 3), example=0.0),
-    "MODEL.PIXEL_STD": Rule(0, exclusive=True, num_items=(0, 3), example=0.0),
+    "MODEL.PIXEL_MEAN": Rule(0, 255, num_items=(3, 3), may_be_empty=True, example=0.0),
+    "MODEL.PIXEL_STD": Rule(0, exclusive=True, num_items=(3, 3), may_be_empty=True, example=0.0),
     "MODEL.BACKBONE.LAST_STRIDE": Rule(1, 2),
     "MODEL.BACKBONE.FEAT_DIM": NONNEGATIVE,
     "MODEL.BACKBONE.OUT_INDEX": Rule(-1000, 1000, example=0),
@@ -128,7 +132,7 @@ RULES: dict[str, Rule] = {
     "MODEL.HEADS.SHRINKAGE": ZERO_TO_ONE,
     "MODEL.HEADS.NECK_FEAT": Rule(choices=("before", "after")),
     "MODEL.HEADS.MARGIN": NONNEGATIVE,
-    "MODEL.HEADS.MARGIN_RANGE": Rule(0, num_items=(0, 2), ascending=True, example=0.0),
+    "MODEL.HEADS.MARGIN_RANGE": Rule(0, num_items=(2, 2), may_be_empty=True, ascending=True, example=0.0),
     "MODEL.HEADS.SUB_CENTERS": AT_LEAST_ONE,
     "MODEL.HEADS.SCALE": Rule(0, exclusive=True, allow_fractions=True),
     "MODEL.HEADS.PARTIAL_FC_RATIO": Rule(0, 1, exclusive=True),

@@ -3,6 +3,7 @@
 from torch import nn
 
 from fastreid.config import CfgNode
+from fastreid.engine.feature_options import check_network_options
 from fastreid.engine.gradient_clip import GradientClip
 from fastreid.engine.hooks.diagnostics import RunDiagnostics
 from fastreid.engine.model import freeze_unreached_parameters
@@ -31,7 +32,8 @@ def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> Train
         iters_per_epoch: iterations per epoch.
 
     Raises:
-        InputError: settings contradict each other, or the network does not accept images of the INPUT settings.
+        InputError: settings contradict each other, or the network does not accept images of the INPUT settings or does
+            not support TEST.SCALES or TEST.GEM_POWER, which the first evaluation would find.
     """
     if cfg.MODEL.COMPILE and cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING:
         raise InputError(
@@ -39,9 +41,10 @@ def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> Train
         )
     if cfg.MODEL.COMPILE and cfg.MODEL.LOSSES.MEMORY.SIZE:
         raise InputError("MODEL.COMPILE and MODEL.LOSSES.MEMORY.SIZE cannot be combined; set COMPILE False or SIZE 0")
-    attach_teacher(cfg, model)
     device = resolve_device(cfg)
     freeze_unreached_parameters(cfg, model)
+    check_network_options(cfg, model)
+    teacher = attach_teacher(cfg, model)
     return TrainStep(
         model,
         build_optimizer(cfg, model),
@@ -52,6 +55,7 @@ def build_step(cfg: CfgNode, model: nn.Module, *, iters_per_epoch: int) -> Train
         average=_build_weight_average(cfg, model, iters_per_epoch),
         memory=model.memory if isinstance(model, Baseline) else None,
         starting_point=StartingPointDecay(cfg.SOLVER.L2_SP) if cfg.SOLVER.L2_SP else None,
+        teacher=teacher,
         no_unused_parameters=any(term.inputs == "logits" for term in build_losses(cfg)),
         compiled=cfg.MODEL.COMPILE,
     )

@@ -4,9 +4,10 @@ A checkpoint contains `model` (the state dict that fast-reid users know), `optim
 overflows, in total and in a row), `iteration`, `epoch` (0-based, the last finished one), `metric`, `best`,
 `best_epoch`, `best_average`, `window`, `hard_identities`, `num_bad_evaluations`, `stopped_early`, `best_models`,
 `epoch_end_pending` (see `Progress`), `average` (the weight average, if enabled), `memory` (features of earlier
-iterations, if enabled), `starting_point` (start weights of the backbone, if SOLVER.L2_SP is used), `generator` (torch's
-random state), `config` and `data` (see `data_fingerprint`). All values are tensors, numbers, strings, lists and dicts,
-so `torch.load(weights_only=True)` reads them. The sha256 is in a file with the suffix `.sha256`.
+iterations, if enabled), `starting_point` (start weights of the backbone, if SOLVER.L2_SP is used), `teacher` (its
+fingerprint, see `teacher`), `generator` (torch's random state), `config` and `data` (see `data_fingerprint`). All
+values are tensors, numbers, strings, lists and dicts, so `torch.load(weights_only=True)` reads them. The sha256 is in a
+file with the suffix `.sha256`.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 
 from fastreid.engine.checkpoint_index import BEST_AVERAGE_FILE, BEST_FILE, CheckpointIndex, archive_best_models
-from fastreid.engine.data_fingerprint import DataFingerprint
+from fastreid.engine.data_fingerprint import DataFingerprint, get_classes
 from fastreid.engine.resume_check import check_data, check_settings, check_step_state, check_values
 from fastreid.engine.train_step import TrainStep
 from fastreid.modeling.weights import (
@@ -164,6 +165,7 @@ class Checkpointer:
         average = self.step.average
         if average is not None and average.num_averaged:
             state = {"model": average.model.state_dict(), "iteration": progress.iteration, "config": self.config}
+            state["data"] = get_classes(self._data_state)
             self._write(self.folder / name, state)
 
     def resume(self) -> Progress | None:

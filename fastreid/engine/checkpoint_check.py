@@ -235,6 +235,7 @@ CHECKPOINT: Mapping[str, Check] = {
         _value("a record of a finite feature for each target", _is_memory),
     ),
     "starting_point": _dict_of(TENSOR),
+    "teacher": _dict_of(TEXT),
     "generator": _value("a state of torch's random generator", _is_random_state),
     "config": TEXT,
     "data": _check_data,

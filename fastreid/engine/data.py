@@ -194,8 +194,12 @@ def build_test_loader(
     device: torch.device = CPU,
     done: AbstractSet[int] = frozenset(),
     unreadable: UnreadableDrawings | None = None,
+    read: ReadPage | None = None,
 ) -> TestLoader:
-    """Return batches of TEST.IMS_PER_BATCH drawings in the order of the list; see `TestLoader`."""
+    """Return batches of TEST.IMS_PER_BATCH drawings in the order of the list; see `TestLoader`.
+
+    Without `read`, pages are read as by `build_reader`.
+    """
     return TestLoader(
         drawings,
         transform=build_test_transforms(cfg),
@@ -203,7 +207,7 @@ def build_test_loader(
         rank=rank,
         world_size=world_size,
         workers=_build_workers(cfg, cfg.INPUT.SIZE_TEST, num_processes=world_size),
-        read=build_reader(cfg),
+        read=build_reader(cfg) if read is None else read,
         device=device,
         done=done,
         unreadable=unreadable,

@@ -154,9 +154,9 @@ def run_test(cfg: CfgNode, *, random_weights: bool = False) -> dict[str, Evaluat
     """
     check_component_names(cfg, training=False)
     has_whitening = cfg.TEST.WHITEN.ENABLED
+    provenance = build_provenance(cfg, random_weights=random_weights)  # before data is read: checks the weights
     training = build_datasets(cfg)[0] if uses_training_features(cfg) else ()
     unreadable = build_unreadable_drawings(cfg)
-    provenance = build_provenance(cfg, random_weights=random_weights)
     journals = build_journals(cfg, Path(cfg.OUTPUT_DIR) / JOURNAL_FOLDER, provenance)
     testers = build_testers(
         cfg,

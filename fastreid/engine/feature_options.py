@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from torch import nn
+
 from fastreid.config import CfgNode
-from fastreid.engine.image_scales import check_scales
-from fastreid.engine.inference import NO_GEM_POOLING
+from fastreid.engine.image_scales import check_scaled_images, check_scales
+from fastreid.engine.inference import NO_GEM_POOLING, check_gem_power
 from fastreid.layers.gem_pooling import GeneralizedMeanPooling
 from fastreid.modeling.build import POOLING
 from fastreid.modeling.network_settings import find_network_settings
@@ -28,6 +30,16 @@ def check_feature_options(cfg: CfgNode) -> None:
         pool = POOLING.get(heads.POOL_LAYER, "MODEL.HEADS.POOL_LAYER")()
         if not isinstance(pool, GeneralizedMeanPooling):
             raise InputError(NO_GEM_POOLING.format(cfg.TEST.GEM_POWER))
+
+
+def check_network_options(cfg: CfgNode, model: nn.Module) -> None:
+    """Check that a network supports the options, before an extraction or the first iteration of a training run.
+
+    Raises:
+        InputError: it does not accept images at one of TEST.SCALES, or has no pooling layer that uses TEST.GEM_POWER.
+    """
+    check_scaled_images(model, cfg.TEST.SCALES, get_test_size(cfg))
+    check_gem_power(model, cfg.TEST.GEM_POWER, get_test_size(cfg))
 
 
 def check_negatives(cfg: CfgNode) -> None:

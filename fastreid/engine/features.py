@@ -15,15 +15,15 @@ from fastreid import __version__
 from fastreid.config import CfgNode
 from fastreid.config.config import iter_settings
 from fastreid.data.build import check_readable, fill_cache_if_enabled, log_color_mode
+from fastreid.data.io.reader import ReadPage
 from fastreid.data.loading.unreadable import UnreadableDrawings
 from fastreid.data.loading.workers import translate_worker_errors
 from fastreid.engine.compile import CompiledCaller
 from fastreid.engine.data import build_datasets, build_test_datasets, build_test_loader
 from fastreid.engine.feature_journal import JournalFolder
-from fastreid.engine.feature_options import get_feature_options, get_test_size
-from fastreid.engine.image_scales import check_scaled_images
+from fastreid.engine.feature_options import check_network_options, get_feature_options
 from fastreid.engine.image_settings import TEST_SETTINGS, select_page_settings
-from fastreid.engine.inference import check_gem_power, run_inference
+from fastreid.engine.inference import run_inference
 from fastreid.engine.model import build_model_with_weights
 from fastreid.engine.precision import explain_float16_overflow, inference_dtype, warn_if_dtype_is_slow
 from fastreid.engine.run_checks import check_component_names
@@ -86,11 +86,11 @@ def extract_features(
     journals: JournalFolder | None = None,
     unreadable: UnreadableDrawings | None = None,
     compiled: MutableMapping[nn.Module, CompiledCaller] | None = None,
+    read: ReadPage | None = None,
 ) -> Embeddings:
     """Return the features of a list of drawings, processed as in a test, without augmentation.
 
-    Every process must call this function; every process receives all features. For the training drawings:
-    `extract_features(cfg, model, build_datasets(cfg)[0])`.
+    Every process must call this function and receives all features. `build_datasets(cfg)[0]` are the training drawings.
 
     Args:
         cfg: settings.
@@ -99,10 +99,10 @@ def extract_features(
         journals: stores finished batches, so that a stopped extraction is resumed; None: nothing is stored.
         unreadable: records unreadable drawings, which are skipped; None: an unreadable drawing raises InputError.
         compiled: compiled callers by model, which MODEL.COMPILE reuses in the next call.
+        read: reads the page of a drawing; None: as `build_reader`.
     """
     comm.broadcast_buffers(model)
-    check_scaled_images(model, cfg.TEST.SCALES, get_test_size(cfg))
-    check_gem_power(model, cfg.TEST.GEM_POWER, get_test_size(cfg))
+    check_network_options(cfg, model)
     device = resolve_device(cfg)
     load = functools.partial(
         build_test_loader,
@@ -112,6 +112,7 @@ def extract_features(
         world_size=comm.get_world_size(),
         device=device,
         unreadable=unreadable,
+        read=read,
     )
     dtype = inference_dtype(cfg.TEST.NETWORK_PRECISION, device)
     infer: Callable[..., Embeddings] = functools.partial(
@@ -138,9 +139,8 @@ def extract_features(
         first, size = int(rows[0]), cfg.TEST.IMS_PER_BATCH
         if first % size or rows.tolist() != list(range(first, min(first + size, len(drawings)))):
             return  # another drawing replaces an unreadable one, but a record stores only its first row
-        Embeddings.from_drawings(
-            features, [drawings[row] for row in rows.tolist()]
-        )  # raises before invalid features are saved
+        # Raises before invalid features are saved.
+        Embeddings.from_drawings(features, [drawings[row] for row in rows.tolist()])
         journal.add(first, features)
 
     try:

@@ -15,6 +15,9 @@ from fastreid.structures import Batch, Drawing, Embeddings
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import get_logger
+from fastreid.utils.progress import show_progress
+
+PROGRESS_DELAY_S = 3.0  # shorter extractions show no progress
 
 NO_GEM_POOLING = (
     "TEST.GEM_POWER is {:g}, but the network has no generalized-mean pooling; set it to 0, or MODEL.HEADS.POOL_LAYER "
@@ -129,7 +132,9 @@ def run_inference(
         features = features if rows else _empty_features(len(drawings), part.shape[1])
         features[start : start + len(part)] = part
         rows.append(torch.arange(start, start + len(part)))
-    with eval_mode(model, gem_power=gem_power):
+    num_before, num_computed = sum(map(len, rows)), 0
+    progress = show_progress("computing features", unit="drawing", delay_s=PROGRESS_DELAY_S, num_done=num_before)
+    with eval_mode(model, gem_power=gem_power), progress as update:
         for batch in batches:
             images = batch.to(device).images
             if caller is None:
@@ -142,6 +147,8 @@ def run_inference(
             rows.append(batch.rows)
             if on_batch is not None:
                 on_batch(batch.rows, part)
+            num_computed += len(batch.rows) * comm.get_world_size()  # processes have equal shares
+            update(min(num_before + num_computed, len(drawings)), len(drawings))
     if comm.get_world_size() > 1:
         features, rows = _gather_features(features, rows)
     if skip_missing and len(present := torch.unique(torch.cat(rows))) < len(drawings):

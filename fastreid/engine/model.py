@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,13 @@ from fastreid.config.config import iter_settings
 from fastreid.data.datasets.base import encode_labels
 from fastreid.engine.image_settings import find_changed_settings
 from fastreid.engine.model_directory import WEIGHTS_FILE, contains_backbone, read_directory_state
-from fastreid.engine.setup import resolve_device
-from fastreid.engine.weights_source import PRETRAINED, WeightsSource, find_weights
+from fastreid.engine.setup import load_config, resolve_device
+from fastreid.engine.weights_source import (
+    find_initial_weights,
+    find_named_weights,
+    find_weights,
+    uses_pretrained_backbone,
+)
 from fastreid.modeling import build_model
 from fastreid.modeling.backbones import ResNet, TimmBackbone
 from fastreid.modeling.build import load_pretrained_backbone
@@ -20,6 +26,7 @@ from fastreid.modeling.probe import find_unreached_parameters
 from fastreid.modeling.weights import extract_model_state, format_names, load_state, read_weights
 from fastreid.structures import Drawing
 from fastreid.utils import comm
+from fastreid.utils.allocator import keep_freed_memory
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.logger import get_logger
 
@@ -66,6 +73,30 @@ def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> n
     report = load_state(model, state, may_differ=may_differ, may_lack_counters=True, source=cfg.MODEL.WEIGHTS)
     get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
     return to_device(cfg, model)
+
+
+def read_network(path: str) -> dict[str, Any]:
+    """Return the network of a weights file, a model directory or a shipped model, in the form of a checkpoint.
+
+    Args:
+        path: as for MODEL.WEIGHTS.
+
+    Returns:
+        `model`: the state dict; `config`: text of the settings, and `data`: the fingerprint of the training data, if
+        the file has them. A model directory has no classifier; its backbone is complete.
+
+    Raises:
+        InputError: there is no such file, directory or model.
+        WeightsError: the weights are damaged.
+    """
+    source = find_named_weights(path)
+    if source.directory is None:
+        content = read_weights(source.name)
+        extras = {key: content[key] for key in ("config", "data") if key in content}
+        return extras | {"model": extract_model_state(content, source=path)}
+    cfg = load_config(None, ["MODEL.WEIGHTS", str(source.directory), "MODEL.DEVICE", "cpu"])
+    state = build_model_with_weights(cfg).state_dict()
+    return {"model": {name: state[name] for name in state if name != CLASSIFIER_WEIGHT}, "config": cfg.dump()}
 
 
 def _build_pretrained(cfg: CfgNode) -> nn.Module:
@@ -119,10 +150,10 @@ def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
     the network keeps its random initialization. Only the classifier of MODEL.WEIGHTS may differ, because it belongs to
     other patents.
     """
-    if not cfg.MODEL.WEIGHTS and not cfg.MODEL.BACKBONE.PRETRAIN:
+    source = find_initial_weights(cfg)
+    if source is None:
         return
-    source = find_weights(cfg) if cfg.MODEL.WEIGHTS else WeightsSource(PRETRAINED)
-    if cfg.MODEL.BACKBONE.PRETRAIN_PATH and source.directory is None and not source.is_pretrained:
+    if cfg.MODEL.BACKBONE.PRETRAIN_PATH and not uses_pretrained_backbone(source):
         get_logger().warning(
             f"MODEL.BACKBONE.PRETRAIN_PATH {cfg.MODEL.BACKBONE.PRETRAIN_PATH} is not used: MODEL.WEIGHTS contains the "
             "backbone"
@@ -209,5 +240,8 @@ def resolve_num_classes(cfg: CfgNode, num_patents: int) -> int:
 
 
 def to_device(cfg: CfgNode, model: nn.Module) -> nn.Module:
-    """Move a network to MODEL.DEVICE."""
-    return model.to(resolve_device(cfg))
+    """Move a network to MODEL.DEVICE; on a CPU, freed memory then stays in the process."""
+    device = resolve_device(cfg)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return model.to(device)

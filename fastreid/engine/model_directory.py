@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fastreid.config import CfgNode
+from fastreid.config import CfgNode, get_cfg
 from fastreid.config.config import flat_defaults, iter_settings
 from fastreid.engine.image_settings import PAGE_SETTINGS, TEST_SETTINGS
 from fastreid.modeling.backbones import packages
@@ -31,7 +31,7 @@ DEFAULT_MODEL = "lines-mobilenetv2"  # used where no model is named
 
 _CLASSIFIER = "heads.weight"
 _BACKBONE = "backbone."
-_TRAINING_ONLY = (  # settings of MODEL that searching does not use, by the start of their names
+TRAINING_ONLY_SETTINGS = (  # settings of MODEL that searching does not use, by the start of their names
     *("MODEL.DEVICE", "MODEL.COMPILE", "MODEL.FREEZE_LAYERS", "MODEL.WEIGHTS", "MODEL.LOSSES.", "MODEL.DISTILL."),
     *("MODEL.HEADS.NUM_CLASSES", "MODEL.HEADS.CLS_LAYER", "MODEL.HEADS.MARGIN", "MODEL.HEADS.SCALE"),
     *("MODEL.HEADS.PARTIAL_FC_RATIO", "MODEL.HEADS.SUB_CENTERS", "MODEL.HEADS.PROJECTION", "MODEL.HEADS.SHRINKAGE"),
@@ -157,6 +157,13 @@ def contains_backbone(folder: Path) -> bool:
     return any(name.startswith(_BACKBONE) for name in names)
 
 
+def read_pretrain_path(folder: Path) -> str:
+    """Return MODEL.BACKBONE.PRETRAIN_PATH of a model directory: the weights of a backbone that it does not contain."""
+    cfg = get_cfg()
+    cfg.merge_from_file(folder / CONFIG_FILE)
+    return str(cfg.MODEL.BACKBONE.PRETRAIN_PATH)
+
+
 def _read_names(path: Path) -> list[str]:
     """Return the names of the tensors of a safetensors file."""
     with safe_open(path, framework="pt") as file:
@@ -165,7 +172,7 @@ def _read_names(path: Path) -> list[str]:
 
 def _select_settings(cfg: CfgNode) -> dict[str, Any]:
     defaults = flat_defaults()
-    network = [name for name in defaults if name.startswith("MODEL.") and not name.startswith(_TRAINING_ONLY)]
+    network = [name for name in defaults if name.startswith("MODEL.") and not name.startswith(TRAINING_ONLY_SETTINGS)]
     wanted = {*network, *PAGE_SETTINGS, *TEST_SETTINGS, "TEST.METRIC"}
     return {name: value for name, value in iter_settings(cfg) if name in wanted and value != defaults[name]}
 

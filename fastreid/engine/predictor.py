@@ -15,9 +15,9 @@ from fastreid.data.io.image import decode_page
 from fastreid.data.loading.batches import Transform
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.evaluate import build_page_reader, get_page_options
-from fastreid.engine.feature_options import check_feature_options, get_feature_options, get_test_size
-from fastreid.engine.image_scales import ONE_SCALE, check_scaled_images
-from fastreid.engine.inference import check_gem_power, compute_features, eval_mode
+from fastreid.engine.feature_options import check_feature_options, check_network_options, get_feature_options
+from fastreid.engine.image_scales import ONE_SCALE
+from fastreid.engine.inference import compute_features, eval_mode
 from fastreid.engine.model import build_model_with_weights
 from fastreid.engine.model_directory import DEFAULT_MODEL, ModelCard, save_model_directory
 from fastreid.engine.model_zoo import load_model_config
@@ -131,8 +131,7 @@ class Predictor:
         warn_if_dtype_is_slow(cfg.TEST.NETWORK_PRECISION, device, setting="TEST.NETWORK_PRECISION")
         check_feature_options(cfg)
         model = build_model_with_weights(cfg)
-        check_scaled_images(model, cfg.TEST.SCALES, get_test_size(cfg))
-        check_gem_power(model, cfg.TEST.GEM_POWER, get_test_size(cfg))
+        check_network_options(cfg, model)
         predictor = cls(
             model,
             build_test_transforms(cfg),
@@ -182,6 +181,12 @@ class Predictor:
         faults: dict[int, str] = {}
         return self._compute(list_pages(pages), faults=faults), faults
 
+    def compute_prepared(self, ready: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Compute the features of pages that `transform.prepare` returned, in one batch, float32 (N, D)."""
+        with eval_mode(self.model, gem_power=self.gem_power):
+            features = self._compute_batch(ready)
+        return features.clone()  # not an inference tensor
+
     def _compute(self, pages: Sequence[Page], *, faults: dict[int, str] | None) -> Tensor:
         """Return the features of drawings; add unreadable ones to `faults`, or raise an InputError if it is None."""
         parts = []
@@ -196,11 +201,13 @@ class Predictor:
                             raise
                         faults[position] = str(error)
                 if ready:
-                    levels, aug_params = (torch.stack(part).to(self.device) for part in zip(*ready))
-                    images = self.transform.to_images(levels, aug_params)
-                    part = compute_features(self.model, images, flip=self.flip, scales=self.scales, dtype=self.dtype)
-                    parts.append(part)
+                    parts.append(self._compute_batch(ready))
         return torch.cat(parts).clone() if parts else torch.empty(0, 0)
+
+    def _compute_batch(self, ready: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        levels, aug_params = (torch.stack(part).to(self.device) for part in zip(*ready))
+        images = self.transform.to_images(levels, aug_params)
+        return compute_features(self.model, images, flip=self.flip, scales=self.scales, dtype=self.dtype)
 
     def _load_page(self, page: Page) -> np.ndarray:
         if isinstance(page, (str, os.PathLike)):

@@ -34,7 +34,7 @@ def list_pages(pages: Page | Iterable[Page]) -> list[Page]:
 
     Raises:
         TypeError: a value has a type that is never a drawing.
-        InputError: there is no drawing.
+        InputError: there is no drawing, or a path is empty.
     """
     items: list[Any]
     if isinstance(pages, np.ndarray) and pages.dtype.kind in "UO" and pages.ndim == 1:
@@ -51,6 +51,8 @@ def list_pages(pages: Page | Iterable[Page]) -> list[Page]:
         if not isinstance(item, _ONE):
             hint = "pass one flat list" if isinstance(item, (list, tuple)) else ALLOWED
             raise TypeError(f"drawing {position} is of type {type(item).__name__}; {hint}")
+        if isinstance(item, str) and not item:
+            raise InputError(f"drawing {position} is an empty path; {ALLOWED}")
     if not items:
         raise InputError("no drawings given; pass at least one path or image")
     return items

@@ -28,8 +28,8 @@ def parse_dist_url(url: str) -> tuple[str, int]:
     Raises:
         InputError: the address has another form.
     """
-    shown = escape_unprintable(url)
-    if "://" not in url:
+    shown = escape_unprintable(url) or "''"
+    if url and "://" not in url:
         raise InputError(f"--dist-url is {shown}, without a scheme; write tcp://{shown}")
     try:
         parts = urlsplit(url)

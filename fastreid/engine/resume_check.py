@@ -15,6 +15,7 @@ from fastreid.engine.resume_data import (
 )
 from fastreid.engine.resume_settings import diff_settings, find_forbidden_changes, find_score_changes
 from fastreid.engine.starting_point import select_backbone
+from fastreid.engine.teacher import describe_teacher_change
 from fastreid.engine.train_step import TrainStep
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.logger import get_logger
@@ -113,11 +114,13 @@ def check_data(path: Path, before: Mapping[str, Any] | None, now: DataFingerprin
 
 
 def check_step_state(path: Path, state: Mapping[str, Any], step: TrainStep, *, iters_per_epoch: int) -> None:
-    """Check that a checkpoint without invalid values fits the optimizer, the scaler and the length of an epoch.
+    """Check that a checkpoint without invalid values fits the teacher, the optimizer, the scaler and the epoch length.
 
     Raises:
-        WeightsError: it does not.
+        InputError: it belongs to a run with another teacher.
+        WeightsError: it does not fit.
     """
+    _check_teacher(path, state.get("teacher"), step.teacher)
     size_change = describe_size_change(state["optimizer"], step.optimizer)
     if size_change:
         raise WeightsError(
@@ -139,6 +142,21 @@ def check_step_state(path: Path, state: Mapping[str, Any], step: TrainStep, *, i
         expected = step.average.model.state_dict()
         faults += find_tensor_faults("average.model", state["average"]["model"], expected)
     _raise_faults(path, faults)
+
+
+def _check_teacher(path: Path, before: Mapping[str, str] | None, now: Mapping[str, str]) -> None:
+    """Check that the teacher of MODEL.DISTILL is that of the checkpoint; its files may have been moved."""
+    if before is None and now:
+        get_logger().warning(
+            f"{path}: an older version of fastreid wrote it without a fingerprint of the teacher, so another teacher "
+            "cannot be detected"
+        )
+    change = "" if before is None else describe_teacher_change(before, now)
+    if change:
+        raise InputError(
+            f"--resume from {path}: the {change} of the teacher (MODEL.DISTILL) changed; restore it, or start a new "
+            f"run with MODEL.WEIGHTS {path} and another OUTPUT_DIR"
+        )
 
 
 def _raise_faults(path: Path, faults: Sequence[str]) -> None:

@@ -12,12 +12,12 @@ import torch
 
 from fastreid.data.io.image import read_drawing
 from fastreid.engine.data_fingerprint import (
-    MAX_SAMPLED_BYTES,
     NO_FILE,
     TRAINING,
     DataFingerprint,
     describe_change,
     file_keys,
+    num_compared_bytes,
     sample_rows,
 )
 from fastreid.structures import Drawing
@@ -91,7 +91,7 @@ def describe_changed_times(before: Mapping[str, Any], now: DataFingerprint) -> t
         rows, sizes, drawings = sample_rows(len(differ)), state["sizes"].numpy(), now.lists[name]
         is_compared = np.zeros(len(differ), np.bool_)
         is_compared[rows] = [digest != "" for digest in state["samples"]]
-        is_compared &= sizes <= MAX_SAMPLED_BYTES
+        is_compared &= sizes <= num_compared_bytes(len(sizes))
         num_unknown = int((differ & ~is_compared).sum())
         if num_unknown:
             first = escape_unprintable(drawings[int((differ & ~is_compared).argmax())].name)

@@ -25,6 +25,8 @@ RESUME_SAFE_SETTINGS = (
     "MODEL.BACKBONE.GRADIENT_CHECKPOINTING",
     "MODEL.COMPILE",
     "MODEL.DEVICE",
+    "MODEL.DISTILL.CONFIG",  # the fingerprint of the teacher detects another one
+    "MODEL.DISTILL.WEIGHTS",
     "MODEL.WEIGHTS",
     "SOLVER.CHECKPOINT_PERIOD",
     "SOLVER.SAVE_TOP_K",
@@ -43,6 +45,8 @@ RESULT_AFFECTING_SETTINGS = (
     "DATASETS.TESTS",
     "INPUT.ON_BAD_IMAGE",
     "MODEL.BACKBONE.PRETRAIN",
+    "MODEL.DISTILL.CONFIG",
+    "MODEL.DISTILL.WEIGHTS",
     "MODEL.WEIGHTS",
     "SOLVER.MAX_EPOCH",
     "SOLVER.EARLY_STOP_PATIENCE",
@@ -101,14 +105,17 @@ def diff_settings(before: str, now: str, *, defaults: str = "") -> dict[str, str
 def find_forbidden_changes(before: str, now: str, *, defaults: str = "") -> list[str]:
     """Return the names of the changed settings that cannot change when a run is resumed, sorted.
 
-    INPUT.MAX_PIXELS can change if both limits are too high for an effect on the pixels of pages that could be read. The
-    arguments are those of `diff_settings`.
+    INPUT.MAX_PIXELS can change if both limits are too high for an effect on the pixels of pages that could be read, and
+    the files of a teacher can be moved. The arguments are those of `diff_settings`.
     """
     old, new = _parse_settings(defaults) | _parse_settings(before), _parse_settings(now)
-    keys = [key for key in _find_different_keys(old, new) if not key.startswith(RESUME_SAFE_SETTINGS)]
+    changed = _find_different_keys(old, new)
+    keys = [key for key in changed if not key.startswith(RESUME_SAFE_SETTINGS)]
     name = "INPUT.MAX_PIXELS"
     if name in keys and min(old.get(name, 0), new.get(name, 0)) >= MAX_RENDERED_PIXELS:
         keys.remove(name)
+    if _has_teacher(old) != _has_teacher(new):
+        keys = sorted({*keys, "MODEL.DISTILL.CONFIG" if "MODEL.DISTILL.CONFIG" in changed else "MODEL.DISTILL.WEIGHTS"})
     return keys
 
 
@@ -127,6 +134,10 @@ def diff_processes(main: str, other: str) -> list[str]:
     """Return the settings, other than MACHINE_SETTINGS, in which the texts of two processes differ."""
     keys = _find_different_keys(_parse_settings(main), _parse_settings(other))
     return [key for key in keys if not key.startswith(MACHINE_SETTINGS)]
+
+
+def _has_teacher(settings: Mapping[str, Any]) -> bool:
+    return any(settings.get(f"MODEL.DISTILL.{key}") for key in ("CONFIG", "WEIGHTS"))
 
 
 def _find_different_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

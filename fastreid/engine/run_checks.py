@@ -22,7 +22,7 @@ from fastreid.engine.precision import inference_dtype
 from fastreid.engine.process_check import check_processes_agree
 from fastreid.engine.starting_point import select_backbone
 from fastreid.engine.unreadable_record import read_record
-from fastreid.engine.weights_source import PRETRAINED
+from fastreid.engine.weights_source import find_weights, uses_pretrained_backbone
 from fastreid.evaluation.build import check_evaluator_names
 from fastreid.evaluation.scoring.matches import check_matches
 from fastreid.evaluation.scoring.metrics import check_score_name
@@ -68,7 +68,9 @@ def check_component_names(cfg: CfgNode, *, training: bool) -> None:
 def _check_pretrain_path(cfg: CfgNode) -> None:
     """Raise an InputError if there is a path of pretrained weights that nothing uses."""
     backbone = cfg.MODEL.BACKBONE
-    if backbone.PRETRAIN_PATH and not backbone.PRETRAIN and cfg.MODEL.WEIGHTS != PRETRAINED:
+    if not backbone.PRETRAIN_PATH or backbone.PRETRAIN:
+        return
+    if not cfg.MODEL.WEIGHTS or not uses_pretrained_backbone(find_weights(cfg)):
         raise InputError(
             f"MODEL.BACKBONE.PRETRAIN_PATH is {backbone.PRETRAIN_PATH}, but PRETRAIN is False, so it has no effect; "
             "set MODEL.BACKBONE.PRETRAIN True, or leave the path empty"

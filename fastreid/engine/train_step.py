@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -70,6 +70,7 @@ class TrainStep:
         average: average of the weights, updated after every step; None: no average.
         memory: bank of the model's pair losses, updated after every step; None: no bank.
         starting_point: decay towards the start weights, applied before every update; None: no such decay.
+        teacher: fingerprint of the teacher of the model's distillation, for checkpoints; None: no teacher.
         no_unused_parameters: whether every parameter receives a gradient in every step; several processes need to know.
         compiled: call the network through torch.compile.
 
@@ -90,6 +91,7 @@ class TrainStep:
         average: WeightAverage | None = None,
         memory: MemoryBank | None = None,
         starting_point: StartingPointDecay | None = None,
+        teacher: Mapping[str, str] | None = None,
         no_unused_parameters: bool = True,
         compiled: bool = False,
     ):
@@ -102,6 +104,7 @@ class TrainStep:
         self.average = average
         self.memory = memory
         self.starting_point = starting_point
+        self.teacher = dict(teacher or {})
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.no_unused_parameters = no_unused_parameters
         self.frozen: tuple[str, ...] = ()
@@ -199,7 +202,7 @@ class TrainStep:
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint, without the model."""
         state: dict[str, Any] = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-        state["skipped"] = [self._num_skipped, self._num_skipped_in_a_row]
+        state |= {"skipped": [self._num_skipped, self._num_skipped_in_a_row], "teacher": self.teacher}
         return {**state, **{name: part.state_dict() for name, part in self.optional_parts().items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastreid.config import CfgNode
-from fastreid.engine.model_directory import WEIGHTS_FILE, contains_backbone, find_model_directory
+from fastreid.engine.checkpoint_index import CheckpointIndex
+from fastreid.engine.model_directory import WEIGHTS_FILE, contains_backbone, find_model_directory, read_pretrain_path
 from fastreid.modeling.backbones import packages
-from fastreid.utils.errors import InputError
+from fastreid.modeling.build import check_pretrained_source
+from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.files import compute_sha256
 
 PRETRAINED = "pretrained"  # MODEL.WEIGHTS: the backbone's pretrained weights, without training
@@ -36,7 +38,9 @@ def find_weights(cfg: CfgNode) -> WeightsSource:
     """Return what MODEL.WEIGHTS names.
 
     Raises:
-        InputError: it is empty, or neither a file, a model directory, the name of a shipped model nor "pretrained".
+        InputError: it is empty, or neither a file, a model directory, the name of a shipped model nor "pretrained"; or
+            MODEL.BACKBONE.PRETRAIN_PATH is not that of a model directory without a backbone.
+        WeightsError: a model directory has neither a backbone nor such a path.
     """
     path = str(cfg.MODEL.WEIGHTS)
     if not path:
@@ -46,6 +50,18 @@ def find_weights(cfg: CfgNode) -> WeightsSource:
         )
     if path == PRETRAINED:
         return WeightsSource(PRETRAINED)
+    source = find_named_weights(path)
+    if source.directory is not None:
+        _check_own_backbone(cfg, source.directory)
+    return source
+
+
+def find_named_weights(path: str) -> WeightsSource:
+    """Return the weights of a file, a model directory, or a shipped model by its name.
+
+    Raises:
+        InputError: there is no such file, directory or model.
+    """
     directory = find_model_directory(path)
     if directory is not None:
         return WeightsSource(str(directory), directory)
@@ -58,21 +74,75 @@ def find_weights(cfg: CfgNode) -> WeightsSource:
     return WeightsSource(os.path.abspath(path))
 
 
+def find_initial_weights(cfg: CfgNode) -> WeightsSource | None:
+    """Return the weights from which a training run starts; None: random ones.
+
+    These are MODEL.WEIGHTS, else the pretrained weights of the backbone if MODEL.BACKBONE.PRETRAIN is True.
+
+    Raises:
+        InputError: as `find_weights`.
+    """
+    if cfg.MODEL.WEIGHTS:
+        return find_weights(cfg)
+    return WeightsSource(PRETRAINED) if cfg.MODEL.BACKBONE.PRETRAIN else None
+
+
+def uses_pretrained_backbone(source: WeightsSource) -> bool:
+    """Return whether weights are completed by the pretrained weights of the backbone."""
+    return source.is_pretrained or (source.directory is not None and not contains_backbone(source.directory))
+
+
+def check_initial_weights(cfg: CfgNode, *, resume: bool) -> None:
+    """Check, before any data is read, that the weights exist from which a training run starts.
+
+    Args:
+        cfg: settings.
+        resume: the run resumes from a checkpoint in OUTPUT_DIR, if there is one, and then needs no other weights.
+
+    Raises:
+        FastreidError: as `find_weights` and `check_pretrained_source`.
+    """
+    if resume and CheckpointIndex(cfg.OUTPUT_DIR).names():
+        return
+    source = find_initial_weights(cfg)
+    if source is not None and uses_pretrained_backbone(source):
+        check_pretrained_source(cfg)
+
+
 def compute_weights_sha256(cfg: CfgNode) -> str:
     """Return a sha256 that identifies the weights of MODEL.WEIGHTS, to distinguish the features of different networks.
 
     For pretrained weights of the hub it covers their address, not their content.
 
     Raises:
-        InputError: as `find_weights`.
+        FastreidError: as `find_weights` and `check_pretrained_source`.
     """
     source = find_weights(cfg)
+    if uses_pretrained_backbone(source):
+        check_pretrained_source(cfg)
     if source.is_pretrained:
         return _hash_texts(PRETRAINED, *_describe_pretrained(cfg))
     if source.directory is None:
         return compute_sha256(source.name)
     digest = compute_sha256(source.directory / WEIGHTS_FILE)
-    return digest if contains_backbone(source.directory) else _hash_texts(digest, *_describe_pretrained(cfg))
+    return _hash_texts(digest, *_describe_pretrained(cfg)) if uses_pretrained_backbone(source) else digest
+
+
+def _check_own_backbone(cfg: CfgNode, directory: Path) -> None:
+    """Check that a model directory without a backbone gets the one with which it was saved."""
+    if contains_backbone(directory):
+        return
+    own, given = read_pretrain_path(directory), cfg.MODEL.BACKBONE.PRETRAIN_PATH
+    if not own:
+        raise WeightsError(
+            f"{directory}: has neither a backbone nor MODEL.BACKBONE.PRETRAIN_PATH in its config.yaml; save it again "
+            "with fastreid models save"
+        )
+    if given != own:
+        raise InputError(
+            f"MODEL.WEIGHTS {directory} was saved with the backbone {own}, so MODEL.BACKBONE.PRETRAIN_PATH must be "
+            f"{own} too, not {given or 'empty'}"
+        )
 
 
 def _describe_pretrained(cfg: CfgNode) -> tuple[str, ...]:

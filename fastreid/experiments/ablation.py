@@ -19,6 +19,7 @@ from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import default_setup, load_config
 from fastreid.engine.train_step import NonFiniteLossError
 from fastreid.engine.trainer import DefaultTrainer
+from fastreid.engine.weights_source import check_initial_weights
 from fastreid.evaluation.scoring.comparison import Delta, compare_runs
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.experiments.run_folder import (
@@ -255,6 +256,7 @@ def _check_parts_build(runs: Sequence[Run], baseline: Run) -> None:
     for run in runs:  # all of them before any data is read
         with _name_variant_in_errors(run):
             check_component_names(run.cfg, training=True)
+            check_initial_weights(run.cfg, resume=True)
     for run in runs:
         with _name_variant_in_errors(run):
             data = load_lists(run.cfg)

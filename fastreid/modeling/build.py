@@ -10,7 +10,13 @@ from fastreid.config import legacy_names
 from fastreid.layers import gem_pooling, margin_softmax, pooling
 from fastreid.layers.norm import NORMS
 from fastreid.modeling.backbones import hub, packages
-from fastreid.modeling.backbones.pretrained import load_backbone, load_pretrained, resolve_path
+from fastreid.modeling.backbones.pretrained import (
+    check_path,
+    find_published,
+    load_backbone,
+    load_pretrained,
+    resolve_path,
+)
 from fastreid.modeling.backbones.resnet import ResNet, get_resnet_spec
 from fastreid.modeling.backbones.timm_backbone import TimmBackbone
 from fastreid.modeling.baseline import Baseline
@@ -102,6 +108,26 @@ def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> LoadReport:
             f"there are no published weights for {backbone.NAME}; set MODEL.BACKBONE.PRETRAIN_PATH to a file"
         )
     return load_backbone(network, resolve_path(path))
+
+
+def check_pretrained_source(cfg: CfgNode) -> None:
+    """Check that `load_pretrained_backbone` has a source of weights; nothing is downloaded.
+
+    Raises:
+        InputError: a file does not exist, a path has an invalid form, or there are no published weights.
+        EnvironmentSetupError: the package with the weights is not installed.
+        WeightsError: the file of the package is missing or has been changed.
+    """
+    backbone = cfg.MODEL.BACKBONE
+    path, is_timm = backbone.PRETRAIN_PATH, backbone.NAME == "build_timm_backbone"
+    if path.startswith(packages.SCHEME):
+        packages.locate_package_file(path, timm_name=backbone.TIMM_NAME if is_timm else "")
+    elif is_timm and (not path or path.startswith(hub.SCHEME)):
+        hub.find_source(backbone.TIMM_NAME, path)
+    elif path:
+        check_path(path)
+    elif backbone.NAME == "build_resnet_backbone":
+        find_published(backbone.DEPTH, with_ibn=backbone.WITH_IBN, with_se=backbone.WITH_SE)
 
 
 def _baseline(cfg: CfgNode, num_classes: int) -> Baseline:

@@ -73,10 +73,13 @@ def _describe_backbone(state: State) -> dict[str, str]:
 
 def _describe_head(state: State) -> dict[str, str]:
     """Return the settings of MODEL.HEADS that the tensors of a network show."""
-    reduction = state.get("heads.bottleneck.0.weight")
+    first = state.get("heads.bottleneck.0.weight")
+    reduction = first if first is not None and first.ndim == 4 else None
+    has_bias = reduction is not None and "heads.bottleneck.0.bias" in state
     settings = {
-        "MODEL.HEADS.EMBEDDING_DIM": str(len(reduction)) if reduction is not None and reduction.ndim == 4 else "0",
-        "MODEL.HEADS.WITH_BNNECK": str(any(re.match(r"heads\.bottleneck\.\d\.bias", name) for name in state)),
+        "MODEL.HEADS.EMBEDDING_DIM": "0" if reduction is None else str(len(reduction)),
+        "MODEL.HEADS.EMBEDDING_BIAS": "True (as MODEL.HEADS.PROJECTION needs)" if has_bias else "False",
+        "MODEL.HEADS.WITH_BNNECK": str(f"heads.bottleneck.{int(reduction is not None)}.bias" in state),
         "MODEL.HEADS.POOL_LAYER": "learnable (GeneralizedMeanPoolingP)"
         if "heads.pool_layer.p" in state
         else "a layer without parameters",

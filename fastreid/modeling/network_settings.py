@@ -1,10 +1,13 @@
 """Settings that a backbone determines itself: pixel statistics and image size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fastreid.config import CfgNode
+from fastreid.modeling.backbones import hub
 from fastreid.modeling.backbones.timm_network import read_timm_description
+from fastreid.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,29 @@ IMAGENET = NetworkSettings()
 def find_network_settings(cfg: CfgNode) -> NetworkSettings:
     """Return what the backbone of a config was designed for; those of ImageNet if it is not a timm network.
 
+    If MODEL.BACKBONE.PRETRAIN_PATH is a repository of the Hugging Face hub, it is what its weights were trained with.
+
     Raises:
         EnvironmentSetupError: timm is needed and not installed.
-        InputError: timm has no network of this name.
+        InputError: timm has no network of this name, or a repository does not have the needed pixel statistics.
+        StorageError: the description of a repository is neither in the cache nor can it be downloaded.
     """
-    find = _FINDERS.get(cfg.MODEL.BACKBONE.NAME)
-    return IMAGENET if find is None else find(cfg.MODEL.BACKBONE.TIMM_NAME)
+    backbone = cfg.MODEL.BACKBONE
+    if backbone.NAME != "build_timm_backbone":
+        return IMAGENET
+    description = read_timm_description(backbone.TIMM_NAME)
+    if backbone.PRETRAIN_PATH.startswith(hub.SCHEME):
+        own = hub.read_repository_description(backbone.PRETRAIN_PATH)
+        missing = [
+            key for key, name in (("PIXEL_MEAN", "mean"), ("PIXEL_STD", "std")) if not (own.get(name) or cfg.MODEL[key])
+        ]
+        if missing:
+            raise InputError(
+                f"{backbone.PRETRAIN_PATH} has no pixel statistics of timm (config.json); set "
+                f"{' and '.join(f'MODEL.{key}' for key in missing)} to those with which its weights were trained"
+            )
+        description |= {key: value for key, value in own.items() if value}
+    return _convert_description(description)
 
 
 def resolve_network_settings(cfg: CfgNode) -> CfgNode:
@@ -43,8 +63,7 @@ def resolve_network_settings(cfg: CfgNode) -> CfgNode:
         cfg: settings; it is not modified.
 
     Raises:
-        EnvironmentSetupError: as `find_network_settings`.
-        InputError: as `find_network_settings`.
+        FastreidError: as `find_network_settings`.
     """
     if all((cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.SIZE_TRAIN, cfg.INPUT.SIZE_TEST)):
         return cfg
@@ -63,14 +82,10 @@ def _fill(node: CfgNode, key: str, value: Sequence[float]) -> None:
     node[key] = list(node[key]) or list(value)
 
 
-def _find_timm(name: str) -> NetworkSettings:
-    description = read_timm_description(name)
+def _convert_description(description: Mapping[str, Any]) -> NetworkSettings:
     mean, std, size = (description.get(key) for key in ("mean", "std", "input_size"))
     return NetworkSettings(
         tuple(round(255 * value, 4) for value in mean) if mean else IMAGENET.pixel_mean,
         tuple(round(255 * value, 4) for value in std) if std else IMAGENET.pixel_std,
         (int(size[-2]), int(size[-1])) if size else IMAGENET.size_px,
     )
-
-
-_FINDERS: dict[str, Callable[[str], NetworkSettings]] = {"build_timm_backbone": _find_timm}

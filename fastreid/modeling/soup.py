@@ -12,7 +12,7 @@ State = Mapping[str, Tensor]
 
 
 def average_states(
-    states: Mapping[str, State], weights: Sequence[float], *, may_drop: str = ""
+    states: Mapping[str, State], weights: Sequence[float], *, may_drop: str = "", why_drop: str = ""
 ) -> tuple[dict[str, Tensor], str]:
     """Return the weighted mean of the weights of networks with the same architecture.
 
@@ -23,6 +23,7 @@ def average_states(
         states: state dict of each network by the name of its file, as `extract_model_state` returns it.
         weights: weight of each network, at least 0; they are divided by their sum, which is above 0.
         may_drop: tensor that is omitted if not all networks have it with the same shape.
+        why_drop: why it is omitted even then; "": it is kept.
 
     Returns:
         The averaged state dict, and why `may_drop` was omitted; "" if it was not.
@@ -38,6 +39,8 @@ def average_states(
             if difference and name not in mismatches:
                 mismatches[name] = f"{name}: {difference[0]} in {first_name}, {difference[1]} in {other_name}"
     dropped = mismatches.pop(may_drop, "")
+    if why_drop and may_drop in first:
+        dropped = dropped or f"{may_drop}: {why_drop}"
     if mismatches:
         heading = "the files belong to different networks; average checkpoints of the same network"
         raise WeightsError(format_faults(list(mismatches.values()), heading))

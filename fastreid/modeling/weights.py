@@ -21,7 +21,7 @@ from fastreid.modeling.mismatch import explain_mismatch
 from fastreid.utils.checksums import verify_checksum
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.logger import get_logger
-from fastreid.utils.text import summarize_error
+from fastreid.utils.text import format_count, summarize_error
 
 MAX_NAMES_SHOWN = 20  # listed in a message before the total count
 CONFIG_BUFFERS = ("pixel_mean", "pixel_std")  # stored in older checkpoints; now set by the config
@@ -31,6 +31,7 @@ WRAPPERS = (  # keys of a checkpoint that may contain the state dict, in this or
 )
 USUAL_WRAPPERS = ("", "model", "state_dict")  # not worth a line in the log
 PREFIXES = ("module.", "model.", "network.", "net.", "_forward_module.")  # of wrappers around a network
+BACKBONE = "backbone."  # the names of a network without a wrapper
 COMPILED = "_orig_mod."  # part of the names in a network compiled by torch.compile
 COUNTER = "num_batches_tracked"  # of batch norm; missing in files of torch before 0.4.1 and in frozen batch norm
 
@@ -90,7 +91,8 @@ def extract_model_state(
     """Return the state dict of the model in a checkpoint, with current parameter names.
 
     Accepts a plain state dict, or one under a key of WRAPPERS. Removes the prefixes of DistributedDataParallel,
-    torch.compile and other wrappers if all names have them, and the pixel statistics; renames `heads.classifier.weight`
+    torch.compile and other wrappers if all names have them, any other common prefix if names of the network remain,
+    and the pixel statistics; renames `heads.classifier.weight`
     and `heads.bnneck.*` of older files. Unusual changes are logged.
 
     Args:
@@ -109,7 +111,7 @@ def extract_model_state(
             f'a state dict must map names to tensors, but this one {problem}; save {{"model": state dict}}'
         )
     removable = [prefix for prefix in PREFIXES if not any(name.startswith(prefix) for name in expected)]
-    tensors, prefixes = _remove_prefixes(content, removable)
+    tensors, prefixes = _remove_prefixes(content, removable, expected=frozenset(expected))
     changes = [f"the tensors are those of '{wrapper}'"] * (wrapper not in USUAL_WRAPPERS)
     changes += [f"removed from their names: {', '.join(prefixes)}"] * bool(set(prefixes) - {"module."})
     if changes:
@@ -127,16 +129,27 @@ def _unwrap(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     return content, ".".join(keys)
 
 
-def _remove_prefixes(content: Mapping[str, Tensor], removable: Sequence[str]) -> tuple[dict[str, Tensor], list[str]]:
+def _remove_prefixes(
+    content: Mapping[str, Tensor], removable: Sequence[str], *, expected: frozenset[str]
+) -> tuple[dict[str, Tensor], list[str]]:
     tensors, prefixes = {name.replace(COMPILED, ""): value for name, value in content.items()}, []
     if tensors.keys() != content.keys():
         prefixes.append(COMPILED)
-    while prefix := next((prefix for prefix in removable if all(name.startswith(prefix) for name in tensors)), ""):
+    while prefix := _find_prefix(tensors, removable, expected=expected):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
         prefixes.append(prefix)
     if "module." in removable:  # DistributedDataParallel of parts of a network
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors, prefixes
+
+
+def _find_prefix(names: Collection[str], removable: Sequence[str], *, expected: frozenset[str]) -> str:
+    """Return a prefix of all names that is removable, or without which they are those of a network; "" if none is."""
+    own = next(iter(names)).partition(".")[0] + "."
+    rest = [name.removeprefix(own) for name in names]
+    is_wrapped = own != BACKBONE and any(name.startswith(BACKBONE) or name in expected for name in rest)
+    candidates = [*removable, own] if is_wrapped and expected.isdisjoint(names) else removable
+    return next((prefix for prefix in candidates if all(name.startswith(prefix) for name in names)), "")
 
 
 def load_state(
@@ -173,11 +186,12 @@ def load_state(
         elif difference:
             faults.append(f"{name}: {difference}")
     prefix = f"{source}: " if source else ""
-    faults += [f"{name}: unknown to the model" for name in state if name not in expected]
-    if faults:
+    unknown = [f"{name}: unknown to the model" for name in state if name not in expected]
+    if faults or unknown:
+        others = f" and the file has {format_count(len(unknown), 'more tensor')}" if unknown else ""
         raise WeightsError(
-            f"{prefix}weights do not match the model, {len(faults)} of {len(expected)} tensors differ: "
-            f"{format_names(faults)}; {explain_mismatch(expected, state)}"
+            f"{prefix}weights do not match the model, {len(faults)} of {len(expected)} tensors differ{others}: "
+            f"{format_names(faults + unknown)}; {explain_mismatch(expected, state)}"
         )
     selected = {name: state[name] for name in expected if name not in reinitialized}
     check_finite(selected, source=source)
@@ -259,9 +273,10 @@ def _check_inflation(path: Path) -> None:
 
 
 def format_names(names: list[str]) -> str:
-    """Join the first names, followed by the total number if there are more."""
+    """Join the first names, long ones without their middle, followed by the total number if there are more."""
     rest = f", ... ({len(names)} in all)" if len(names) > MAX_NAMES_SHOWN else ""
-    return ", ".join(names[:MAX_NAMES_SHOWN]) + rest
+    shown = [name if len(name) <= 300 else f"{name[:200]}...{name[-80:]}" for name in names[:MAX_NAMES_SHOWN]]
+    return ", ".join(shown) + rest
 
 
 def _format_shape(tensor: Tensor) -> str:

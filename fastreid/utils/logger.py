@@ -77,6 +77,13 @@ def setup_logger(folder: str | Path | None = None, *, rank: int = 0) -> logging.
     return logger
 
 
+def log_to_stderr() -> None:
+    """Send the console messages to stderr, for commands whose stdout is read by a program."""
+    for handler in get_logger().handlers:
+        if isinstance(handler, _ConsoleHandler):
+            handler.setStream(sys.stderr)
+
+
 def show_status(text: str) -> bool:
     """Show a status line below the console output, replacing the previous one; "" removes it.
 

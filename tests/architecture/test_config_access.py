@@ -33,6 +33,7 @@ CONFIG_READERS = {
     "fastreid/experiments/batch_size.py",
     "fastreid/experiments/comparison.py",
     "fastreid/experiments/tuning.py",
+    "fastreid/index/embedder.py",
     "fastreid/modeling/build.py",
     "fastreid/modeling/network_settings.py",
     "fastreid/monitoring/build.py",

@@ -9,6 +9,7 @@ POSIX_MODULES = ("fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", 
 # What the standard library of Windows lacks, removed after the dependencies have been imported.
 WITHOUT_POSIX = """
 import importlib, mmap, multiprocessing, os, signal, sys
+import fastapi.testclient, prometheus_client, python_multipart, uvicorn.protocols.http.h11_impl
 import numpy, PIL.Image, safetensors.torch, torch, torch.utils.tensorboard, torchvision, yacs.config
 for name in {modules!r}:
     sys.modules[name] = None

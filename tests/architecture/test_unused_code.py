@@ -6,9 +6,12 @@ from source_tree import PACKAGE, TOOLS, label, tree
 
 PUBLIC_API = {
     "ImageDataset": "base class of datasets written for fast-reid",
+    "add_features": "collections from Python",
+    "create_app": "the service in another server",
     "from_pretrained": "networks from Python",
     "k_reciprocal": "evaluation from Python",
     "read_image_dataset": "registers datasets written for fast-reid",
+    "search_features": "collections from Python",
 }
 CALLED_BY_FRAMEWORK = {
     "merge_from_other_cfg": "yacs: checked like other merges",
@@ -27,8 +30,15 @@ CALLED_BY_FRAMEWORK = {
     "_check_value": "argparse",
     "_format_args": "argparse",
     "_get_help_string": "argparse",
+    "capture_signals": "uvicorn",
+    "connection_made": "asyncio",
 }
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def is_route(node) -> bool:
+    """Return whether a decorator registers a function as a route."""
+    return any(ast.unparse(decorator).startswith("router.") for decorator in node.decorator_list)
 
 
 def find_unused(trees: dict[str, ast.Module]) -> set[tuple[str, str]]:
@@ -44,7 +54,7 @@ def find_unused(trees: dict[str, ast.Module]) -> set[tuple[str, str]]:
     for file, top in trees.items():
         methods = {item for owner in ast.walk(top) if isinstance(owner, ast.ClassDef) for item in owner.body}
         for node in ast.walk(top):
-            if not isinstance(node, DEFINITIONS) or node.name.startswith("__"):
+            if not isinstance(node, DEFINITIONS) or node.name.startswith("__") or is_route(node):
                 continue
             kinds = (ast.Attribute,) if node in methods else (ast.Attribute, ast.Name)
             inside = set(ast.walk(node))

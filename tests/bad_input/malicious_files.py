@@ -131,6 +131,23 @@ def image(content, *, name="a.png", code=2):
     return single_file(name, "image", content if callable(content) else lambda marker: content, code=code)
 
 
+def many_pages(num):
+    """Return a TIFF of `num` pages that share their pixels."""
+    directory = tiff_of_size(8, 8, data=bytes(64))[72:-4]
+    starts = range(72, 72 + num * (len(directory) + 4), len(directory) + 4)
+    links = [*starts[1:], 0]
+    return tiff_of_size(8, 8, data=bytes(64))[:72] + b"".join(directory + struct.pack("<I", link) for link in links)
+
+
+def many_scans(num):
+    """Return a progressive JPEG of `num` scans."""
+    file = io.BytesIO()
+    Image.new("L", (64, 64), 90).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + scan * num + content[-2:]
+
+
 def tiff(*tags, data=b""):
     entries = b"".join(struct.pack("<HHII", tag, kind, count, value) for tag, kind, count, value in tags)
     return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
@@ -194,6 +211,8 @@ IMAGES = {
     "a TIFF whose next page is itself": image(
         tiff_of_size(8, 8, data=bytes(64))[:-4] + struct.pack("<I", 72), name="a.tif", code=0
     ),
+    "a TIFF with 40,000 pages": image(many_pages(40_000), name="a.tif", code=0),
+    "a JPEG with 2,000 scans": image(many_scans(2000), name="a.jpg"),
     "a GIF with 100,000 frames": image(many_frames(100_000), name="a.gif", code=0),
     "an image that is also an archive with code": image(with_zip, code=0),
     "an image that is a pickle": image(lambda marker: pickle.dumps(shell(marker))),

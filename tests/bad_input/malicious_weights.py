@@ -129,6 +129,10 @@ WEIGHTS = {
     ),
     "a tensor with a negative size": safetensors_file(header(tensor([4], [32, 16]))),
     "a tensor of an unknown dtype": safetensors_file(header(tensor([4], [0, 16], "PICKLE"))),
+    "terminal control codes in the name of a tensor": weights(
+        lambda marker: saved({"model": tensors() | {"\x1b]0;a\x07\x1b[2J\r\nb": torch.zeros(1)}})
+    ),
+    "a megabyte as the name of a tensor": weights(lambda marker: saved(tensors() | {"x" * (1 << 20): torch.zeros(1)})),
 }
 
 
@@ -155,6 +159,10 @@ RESUMED = {
     ),
     "a list in the config of a checkpoint": resumed(
         "last.pth", **CHECKPOINT, optimizer=lambda marker: 0, config=lambda marker: "- 1"
+    ),
+    "a negative iteration in a checkpoint": resumed("last.pth", **CHECKPOINT | {"iteration": lambda marker: -5}),
+    "an iteration of 1,000 digits in a checkpoint": resumed(
+        "last.pth", **CHECKPOINT | {"iteration": lambda marker: 10**1000}
     ),
 }
 

@@ -9,7 +9,7 @@ VARIANTS = "rotations: {INPUT: {LINE_AUG: {OPS: [rot90]}}}\nno-erasing: {INPUT: 
 def ablate(drawings, folder, *options, settings=(), variants=VARIANTS):
     (folder / "variants.yml").write_text(variants)
     options = ("--config-file", TINY, "--variants", "variants.yml", *options)
-    settings = ("DATASETS.ROOT", drawings, "OUTPUT_DIR", "out", *settings)
+    settings = ("DATASETS.ROOT", drawings, "OUTPUT_DIR", "out", "TEST.NUM_VISUALIZED_QUERIES", 0, *settings)
     return run_here("ablate", *options, *settings, folder=folder)
 
 

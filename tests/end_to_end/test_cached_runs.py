@@ -4,6 +4,7 @@ import pytest
 from commands import TINY, metrics, run_here, same_bits
 
 STEPS = ("SOLVER.MAX_EPOCH", 1, "DATALOADER.NUM_WORKERS", 2, "INPUT.LONGEST_PX", 48)
+STEPS += ("TEST.NUM_VISUALIZED_QUERIES", 0)
 
 
 def train(folder, root, *options):

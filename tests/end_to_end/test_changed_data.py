@@ -7,7 +7,7 @@ import socket
 
 import pytest
 import torch
-from commands import TINY, run, start_interpreter, wait
+from commands import TINY, run, start, wait
 
 TRAIN, QUERY, GALLERY = (f"train_data/{name}.txt" for name in ("train_patent_trn", "val_query_patent", "val_db_patent"))
 PATENT = ("--config-file", TINY, "DATASETS.NAMES", "Patent", "DATASETS.TESTS", "Patent", "DATASETS.ROOT")
@@ -192,7 +192,7 @@ def test_processes_with_other_lists_stop_before_the_first_step(stopped, tmp_path
             edit(tmp_path / "1", TRAIN, drop_a_line)
         settings = ("DATASETS.NAMES", "Patent", "DATASETS.TESTS", "Patent", "DATASETS.ROOT", "data")
         arguments = ["--config-file", TINY, *arguments, *settings]
-        processes.append(start_interpreter("train", *arguments, folder=tmp_path / str(rank)))
+        processes.append(start("train", *arguments, folder=tmp_path / str(rank)))
     for process in processes:
         code, _, errors = wait(process, limit_s=120)
         assert code == 2, errors

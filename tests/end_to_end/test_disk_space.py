@@ -15,7 +15,12 @@ AVERAGE = ("SOLVER.AVERAGE.METHOD", "ema")
 
 def train(drawings, folder, *options):
     return run_here(
-        "train", "--config-file", TINY, *options, "DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", folder=folder
+        "train",
+        "--config-file",
+        TINY,
+        *options,
+        *("DATASETS.ROOT", drawings, "OUTPUT_DIR", "run", "TEST.NUM_VISUALIZED_QUERIES", 0),
+        folder=folder,
     )
 
 

@@ -5,14 +5,12 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from commands import TINY, TORCHRUN, WITH_TINY_BACKBONE, call, run_here, run_interpreter
-from fork_server import REPOSITORY
+from commands import TINY, TORCHRUN, call, run_here, run_interpreter
 
 from fastreid.evaluation.storage.manifest import read_manifest
 from fastreid.evaluation.storage.saved_features import FeaturePart, load_features, save_features
@@ -24,9 +22,9 @@ AQE = ("TEST.AQE.ENABLED", True)
 
 @pytest.fixture(scope="module")
 def saved(source, tmp_path_factory):
-    """Return a working folder with the features of all splits in out/features, extracted in the C locale."""
+    """Return a working folder with the features of all splits in out/features."""
     folder = tmp_path_factory.mktemp("saved ünïcode")
-    output = call("extract", folder, "--split", "all", *source, "OUTPUT_DIR", "out", run=run_interpreter, LC_ALL="C")
+    output = call("extract", folder, "--split", "all", *source, "OUTPUT_DIR", "out")
     summary = output.splitlines()[-1]
     assert summary.startswith("out/features/Generated: wrote queries and gallery and train; contains 16 x 32 queries, ")
     command = ["fastreid", "test", "--config-file", TINY, "--features", "out/features/Generated"]
@@ -275,12 +273,11 @@ def test_suggested_command_evaluates_with_the_same_settings(source, direct, tmp_
     settings = ("OUTPUT_DIR", "it's $HOME; *", "TEST.METRIC", "euclidean", *AQE)
     output = call("extract", tmp_path, *source, *settings)
     command = output.splitlines()[-1].partition("to evaluate: ")[2]
-    function = f'fastreid() {{ {shlex.join([sys.executable, *WITH_TINY_BACKBONE])} "$@"; }}'
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    result = subprocess.run(
-        ["bash", "-c", f"{function}; {command}"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
+    script = f"fastreid() {{ printf '%s\\0' \"$@\"; }}; {command}"
+    words = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    name, *arguments = words.split("\0")[:-1]
+    code, _, errors = run_here(name, *arguments, folder=tmp_path)
+    assert code == 0, errors
     scores = json.loads((tmp_path / "it's $HOME; *" / "scores.json").read_text())
     assert [step["name"] for step in scores["steps"]] == ["search", "+ AQE and DBA"]
     assert scores["weights"] == os.path.abspath(source[3])

@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import numpy as np
-from commands import REPOSITORY, RESNET, TINY
+from commands import REPOSITORY, TINY
 
 TRAIN_TEST_SEARCH = """
 import sys
 from pathlib import Path
+import tiny_backbone
 from fastreid.engine.predictor import Predictor
 from fastreid.evaluation import nearest
 from fastreid.cli.main import main
@@ -36,8 +37,7 @@ def test_train_test_and_search_in_c_locale(tmp_path):
         assert old in text
         text = text.replace(old, new)
     (folder / "grundlage ä.yml").write_text(text, encoding="utf-8")
-    text = RESNET.read_text().replace("_BASE_: tiny.yml", "_BASE_: grundlage ä.yml")
-    (folder / "kürzer.yml").write_text(text, encoding="utf-8")
+    (folder / "kürzer.yml").write_text("_BASE_: grundlage ä.yml\n", encoding="utf-8")
     options = (
         "--config-file",
         "kürzer.yml",
@@ -46,7 +46,8 @@ def test_train_test_and_search_in_c_locale(tmp_path):
         "OUTPUT_DIR",
         "Läufe/ein Lauf",
     )
-    environment = {**os.environ, "LC_ALL": "C", "LANG": "C", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "LC_ALL": "C", "LANG": "C", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "tests/end_to_end")))
     command = [sys.executable, "-c", TRAIN_TEST_SEARCH, *options]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
     assert (run.returncode, run.stderr) == (0, ""), run.stdout

@@ -71,7 +71,7 @@ def finish(folder, num):
 
 @pytest.mark.parametrize(
     ("num", "num_kills", "longest_s"),
-    [(9000, 1, 0.3), pytest.param(52_000, 20, 0.2, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])],
+    [(4000, 1, 0.15), pytest.param(52_000, 20, 0.2, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])],
 )
 def test_killed_extraction_resumes_to_the_same_bytes(tmp_path, num, num_kills, longest_s):
     folders = [tmp_path / name for name in ("uninterrupted", "killed")]

@@ -10,7 +10,7 @@ from fastreid.data.io.source import ImageSource
 from fastreid.data.io.tiff import TiffPage
 from fastreid.utils.errors import InputError
 
-DEPTHS = (1, 8, 10, 12, 14, 16)  # bits that scanners and cameras use
+DEPTHS = (1, *range(8, 17))  # bits; a level of paper is in the upper half of the smallest that holds it
 STRIP_PIXELS = 1 << 19  # converted at a time
 
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Pillow's names of compressions of a TIFF
@@ -151,7 +151,7 @@ def find_truncated_range(image: Image.Image, *, bits: int) -> Callable[[int], in
     largest = int(bands.max())
     if largest == 0:
         raise InputError("color levels of 16 bits that are all below 256; save the page with 8 bits")
-    white = next(2**depth - 1 for depth in (2, 4, 6, 8) if largest < 2**depth)  # of 10, 12, 14 and 16 bits
+    white = next(2**depth - 1 for depth in range(1, 9) if largest < 2**depth)  # of 9 to 16 bits
     return None if white == 255 else lambda level: min(255, round(level * 255 / white))
 
 

@@ -112,8 +112,8 @@ def load_pretrained(
     if path:
         file = resolve_path(path, plain_http_hosts)
     else:
-        name = ("se_" if with_se else "") + ("ibn_" if with_ibn else "") + depth
-        file = _resolve_published(name, published, plain_http_hosts)
+        entry = find_published(depth, with_ibn=with_ibn, with_se=with_se, published=published)
+        file = _resolve_published(entry, plain_http_hosts)
     report = load_backbone(model.get_submodule("backbone"), file)
     get_logger().info(f"{file}: sha256 {compute_sha256(file)}")
     return report
@@ -173,21 +173,53 @@ def check_published_digest(file: Path) -> None:
         raise WeightsError(f"{file}: its sha256 does not start with {match[1]}, as in its name; download it again")
 
 
+def find_published(
+    depth: str, *, with_ibn: bool, with_se: bool, published: Mapping[str, PublishedWeights] = PUBLISHED
+) -> PublishedWeights:
+    """Return the published file of a ResNet.
+
+    Raises:
+        InputError: there is none.
+    """
+    name = ("se_" if with_se else "") + ("ibn_" if with_ibn else "") + depth
+    if name not in published:
+        raise InputError(
+            f"no ImageNet weights are published for '{name}'; available: {', '.join(sorted(published))}; "
+            "set MODEL.BACKBONE.PRETRAIN_PATH to a file, or PRETRAIN to False"
+        )
+    return published[name]
+
+
+def check_path(path: str) -> None:
+    """Check that a path is that of a file, or a link `https://...#sha256=<64 digits>`; nothing is downloaded.
+
+    Raises:
+        InputError: it is not.
+    """
+    if "://" in path:
+        if not PINNED_LINK.fullmatch(path):
+            raise InputError(
+                f"{path}: a link must be https and end in #sha256=<64 digits>; or download the file and give its path"
+            )
+    elif not Path(expand_home(path)).is_file():
+        raise InputError(
+            f"MODEL.BACKBONE.PRETRAIN_PATH {path}: no such weights file; check the path. A link, package:NAME and, for "
+            "networks of timm, hf-hub:OWNER/NAME are possible too"
+        )
+
+
 def resolve_path(path: str, plain_http_hosts: Collection[str] = ()) -> Path:
     """Return the file of a path, or download that of a link `https://...#sha256=<64 digits>`.
 
     Raises:
-        InputError: a link has another form.
+        InputError: there is no such file, or a link has another form.
         StorageError: the download failed.
         WeightsError: the downloaded file has another digest.
     """
-    if "://" not in path:
-        return Path(expand_home(path))
+    check_path(path)
     link = PINNED_LINK.fullmatch(path)
     if not link:
-        raise InputError(
-            f"{path}: a link must be https and end in #sha256=<64 digits>; or download the file and give its path"
-        )
+        return Path(expand_home(path))
     return download_file(link[1], cache_folder() / f"{link[2]}.pth", sha256=link[2], plain_http_hosts=plain_http_hosts)
 
 
@@ -197,13 +229,7 @@ def cache_folder() -> Path:
     return Path(expand_home(base)) / "torch" / "checkpoints"
 
 
-def _resolve_published(name: str, published: Mapping[str, PublishedWeights], plain_http_hosts: Collection[str]) -> Path:
-    if name not in published:
-        raise InputError(
-            f"no ImageNet weights are published for '{name}'; available: {', '.join(sorted(published))}; "
-            "set MODEL.BACKBONE.PRETRAIN_PATH to a file, or PRETRAIN to False"
-        )
-    entry = published[name]
+def _resolve_published(entry: PublishedWeights, plain_http_hosts: Collection[str]) -> Path:
     for folder in (cache_folder(), *_other_cache_folders()):
         file = folder / entry.name
         if file.is_file() and compute_sha256(file).startswith(entry.sha256 or _digits_in_name(entry.name)):

@@ -33,7 +33,7 @@ class TimmBackbone(nn.Module):
     Args:
         name: timm model name, such as "convnext_tiny".
         out_index: which outputs are the features: numbers of timm's feature maps, and one more for the output of the
-            whole network; -1 is that output. Empty: that output. Several give a list.
+            whole network; -1 is that output. Empty: that output. Several, in ascending order, give a list.
         out_modules: instead of `out_index`, names of modules inside the network whose outputs are the features, such as
             "blocks.5"; the list has their order.
         tokens: features of a transformer: "class" token as vectors (all patches if it has none), "patches" as maps, or
@@ -72,6 +72,8 @@ class TimmBackbone(nn.Module):
         self._map_dims = read_map_dims(self.body)
         if out_index and out_modules:
             raise InputError("set only one of MODEL.BACKBONE.OUT_INDEX and OUT_MODULES")
+        if len(set(out_modules)) < len(out_modules):
+            raise InputError(f"MODEL.BACKBONE.OUT_MODULES is {list(out_modules)}; each module can be used once")
         self.out_index = self._resolve(out_index)
         self.out_modules = tuple(out_modules)
         self._module_dims: dict[str, int] = {}
@@ -274,10 +276,16 @@ class TimmBackbone(nn.Module):
     def _resolve(self, out_index: Sequence[int]) -> tuple[int, ...]:
         """Return nonnegative indices in order; -1 is the network's output."""
         num = len(self._map_dims)
-        resolved = tuple(sorted({index + num + 1 if index < 0 else index for index in out_index})) or (num,)
-        if resolved[0] < 0 or resolved[-1] > num:
+        resolved = tuple(index + num + 1 if index < 0 else index for index in out_index) or (num,)
+        if min(resolved) < 0 or max(resolved) > num:
             raise InputError(
                 f"MODEL.BACKBONE.OUT_INDEX is {list(out_index)}; {self.name} has the outputs 0 to {num}: "
                 f"{num} maps with {', '.join(map(str, self._map_dims)) or 'no'} channels, and {num} or -1 is its output"
+            )
+        ascending = sorted(set(resolved))
+        if list(resolved) != ascending:  # the order of the channels is part of the trained weights
+            raise InputError(
+                f"MODEL.BACKBONE.OUT_INDEX is {list(out_index)}; each output can be used once, in ascending order: set "
+                f"it to {[-1 if index == num else index for index in ascending]}"
             )
         return resolved

@@ -4,20 +4,25 @@ import pytest
 import torch
 
 from fastreid.cli.main import main
+from fastreid.engine.data_fingerprint import FORMAT
+from fastreid.engine.model_directory import ModelCard, save_model_directory
+from fastreid.engine.setup import load_config
+from fastreid.modeling import build_model
 from fastreid.utils.checksums import verify_checksum
 from fastreid.utils.errors import InputError, WeightsError
 
 
-def save(path, value, *, num_classes=2, **changes):
+def save(path, value, *, num_classes=2, labels=None, **changes):
     state = {
         "backbone.conv.weight": torch.full((2, 3), float(value)),
         "backbone.bn.running_var": torch.tensor([1.0, value]),
         "backbone.bn.num_batches_tracked": torch.tensor(10 * value),
         "heads.weight": torch.full((num_classes, 3), 2.0 * value),
     } | changes
-    torch.save(
-        {"model": {key: item for key, item in state.items() if item is not None}, "config": f"SEED: {value}"}, path
-    )
+    content = {"model": {key: item for key, item in state.items() if item is not None}, "config": f"SEED: {value}"}
+    if labels is not None:
+        content["data"] = {"format": FORMAT, "labels": labels, "lists": {}}
+    torch.save(content, path)
     return str(path)
 
 
@@ -50,6 +55,37 @@ def test_classifier_of_other_patents_is_dropped(tmp_path, capsys):
     assert "heads.weight" not in torch.load(tmp_path / "soup.pth", weights_only=True)["model"]
     first, _ = capsys.readouterr().out.splitlines()
     assert first == f"dropped heads.weight: float32 2x3 in {models[0]}, float32 5x3 in {models[1]}"
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_kept"), [(("x", "x"), True), (("x", "y"), False), ((None, "x"), True), ((None, None), True)]
+)
+def test_classifier_of_as_many_other_patents_is_dropped(labels, is_kept, tmp_path, capsys):
+    models = [save(tmp_path / f"{number}.pth", number, labels=record) for number, record in enumerate(labels)]
+    output = tmp_path / "soup.pth"
+    assert main(["average", *models, "--output", str(output)]) == 0
+    content = torch.load(output, weights_only=True)
+    assert ("heads.weight" in content["model"]) == is_kept
+    assert content.get("data") == ({"format": FORMAT, "labels": "x"} if "x" in labels and is_kept else None)
+    message = f"dropped heads.weight: {models[0]} and {models[1]} have other training patents\n"
+    assert capsys.readouterr().out.startswith(message) == (not is_kept)
+
+
+def test_model_directory_and_its_name_are_averaged(tmp_path, monkeypatch):
+    network = ["MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.TIMM_NAME", "test_efficientnet"]
+    cfg = load_config(None, [*network, "MODEL.DEVICE", "cpu"])
+    first, second = (build_model(cfg, num_classes=2) for _ in range(2))
+    save_model_directory(tmp_path / "models/mine", cfg, first, ModelCard("mine"))
+    torch.save({"model": second.state_dict()}, tmp_path / "b.pth")
+    monkeypatch.setattr("fastreid.engine.model_directory.get_model_folder", lambda: tmp_path / "models")
+    for name in ("mine", str(tmp_path / "models/mine")):
+        assert main(["average", name, str(tmp_path / "b.pth"), "--output", str(tmp_path / "soup.pth")]) == 0
+        content = torch.load(tmp_path / "soup.pth", weights_only=True)
+        assert "TIMM_NAME: test_efficientnet" in content["config"]
+        assert content["model"].keys() == second.state_dict().keys() - {"heads.weight"}
+        weight = "backbone.body.conv_stem.weight"
+        expected = (first.state_dict()[weight].double() + second.state_dict()[weight]) / 2
+        assert torch.equal(content["model"][weight], expected.float())
 
 
 def test_every_mismatch_of_other_networks_is_a_line(tmp_path):

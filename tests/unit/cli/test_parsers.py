@@ -1,6 +1,7 @@
 """Parsers of the commands: help, defaults, and errors for options that a command does not use."""
 
 import argparse
+import functools
 import subprocess
 import sys
 import time
@@ -20,7 +21,9 @@ NAMES = [command.name for command in COMMANDS]
 MESSAGES = {"-h", "--help", "--quiet", "--debug"}
 
 
+@functools.cache
 def parser_of(name):
+    """Return the parser of a command, which a test must not change."""
     parser = build_parser()
     for word in name.split():
         [subparsers] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
@@ -40,7 +43,8 @@ def help_of(name, capsys):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_options_of_other_commands_are_rejected(name):
+def test_options_of_other_commands_are_rejected(name, monkeypatch):
+    monkeypatch.setattr("fastreid.cli.main.build_parser", functools.cache(build_parser))  # not once per option
     others = set().union(*map(options_of, NAMES)) - options_of(name)
     required = ["--config-file", "a.yml"] if "--config-file" in options_of(name) else []
     for option in sorted(word for word in others if word.startswith("--")):

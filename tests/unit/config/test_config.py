@@ -70,6 +70,7 @@ def test_base_in_home_folder_is_found(write_config, tmp_path, monkeypatch):
         ("INPUT.SIZE_TRAIN", (64, 32), [64, 32]),
         ("INPUT.SIZE_TRAIN", "(64, 32)", [64, 32]),
         ("INPUT.CROP.SCALE", [1, 1], [1.0, 1.0]),
+        ("MODEL.PIXEL_MEAN", [], []),
         ("SOLVER.STEPS", [], []),
         ("MODEL.FREEZE_LAYERS", "backbone", ["backbone"]),
         ("MODEL.DEVICE", "cuda:1", "cuda:1"),

@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 from PIL import Image, ImageCms
+from tiff_files import make_tiff_file, make_tiff_page
 
 ORIENTATION = 0x0112
 
@@ -30,6 +31,21 @@ def make_tiff(levels, *, sample_format, photometric=1):
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     head = b"II*\0" + struct.pack("<I", 8 + levels.nbytes)
     return head + levels.tobytes() + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
+
+
+def make_bmp(alpha, *, header_bytes):
+    """Return the page as a 32-bit BMP with an alpha channel (V4: 108 bytes, V5: 124 bytes), which Pillow cannot write.
+
+    Args:
+        alpha: (H, W), integers.
+        header_bytes: size of the header.
+    """
+    rows = b"".join(bytes((v, v, v, a)) for v, a in zip(page()[::-1].ravel().tolist(), alpha[::-1].ravel().tolist()))
+    header = struct.pack("<IiiHHIIiiII", header_bytes, 26, 18, 1, 32, 3, len(rows), 0, 0, 0, 0)
+    header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = header.ljust(header_bytes, b"\0")
+    offset = 14 + len(header)
+    return b"BM" + struct.pack("<IHHI", offset + len(rows), 0, 0, offset) + header + rows
 
 
 def with_alpha(mode):
@@ -199,4 +215,33 @@ LOSSY |= {
     "jpeg with half the color": save("a.jpg", lambda: gray().convert("RGB"), quality=100, subsampling=2),
     "jpeg with a color profile": save("a.jpg", lambda: gray().convert("RGB"), quality=100, icc_profile=profile()),
     "tiff YCbCr": save("a.tif", lambda: gray().convert("YCbCr")),
+}
+
+
+def in_16_bits(bits):
+    """Return the page with levels of fewer bits in 16."""
+    return Image.fromarray(np.rint(page() / 255 * (2**bits - 1)).astype(np.uint16))
+
+
+def big_endian(levels, *, photometric=1):
+    return make_tiff_file(make_tiff_page(levels, photometric=photometric), order=">")
+
+
+SAME |= {
+    "png 8 bits in 16": save("a.png", lambda: in_16_bits(8)),
+    "png 11 bits in 16": save("a.png", lambda: in_16_bits(11)),
+    "png 12 bits in 16": save("a.png", lambda: in_16_bits(12)),
+    "tiff 12 bits in 16": save("a.tif", lambda: in_16_bits(12)),
+    "tiff float, 0..1000": save("a.tif", lambda: Image.fromarray(page().astype(np.float32) / 255 * 1000)),
+    "tiff 16 bit big-endian": write_bytes("a.tif", lambda: big_endian(page().astype(np.uint16) * 257)),
+    "tiff 16 bit big-endian white is zero": write_bytes(
+        "a.tif", lambda: big_endian((255 - page().astype(np.uint16)) * 257, photometric=0)
+    ),
+    "tiff 32 bit big-endian": write_bytes("a.tif", lambda: big_endian(page().astype(np.uint32) * 0x01010101)),
+    "tiff 32 bit white is zero": write_bytes(
+        "a.tif", lambda: make_tiff((255 - page().astype(np.uint32)) * 0x01010101, sample_format=1, photometric=0)
+    ),
+    "bmp 32 bit, alpha 0": write_bytes("a.bmp", lambda: make_bmp(np.zeros((18, 26), int), header_bytes=108)),
+    "webp lossless": save("a.webp", lambda: gray().convert("RGB"), lossless=True),
+    "jpeg 2000 lossless": save("a.jp2", gray, irreversible=False),
 }

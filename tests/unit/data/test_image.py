@@ -56,7 +56,7 @@ def test_transparent_16_bit_level_is_white(tmp_path):
     levels = np.full((4, 4), 300, np.uint16)
     levels[0] = 20_000
     Image.fromarray(levels).save(tmp_path / "a.png", transparency=300)
-    assert read_image(tmp_path / "a.png").tolist() == [[round(20_000 / 257)] * 4] + [[255] * 4] * 3
+    assert read_image(tmp_path / "a.png").tolist() == [[round(20_000 / 32_767 * 255)] * 4] + [[255] * 4] * 3
 
 
 def test_color_is_returned_on_request_only(tmp_path):

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from image_formats import page
+from image_formats import make_bmp, page
 from PIL import Image
 from tiff_files import make_tiff_page, write_tiff
 
@@ -21,7 +21,7 @@ def assert_same(pixels, *, tolerance=0):
     assert np.abs(pixels.astype(int) - page()).max() <= tolerance
 
 
-@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("bits", [9, 10, 11, 12, 13, 14, 15, 16])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_depth_is_the_smallest_that_holds_all_16_bit_levels(bits, suffix, tmp_path):
     levels = np.rint(page() / 255 * (2**bits - 1)).astype(np.uint16)
@@ -110,7 +110,7 @@ def test_level_that_is_no_number_is_an_error(level, tmp_path):
         read_tiff(tmp_path, levels)
 
 
-@pytest.mark.parametrize("shift", [0, 2, 4, 6])
+@pytest.mark.parametrize("shift", [0, 1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_16_bit_color_is_white_at_the_precision_that_is_left(shift, channels, tmp_path):
     levels = np.full((4, 6, channels), 65535 >> shift, np.uint16)
@@ -141,13 +141,7 @@ def test_unsupported_tiff_is_named_exactly(tmp_path):
 
 
 def write_bmp(path, alpha, *, header_bytes):
-    """Write the page as a 32-bit BMP with an alpha channel (V4: 108 bytes, V5: 124 bytes)."""
-    rows = b"".join(bytes((v, v, v, a)) for v, a in zip(page()[::-1].ravel().tolist(), alpha[::-1].ravel().tolist()))
-    header = struct.pack("<IiiHHIIiiII", header_bytes, 26, 18, 1, 32, 3, len(rows), 0, 0, 0, 0)
-    header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
-    header = header.ljust(header_bytes, b"\0")
-    offset = 14 + len(header)
-    path.write_bytes(b"BM" + struct.pack("<IHHI", offset + len(rows), 0, 0, offset) + header + rows)
+    path.write_bytes(make_bmp(alpha, header_bytes=header_bytes))
     return path
 
 

@@ -128,7 +128,10 @@ def test_best_models_are_kept_and_ties_go_to_the_earlier(make_loop, make_step, t
     assert state["model"]["backbone.1.num_batches_tracked"] == 12
 
 
-@pytest.mark.parametrize("interrupt", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "interrupt",
+    [1, *(pytest.param(epoch, marks=pytest.mark.slow) for epoch in (2, 3)), 4, 5],  # before, after 2 checkpoints
+)
 def test_resumed_run_keeps_the_same_best_models(interrupt, make_loop, make_step, tmp_path):
     scores = [30, 20, 40, 50, 25, 35]
     whole, _ = train(make_loop, make_step(), tmp_path / "whole", scores=scores, num_models=2, period=2)

@@ -8,8 +8,8 @@ from PIL import Image
 from processes import run_in_processes
 
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.engine import data_fingerprint, resume_data
-from fastreid.engine.data_fingerprint import NUM_SAMPLED_FILES, compute_fingerprint, describe_change
+from fastreid.engine import data_fingerprint
+from fastreid.engine.data_fingerprint import compute_fingerprint, describe_change
 from fastreid.engine.process_check import check_processes_agree
 from fastreid.engine.resume_data import describe_change_since, describe_changed_times, find_repaired
 from fastreid.engine.unreadable_record import RECORD_FILE, UnreadableRecord, read_record
@@ -144,7 +144,8 @@ def test_copied_folder_is_no_change(tmp_path):
 
 
 @pytest.mark.parametrize("num_changed", [1, 600])
-def test_files_with_new_times_that_were_not_compared_are_named(num_changed, tmp_path):
+def test_files_with_new_times_that_were_not_compared_are_named(num_changed, tmp_path, monkeypatch):
+    monkeypatch.setattr(data_fingerprint, "MAX_COMPARED_FILES", 599)
     drawings = write_drawings(tmp_path, 600)
     before = compute_fingerprint(drawings, {}).state
     for drawing in drawings[1 : 1 + num_changed]:  # the second file is not sampled
@@ -167,19 +168,11 @@ def test_files_with_new_times_that_were_not_compared_are_named(num_changed, tmp_
 
 def test_large_and_unreadable_files_are_not_compared(tmp_path, monkeypatch):
     drawings = write_drawings(tmp_path)
-    for module in (data_fingerprint, resume_data):
-        monkeypatch.setattr(module, "MAX_SAMPLED_BYTES", 99)
+    monkeypatch.setattr(data_fingerprint, "MAX_COMPARED_BYTES", 99)
     before = compute_fingerprint(drawings, {}).state
     os.utime(drawings[3].path, (1, 1))
     [line] = describe_changed_times(before, compute_fingerprint(drawings, {}))[1]
     assert line.startswith("the training list: 0 of 12 files compared")
-
-
-def test_many_files_are_sampled(tmp_path):
-    drawings = write_drawings(tmp_path, NUM_SAMPLED_FILES + 50)
-    state = compute_fingerprint(drawings, {}).state["lists"]["the training list"]
-    assert len(state["samples"]) == NUM_SAMPLED_FILES
-    assert len(state["names"]) == NUM_SAMPLED_FILES + 50
 
 
 def test_synthetic_drawing_is_identified_by_its_address():

@@ -7,11 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from fastreid.engine.build import build_step
+from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.model_directory import ModelCard, save_model_directory
 from fastreid.engine.setup import load_config
 from fastreid.modeling import build_model
 from fastreid.modeling.losses.distillation import similarity_loss
 from fastreid.modeling.losses.global_batch import GlobalBatch
 from fastreid.structures import Batch
+from fastreid.utils.checksums import write_with_checksum
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.seeding import keyed_torch_rng
 
@@ -79,8 +82,12 @@ def teacher(tmp_path):
     return ("MODEL.DISTILL.CONFIG", str(config), "MODEL.DISTILL.SCALE", "50.0")
 
 
+def make_config(*settings):
+    return load_config(TINY, ["INPUT.SIZE_TRAIN", "[32, 32]", "MODEL.LOSSES.NAME", "['CrossEntropyLoss']", *settings])
+
+
 def make_step(*settings):
-    cfg = load_config(TINY, ["INPUT.SIZE_TRAIN", "[32, 32]", "MODEL.LOSSES.NAME", "['CrossEntropyLoss']", *settings])
+    cfg = make_config(*settings)
     torch.manual_seed(0)
     return build_step(cfg, build_model(cfg, 3), iters_per_epoch=4)
 
@@ -117,13 +124,81 @@ def test_first_loss_compares_the_features_of_both_networks(teacher):
     assert values["total_loss"] == pytest.approx(plain_values["total_loss"] + values["loss_distill"], rel=1e-5)
 
 
+@pytest.fixture
+def small_teacher(tmp_path):
+    """Return the settings of a teacher and of a student that are small networks."""
+    network = ["MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.TIMM_NAME", "test_efficientnet"]
+    network += ["MODEL.BACKBONE.FEAT_DIM", "0", "MODEL.HEADS.POOL_LAYER", "GlobalAvgPool"]
+    config = tmp_path / "config.yaml"
+    cfg = load_config(TINY, [*network, "MODEL.HEADS.EMBEDDING_DIM", "24", "MODEL.DEVICE", "cpu"])
+    config.write_text(cfg.dump())
+    model = build_model(cfg, 9)
+    torch.save({"model": model.state_dict()}, tmp_path / "model_best.pth")
+    save_model_directory(tmp_path / "models/mine", cfg, model, ModelCard("mine"))
+    return (*network, "MODEL.DISTILL.CONFIG", str(config))
+
+
+def test_model_directory_is_a_teacher_without_config(small_teacher, tmp_path, monkeypatch):
+    expected = make_step(*small_teacher)
+    monkeypatch.setattr("fastreid.engine.model_directory.get_model_folder", lambda: tmp_path / "models")
+    images = make_batch().images
+    for name in ("mine", str(tmp_path / "models/mine")):
+        step = make_step(*small_teacher[:-2], "MODEL.DISTILL.WEIGHTS", name)
+        assert step.teacher == expected.teacher
+        teachers = (one.model.distillation.teacher for one in (step, expected))
+        torch.testing.assert_close(*(teacher(images) for teacher in teachers))
+
+
+def make_checkpointer(folder, *settings):
+    config = make_config(*settings).dump()
+    return Checkpointer(folder, make_step(*settings), iters_per_epoch=4, config=config)
+
+
+def test_resume_accepts_a_moved_teacher_but_no_other_one(small_teacher, tmp_path, logged_warnings):
+    make_checkpointer(tmp_path, *small_teacher).save("model_0000.pth", Progress(iteration=4))
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("config.yaml", "model_best.pth"):
+        (tmp_path / name).rename(moved / name)
+    settings = (*small_teacher[:-1], str(moved / "config.yaml"))
+    assert make_checkpointer(tmp_path, *settings).resume().iteration == 4
+    assert logged_warnings == []
+    for change in (("MODEL.DISTILL.SCALE", "2.0"), ("MODEL.DISTILL.CONFIG", "")):
+        with pytest.raises(InputError, match=rf"{change[0]} was .*; these settings cannot change during a run"):
+            make_checkpointer(tmp_path, *settings, *change).resume()
+    (moved / "config.yaml").write_text(load_config(moved / "config.yaml", ["MODEL.PIXEL_STD", "[1, 1, 1]"]).dump())
+    with pytest.raises(InputError, match=r"the settings of the teacher \(MODEL\.DISTILL\) changed; restore it"):
+        make_checkpointer(tmp_path, *settings).resume()
+    content = torch.load(moved / "model_best.pth", weights_only=True)
+    content["model"]["backbone.body.conv_stem.weight"][0] += 1
+    torch.save(content, moved / "model_best.pth")
+    with pytest.raises(InputError, match=r"the weights and settings of the teacher \(MODEL\.DISTILL\) changed"):
+        make_checkpointer(tmp_path, *settings).resume()
+
+
+def test_checkpoint_of_an_older_version_is_resumed_with_a_warning(small_teacher, tmp_path, logged_warnings):
+    checkpointer = make_checkpointer(tmp_path, *small_teacher)
+    path = checkpointer.save("model_0000.pth", Progress(iteration=4))
+    state = torch.load(path, weights_only=True)
+    del state["teacher"]
+    with write_with_checksum(path) as file:
+        torch.save(state, file)
+    assert checkpointer.resume().iteration == 4
+    assert len(logged_warnings) == 1
+    assert "without a fingerprint of the teacher, so another teacher cannot be detected" in logged_warnings[0]
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
         (["MODEL.COMPILE", "True"], InputError, r"MODEL\.COMPILE and MODEL\.DISTILL cannot be combined"),
         (["SOLVER.HEAD_ONLY", "True"], InputError, r"SOLVER\.HEAD_ONLY and MODEL\.DISTILL cannot be combined"),
         (["MODEL.DISTILL.WEIGHTS", "none.pth"], InputError, r"none\.pth: no such"),
-        (["MODEL.DISTILL.CONFIG", ""], InputError, r"MODEL\.DISTILL\.WEIGHTS needs the config of the teacher"),
+        (
+            ["MODEL.DISTILL.CONFIG", ""],
+            InputError,
+            r"MODEL\.DISTILL\.WEIGHTS .*model_best\.pth is neither a model directory nor .* needs the config",
+        ),
         (["MODEL.DISTILL.CONFIG", str(TINY)], WeightsError, "weights do not match the model"),
     ],
 )

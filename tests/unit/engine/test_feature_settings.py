@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from fastreid.config import get_cfg
+from fastreid.engine.build import build_step
 from fastreid.engine.evaluate_saved import _check_provenance
 from fastreid.engine.features import FEATURE_IRRELEVANT_SETTINGS, feature_settings
 from fastreid.evaluation.storage.manifest import Provenance
+from fastreid.modeling import build_model
+from fastreid.utils.errors import InputError
 from fastreid.utils.logger import get_logger
 
 PAGE = Path(__file__).parents[3] / "docs/features.md"
@@ -37,6 +40,14 @@ def test_inactive_setting_is_ignored():
     assert feature_settings(cfg_with("INPUT.FILL", 0)) == feature_settings(cfg_with())
     active = ("INPUT.ASPECT", "fit")
     assert feature_settings(cfg_with(*active, "INPUT.FILL", 0)) != feature_settings(cfg_with(*active))
+
+
+def test_power_that_class_tokens_do_not_use_is_found_before_training():
+    network = ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.TIMM_NAME", "test_vit")
+    pool = ("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPooling", "MODEL.DEVICE", "cpu", "TEST.GEM_POWER", 4.0)
+    cfg = cfg_with(*network, *pool, "INPUT.SIZE_TRAIN", [96], "INPUT.SIZE_TEST", [96])
+    with pytest.raises(InputError, match=r"TEST\.GEM_POWER is 4, but the network does not use its generalized-mean"):
+        build_step(cfg, build_model(cfg, num_classes=3), iters_per_epoch=1)
 
 
 @pytest.mark.parametrize(

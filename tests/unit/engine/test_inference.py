@@ -158,6 +158,29 @@ def test_power_of_tests_is_undone(layer):
         assert torch.equal(model(maps), trained)
 
 
+def test_long_extraction_logs_progress_speed_and_remaining_time(monkeypatch, logged_lines):
+    """The clock of the test advances by 20 s for each batch of 2 drawings; 4 drawings are those of a stopped run."""
+    seconds = iter(range(0, 1000, 20))
+    monkeypatch.setattr("fastreid.utils.progress.time.monotonic", lambda: next(seconds))
+    batches = [
+        Batch(torch.ones(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64), torch.tensor([row, row + 1]))
+        for row in range(4, 16, 2)
+    ]
+    done = {0: torch.ones(4, 2)}
+    run_inference(LeftHalf(), batches, drawings(16), device=torch.device("cpu"), done=done)
+    assert logged_lines == [
+        "computing features: 8 of 16 drawings, 0.1 per s, 0:01:20 left",
+        "computing features: 12 of 16 drawings, 0.1 per s, 0:00:40 left",
+        "computing features: 16 of 16 drawings, 0.1 per s, 0:00:00 left",
+    ]
+
+
+def test_short_extraction_logs_nothing(logged_lines):
+    batches = [Batch(torch.ones(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64), torch.tensor([0, 1]))]
+    run_inference(LeftHalf(), batches, drawings(2), device=torch.device("cpu"))
+    assert logged_lines == []
+
+
 def test_power_does_not_affect_training():
     pool, maps = GeneralizedMeanPoolingP(3.0), torch.rand(2, 4, 5, 5)
     expected = pool(maps)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import tiny_backbone
 import torch
 from processes import run_in_processes
 
@@ -16,7 +17,7 @@ from fastreid.utils import comm
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.seeding import keyed_torch_rng
 
-TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
+TINY = Path(tiny_backbone.__file__).with_name("tiny.yml")
 MEMORY = ("MODEL.LOSSES.NAME", "['TripletLoss', 'CircleLoss']", "MODEL.LOSSES.MEMORY.SIZE", "20")
 SYNC = ("MODEL.BACKBONE.NORM", "syncBN", "MODEL.HEADS.NORM", "syncBN")
 
@@ -58,37 +59,40 @@ def test_resumed_run_has_the_same_bits(tmp_path):
     assert not any("memory" in name for name in whole.model.state_dict())
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Return the checkpoint of a step after two iterations."""
+    step = make_step()
+    train(step, range(2))
+    folder = tmp_path_factory.mktemp("saved")
+    return Checkpointer(folder, step, iters_per_epoch=2).save("model_0000.pth", Progress(iteration=2))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("features", torch.full((16, 512), torch.nan), "not a record of a finite feature for each target"),
+        ("features", torch.full((16, 32), torch.nan), "not a record of a finite feature for each target"),
         ("targets", torch.zeros(3), "memory.targets is a tensor float32 3, not"),
         ("position", 99, "not a record of a finite feature for each target"),
         ("num_steps", -1, "memory.num_steps is -1"),
         (None, None, "memory is missing"),
     ],
 )
-def test_damaged_memory_is_an_error(key, value, message, tmp_path):
-    step = make_step()
-    train(step, range(2))
-    path = Checkpointer(tmp_path, step, iters_per_epoch=2).save("model_0000.pth", Progress(iteration=2))
-    state = torch.load(path, weights_only=True)
+def test_damaged_memory_is_an_error(key, value, message, saved, tmp_path):
+    state = torch.load(saved, weights_only=True)
     if key is None:
         del state["memory"]
     else:
         state["memory"][key] = value
-    torch.save(state, path)
-    path.with_name(f"{path.name}.sha256").unlink()
+    torch.save(state, tmp_path / saved.name)
+    (tmp_path / "last_checkpoint").write_text(saved.name)
     with pytest.raises(WeightsError, match=message):
         Checkpointer(tmp_path, make_step(), iters_per_epoch=2).resume()
 
 
-def test_smaller_bank_cannot_resume(tmp_path):
-    step = make_step()
-    train(step, range(2))
-    Checkpointer(tmp_path, step, iters_per_epoch=2).save("model_0000.pth", Progress(iteration=2))
+def test_smaller_bank_cannot_resume(saved):
     with pytest.raises(WeightsError, match=r"more than MODEL\.LOSSES\.MEMORY\.SIZE 9 features"):
-        Checkpointer(tmp_path, make_step("MODEL.LOSSES.MEMORY.SIZE", "9"), iters_per_epoch=2).resume()
+        Checkpointer(saved.parent, make_step("MODEL.LOSSES.MEMORY.SIZE", "9"), iters_per_epoch=2).resume()
 
 
 def test_failed_iteration_is_not_stored():

@@ -153,6 +153,7 @@ def test_orientation_and_pixel_aspect_of_an_opened_image_are_applied(predictor, 
     ("pages", "error", "message"),
     [
         ([], InputError, "no drawings given"),
+        ("", InputError, "drawing 0 is an empty path; a drawing is a path, a Pillow image"),
         (None, TypeError, "one drawing or a list of drawings, not NoneType"),
         (3, TypeError, "not int"),
         (b"\x89PNG", TypeError, "not bytes"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import tiny_backbone
 import torch
 from processes import run_in_processes
 from torch import nn
@@ -17,7 +18,8 @@ from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm
 from fastreid.utils.seeding import keyed_torch_rng
 
-TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
+TINY = Path(tiny_backbone.__file__).with_name("tiny.yml")
+RESNET = ("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "18x", "MODEL.BACKBONE.WITH_IBN", "True")
 CPU = torch.device("cpu")
 LOSSES = ["CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", "FocalLoss"]
 NUM_DRAWINGS, NUM_CLASSES = 16, 40
@@ -71,7 +73,7 @@ def one_thread():
 @pytest.mark.parametrize(
     ("num_processes", "settings"),
     [
-        (2, ("MODEL.LOSSES.TRI.HARD_MINING", "True")),
+        (2, (*RESNET, "MODEL.BACKBONE.FEAT_DIM", "512", "MODEL.LOSSES.TRI.HARD_MINING", "True")),
         (4, ("MODEL.LOSSES.TRI.HARD_MINING", "False", "MODEL.LOSSES.TRI.NORM_FEAT", "True", *PARTIAL_FC)),
         (2, (*PARTIAL_FC, "MODEL.HEADS.SUB_CENTERS", "3", "MODEL.HEADS.CLS_LAYER", "ArcSoftmax")),
     ],

@@ -54,6 +54,7 @@ def find_port():
     [
         ("127.0.0.1:29519", r"without a scheme; write tcp://127\.0\.0\.1:29519"),
         ("localhost", "without a scheme; write tcp://localhost"),
+        ("", "--dist-url is ''; it must be tcp://HOST:PORT with a port"),
         ("tcp://127.0.0.1", "must be tcp://HOST:PORT with a port"),
         ("tcp://127.0.0.1:99999", "must be tcp://HOST:PORT with a port"),
         ("tcp://127.0.0.1:0", "must be tcp://HOST:PORT with a port"),

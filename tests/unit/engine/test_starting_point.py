@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import tiny_backbone
 import torch
 
 from fastreid.engine.build import build_step
@@ -14,7 +15,7 @@ from fastreid.structures import Batch
 from fastreid.utils.errors import WeightsError
 from fastreid.utils.seeding import keyed_torch_rng
 
-TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
+TINY = Path(tiny_backbone.__file__).with_name("tiny.yml")
 
 
 def make_step(strength, *settings):
@@ -92,21 +93,25 @@ def test_resumed_run_has_the_same_bits(tmp_path):
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Return the checkpoint of a step after one iteration."""
+    step, folder = train(make_step(5), range(1)), tmp_path_factory.mktemp("saved")
+    return Checkpointer(folder, step, iters_per_epoch=1).save("model_0000.pth", Progress(iteration=1))
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [(None, "starting_point is missing"), (torch.zeros(3), r"starting_point\.backbone\.conv1\.weight is a tensor")],
 )
-def test_damaged_start_weights_are_an_error(value, message, tmp_path):
-    path = Checkpointer(tmp_path, train(make_step(5), range(1)), iters_per_epoch=1).save(
-        "model_0000.pth", Progress(iteration=1)
-    )
-    state = torch.load(path, weights_only=True)
+def test_damaged_start_weights_are_an_error(value, message, saved, tmp_path):
+    state = torch.load(saved, weights_only=True)
     if value is None:
         del state["starting_point"]
     else:
         state["starting_point"]["backbone.conv1.weight"] = value
-    torch.save(state, path)
-    path.with_name(f"{path.name}.sha256").unlink()
+    torch.save(state, tmp_path / saved.name)
+    (tmp_path / "last_checkpoint").write_text(saved.name)
     with pytest.raises(WeightsError, match=message):
         Checkpointer(tmp_path, make_step(5), iters_per_epoch=1).resume()
 

@@ -2,6 +2,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+import tiny_backbone
 
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.engine.launch import launch
@@ -14,7 +15,7 @@ from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import get_logger
 
-TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
+TINY = Path(tiny_backbone.__file__).with_name("tiny.yml")
 FEW_DRAWINGS = ["DATASETS.GENERATED.NUM_TRAIN_PATENTS", 4, "DATASETS.GENERATED.NUM_TEST_PATENTS", 1]
 
 

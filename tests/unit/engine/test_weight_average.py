@@ -82,6 +82,8 @@ def test_average_is_saved_once_it_exists(make_step, make_loop, tmp_path):
     checkpointer.save_average("mean.pth", Progress())
     assert not (tmp_path / "mean.pth").exists()
     make_loop(step=step, max_epochs=1).run()
+    checkpointer._data_state = {"format": 2, "labels": "x", "lists": {}}
     checkpointer.save_average("mean.pth", Progress(iteration=4))
     state = torch.load(tmp_path / "mean.pth", weights_only=True)
+    assert state["data"] == {"format": 2, "labels": "x"}  # by which `fastreid average` recognizes the patents
     assert torch.equal(state["model"]["heads.weight"], step.average.model.heads.weight)

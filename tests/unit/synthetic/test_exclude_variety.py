@@ -11,7 +11,7 @@ from fastreid.synthetic import VARIETY, Collection, StreamRenderer, list_drawing
 from fastreid.synthetic.families.registry import FEW_FAMILIES, FIRST_TEST_PATENT, sample_family
 from fastreid.utils.errors import InputError
 
-NUMBERS = range(20)
+NUMBERS = range(12)
 
 
 @functools.cache

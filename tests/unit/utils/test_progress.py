@@ -50,14 +50,36 @@ def test_elsewhere_lines_appear_now_and_then(monkeypatch, log):
     with show_progress("rendering drawings", unit="patent") as update:
         for number in range(1, 6):
             update(number, 5)
-    assert log.messages == ["rendering drawings: 3 of 5 patents", "rendering drawings: 5 of 5 patents"]
+    assert log.messages == [
+        "rendering drawings: 3 of 5 patents, 0.0968 per s, 0:00:20 left",
+        "rendering drawings: 5 of 5 patents, 0.0806 per s, 0:00:00 left",
+    ]
 
 
-def test_lines_abbreviate_units_and_omit_an_unknown_total(log):
+def test_speed_counts_only_what_is_done_now(monkeypatch, log):
+    seconds = iter((0, 30))
+    monkeypatch.setattr("fastreid.utils.progress.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    with show_progress("computing features", unit="drawing", num_done=100) as update:
+        update(160, 280)
+    assert log.messages == ["computing features: 160 of 280 drawings, 2 per s, 0:01:00 left"]
+
+
+def test_short_work_shows_no_bar(monkeypatch, log):
+    terminal = open_terminal(monkeypatch)
+    with show_progress("computing features", unit="drawing", delay_s=60) as update:
+        update(1, 3)
+        update(3, 3)
+    assert "computing" not in terminal.getvalue()
+
+
+def test_lines_abbreviate_units_and_omit_an_unknown_total(monkeypatch, log):
+    seconds = itertools.count()
+    monkeypatch.setattr("fastreid.utils.progress.time", SimpleNamespace(monotonic=lambda: next(seconds)))
     with show_progress("downloading w.pth", unit="MB", seconds_per_line=0) as update:
         update(3, 0)
         update(4, 5)
-    assert log.messages == ["downloading w.pth: 3 MB", "downloading w.pth: 4 of 5 MB"]
+    lines = ["downloading w.pth: 3 MB, 3 per s", "downloading w.pth: 4 of 5 MB, 2 per s, 0:00:00 left"]
+    assert log.messages == lines
 
 
 def test_reading_files_shows_its_progress_everywhere(monkeypatch, tmp_path, log):
@@ -79,11 +101,15 @@ def test_reading_files_shows_its_progress_everywhere(monkeypatch, tmp_path, log)
     audit_datasets(cfg, build_dataset, check_test=lambda data, is_first: None, decode=False)
     audit_datasets(cfg, build_dataset, check_test=lambda data, is_first: None, decode=True)
     assert [message for message in log.messages if " of 2 " in message] == [
-        "decoding test drawings: 2 of 2 drawings",
-        "reading headers: 2 of 2 drawings",
-        f"pages for {cache.path.name}: 1 of 2 drawings",
-        f"pages for {cache.path.name}: 2 of 2 drawings",
-        *(f"{work}: {num} of 2 files" for work in ("reading headers", "decoding files") for num in (1, 2)),
+        "decoding test drawings: 2 of 2 drawings, 0.0645 per s, 0:00:00 left",
+        "reading headers: 2 of 2 drawings, 0.0645 per s, 0:00:00 left",
+        f"pages for {cache.path.name}: 1 of 2 drawings, 0.0323 per s, 0:00:31 left",
+        f"pages for {cache.path.name}: 2 of 2 drawings, 0.0323 per s, 0:00:00 left",
+        *(
+            f"{work}: {num} of 2 files, 0.0323 per s, 0:00:{left} left"
+            for work in ("reading headers", "decoding files")
+            for num, left in ((1, "31"), (2, "00"))
+        ),
     ]
     monkeypatch.setattr("sys.argv", ["fastreid", "--quiet"])
     terminal = open_terminal(monkeypatch)
@@ -121,5 +147,6 @@ def test_first_use_of_generated_drawings_is_logged(monkeypatch, tmp_path, log):
     dataset = build_dataset(cfg, "Generated")
     for _ in range(2):
         dataset.train()
-    lines = [f"rendering drawings: {number} of 3 patents" for number in (1, 2, 3)]
+    left = ("0:01:02", "0:00:31", "0:00:00")
+    lines = [f"rendering drawings: {n} of 3 patents, 0.0323 per s, {time} left" for n, time in enumerate(left, 1)]
     assert log.messages == [f"{dataset.folder}: rendering its drawings; later runs read them from there", *lines]

@@ -38,7 +38,7 @@ from fastreid.utils.termination import TerminatedError, describe_signal, get_sto
 from fastreid.utils.text import escape_unprintable
 
 SCHEMA_VERSION = 1  # of the tables and their content
-DECODER_VERSION = 3  # increase when `read_image` returns other pixels for a file, or accepts one that was invalid
+DECODER_VERSION = 4  # increase when `read_image` returns other pixels for a file, or accepts one that was invalid
 
 _COMMIT_S = 2.0  # a kill loses the pages of at most this time
 

@@ -1,0 +1,29 @@
+"""Searchable collections of drawings.
+
+import fastreid.index
+
+collection = fastreid.index.open("patents.index")
+collection.add(["drawings/"])
+hits = collection.search("query.png", k=10, where="locarno STARTSWITH 06", group="patent")
+"""
+
+from fastreid.index.backends.base import IndexSettings
+from fastreid.index.collection import Collection
+from fastreid.index.crop import Crop
+from fastreid.index.health import CheckReport
+from fastreid.index.ingest import IngestReport
+from fastreid.index.manifest import ModelIdentity
+from fastreid.index.opening import create, open
+from fastreid.index.search import Hit
+
+__all__ = [
+    "CheckReport",
+    "Collection",
+    "Crop",
+    "Hit",
+    "IndexSettings",
+    "IngestReport",
+    "ModelIdentity",
+    "create",
+    "open",
+]

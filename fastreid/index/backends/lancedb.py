@@ -1,0 +1,287 @@
+"""The embedded back end: a LanceDB table in a folder."""
+
+import contextlib
+import datetime
+import importlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastreid.index.backends.arrow import arrow_type, column_type, split_vectors, to_arrow
+from fastreid.index.backends.base import Backend, Candidates, IndexSettings
+from fastreid.index.backends.exact import VectorMatrix
+from fastreid.index.backends.lancedb_sql import SQL_TYPES, to_sql
+from fastreid.index.backends.probes import NUM_SAMPLES, TOP_K, measure_probes, read_probes, write_probes
+from fastreid.index.columns import VECTOR, ColumnType, Row
+from fastreid.index.filters import Filter, OneOf
+from fastreid.utils.errors import EnvironmentSetupError, StorageError
+from fastreid.utils.text import summarize_error
+
+TABLE = "drawings"
+_MAX_SMALL_FILES = 32  # files of few rows that a table may have after an addition
+_MIN_INDEXED_ROWS = 256  # that the training of an index needs
+_MAX_UNINDEXED = 0.2  # fraction of rows outside the index, which every search reads
+_MARGIN = 64  # candidates more than asked for, as LanceDB rounds distances to float32
+_KEEP_VERSIONS, _KEEP_RECENT = datetime.timedelta(hours=1), datetime.timedelta(minutes=1)  # for other readers
+_ROWS_PER_BLOCK = 8192
+_DEFAULT_PROBES = 20  # if the measurement of an index is missing
+
+
+def import_lancedb() -> ModuleType:
+    """Import LanceDB.
+
+    Raises:
+        EnvironmentSetupError: it is not installed.
+    """
+    os.environ.setdefault("LANCE_LOG", "error")  # read at import; its warnings are for developers
+    try:
+        return importlib.import_module("lancedb")
+    except ImportError as error:
+        raise EnvironmentSetupError("collections need lancedb, the extra `search`: pip install lancedb") from error
+
+
+class LanceBackend(Backend):
+    """A LanceDB table.
+
+    Args:
+        folder: folder of the database, with a table.
+        settings: how it is searched.
+
+    Raises:
+        EnvironmentSetupError: LanceDB is not installed.
+        StorageError: the table is missing or damaged.
+    """
+
+    def __init__(self, folder: Path, settings: IndexSettings):
+        self.folder, self.settings = folder, settings
+        database = import_lancedb().connect(str(folder), read_consistency_interval=datetime.timedelta(0))
+        with self._translate_errors():
+            self._table = database.open_table(TABLE)
+        self._matrix: VectorMatrix | None = None
+        self._matrix_version = -1
+
+    @classmethod
+    def create(cls, folder: Path, *, dim: int, columns: Mapping[str, ColumnType], settings: IndexSettings) -> "Backend":
+        """Create an empty table.
+
+        Args:
+            folder: folder of the database; created.
+            dim: number of values of a vector.
+            columns: columns and their types.
+            settings: how it is searched.
+        """
+        pa = importlib.import_module("pyarrow")
+        fields = [(name, arrow_type(kind)) for name, kind in columns.items()]
+        schema = pa.schema([*fields, (VECTOR, pa.list_(pa.float32(), dim))])
+        import_lancedb().connect(str(folder)).create_table(TABLE, schema=schema, exist_ok=True)
+        return cls(folder, settings)
+
+    @property
+    def dim(self) -> int:
+        return int(self._table.schema.field(VECTOR).type.list_size)
+
+    def columns(self) -> dict[str, ColumnType]:
+        return {field.name: column_type(field.type) for field in self._table.schema if field.name != VECTOR}
+
+    def add_columns(self, columns: Mapping[str, ColumnType]) -> None:
+        if columns:
+            with self._translate_errors():
+                self._table.add_columns({name: f"cast(NULL as {SQL_TYPES[kind]})" for name, kind in columns.items()})
+
+    def insert(self, rows: Sequence[Row], vectors: Tensor) -> None:
+        if rows:
+            content = to_arrow(rows, vectors, self._table.schema)
+            with self._translate_errors():
+                self._table.add(content)
+
+    def replace(self, rows: Sequence[Row], vectors: Tensor) -> None:
+        if rows:
+            content = to_arrow(rows, vectors, self._table.schema)
+            merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            with self._translate_errors():
+                merge.execute(content)
+
+    def delete(self, node: Filter) -> int:
+        with self._translate_errors():
+            return int(self._table.delete(to_sql(node)).num_deleted_rows)
+
+    def count(self, node: Filter | None = None) -> int:
+        with self._translate_errors():
+            return int(self._table.count_rows(None if node is None else to_sql(node)))
+
+    def get(self, ids: Sequence[str]) -> Candidates:
+        with self._translate_errors():
+            table = self._select([*self.columns(), VECTOR], OneOf("id", tuple(ids))).to_arrow()
+        found = split_vectors(table, self.dim)
+        positions = {str(row["id"]): position for position, row in enumerate(found.rows)}
+        order = [positions[name] for name in ids if name in positions]
+        return Candidates([found.rows[position] for position in order], found.vectors[order])
+
+    def scan(self, columns: Sequence[str], node: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+        for batch in self._iter_batches(self._select(columns, node)):
+            block = batch.to_pydict() if VECTOR not in columns else batch.drop_columns([VECTOR]).to_pydict()
+            rows = [dict(zip(block, values)) for values in zip(*block.values())] if block else []
+            if VECTOR in columns:
+                rows = rows or [{} for _ in range(batch.num_rows)]
+                vectors = batch.column(VECTOR).flatten().to_numpy().reshape(-1, self.dim)
+                rows = [row | {VECTOR: vector} for row, vector in zip(rows, vectors)]
+            if rows:
+                yield rows
+
+    def find_candidates(
+        self, query: Tensor, num: int, *, node: Filter | None = None, distinct: str | None = None
+    ) -> Candidates:
+        num_rows = self.count()
+        if num_rows <= self.settings.exact_max_rows:
+            with self._translate_errors():
+                return self._search_matrix(query, num, node=node, distinct=distinct)
+        num_matching = num_rows if node is None else self.count(node)
+        is_exact = num_matching <= self.settings.exact_max_rows or not self._table.list_indices()
+        limit = num + _MARGIN if is_exact else num
+        while True:
+            found = self._search_table(query, limit, node=node, is_exact=is_exact)
+            values = [row.get(distinct) if distinct else None for row in found.rows]
+            num_found = len({value for value in values if value is not None}) + values.count(None)
+            if num_found >= num or len(found.rows) < limit:
+                return found
+            limit *= 4
+
+    def maintain(self, *, thoroughly: bool) -> None:
+        with self._translate_errors():
+            files = self._table.stats()["fragment_stats"]
+            if thoroughly or files["num_small_fragments"] > _MAX_SMALL_FILES:
+                self._table.optimize(cleanup_older_than=_KEEP_RECENT if thoroughly else _KEEP_VERSIONS)
+            num_rows = self.count()
+            is_large = num_rows > max(self.settings.exact_max_rows, _MIN_INDEXED_ROWS)
+            if is_large and self._count_unindexed(num_rows) > _MAX_UNINDEXED * num_rows:
+                self._build_index(num_rows)
+
+    def describe(self) -> dict[str, Any]:
+        num_rows = self.count()
+        stats = self._table.stats()
+        indexed = num_rows - self._count_unindexed(num_rows)
+        search = "exact" if num_rows <= self.settings.exact_max_rows else "exact, without an index"
+        if indexed and num_rows > self.settings.exact_max_rows:
+            probes = read_probes(self.folder)
+            recall = "" if probes is None else f", measured recall {probes.recall:.3f} with {probes.num_probes} probes"
+            search = f"IVF-PQ index of {indexed} drawings{recall}"
+        return {
+            "backend": "lancedb",
+            "version": int(self._table.version),
+            "files": int(stats["fragment_stats"]["num_fragments"]),
+            "search": search,
+        }
+
+    def _build_index(self, num_rows: int) -> None:
+        config = importlib.import_module("lancedb.index").IvfPq(
+            distance_type="cosine",
+            num_partitions=self.settings.choose_partitions(num_rows),
+            num_sub_vectors=self.settings.choose_sub_vectors(self.dim),
+        )
+        self._table.create_index(VECTOR, config=config, replace=True)
+        rows = np.random.default_rng(0).choice(num_rows, NUM_SAMPLES).tolist()
+        sample = self._table.take_offsets(rows).select(["id", VECTOR]).to_arrow()
+        probes = measure_probes(
+            list(split_vectors(sample, self.dim).vectors),
+            self.settings.choose_partitions(num_rows),
+            find_exact=lambda query: self._find_ids(query, is_exact=True),
+            find_approximate=lambda query, num: self._find_ids(query, num_probes=num),
+        )
+        write_probes(self.folder, probes)
+
+    def _find_ids(self, query: Tensor, *, is_exact: bool = False, num_probes: int = 0) -> set[str]:
+        """Return the ids of the nearest rows of a row; exactly, without the nearest one, which is the row itself."""
+        found = self._search_table(query, TOP_K + 1, node=None, is_exact=is_exact, num_probes=num_probes)
+        return {str(row["id"]) for row in found.rows[is_exact:]}
+
+    def _count_unindexed(self, num_rows: int) -> int:
+        names = [index.name for index in self._table.list_indices() if VECTOR in index.columns]
+        stats = self._table.index_stats(names[0]) if names else None
+        return num_rows if stats is None else int(stats.num_unindexed_rows)
+
+    def _iter_batches(self, query: Any) -> Iterator[Any]:
+        """Yield the result of a query in Arrow batches."""
+        with self._translate_errors():
+            yield from query.to_batches(_ROWS_PER_BLOCK)
+
+    @contextlib.contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        """Turn the errors of LanceDB's Rust code into one line."""
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, (RuntimeError, OSError, ValueError)) and type(error).__name__ != "RustPanic":
+                raise
+            raise StorageError(f"{self.folder}: {summarize_error(error)}; free space, or restore the folder") from error
+
+    def _select(self, columns: Sequence[str], node: Filter | None) -> Any:
+        """Return a query for all rows that fulfill a filter."""
+        query = self._table.search().select(list(columns)).limit(None)
+        return query if node is None else query.where(to_sql(node))
+
+    def _search_table(
+        self, query: Tensor, limit: int, *, node: Filter | None, is_exact: bool, num_probes: int = 0
+    ) -> Candidates:
+        search = self._table.search(query.numpy(), vector_column_name=VECTOR).distance_type("cosine").limit(limit)
+        search = search.select([*self.columns(), VECTOR, "_distance"])
+        if is_exact:
+            search = search.bypass_vector_index()
+        else:
+            search = search.nprobes(num_probes or self._get_num_probes())
+            search = search.refine_factor(self.settings.refine_factor)
+        if node is not None:
+            search = search.where(to_sql(node), prefilter=True)
+        with self._translate_errors():
+            return split_vectors(search.to_arrow(), self.dim)
+
+    def _get_num_probes(self) -> int:
+        probes = read_probes(self.folder)
+        return self.settings.num_probes or (probes.num_probes if probes is not None else _DEFAULT_PROBES)
+
+    def _search_matrix(self, query: Tensor, num: int, *, node: Filter | None, distinct: str | None) -> Candidates:
+        for _ in range(3):  # another process can change the table between two reads
+            matrix = self._load_matrix()
+            if distinct is not None and not matrix.has_groups(distinct):
+                matrix.set_groups(distinct, self._read_column(distinct, matrix))
+            rows = None
+            if node is not None:
+                found = self._select(["id"], node).with_row_id(True).to_arrow()
+                row_ids = found.column("_rowid").to_numpy()
+                if not np.isin(row_ids, matrix.row_ids).all():
+                    continue
+                rows = matrix.find_rows(row_ids)
+            near = matrix.select_candidates(query, num, rows=rows, distinct=distinct)
+            if not len(near):
+                return Candidates([], matrix.vectors[near])
+            names = [matrix.ids[row] for row in near.tolist()]
+            taken = self._table.take_row_ids(matrix.row_ids[near.numpy()].tolist()).select(list(self.columns()))
+            values = taken.to_arrow().to_pylist()
+            if [row["id"] for row in values] == names:
+                return Candidates(values, matrix.vectors[near])
+        raise StorageError(f"{self.folder}: another process changes the collection all the time; search again")
+
+    def _load_matrix(self) -> VectorMatrix:
+        version = int(self._table.version)
+        if self._matrix is None or self._matrix_version != version:
+            self._matrix = None  # its memory is free before the new one is read
+            parts: list[Any] = []
+            ids: list[str] = []
+            row_ids: list[Any] = []
+            for batch in self._iter_batches(self._select(["id", VECTOR], None).with_row_id(True)):
+                parts.append(batch.column(VECTOR).flatten().to_numpy().reshape(-1, self.dim))
+                ids += batch.column("id").to_pylist()
+                row_ids.append(batch.column("_rowid").to_numpy())
+            vectors = torch.from_numpy(np.concatenate(parts)) if parts else torch.empty(0, self.dim)
+            numbers = np.concatenate(row_ids) if row_ids else np.empty(0, np.uint64)
+            self._matrix, self._matrix_version = VectorMatrix(vectors, numbers, ids), version
+        return self._matrix
+
+    def _read_column(self, column: str, matrix: VectorMatrix) -> list[Any]:
+        values = {row["id"]: row[column] for block in self.scan(["id", column]) for row in block}
+        return [values.get(name) for name in matrix.ids]

@@ -1,0 +1,65 @@
+"""Translation of filters to the SQL of LanceDB."""
+
+import datetime
+
+from fastreid.index.columns import ColumnType, Value
+from fastreid.index.filters import And, Comparison, Filter, IsNull, Not, OneOf, Or, StartsWith
+
+SQL_TYPES: dict[ColumnType, str] = {
+    "text": "string",
+    "integer": "bigint",
+    "number": "double",
+    "date": "date",
+    "boolean": "boolean",
+}
+_MAX_CODE_POINT = 0x10FFFF
+
+
+def to_sql(node: Filter) -> str:
+    """Return a filter as an SQL expression that is true or false for every row, never NULL."""
+    if isinstance(node, (And, Or)):
+        word, empty = (" AND ", "true") if isinstance(node, And) else (" OR ", "false")
+        return f"({word.join(map(to_sql, node.parts))})" if node.parts else empty
+    if isinstance(node, Not):
+        return f"(NOT {to_sql(node.part)})"
+    column = quote_column(node.column)
+    if isinstance(node, IsNull):
+        return f"({column} IS NULL)"
+    return f"({column} IS NOT NULL AND {_translate_condition(column, node)})"
+
+
+def quote_column(name: str) -> str:
+    """Return a column name for SQL; names contain letters, digits and underscores only."""
+    return f"`{name}`"
+
+
+def quote_value(value: Value) -> str:
+    """Return a literal of SQL."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime.date):
+        return f"date '{value.isoformat()}'"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    doubled = value.replace("'", "''")
+    return f"'{doubled}'"
+
+
+def _translate_condition(column: str, node: Comparison | OneOf | StartsWith) -> str:
+    if isinstance(node, Comparison):
+        return f"{column} {node.operator} {quote_value(node.value)}"
+    if isinstance(node, OneOf):
+        return f"{column} IN ({', '.join(map(quote_value, node.values))})" if node.values else "false"
+    # As a range, which an index can use, and in which % and _ have no meaning.
+    after = _find_successor(node.prefix)
+    low = f"{column} >= {quote_value(node.prefix)}"
+    return low if after is None else f"({low} AND {column} < {quote_value(after)})"
+
+
+def _find_successor(prefix: str) -> str | None:
+    """Return the first text after all those that start with a prefix, by code points; None if there is none."""
+    stem = prefix.rstrip(chr(_MAX_CODE_POINT))
+    if not stem:
+        return None
+    following = ord(stem[-1]) + 1
+    return stem[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)  # surrogates are no characters

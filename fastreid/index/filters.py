@@ -1,0 +1,102 @@
+"""Filters on the metadata of drawings, as a tree.
+
+A condition on a missing value is false, so `NOT` of it is true: there are two truth values, unlike in SQL. `matches`
+defines what a filter means; back ends translate the tree and must agree with it.
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastreid.index.columns import Row, Value
+
+Operator = Literal["=", "<", "<=", ">", ">="]
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A column compared with a value of its type; texts are compared by code points."""
+
+    column: str
+    operator: Operator
+    value: Value
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The value of a column is one of several."""
+
+    column: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class StartsWith:
+    """The text of a column starts with a prefix, such as a class with its first digits."""
+
+    column: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class IsNull:
+    """A column has no value."""
+
+    column: str
+
+
+@dataclass(frozen=True)
+class And:
+    """All parts are true; true without parts."""
+
+    parts: "tuple[Filter, ...]"
+
+
+@dataclass(frozen=True)
+class Or:
+    """A part is true; false without parts."""
+
+    parts: "tuple[Filter, ...]"
+
+
+@dataclass(frozen=True)
+class Not:
+    """The part is false."""
+
+    part: "Filter"
+
+
+Filter = Comparison | OneOf | StartsWith | IsNull | And | Or | Not
+
+
+def matches(node: Filter, row: Row) -> bool:
+    """Return whether a row fulfills a filter; columns that the row lacks have no value."""
+    if isinstance(node, And):
+        return all(matches(part, row) for part in node.parts)
+    if isinstance(node, Or):
+        return any(matches(part, row) for part in node.parts)
+    if isinstance(node, Not):
+        return not matches(node.part, row)
+    value = row.get(node.column)
+    if isinstance(node, IsNull) or value is None:
+        return isinstance(node, IsNull) and value is None
+    if isinstance(node, StartsWith):
+        return str(value).startswith(node.prefix)
+    if isinstance(node, OneOf):
+        return value in node.values
+    return _OPERATORS[node.operator](value, node.value)
+
+
+def join(*filters: Filter | None) -> Filter | None:
+    """Return the filter that all given filters fulfill; None without any."""
+    parts = tuple(part for part in filters if part is not None)
+    return And(parts) if len(parts) > 1 else (parts[0] if parts else None)

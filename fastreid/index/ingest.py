@@ -1,0 +1,254 @@
+"""Add the drawings of sources to a collection, and remove those that no longer exist.
+
+A batch of drawings becomes visible at once, so a killed run leaves whole batches; the next run continues after them,
+because the state of each file is stored with its drawing.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastreid.index.backends.base import Backend
+from fastreid.index.columns import Row, Value
+from fastreid.index.embedder import Embedder
+from fastreid.index.filters import OneOf
+from fastreid.index.manifest import Source
+from fastreid.index.records import format_now
+from fastreid.index.side_data import SideData
+from fastreid.index.sources import Entry, scan_source
+from fastreid.utils.files import compute_sha256
+from fastreid.utils.progress import show_progress
+from fastreid.utils.text import format_count
+
+BATCH_SIZE = 1024  # drawings that become visible together
+_STATE = ("id", "source", "size_bytes", "mtime_ns", "sha256", "digest")
+_IDS_PER_DELETION = 1000
+
+
+@dataclass
+class IngestReport:
+    """What an addition or update did.
+
+    Args:
+        num_embedded: drawings whose features were computed.
+        num_relabeled: drawings with other metadata, or whose file has another time but the same content.
+        num_unchanged: drawings that were already in the collection.
+        num_removed: drawings whose file or line no longer exists.
+        num_excluded: drawings that were removed by hand, which an update does not add again.
+        faults: files and lines that were skipped, one line each.
+        notes: messages about whole sources.
+    """
+
+    num_embedded: int = 0
+    num_relabeled: int = 0
+    num_unchanged: int = 0
+    num_removed: int = 0
+    num_excluded: int = 0
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def describe(self) -> str:
+        """Return the counts on one line."""
+        parts = [f"{format_count(self.num_embedded, 'drawing')} added", f"{self.num_unchanged} unchanged"]
+        more = (
+            (self.num_relabeled, "with new metadata"),
+            (self.num_removed, "removed"),
+            (self.num_excluded, "removed earlier"),
+            (len(self.faults), "skipped"),
+        )
+        return ", ".join(parts + [f"{num:,} {what}" for num, what in more if num])
+
+
+class _FileState(NamedTuple):
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+class _StoredState(NamedTuple):
+    file: _FileState
+    digest: str
+
+
+def scan_sources(sources: Sequence[Source], backend: Backend, report: IngestReport) -> list[Entry]:
+    """Return the drawings of sources, each once, and add the columns of their metadata to the table.
+
+    Raises:
+        InputError: a source does not exist, or two of them have another type of the same column.
+    """
+    entries: dict[str, Entry] = {}
+    for source in sources:
+        known = backend.columns()
+        scan = scan_source(source, known)
+        backend.add_columns({name: kind for name, kind in scan.types.items() if name not in known})
+        for entry in scan.entries:
+            entries[entry.id] = entry  # of the latest source that contains it
+        report.faults += scan.faults
+        report.notes += scan.notes
+    return list(entries.values())
+
+
+def add_entries(
+    entries: Sequence[Entry], backend: Backend, side_data: SideData, *, embedder: Embedder, report: IngestReport
+) -> None:
+    """Compute the features of new and changed drawings, and store them in batches.
+
+    Args:
+        entries: drawings, each once.
+        backend: the table.
+        side_data: thumbnails.
+        embedder: the model of the collection.
+        report: gets the counts and faults.
+    """
+    stored = {
+        row["id"]: _StoredState(_FileState(row["size_bytes"], row["mtime_ns"], row["sha256"]), row["digest"])
+        for block in backend.scan(_STATE)
+        for row in block
+    }
+    with show_progress("adding drawings", unit="drawing") as update:
+        num_done = 0
+        for batch in _split_batches(entries, stored, report):
+            _store_batch(batch, stored, backend, side_data=side_data, embedder=embedder, report=report)
+            num_done += batch.num_seen
+            update(num_done, len(entries))
+    backend.maintain(thoroughly=False)
+
+
+def remove_missing(
+    entries: Sequence[Entry], sources: Sequence[Source], backend: Backend, *, side_data: SideData, report: IngestReport
+) -> None:
+    """Delete the drawings of sources that the sources no longer contain.
+
+    Args:
+        entries: all drawings of the sources.
+        sources: the sources.
+        backend: the table.
+        side_data: thumbnails.
+        report: gets the number.
+    """
+    present = {entry.id for entry in entries}
+    node = OneOf("source", tuple(source.path for source in sources))
+    missing = [row["id"] for block in backend.scan(["id"], node) for row in block if row["id"] not in present]
+    report.num_removed += delete_ids(missing, backend, side_data)
+
+
+def delete_ids(ids: Sequence[str], backend: Backend, side_data: SideData) -> int:
+    """Delete drawings with their thumbnails, and return how many there were."""
+    num = 0
+    for start in range(0, len(ids), _IDS_PER_DELETION):
+        part = ids[start : start + _IDS_PER_DELETION]
+        num += backend.delete(OneOf("id", tuple(part)))
+        side_data.delete_thumbnails(part)
+    return num
+
+
+def store_rows(rows: Sequence[Row], features: Tensor, backend: Backend, *, known: Collection[Value | None]) -> None:
+    """Add rows to the table, and replace those whose ids are known.
+
+    Args:
+        rows: with all columns.
+        features: float32 (n, D).
+        backend: the table.
+        known: ids of the table.
+    """
+    is_new = [row["id"] not in known for row in rows]
+    mask = torch.tensor(is_new, dtype=torch.bool)
+    backend.replace([row for row, new in zip(rows, is_new) if not new], features[~mask])
+    backend.insert([row for row, new in zip(rows, is_new) if new], features[mask])
+
+
+@dataclass
+class _Batch:
+    """Drawings that are stored together, and the number of those seen since the last batch."""
+
+    embedded: dict[str, tuple[Entry, _FileState]] = field(default_factory=dict)
+    relabeled: dict[str, tuple[Entry, _FileState]] = field(default_factory=dict)
+    num_seen: int = 0
+
+
+def _split_batches(
+    entries: Sequence[Entry], stored: Mapping[str, _StoredState], report: IngestReport
+) -> Iterator[_Batch]:
+    """Yield what is to be done for drawings, in batches."""
+    batch = _Batch()
+    for entry in entries:
+        name, batch.num_seen = entry.id, batch.num_seen + 1
+        before = stored.get(name)
+        try:
+            state = _read_state(entry, before)
+        except OSError as error:
+            report.faults.append(f"{entry.path}: cannot be read ({error.strerror}); check its permissions")
+            continue
+        if before is None or state.sha256 != before.file.sha256:
+            batch.embedded[name] = (entry, state)
+        elif state != before.file or _compute_digest(entry) != before.digest:
+            batch.relabeled[name] = (entry, state)
+        else:
+            report.num_unchanged += 1
+        if len(batch.embedded) >= BATCH_SIZE or len(batch.relabeled) >= BATCH_SIZE:
+            yield batch
+            batch = _Batch()
+    yield batch
+
+
+def _read_state(entry: Entry, before: _StoredState | None) -> _FileState:
+    """Return the state of a file; it is only read if its size or time differs from before."""
+    status = os.stat(entry.path)
+    state = (status.st_size, status.st_mtime_ns)
+    is_same = before is not None and state == before.file[:2]
+    return before.file if is_same and before is not None else _FileState(*state, compute_sha256(entry.path))
+
+
+def _store_batch(
+    batch: _Batch,
+    stored: Mapping[str, _StoredState],
+    backend: Backend,
+    *,
+    side_data: SideData,
+    embedder: Embedder,
+    report: IngestReport,
+) -> None:
+    added = format_now()
+    if batch.embedded:
+        result = embedder.embed_drawings([entry for entry, _ in batch.embedded.values()])
+        report.faults += result.faults
+        report.num_embedded += len(result.entries)
+        side_data.write_thumbnails(result.thumbnails)
+        rows = [_make_row(*batch.embedded[entry.id], added=added) for entry in result.entries]
+        store_rows(rows, result.features, backend, known=stored.keys())
+        readable = {entry.id for entry in result.entries}
+        broken = [name for name in batch.embedded if name in stored and name not in readable]
+        delete_ids(broken, backend, side_data)  # their features are of an earlier content of the file
+    if batch.relabeled:
+        found = backend.get(list(batch.relabeled))
+        times = {str(row["id"]): str(row["added"]) for row in found.rows}
+        rows = [_make_row(*batch.relabeled[name], added=time) for name, time in times.items()]
+        backend.replace(rows, found.vectors)
+        report.num_relabeled += len(rows)
+
+
+def _make_row(entry: Entry, state: _FileState, *, added: str) -> Row:
+    system: dict[str, Value] = {
+        "id": entry.id,
+        "path": entry.path,
+        "page": entry.page,
+        "source": entry.source,
+        "added": added,
+        "size_bytes": state.size_bytes,
+        "mtime_ns": state.mtime_ns,
+        "sha256": state.sha256,
+        "digest": _compute_digest(entry),
+    }
+    return {**entry.metadata, **system}
+
+
+def _compute_digest(entry: Entry) -> str:
+    """Return a digest of the metadata of a drawing."""
+    content = json.dumps([entry.source, sorted(entry.metadata.items())], default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -1,0 +1,118 @@
+"""A search as one HTML file without external resources: the record of a query and its results."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from fastreid.engine.predictor_inputs import Page
+from fastreid.index.collection import Collection
+from fastreid.index.crop import Crop
+from fastreid.index.search import Hit
+
+TEMPLATE = Path(__file__).parent / "templates" / "report.html"
+QUERY_PX = 640  # longest side of a query picture
+_WHOLE = Crop((0, 0, 100, 100), is_relative=True)
+
+
+@dataclass(frozen=True)
+class QueryPicture:
+    """A picture of the query, as the report shows it.
+
+    Args:
+        name: of the file, or the id of a drawing.
+        image: PNG or JPEG file of the searched part.
+        crop: the searched part in words; "": all.
+    """
+
+    name: str
+    image: bytes
+    crop: str = ""
+
+
+def format_report(
+    pictures: Sequence[QueryPicture],
+    hits: Sequence[Hit],
+    thumbnails: Mapping[str, bytes],
+    *,
+    date: str,
+    facts: Mapping[str, Any],
+    versions: Mapping[str, str],
+) -> str:
+    """Return the HTML of a report. All texts are escaped, and a browser loads nothing from elsewhere.
+
+    Args:
+        pictures: the query.
+        hits: the results in order.
+        thumbnails: id -> PNG or JPEG file; a result may have none.
+        date: of the search.
+        facts: what else the result depends on, such as the collection, the model and the filter; empty values are left
+            out.
+        versions: versions of the software.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        date=date,
+        facts=[("date", date), *((name, value) for name, value in facts.items() if value not in ("", None, [], ()))],
+        pictures=[
+            {"name": one.name, "crop": one.crop, "url": to_data_url(one.image) if one.image else ""} for one in pictures
+        ],
+        hits=[_describe_hit(hit, thumbnails.get(hit.id)) for hit in hits],
+        footer=", ".join(f"{name} {version}" for name, version in versions.items()),
+    )
+
+
+def collect_pictures(
+    collection: Collection, pictures: Sequence[Page], ids: Sequence[str], *, crop: Crop | None, crop_text: str
+) -> list[QueryPicture]:
+    """Return the pictures of a query: parts of files, and thumbnails of drawings.
+
+    Args:
+        collection: has the drawings.
+        pictures: paths of the files.
+        ids: drawings of the collection.
+        crop: the searched part of the files; None: all.
+        crop_text: the crop in words.
+
+    Raises:
+        InputError: a picture cannot be read, or the crop is outside of it.
+    """
+    found = []
+    for picture in pictures:
+        image = Image.fromarray(collection.embedder.read_part(picture, crop or _WHOLE))
+        image.thumbnail((QUERY_PX, QUERY_PX), Image.Resampling.BILINEAR, reducing_gap=2)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        found.append(QueryPicture(Path(str(picture)).name, file.getvalue(), crop_text))
+    return found + [QueryPicture(f"drawing {name}", collection.thumbnail(name) or b"") for name in ids]
+
+
+def to_data_url(image: bytes) -> str:
+    """Return a PNG or JPEG file as the address of an image that contains it."""
+    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+
+
+def _describe_hit(hit: Hit, thumbnail: bytes | None) -> dict[str, Any]:
+    fields = hit.to_json()
+    return {
+        "id": hit.id,
+        "patent": hit.patent,
+        "score": f"{hit.score:.4f}",
+        "probability": _format_probability(fields.get("probability")),
+        "path": hit.path,
+        "page": hit.page,
+        "metadata": sorted(fields["metadata"].items()),
+        "url": to_data_url(thumbnail) if thumbnail else "",
+    }
+
+
+def _format_probability(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"

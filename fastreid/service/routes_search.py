@@ -1,0 +1,51 @@
+"""POST /api/v1/search."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from fastapi import Form as FormBody
+
+from fastreid.index.records import format_now
+from fastreid.service.errors import ServiceError
+from fastreid.service.pictures import list_pictures
+from fastreid.service.requests import ERRORS, PREFIX, CheckedForm, CurrentService, make_links
+from fastreid.service.schemas import SearchForm, SearchResponse
+from fastreid.utils.errors import InputError
+
+router = APIRouter(prefix=PREFIX, tags=["search"], responses=ERRORS)
+
+
+@router.post("/search", response_model=SearchResponse, dependencies=[CheckedForm])
+async def search(
+    form: Annotated[SearchForm, FormBody(media_type="multipart/form-data")], service: CurrentService
+) -> dict[str, Any]:
+    """Return the nearest drawings to pictures of one object, or to drawings of the collection."""
+    settings = service.settings
+    service.check_ready()
+    pictures = list_pictures(form.pictures, crops=form.crop, pages=form.page, settings=settings)
+    if len(pictures) + len(form.ids) > settings.max_pictures:
+        message = f"{len(pictures) + len(form.ids)} pictures and ids; at most {settings.max_pictures} are one query"
+        raise ServiceError(413, "too_large", message)
+    if not pictures and not form.ids:
+        raise InputError("no query is given; send pictures, ids, or both")
+    if form.k > settings.max_results:
+        raise ServiceError(422, "invalid_request", f"k: {form.k} is more than the {settings.max_results} allowed")
+    options = form.model_dump(include={"k", "group", "exclude_patents", "min_score", "combine"})
+    ids = list(dict.fromkeys(form.ids))
+    hits = await service.search(pictures, ids, where=form.filter, **options)
+    model = service.collection.manifest.model
+    query = {
+        "pictures": [{"name": picture.name, "page": picture.page, "crop": picture.crop} for picture in pictures],
+        "ids": ids,
+        "filter": form.filter,
+        **options,
+        "collection": service.collection.folder.name,
+        "model": model.name,
+        "weights_sha256": model.weights_sha256,
+        "time": format_now(),
+    }
+    results = [
+        {"rank": rank, **hit.to_json(), **make_links(hit.id)}
+        for rank, hit in enumerate(hits[form.offset : form.offset + form.limit], form.offset + 1)
+    ]
+    return {"query": query, "total": len(hits), "offset": form.offset, "limit": form.limit, "results": results}

@@ -1,0 +1,121 @@
+"""Serve a collection until a signal arrives: sockets, time limits of connections, and a graceful stop."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+from types import FrameType
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from fastreid.index import Collection
+from fastreid.service.access_log import write_line
+from fastreid.service.app import build_app
+from fastreid.service.settings import ServiceSettings
+from fastreid.utils.errors import EnvironmentSetupError
+from fastreid.utils.logger import get_logger
+
+HEADER_S = 10.0  # until the header of the first request of a connection has arrived
+KEEP_ALIVE_S = 10
+_MAX_CONNECTIONS = 1000
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class TimedProtocol(H11Protocol):
+    """Closes a connection that sends no complete header of a request in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base class
+        super().connection_made(transport)
+        self.loop.call_later(HEADER_S, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if getattr(self, "cycle", None) is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+class GracefulServer(uvicorn.Server):
+    """A server that a first signal stops after the running requests, with a normal return; a second one at once."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle SIGTERM and Ctrl-C in this block; they do not reach the program afterwards."""
+        before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop after the running requests; at the second signal without waiting for them."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    def stop(self) -> None:
+        """Stop after the running requests."""
+        self.should_exit = True
+
+
+def run_server(collection: Collection, settings: ServiceSettings, *, has_access_log: bool = True) -> None:
+    """Serve a collection until SIGTERM or Ctrl-C.
+
+    Args:
+        collection: the collection.
+        settings: access and limits.
+        has_access_log: print a line of JSON per request.
+
+    Raises:
+        EnvironmentSetupError: the address or port cannot be used.
+        WeightsError: the model cannot be loaded.
+    """
+    with contextlib.closing(listen(settings.host, settings.port)) as listener:
+        servers: list[GracefulServer] = []
+        app = build_app(
+            collection,
+            settings,
+            log=write_line if has_access_log else None,
+            on_failure=lambda: servers[0].stop(),
+        )
+        config = uvicorn.Config(
+            app,
+            http=TimedProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=round(settings.request_s) + 1,
+            limit_concurrency=_MAX_CONNECTIONS,
+        )
+        servers.append(GracefulServer(config))
+        get_logger().info(f"serving {collection.folder} at {describe_address(listener)}")
+        servers[0].run(sockets=[listener])
+    if app.state.service.failure is not None:
+        raise app.state.service.failure
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address.
+
+    Raises:
+        EnvironmentSetupError: the address or port cannot be used.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=256)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise EnvironmentSetupError(f"cannot listen on {host}, port {port} ({reason}); choose another --host or --port")
+    listener.set_inheritable(False)
+    return listener
+
+
+def describe_address(listener: socket.socket) -> str:
+    """Return the address of a socket, such as "http://127.0.0.1:8000/"."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"

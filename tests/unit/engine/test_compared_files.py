@@ -1,0 +1,51 @@
+"""Which files of a list have a digest in its fingerprint."""
+
+import os
+
+import pytest
+
+from fastreid.engine import data_fingerprint
+from fastreid.engine.data_fingerprint import (
+    NUM_SAMPLED_FILES,
+    TRAINING,
+    compute_fingerprint,
+    describe_change,
+    num_compared_bytes,
+    sample_rows,
+)
+from fastreid.structures import Drawing
+
+
+def write_drawings(folder, num):
+    drawings = []
+    for row in range(num):
+        path = folder / f"{row}.png"
+        path.write_bytes(bytes([row % 256]) * 100)
+        drawings.append(Drawing(str(path), path.name, str(row // 3)))
+    return drawings
+
+
+def test_every_file_of_a_list_of_thousands_is_compared(tmp_path):
+    drawings = write_drawings(tmp_path, 1200)
+    before = compute_fingerprint(drawings, {}).state
+    status = os.stat(drawings[1001].path)
+    (tmp_path / drawings[1001].name).write_bytes(b"x" * 100)
+    os.utime(drawings[1001].path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    text = describe_change(before, compute_fingerprint(drawings, {}))
+    assert text == "the training list changed: 1 of 1200 compared files have another content, first 1001.png"
+
+
+@pytest.mark.parametrize(
+    ("num", "num_rows", "num_bytes"),
+    [(0, 0, 4 << 20), (256, 256, 4 << 20), (1024, 1024, 1 << 20), (16384, 16384, 1 << 16), (16385, 256, 4 << 20)],
+)
+def test_compared_bytes_of_a_list_are_limited(num, num_rows, num_bytes):
+    assert (len(sample_rows(num)), num_compared_bytes(num)) == (num_rows, num_bytes)
+
+
+def test_very_many_files_are_sampled(tmp_path, monkeypatch):
+    monkeypatch.setattr(data_fingerprint, "MAX_COMPARED_FILES", NUM_SAMPLED_FILES + 49)
+    drawings = write_drawings(tmp_path, NUM_SAMPLED_FILES + 50)
+    state = compute_fingerprint(drawings, {}).state["lists"][TRAINING]
+    assert len(state["samples"]) == NUM_SAMPLED_FILES
+    assert len(state["names"]) == NUM_SAMPLED_FILES + 50
