@@ -21,8 +21,10 @@ def run(args: argparse.Namespace) -> int:
         "fastreid.cli.main"
     ).build_parser()  # imported here, since main imports this module
     for action in _actions_of(parser):
-        if action.metavar in ("FILE", "DIR", "IMAGE"):
-            action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
+        if action.metavar in ("FILE", "IMAGE", "PATH"):
+            action.complete = shtab.FILE
+        elif action.metavar in ("DIR", "COLLECTION"):
+            action.complete = shtab.DIRECTORY
     print(shtab.complete(parser, shell=args.shell))
     return 0
 

@@ -78,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
     from fastreid import index
     from fastreid.service import ServiceSettings, serve
     from fastreid.service.settings import read_token
+    from fastreid.utils.logger import log_to_stderr
 
+    log_to_stderr()  # stdout has the access log
     if args.max_picture_mb > args.max_request_mb:
         raise InputError(
             f"--max-picture-mb is {args.max_picture_mb:g}, more than --max-request-mb {args.max_request_mb:g}; "

@@ -1,6 +1,7 @@
 """Build the network of a config and load its weights."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from fastreid.config import CfgNode
 from fastreid.config.config import iter_settings
 from fastreid.data.datasets.base import encode_labels
+from fastreid.engine.data_fingerprint import get_classes
 from fastreid.engine.image_settings import find_changed_settings
 from fastreid.engine.model_directory import WEIGHTS_FILE, contains_backbone, read_directory_state
 from fastreid.engine.setup import load_config, resolve_device
@@ -71,6 +73,9 @@ def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> n
         state = _complete_directory_state(cfg, source.directory, model)
     may_differ = () if has_classifier else (CLASSIFIER_WEIGHT,)
     report = load_state(model, state, may_differ=may_differ, may_lack_counters=True, source=cfg.MODEL.WEIGHTS)
+    if not has_classifier:  # features do not need one
+        others = {name: reason for name, reason in report.reinitialized.items() if name != CLASSIFIER_WEIGHT}
+        report = replace(report, num_total=report.num_total - 1, reinitialized=others)
     get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
     return to_device(cfg, model)
 
@@ -143,12 +148,17 @@ def build_training_model(cfg: CfgNode, drawings: Sequence[Drawing]) -> nn.Module
     return to_device(cfg, build_model(cfg, num_classes, class_sizes=class_sizes))
 
 
-def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
+def load_initial_weights(cfg: CfgNode, model: nn.Module, data: Mapping[str, Any] | None = None) -> None:
     """Load the weights that training starts from into a new network.
 
     These are MODEL.WEIGHTS, else the pretrained weights of the backbone if MODEL.BACKBONE.PRETRAIN is True; otherwise
     the network keeps its random initialization. Only the classifier of MODEL.WEIGHTS may differ, because it belongs to
-    other patents.
+    other patents. It is not loaded if the file shows that it does.
+
+    Args:
+        cfg: settings.
+        model: the network.
+        data: state of the `DataFingerprint` of the run; None: unknown.
     """
     source = find_initial_weights(cfg)
     if source is None:
@@ -162,12 +172,21 @@ def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
         _load_pretrained_in_turn(cfg, model)
         return
     if source.directory is None:
-        state = extract_model_state(read_weights(source.name), source=source.name)
+        content = read_weights(source.name)
+        state = extract_model_state(content, source=source.name)
+        if CLASSIFIER_WEIGHT in state and _has_other_patents(get_classes(content.get("data")), get_classes(data)):
+            state = {name: tensor for name, tensor in state.items() if name != CLASSIFIER_WEIGHT}
+            get_logger().info(f"{source.name}: has other training patents, so its classifier is not loaded")
     else:
         state = _complete_directory_state(cfg, source.directory, model)
     may_differ = (CLASSIFIER_WEIGHT,)
     report = load_state(model, state, may_differ=may_differ, may_lack_counters=True, source=cfg.MODEL.WEIGHTS)
     get_logger().info(f"{cfg.MODEL.WEIGHTS}: {report}")
+
+
+def _has_other_patents(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether records of `get_classes` show other classes; an empty one shows nothing."""
+    return bool(before and now) and before["labels"] != now["labels"]
 
 
 def freeze_unreached_parameters(cfg: CfgNode, model: nn.Module) -> None:

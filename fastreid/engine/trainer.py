@@ -84,7 +84,7 @@ class DefaultTrainer:
         self.features: Tensor | None = None
         check_feature_settings(cfg, self.device)
         self.drawings, tests = data or build_datasets(cfg)
-        fingerprint = compute_run_fingerprint(cfg, self.drawings, tests)
+        self.fingerprint = compute_run_fingerprint(cfg, self.drawings, tests)
         check_model_selection(cfg, next(iter(tests.values())))
         self.loader = self._build_loader(0)
         self.testers = build_testers(cfg, tests, training=self.drawings, unreadable=self.unreadable)
@@ -103,7 +103,7 @@ class DefaultTrainer:
             iters_per_epoch=self.loader.iters_per_epoch,
             config=cfg.dump(),
             defaults=get_cfg().dump(),
-            data=fingerprint,
+            data=self.fingerprint,
             check_folder=functools.partial(check_output_folder, cfg.OUTPUT_DIR),
         )
         get_logger().info(
@@ -129,7 +129,7 @@ class DefaultTrainer:
         if progress is None:
             if resume:
                 get_logger().info(f"no checkpoint in {self.cfg.OUTPUT_DIR}; starting from the beginning")
-            load_initial_weights(self.cfg, self.model)
+            load_initial_weights(self.cfg, self.model, self.fingerprint.state)
         check_disk_space(self.cfg, self.checkpointer, self.progress, is_new=progress is None)
         check_drawings(self.cfg, self.drawings, tests=collect_drawing_lists(self.testers))
         if progress is None and comm.is_main_process():

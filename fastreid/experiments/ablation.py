@@ -267,7 +267,7 @@ def _check_parts_build(runs: Sequence[Run], baseline: Run) -> None:
             trainer = DefaultTrainer(run.cfg, data=data)
             trainer.loader.close()
             if not trainer.checkpointer.index.names():
-                load_initial_weights(run.cfg, trainer.model)
+                load_initial_weights(run.cfg, trainer.model, trainer.fingerprint.state)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from fastreid.utils.errors import StorageError
 
 FILE_NAME = "thumbnails.sqlite"
 THUMBNAIL_PX = 192  # longest side
+_DARKENING = 2  # factor on the darkness of a gray thumbnail: lines thinner than its pixels would be nearly invisible
 _LEVELS = 16  # gray levels of a thumbnail: half the bytes of 256, without a visible difference in line drawings
 _IDS_PER_STATEMENT = 500
 _SCHEMA = (
@@ -36,7 +37,8 @@ def encode_thumbnail(page: np.ndarray[Any, Any]) -> bytes:
         image.save(file, "JPEG", quality=80)
     else:
         step = 255 // (_LEVELS - 1)
-        image.point([round(level / step) * step for level in range(256)]).save(file, "PNG", compress_level=6)
+        levels = [max(0, 255 - _DARKENING * (255 - level)) for level in range(256)]
+        image.point([round(level / step) * step for level in levels]).save(file, "PNG", compress_level=6)
     return file.getvalue()
 
 

@@ -91,7 +91,8 @@ def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> LoadReport:
     path = backbone.PRETRAIN_PATH
     if path.startswith(packages.SCHEME):
         name = backbone.TIMM_NAME if backbone.NAME == "build_timm_backbone" else ""
-        return load_backbone(model.get_submodule("backbone"), packages.locate_package_file(path, timm_name=name))
+        file = packages.locate_package_file(path, timm_name=name)
+        return load_backbone(model.get_submodule("backbone"), file, is_published=True)
     if backbone.NAME == "build_resnet_backbone":
         return load_pretrained(
             model,

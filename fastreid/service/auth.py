@@ -1,6 +1,7 @@
 """Who may send a request: the names of the server, pages of other sites, and the token."""
 
 import hmac
+import re
 from collections.abc import Collection
 
 from fastreid.service.asgi import API_PREFIX, METRICS_ROUTE, App, Receive, Scope, Send, get_header, send_error
@@ -9,6 +10,7 @@ from fastreid.service.settings import parse_address
 
 _SAFE_METHODS = ("GET", "HEAD")
 _SCHEME = "bearer "
+_HOST = re.compile(r"(\[(?P<address>[0-9a-fA-F:.]+)\]|(?P<name>[\w.-]+))(:[0-9]{1,5})?", re.ASCII)
 
 
 class HostCheck:
@@ -65,7 +67,6 @@ def needs_token(path: str) -> bool:
 
 
 def split_port(host: str) -> str:
-    """Return the name or address in a header `Host`, without port and brackets."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    """Return the name or address in a header `Host`, without port and brackets; "" if it is invalid."""
+    match = _HOST.fullmatch(host)
+    return (match["address"] or match["name"]) if match else ""

@@ -4,13 +4,16 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NoReturn
+
+from python_multipart.multipart import parse_options_header
+from starlette.formparsers import MultiPartException
 
 from fastreid.service.asgi import API_PREFIX, App, Message, Receive, Scope, Send, get_client, get_header, send_error
 from fastreid.service.errors import ServiceError
 from fastreid.service.settings import parse_address
 
-BODY_END = "fastreid.body_end"  # key of the scope with the last bytes of the body
-_END_BYTES = 256
+_END_BYTES = 256  # of a body, with its last boundary
 _READ_COST = 1 / 20  # of a request that only reads, compared with a search
 _MAX_CLIENTS = 10_000
 _IPV6_NETWORK_BITS = 64  # which one client usually has
@@ -86,11 +89,14 @@ class RequestLimits:
 
         async def send_and_note(message: Message) -> None:
             nonlocal has_started
-            has_started = True
-            await send(message)
+            if body.error is None:
+                has_started = True
+                await send(message)
 
         try:
             await asyncio.wait_for(self.app(scope, body.receive, send_and_note), self.request_s)
+            if body.error is not None:
+                await send_error(body.error, scope, body.receive, send)
         except asyncio.TimeoutError:
             if has_started:
                 raise
@@ -111,9 +117,13 @@ class _Body:
     """
 
     def __init__(self, scope: Scope, receive: Receive, max_bytes: int):
-        self._scope, self._receive, self._max_bytes = scope, receive, max_bytes
+        self._receive, self._max_bytes = receive, max_bytes
         self._num_bytes = 0
         self.is_complete = False
+        self.error: ServiceError | None = None  # to answer with
+        kind, options = parse_options_header(get_header(scope, "content-type"))
+        self._last_boundary = b"--" + options.get(b"boundary", b"") + b"--" if kind == b"multipart/form-data" else b""
+        self._end = b""
         stated = get_header(scope, "content-length")
         if stated and not (stated.isascii() and stated.isdigit()):
             raise ServiceError(400, "invalid_input", "the header Content-Length is not a number")
@@ -124,17 +134,23 @@ class _Body:
         """Return the next part.
 
         Raises:
-            ServiceError: there are too many bytes.
+            MultiPartException: there are too many bytes, or a form is cut off; the parser closes its files then.
         """
         message = await self._receive()
         if message["type"] == "http.request":
             part = message.get("body", b"")
             self._num_bytes += len(part)
             if self._num_bytes > self._max_bytes:
-                raise self._make_error()
-            self._scope[BODY_END] = (self._scope.get(BODY_END, b"") + part[-_END_BYTES:])[-_END_BYTES:]
+                self._fail(self._make_error())
+            self._end = (self._end + part[-_END_BYTES:])[-_END_BYTES:]
             self.is_complete = not message.get("more_body", False)
+            if self.is_complete and self._last_boundary not in self._end:
+                self._fail(ServiceError(400, "invalid_input", "the form is cut off: its last boundary is missing"))
         return message
+
+    def _fail(self, error: ServiceError) -> NoReturn:
+        self.error = error
+        raise MultiPartException(error.detail)
 
     def _make_error(self) -> ServiceError:
         message = f"the body has more than {self._max_bytes:,} bytes; send fewer or smaller pictures"

@@ -8,10 +8,8 @@ from python_multipart.multipart import parse_options_header
 
 from fastreid.index.columns import SYSTEM_COLUMNS, Row
 from fastreid.service.errors import ServiceError
-from fastreid.service.limits import BODY_END
 from fastreid.service.schemas import ErrorBody
 from fastreid.service.service import Service
-from fastreid.utils.errors import InputError
 
 PREFIX = "/api/v1"
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
@@ -28,19 +26,15 @@ CurrentService = Annotated[Service, Depends(get_service)]
 
 
 def check_form(request: Request) -> None:
-    """Check that the body of a request is a complete form.
+    """Check that the body of a request is a form.
 
     Raises:
         ServiceError: it has another type.
-        InputError: it ends before its last boundary, so that pictures are missing.
     """
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    kind, _ = parse_options_header(request.headers.get("content-type", ""))
     if kind not in _FORM_TYPES:
         message = f"the body must be {_FORM_TYPES[0].decode()} or {_FORM_TYPES[1].decode()}"
         raise ServiceError(415, "unsupported_type", message)
-    boundary = options.get(b"boundary", b"")
-    if kind == _FORM_TYPES[0] and b"--" + boundary + b"--" not in request.scope.get(BODY_END, b""):
-        raise InputError("the form is cut off: its last boundary is missing; send it again")
 
 
 CheckedForm = Depends(check_form)

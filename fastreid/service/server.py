@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -93,6 +94,8 @@ def run_server(collection: Collection, settings: ServiceSettings, *, has_access_
             limit_concurrency=_MAX_CONNECTIONS,
         )
         servers.append(GracefulServer(config))
+        for name in ("uvicorn.error", "python_multipart"):  # they warn about invalid requests, which clients cause
+            logging.getLogger(name).setLevel(logging.ERROR)
         get_logger().info(f"serving {collection.folder} at {describe_address(listener)}")
         servers[0].run(sockets=[listener])
     if app.state.service.failure is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fastreid.data.image import read_image
 from fastreid.index import Collection, IngestReport
-from fastreid.index.columns import convert_name
+from fastreid.index.columns import convert_name, parse_value
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write, write_text
 
@@ -91,6 +91,12 @@ def add_uploads(
     Raises:
         InputError: a drawing cannot be decoded; none is added. Or a value does not fit its column.
     """
+    columns = collection.columns()
+    for column, text in metadata.items():
+        try:
+            parse_value(text, columns.get(column, "text"))
+        except InputError as error:
+            raise InputError(f"metadata: {column}: {error}")
     names = [_choose_path(upload) for upload in uploads]
     folder.mkdir(parents=True, exist_ok=True)
     for upload, name in zip(uploads, names):

@@ -21,6 +21,7 @@ UNSUPPORTED_OPTIMIZERS = {  # classes of torch.optim that need another training 
     "LBFGS": "evaluates the loss several times per step",
     "SparseAdam": "supports only sparse gradients",
 }
+MIN_ADAFACTOR_EPS1 = math.sqrt(torch.finfo(torch.float32).tiny)  # 2 ** -63
 
 SCHEDULES: Registry[Callable[..., Schedule]] = Registry(
     "learning-rate schedule",
@@ -146,10 +147,27 @@ def create_optimizer(
     """
     optimizer_class = _find_optimizer_class(name)
     device = groups[0]["params"][0].device if groups else torch.device("cpu")
+    used = _replace_vanishing_eps(name, arguments)
     try:
-        return optimizer_class(groups, **add_fused_flag(optimizer_class, arguments, device=device))
+        return optimizer_class(groups, **add_fused_flag(optimizer_class, used, device=device))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"SOLVER.OPT_ARGS: {name} does not accept {dict(arguments)}: {error}")
+
+
+def _replace_vanishing_eps(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments in which eps1 of Adafactor is not 0 after it is squared in float32, with a warning if it was.
+
+    Other implementations add 1e-30 to the squared gradients, so their configs have this value. torch squares it and
+    divides by its root, which is 0 / 0 for a gradient of 0.
+    """
+    match arguments:
+        case {"eps": [int() | float() as eps1, eps2]} if name == "Adafactor" and 0 <= eps1 < MIN_ADAFACTOR_EPS1:
+            get_logger().warning(
+                f"SOLVER.OPT_ARGS: torch squares the first eps of Adafactor, and the square of {eps1:g} is 0 in "
+                f"float32, so {MIN_ADAFACTOR_EPS1:.2g} is used"
+            )
+            return {**arguments, "eps": (MIN_ADAFACTOR_EPS1, eps2)}
+    return dict(arguments)
 
 
 def _find_optimizer_class(name: str) -> type[torch.optim.Optimizer]:

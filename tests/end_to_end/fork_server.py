@@ -114,6 +114,10 @@ class ForkedProcess:
         """Return what the process has written to stdout so far."""
         return self._read(self._logs[0])
 
+    def read_errors(self):
+        """Return what the process has written to stderr so far."""
+        return self._read(self._logs[1])
+
     def _read(self, name):
         return Path(name).read_text(encoding="utf-8") if Path(name).exists() else ""
 

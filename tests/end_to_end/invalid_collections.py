@@ -1,4 +1,4 @@
-"""Invalid folders and options of `fastreid index` and `fastreid search`: command, arguments, part of the message."""
+"""Invalid folders and options of `fastreid index`, `search` and `serve`: command, arguments, part of the message."""
 
 COLLECTIONS = (
     *((f"index {name}", ("absent",), "absent: no such collection") for name in ("update", "info", "check", "compact")),
@@ -13,5 +13,15 @@ COLLECTIONS = (
     ("search", ("absent", "pages/0.png", "--crop", "1,2"), "the crop '1,2' is invalid"),
     ("search", ("absent", "pages/0.png", "--min-score", 2), "a number from -1 to 1"),
     ("search", ("absent", "--id", "x", "--crop", "0,0,9,9"), "only --id is given"),
+    ("serve", ("absent",), "absent: no such collection"),
+    ("serve", (), "required: COLLECTION"),
+    ("serve", ("absent", "--port", 70000), "--port: '70000' is invalid; it must be an integer from 0 to 65535"),
+    ("serve", ("absent", "--host", "0.0.0.0"), "--host 0.0.0.0 can be reached from other machines; give --token-file"),
+    ("serve", ("absent", "--token-file", "gone"), "--token-file gone: cannot be read"),
+    ("serve", ("absent", "--token-file", "pages"), "--token-file pages: cannot be read"),
+    ("serve", ("absent", "--enable-changes", "new"), "--enable-changes needs a token"),
+    ("serve", ("absent", "--trusted-proxy", "x"), "--trusted-proxy 'x' is invalid"),
+    ("serve", ("absent", "--max-picture-mb", 60), "more than --max-request-mb 50"),
+    ("serve", ("absent", "--request-timeout", 0), "--request-timeout: '0' is invalid"),
     ("index serch", (), "unknown command 'serch'"),
 )

@@ -86,7 +86,7 @@ def test_disk_that_is_too_small_stops_the_run_before_its_first_iteration(drawing
     code, _, errors = train(drawings, tmp_path)
     assert code == 5
     assert re.fullmatch(
-        r"OUTPUT_DIR run: its first checkpoints cannot be written \(11\d,\d{3} bytes each, 35\d,\d{3} bytes needed, "
+        r"OUTPUT_DIR run: its first checkpoints cannot be written \(10\d,\d{3} bytes each, 32\d,\d{3} bytes needed, "
         r"300,000 bytes free\); free space or choose another folder\n",
         errors,
     ), errors

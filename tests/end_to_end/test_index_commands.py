@@ -89,7 +89,13 @@ def test_report_is_one_file_with_the_query_and_the_results(folder, model):
     assert "&lt;b&gt;D1" in text
     assert "<b>" not in text
     assert not re.findall(r'(?:src|href)="(?!data:)', text)
-    for words in ("crop 0%,0%,50%,100%", "<dd>page = 1</dd>", "9 drawings", "weights sha256", "4 results for 1 picture"):
+    for words in (
+        "crop 0%,0%,50%,100%",
+        "<dd>page = 1</dd>",
+        "9 drawings",
+        "weights sha256",
+        "4 results for 1 picture",
+    ):
         assert words in text
 
 

@@ -1,6 +1,7 @@
 """Pretrained networks from the shell: tested without training, a head trained alone, a model directory, its faults."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -228,6 +229,8 @@ def test_default_model_ranks_a_folder(drawings, tmp_path):
     assert code == 0, output + errors
     first = next(line for line in output.splitlines() if line.startswith("  1"))
     assert first.split(maxsplit=2)[1:] == ["0.0000", f"gallery/{Path(pages[1]).name}"]
+    assert "lines-mobilenetv2: loaded 314/314 tensors" in output + errors
+    assert not re.findall("reinitialized|renamed", output + errors)
     assert fastreid.Predictor.from_pretrained()(pages).shape == (3, 256)
     code, output, _ = run_here("models list", folder=tmp_path)
     assert code == 0

@@ -39,7 +39,7 @@ def import_lancedb() -> ModuleType:
     Raises:
         EnvironmentSetupError: it is not installed.
     """
-    os.environ.setdefault("LANCE_LOG", "error")  # read at import; its warnings are for developers
+    os.environ.setdefault("LANCEDB_LOG", "error")  # read at import; its warnings are for developers
     try:
         return importlib.import_module("lancedb")
     except ImportError as error:

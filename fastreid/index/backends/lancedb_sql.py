@@ -2,6 +2,7 @@
 
 import datetime
 
+from fastreid.index.backends.text_ranges import find_successor
 from fastreid.index.columns import ColumnType, Value
 from fastreid.index.filters import And, Comparison, Filter, IsNull, Not, OneOf, Or, StartsWith
 
@@ -12,7 +13,6 @@ SQL_TYPES: dict[ColumnType, str] = {
     "date": "date",
     "boolean": "boolean",
 }
-_MAX_CODE_POINT = 0x10FFFF
 
 
 def to_sql(node: Filter) -> str:
@@ -50,16 +50,6 @@ def _translate_condition(column: str, node: Comparison | OneOf | StartsWith) -> 
         return f"{column} {node.operator} {quote_value(node.value)}"
     if isinstance(node, OneOf):
         return f"{column} IN ({', '.join(map(quote_value, node.values))})" if node.values else "false"
-    # As a range, which an index can use, and in which % and _ have no meaning.
-    after = _find_successor(node.prefix)
+    after = find_successor(node.prefix)
     low = f"{column} >= {quote_value(node.prefix)}"
     return low if after is None else f"({low} AND {column} < {quote_value(after)})"
-
-
-def _find_successor(prefix: str) -> str | None:
-    """Return the first text after all those that start with a prefix, by code points; None if there is none."""
-    stem = prefix.rstrip(chr(_MAX_CODE_POINT))
-    if not stem:
-        return None
-    following = ord(stem[-1]) + 1
-    return stem[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)  # surrogates are no characters

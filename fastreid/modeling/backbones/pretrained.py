@@ -119,10 +119,15 @@ def load_pretrained(
     return report
 
 
-def load_backbone(backbone: nn.Module, file: str | Path) -> LoadReport:
+def load_backbone(backbone: nn.Module, file: str | Path, *, is_published: bool = False) -> LoadReport:
     """Load a file with the state dict of a backbone; an ImageNet classifier or a head in it is ignored.
 
     A file without `backbone.` in its names contains only a backbone.
+
+    Args:
+        backbone: the network.
+        file: the file.
+        is_published: the file is one whose digest is known here, so that its renaming is not worth a line in the log.
 
     Raises:
         InputError: the file does not exist.
@@ -141,7 +146,8 @@ def load_backbone(backbone: nn.Module, file: str | Path) -> LoadReport:
         kept = {name: tensor for name, tensor in state.items() if name in expected or not _is_classifier(name)}
         renamed, how = rename_tensors(kept, backbone)
         if how:
-            get_logger().info(f"{file}: {how}")
+            if not is_published:
+                get_logger().info(f"{file}: {how}")
             ignored += tuple(name for name in state if name not in kept)
             state = renamed
     reinitialized = [name for name in expected if name not in state and OPTIONAL_TENSORS.search(name)]

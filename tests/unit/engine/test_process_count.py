@@ -19,7 +19,14 @@ from fastreid.utils import comm
 from fastreid.utils.seeding import keyed_torch_rng
 
 TINY = Path(tiny_backbone.__file__).with_name("tiny.yml")
-RESNET = ("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "18x", "MODEL.BACKBONE.WITH_IBN", "True")
+RESNET = (
+    "MODEL.BACKBONE.NAME",
+    "build_resnet_backbone",
+    "MODEL.BACKBONE.DEPTH",
+    "18x",
+    "MODEL.BACKBONE.WITH_IBN",
+    "True",
+)
 CPU = torch.device("cpu")
 LOSSES = ["CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", "FocalLoss"]
 NUM_DRAWINGS, NUM_CLASSES = 16, 40

@@ -86,3 +86,19 @@ def test_path_of_a_model_directory_is_used_without_pretraining(directory):
     cfg = load_config(None, ["MODEL.WEIGHTS", str(directory), "MODEL.BACKBONE.PRETRAIN", False])
     check_component_names(cfg, training=True)
     check_initial_weights(cfg, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_loaded"), [("a" * 64, True), ("b" * 64, False), (None, True)], ids=["same", "other", "unknown"]
+)
+def test_classifier_of_other_patents_is_not_loaded(tmp_path, caplog, labels, is_loaded):
+    model = torch.nn.ModuleDict({"heads": torch.nn.Linear(2, 3)})
+    weights = {"heads.weight": torch.full((3, 2), 7.0), "heads.bias": torch.full((3,), 7.0)}
+    data = {} if labels is None else {"data": {"format": 3, "labels": labels}}
+    torch.save({"model": weights} | data, tmp_path / "a.pth")
+    cfg = load_config(None, ["MODEL.WEIGHTS", str(tmp_path / "a.pth")])
+    with caplog.at_level("INFO"):
+        load_initial_weights(cfg, model, {"format": 3, "labels": "a" * 64, "lists": {}})
+    assert bool((model["heads"].weight == 7).all()) == is_loaded
+    assert bool((model["heads"].bias == 7).all())
+    assert ("has other training patents, so its classifier is not loaded" in caplog.text) != is_loaded

@@ -1,5 +1,6 @@
 """Search in collections of 10,000 clustered features equals the exact reference, with and without filters."""
 
+import dataclasses
 import functools
 import re
 
@@ -11,6 +12,7 @@ import fastreid.index
 from fastreid.evaluation import nearest
 from fastreid.index import IndexSettings, ModelIdentity
 from fastreid.index.backends.probes import measure_probes
+from fastreid.index.manifest import write_manifest
 from fastreid.utils.errors import InputError, NumericalError, WeightsError
 
 pytest.importorskip("lancedb", reason="the extra `search` is not installed")
@@ -92,7 +94,10 @@ def test_search_equals_the_reference_after_compaction_and_removal(tmp_path):
 def test_flat_search_of_a_large_collection_equals_the_reference(tmp_path):
     """Above `exact_max_rows` without an index, the table itself is searched."""
     collection = build(tmp_path / "collection", exact_max_rows=NUM)
-    object.__setattr__(collection.manifest.settings, "exact_max_rows", 500)  # no index was built
+    settings = IndexSettings(exact_max_rows=500)
+    write_manifest(collection.folder, dataclasses.replace(collection.manifest, settings=settings))
+    collection = fastreid.index.open(collection.folder)
+    assert collection.info()["search"] == "exact, without an index"
     check_equals_reference(collection)
     groups = collection.search_features(features()[1][:1], model=MODEL, k=30, group="patent")
     assert len({hit.patent for hit in groups}) == 30

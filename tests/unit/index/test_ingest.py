@@ -1,5 +1,6 @@
 """Drawings of folders, files and lists in a collection: incremental, with metadata, without broken files."""
 
+import io
 import os
 import shutil
 
@@ -12,6 +13,7 @@ from PIL import Image
 import fastreid.index
 from fastreid.engine.predictor import Predictor
 from fastreid.index import embedder, ingest
+from fastreid.index.side_data import encode_thumbnail
 from fastreid.utils.errors import InputError, StorageError, WeightsError
 
 pytest.importorskip("lancedb", reason="the extra `search` is not installed")
@@ -228,3 +230,12 @@ def test_features_do_not_depend_on_workers(model, tmp_path, monkeypatch):
         torch.tensor(np.stack([paths[path] for path in some])), Predictor.from_pretrained(model)(some)
     )
     assert collection.check().faults == []
+
+
+def test_thin_lines_are_visible_in_a_thumbnail():
+    page = np.full((800, 800), 255, np.uint8)
+    page[400:402] = 0  # half a pixel of the thumbnail
+    with Image.open(io.BytesIO(encode_thumbnail(page))) as image:
+        small = np.asarray(image)
+    assert small.min() < 64
+    assert (small == 255).mean() > 0.95

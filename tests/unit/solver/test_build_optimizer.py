@@ -50,8 +50,21 @@ def test_numbers_in_a_list_of_a_config_file_reach_the_optimizer(tmp_path):
     cfg = get_cfg()
     cfg.merge_from_file(tmp_path / "a.yml")
     optimizer = build_optimizer(cfg, SmallModel())
+    assert dict(cfg.SOLVER.OPT_ARGS) == {"eps": (1e-30, 1e-3)}
     assert type(optimizer) is torch.optim.Adafactor
-    assert optimizer.param_groups[0]["eps"] == (1e-30, 1e-3)
+    assert optimizer.param_groups[0]["eps"] == (2**-63, 1e-3)
+
+
+@pytest.mark.parametrize(("eps1", "used"), [(1e-30, 2**-63), (0, 2**-63), (1e-15, 1e-15), (None, None)])
+def test_adafactor_divides_a_gradient_of_zero_by_more_than_zero(eps1, used, caplog):
+    model = SmallModel()
+    optimizer = create_optimizer("Adafactor", build_parameter_groups(model, RATES), {"eps": [eps1, 1e-3]})
+    assert tuple(optimizer.param_groups[0]["eps"]) == (used, 1e-3)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert ("the square of" in caplog.text) == (used != eps1)
 
 
 def test_unknown_optimizer_raises_with_suggestion():

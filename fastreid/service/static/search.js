@@ -1,0 +1,158 @@
+// Run the query, load more, and tell the user what happens.
+
+import { ServiceError, explain, getJson, isCanceled, postForm } from "./api.js";
+import { byId, count, formatNumber } from "./dom.js";
+import { describePictures } from "./pictures.js";
+import { MAX_RESULTS, makeForm } from "./query.js";
+import { focusResult, getResults, showResults } from "./results.js";
+
+const READY_TRIES = 30;
+const MAX_LIMIT = 200;
+const state = { answer: null, source: null, collection: null, controller: null };
+let handlers = {}; // onToken, onDone(source)
+
+export const getSearch = () => state;
+
+// Set the collection that reports name; a search replaces it by the state of that moment.
+export const setCollection = (collection) => (state.collection = collection);
+
+export function showMessage(text) {
+  byId("message").textContent = text;
+}
+
+export function showStatus(text) {
+  byId("status").textContent = text;
+}
+
+function showProgress(isRunning) {
+  byId("progress").hidden = !isRunning;
+  byId("results").setAttribute("aria-busy", String(isRunning));
+  byId("more").disabled = isRunning;
+}
+
+const wait = (seconds, signal) =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, seconds * 1000);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
+  });
+
+// Send the query; wait while the model is loading.
+async function send(source, range, signal) {
+  for (let number = 1; ; number += 1) {
+    try {
+      return await postForm("api/v1/search", makeForm(source, range), signal);
+    } catch (error) {
+      if (!(error instanceof ServiceError) || error.code !== "not_ready" || number === READY_TRIES) throw error;
+      showStatus("The server is loading the model. The search starts when it is ready.");
+      await wait(error.retryAfterS || 2, signal);
+    }
+  }
+}
+
+export async function search(source, { keepFocus = -1, focusHeading = false } = {}) {
+  state.controller?.abort();
+  if (!source.parts.length) {
+    showMessage("Add a picture first: drop, paste or choose one.");
+    byId("choose").focus();
+    return;
+  }
+  const controller = (state.controller = new AbortController());
+  showMessage("");
+  showStatus(`Searching with ${describePictures(source.parts)} …`);
+  showProgress(true);
+  try {
+    const range = { k: source.pageSize, offset: 0, limit: source.pageSize };
+    const [answer, collection] = await Promise.all([
+      send(source, range, controller.signal),
+      getJson("api/v1/collection", { signal: controller.signal }),
+    ]);
+    Object.assign(state, { answer, source, collection });
+    showResults(answer.results);
+    byId("start-hint").hidden = true;
+    finish(answer, range);
+    if (keepFocus >= 0) focusResult(keepFocus);
+    else if (focusHeading) byId("results-heading").focus();
+    handlers.onDone(source);
+  } catch (error) {
+    fail(error, controller);
+  } finally {
+    if (controller === state.controller) showProgress(false);
+  }
+}
+
+export async function loadMore() {
+  if (!state.source) return;
+  const hadFocus = document.activeElement === byId("more");
+  const controller = (state.controller = new AbortController());
+  const offset = getResults().length;
+  const k = Math.min(offset + state.source.pageSize, MAX_RESULTS);
+  const range = { k, offset, limit: Math.min(k - offset, MAX_LIMIT) };
+  showStatus("Loading more results …");
+  showProgress(true);
+  try {
+    const answer = await send(state.source, range, controller.signal);
+    const cards = showResults(answer.results, { append: true });
+    finish(answer, range);
+    if (hadFocus && cards.length) cards[0].focus();
+  } catch (error) {
+    fail(error, controller);
+  } finally {
+    if (controller === state.controller) showProgress(false);
+  }
+}
+
+function finish(answer, range) {
+  const number = getResults().length;
+  byId("more").hidden = answer.total < range.k || range.k >= MAX_RESULTS;
+  document.querySelector('.export[data-kind="results"]').disabled = !number;
+  byId("open-link").disabled = false;
+  const kind = answer.query.group ? "patent" : "drawing";
+  const among = answer.query.filter ? " that fulfill the filter" : "";
+  const size = state.collection ? ` among ${formatNumber(state.collection.drawings)} drawings` : "";
+  showStatus(number ? `${count(number, kind)}${among}${size}, best first.` : noResults(answer.query));
+}
+
+function noResults(query) {
+  const hints = [];
+  if (query.filter) hints.push("the filter");
+  if (query.min_score > -1) hints.push("the smallest score");
+  if (query.exclude_patents.length) hints.push("the excluded patents");
+  return hints.length ? `No drawing found. Change ${hints.join(" or ")}.` : "No drawing found. The collection is empty.";
+}
+
+function fail(error, controller) {
+  if (controller !== state.controller) return; // another search has started
+  showStatus(isCanceled(error) ? "Canceled." : getResults().length ? "The results are those of the previous search." : "");
+  if (!isCanceled(error)) showMessage(explain(error));
+  if (error.status === 401) handlers.onToken();
+}
+
+export function prepareSearch(given) {
+  handlers = given;
+  byId("cancel").addEventListener("click", () => state.controller?.abort());
+  byId("more").addEventListener("click", loadMore);
+}
+
+// Whether a query differs from the last search.
+export function isChanged(current) {
+  if (!state.source) return false;
+  const describe = (source) =>
+    JSON.stringify({ ...source, parts: source.parts.map((part) => [part.key, part.crop, part.page]) });
+  return describe(current) !== describe(state.source);
+}
+
+export const clearSearch = () => {
+  state.controller?.abort();
+  Object.assign(state, { answer: null, source: null });
+  showResults([]);
+  showMessage("");
+  showStatus("");
+  byId("start-hint").hidden = false;
+  byId("more").hidden = true;
+  byId("open-link").disabled = true;
+  document.querySelector('.export[data-kind="results"]').disabled = true;
+};
+

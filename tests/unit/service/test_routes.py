@@ -1,0 +1,107 @@
+"""Drawings, the collection, facets, probes, metrics and the page."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from index_pages import draw_page
+from PIL import Image
+from service_requests import get_error, start_client
+
+from fastreid.service.static_files import load_static_files
+
+
+@pytest.fixture(scope="module")
+def drawing(client, picture):
+    return client.post("/api/v1/search", files=[picture.part]).json()["results"][0]
+
+
+def test_drawing_and_its_images(client, drawing):
+    answer = client.get(f"/api/v1/drawings/{drawing['id']}").json()
+    assert answer == {name: drawing[name] for name in answer}
+    thumbnail = client.get(f"/{drawing['thumbnail']}")
+    assert thumbnail.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(thumbnail.content)).size == (64, 64)
+    image = client.get(f"/{drawing['image']}")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(image.content))), draw_page(4))
+    assert image.headers["cache-control"] == "private, max-age=3600"
+    for suffix in ("", "/thumbnail", "/image"):
+        message = get_error(client.get(f"/api/v1/drawings/a%2Fb{suffix}"), 404, "not_found")
+        assert message == "there is no drawing with the id 'a/b'; a search returns ids"
+    assert "longest_px" in get_error(client.get(f"/{drawing['image']}?longest_px=9"), 422, "invalid_request")
+
+
+def test_image_is_reduced_and_keeps_color(collection_folder, tmp_path):
+    import fastreid.index
+
+    Image.new("RGB", (300, 150), (255, 0, 0)).save(tmp_path / "red.png")
+    collection = fastreid.index.create(tmp_path / "c", model=str(collection_folder.parent / "model"))
+    collection.add([tmp_path / "red.png"])
+    row = next(iter(collection.scan(["id"])))[0]
+    with start_client(tmp_path / "c") as client:
+        image = Image.open(io.BytesIO(client.get(f"/api/v1/drawings/{row['id']}/image?longest_px=64").content))
+        assert (image.size, image.mode, image.getpixel((0, 0))) == ((64, 32), "RGB", (255, 0, 0))
+        (tmp_path / "red.png").unlink()
+        message = get_error(client.get(f"/api/v1/drawings/{row['id']}/image"), 404, "not_found")
+        assert str(tmp_path) not in message
+        assert client.get(f"/api/v1/drawings/{row['id']}/thumbnail").status_code == 200
+
+
+def test_collection(client, collection_folder):
+    answer = client.get("/api/v1/collection").json()
+    assert (answer["name"], answer["drawings"], answer["patents"], answer["search"]) == ("patents.index", 9, 3, "exact")
+    assert answer["columns"]["year"] == "integer"
+    assert answer["limits"]["pictures"] == 7
+    assert (answer["needs_token"], answer["changes"]) == (False, False)
+    assert str(collection_folder.parent / "drawings") not in json.dumps(answer)
+
+
+def test_facets(client):
+    answer = client.get("/api/v1/facets", params={"column": "locarno", "filter": "year = 2002"}).json()
+    assert answer["values"] == [{"value": "06-03", "count": 3}, {"value": "07-02", "count": 3}]
+    assert (answer["total"], answer["missing"], answer["distinct"]) == (6, 0, 2)
+    answer = client.get("/api/v1/facets", params={"column": "year", "limit": 1}).json()
+    assert (answer["minimum"], answer["maximum"]) == (2001, 2002)
+    assert answer["values"] == [{"value": 2002, "count": 6}]
+    answer = client.get("/api/v1/facets", params={"column": "applicant"}).json()
+    assert (answer["missing"], answer["values"], answer["minimum"]) == (9, [], None)
+    message = get_error(client.get("/api/v1/facets", params={"column": "locarn"}), 400, "invalid_input")
+    assert "Did you mean 'locarno'?" in message
+
+
+def test_probes_and_metrics(client, picture):
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+    client.post("/api/v1/search", files=[picture.part])
+    client.get("/api/v1/none")
+    text = client.get("/metrics").text
+    count = re.search(r'requests_total\{method="POST",route="/api/v1/search",status="200"\} (\d+)', text)
+    assert int(count[1]) >= 1
+    assert 'route="none",status="404"' in text
+    assert "fastreid_ready 1.0" in text
+    assert re.search(r"fastreid_batch_pictures_count [1-9]", text)
+    assert re.search(r"fastreid_search_seconds_count [1-9]", text)
+
+
+def test_page_uses_no_other_server(client):
+    for path in ("/", "/index.html", "/page.css", "/page.js", "/docs"):
+        response = client.get(path)
+        assert response.status_code == 200
+        assert re.findall(r"""(?:src|href|action|url|import)\s*[=(]?\s*["'(]?(?:https?:)?//""", response.text) == []
+        assert "<script>" not in response.text
+        assert "style=" not in response.text
+        assert "default-src 'none'" in response.headers["content-security-policy"]
+        assert response.headers["x-frame-options"] == "DENY"
+    assert "script-src 'self';" in client.get("/").headers["content-security-policy"]
+    assert {"index.html", "page.css", "page.js"} <= load_static_files().keys()
+    get_error(client.get("/app.py"), 404, "not_found")
+
+
+def test_docs_list_every_route(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/api/v1/search", "/api/v1/drawings/{name}", "/api/v1/facets", "/metrics"} <= paths.keys()
+    page = client.get("/docs").text
+    assert [path for path in paths if f"<code>{path}</code>" not in page] == []
+    assert "pictures (array)" in page

@@ -1,0 +1,122 @@
+"""POST /api/v1/search returns what `Collection.search` does."""
+
+import io
+
+import numpy as np
+import pytest
+from index_pages import draw_page
+from PIL import Image
+from service_requests import encode, get_error
+
+import fastreid.index
+from fastreid.index.crop import parse_crop
+
+SEARCH = "/api/v1/search"
+
+
+@pytest.fixture(scope="module")
+def collection(collection_folder):
+    return fastreid.index.open(collection_folder)
+
+
+def post(client, *pictures, **fields):
+    return client.post(SEARCH, files=[("pictures", part) for part in pictures], data=fields)
+
+
+def post_ok(client, *pictures, **fields):
+    response = post(client, *pictures, **fields)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def check_hits(answer, hits):
+    assert [result["id"] for result in answer["results"]] == [hit.id for hit in hits]
+    scores = [result["score"] for result in answer["results"]]
+    np.testing.assert_allclose(scores, [hit.score for hit in hits], atol=2e-6)
+    assert [result["metadata"] for result in answer["results"]] == [hit.to_json()["metadata"] for hit in hits]
+
+
+def test_upload_finds_the_same_drawing(client, collection, picture):
+    answer = post_ok(client, picture.part[1])
+    assert (answer["total"], answer["results"][0]["score"], answer["results"][0]["rank"]) == (9, 1.0, 1)
+    assert answer["results"][0]["path"].endswith("D1/4.png")
+    check_hits(answer, collection.search(draw_page(4)))
+    assert answer["query"]["pictures"] == [{"name": "query.png", "page": 1, "crop": ""}]
+    assert answer["query"]["weights_sha256"] == collection.manifest.model.weights_sha256
+
+
+def test_several_pictures_and_ids_are_one_query(client, collection, tmp_path):
+    name = collection.search(draw_page(0), k=1)[0].id
+    paths = [tmp_path / "1.png", tmp_path / "2.png"]
+    for seed, path in zip((4, 7), paths):
+        path.write_bytes(encode(draw_page(seed)))
+    parts = [(path.name, path.read_bytes()) for path in paths]
+    for combine in ("mean", "best"):
+        answer = post_ok(client, *parts, ids=name, combine=combine, k=5)
+        check_hits(answer, collection.search([str(path) for path in paths], ids=[name], combine=combine, k=5))
+    crop = "10%,0%,60%,80%"
+    answer = post_ok(client, *parts, crop=crop)
+    check_hits(answer, collection.search([str(path) for path in paths], crop=parse_crop(crop)))
+    assert [picture["crop"] for picture in answer["query"]["pictures"]] == [crop, crop]
+
+
+def test_each_picture_has_its_own_crop(client, collection):
+    pages = [draw_page(4), draw_page(7)]
+    answer = post_ok(client, *[("a.png", encode(page)) for page in pages], crop=["5,6,40,50", ""])
+    check_hits(answer, collection.search([pages[0][6:56, 5:45], pages[1]]))
+
+
+def test_page_of_a_tiff(client, collection):
+    file = io.BytesIO()
+    first, second = (Image.fromarray(draw_page(seed)) for seed in (0, 4))
+    first.save(file, "TIFF", save_all=True, append_images=[second])
+    answer = post_ok(client, ("scan.tif", file.getvalue()), page=2)
+    check_hits(answer, collection.search(draw_page(4)))
+    message = get_error(post(client, ("scan#page=2.tif", file.getvalue()), page=3), 400, "invalid_input")
+    assert message == "scan_page=2.tif: has no page 3; it has 2"
+
+
+def test_filter_group_and_other_options(client, collection, picture):
+    options = {"group": "patent", "exclude_patents": ["D1"], "min_score": 0.1, "k": 2}
+    answer = post_ok(client, picture.part[1], filter="locarno STARTSWITH 06", **options)
+    check_hits(answer, collection.search(draw_page(4), where="locarno STARTSWITH 06", **options))
+    assert {result["patent"] for result in answer["results"]} == {"D0", "D2"}
+
+
+def test_more_like_this(client, collection):
+    best, second = collection.search(draw_page(4), k=2)
+    answer = post_ok(client, ids=best.id)
+    assert best.id not in {result["id"] for result in answer["results"]}
+    check_hits(answer, collection.search(ids=[best.id]))
+    assert answer["results"][0]["thumbnail"] == f"api/v1/drawings/{answer['results'][0]['id']}/thumbnail"
+    twice = post_ok(client, ids=[best.id, second.id, best.id])
+    check_hits(twice, collection.search(ids=[best.id, second.id]))
+
+
+def test_paging(client, picture):
+    whole = post_ok(client, picture.part[1])["results"]
+    answer = post_ok(client, picture.part[1], offset=3, limit=4)
+    assert (answer["total"], answer["offset"], answer["limit"]) == (9, 3, 4)
+    assert answer["results"] == whole[3:7]
+    assert post_ok(client, picture.part[1], offset=50)["results"] == []
+
+
+def test_faults_are_those_of_the_library(client, picture):
+    part = picture.part[1]
+    for fields, message in (
+        ({"filter": "patnt = D1"}, "position 1: the column 'patnt' is unknown. Did you mean 'patent'?"),
+        ({"group": "patnt"}, "Did you mean 'patent'?"),
+        ({"crop": "900,0,5,5"}, "query.png: the crop is outside of the picture, which has 64 x 64 px"),
+        ({"crop": ["1,1,5,5"] * 3}, "3 values of crop for 1 pictures; give one for all, or one for each"),
+        ({"page": "0"}, "page is 0; pages count from 1"),
+        ({"ids": "x"}, "patents.index: there is no drawing with the id 'x'"),
+    ):
+        assert message in get_error(post(client, part, **fields), 400, "invalid_input")
+    assert "not an image" in get_error(post(client, ("../x.png", b"text")), 400, "invalid_input")
+    for fields, message in (
+        ({"k": 1001}, "k: 1001 is more than the 1000 allowed"),
+        ({"k": "x"}, "k: Input should be a valid integer"),
+        ({"colour": "1"}, "colour: Extra inputs are not permitted"),
+    ):
+        assert message in get_error(post(client, part, **fields), 422, "invalid_request")
+    assert "no query is given" in get_error(client.post(SEARCH, data={"k": 3}), 400, "invalid_input")
