@@ -1,7 +1,6 @@
 """fastreid index add: add drawings to a collection, which is created if it does not exist."""
 
 import argparse
-from pathlib import Path
 
 from fastreid.cli.command import Command
 from fastreid.cli.index_options import add_collection, add_model
@@ -38,13 +37,13 @@ def run(args: argparse.Namespace) -> int:
     """Add the drawings and print the counts."""
     from fastreid import index
     from fastreid.engine.model_directory import DEFAULT_MODEL
-    from fastreid.index.manifest import is_collection
+    from fastreid.index.opening import exists
     from fastreid.index.sources import find_source
 
     options = {"images": args.images or "", "metadata": args.metadata or ""}
     for path in args.paths:  # before a collection is created
         find_source(path, **options)
-    if is_collection(Path(args.collection)):
+    if exists(args.collection):
         collection = index.open(args.collection, model=args.model)
     else:
         collection = index.create(args.collection, model=args.model or DEFAULT_MODEL)

@@ -24,7 +24,9 @@ def run(args: argparse.Namespace) -> int:
     for fault in collection.compact():
         get_logger().warning(escape_unprintable(fault))
     info = collection.info()
-    sizes = f"{format_bytes(before)} before, {format_bytes(info['bytes'])} now"
+    sizes = "size unknown, on the server"
+    if before is not None:
+        sizes = f"{format_bytes(before)} before, {format_bytes(info['bytes'])} now"
     print_message(f"{args.collection}: {sizes}; search: {info['search']}")
     return 0
 

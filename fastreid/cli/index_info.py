@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         "drawings": f"{info['drawings']:,} of {info['patents']:,} patents",
         "model": f"{info['model']} (sha256 {info['weights_sha256'][:12]}), {info['dimension']} values a feature",
         "search": info["search"],
-        "size": format_bytes(info["bytes"]),
+        "size": "unknown, on the server" if info["bytes"] is None else format_bytes(info["bytes"]),
         "created": info["created"],
         "columns": ", ".join(f"{name} ({kind})" for name, kind in info["columns"].items()),
     }

@@ -6,8 +6,9 @@ from fastreid.utils.files import expand_home
 
 
 def add_collection(parser: argparse.ArgumentParser) -> None:
-    """Add the folder of the collection."""
-    parser.add_argument("collection", type=expand_home, metavar="COLLECTION", help="folder of the collection")
+    """Add the folder or address of the collection."""
+    help_text = "folder of the collection, or its address on a Milvus server: http://HOST:PORT/NAME"
+    parser.add_argument("collection", type=expand_home, metavar="COLLECTION", help=help_text)
 
 
 def add_model(parser: argparse.ArgumentParser, default: str) -> None:

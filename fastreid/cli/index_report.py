@@ -19,4 +19,4 @@ def print_report(collection: "Collection", report: "IngestReport") -> None:
     if len(report.faults) > MAX_FAULTS_SHOWN:
         get_logger().warning(f"skipped: {len(report.faults)} in all, of which {MAX_FAULTS_SHOWN} are listed")
     num = format_count(collection.count(), "drawing")
-    print_message(f"{collection.folder}: {report.describe()}; {num} in the collection")
+    print_message(f"{collection.uri}: {report.describe()}; {num} in the collection")

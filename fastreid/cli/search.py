@@ -103,7 +103,7 @@ def to_json(args: argparse.Namespace, collection: "Collection", hits: Sequence["
     names = ("pictures", "id", "crop", "k", "filter", "group", "exclude_patent", "min_score", "combine")
     query = {name: getattr(args, name) for name in names}
     model = collection.manifest.model
-    query |= {"collection": str(collection.folder), "model": model.name, "weights_sha256": model.weights_sha256}
+    query |= {"collection": collection.uri, "model": model.name, "weights_sha256": model.weights_sha256}
     return {"query": query, "results": [hit.to_json() for hit in hits]}
 
 

@@ -1,4 +1,4 @@
-"""Searchable collections of drawings: features, metadata and thumbnails in a folder.
+"""Searchable collections of drawings: features, metadata and thumbnails in a folder or on a Milvus server.
 
 folder/
 |-- collection.json      format, model, sources and settings of the search
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from fastreid.engine.predictor_inputs import Page, list_pages
-from fastreid.index.backends.lancedb import LanceBackend
 from fastreid.index.columns import ColumnType, Row
 from fastreid.index.crop import Crop
 from fastreid.index.embedder import Embedder
@@ -25,16 +24,15 @@ from fastreid.index.filter_syntax import parse_filter
 from fastreid.index.filters import Filter, Not, OneOf, join
 from fastreid.index.health import CheckReport, check_collection, compact_collection, describe_collection
 from fastreid.index.ingest import IngestReport, add_entries, delete_ids, remove_missing, scan_sources, store_rows
-from fastreid.index.manifest import ModelIdentity, lock_collection, read_manifest, write_manifest
+from fastreid.index.manifest import ModelIdentity
 from fastreid.index.probability import ProbabilityEstimator
 from fastreid.index.records import check_features, convert_records, format_now
 from fastreid.index.search import Combine, Hit, search_backend
-from fastreid.index.side_data import SideData
 from fastreid.index.sources import find_source
+from fastreid.index.stores import Store
 from fastreid.utils.errors import InputError, describe_unknown
 
 DEFAULT_K = 20
-TABLE_FOLDER = "lance"
 
 
 class Collection:
@@ -43,30 +41,41 @@ class Collection:
     Several processes may search at the same time; one that changes the collection waits for another that does.
 
     Args:
-        folder: its folder.
+        store: its place.
         model: model to embed with, or its name; None: the model of the collection.
 
     Attributes:
-        folder: its folder.
+        uri: its folder or address.
+        name: the last part of it.
         manifest: model, sources and settings.
 
     Raises:
-        InputError: the folder is no collection.
+        InputError: there is no collection.
         StorageError: the collection is damaged.
         EnvironmentSetupError: LanceDB is not installed.
         WeightsError: the model computes other features than that of the collection.
     """
 
-    def __init__(self, folder: Path, model: str | Embedder | None = None):
-        self.folder = folder
-        self.manifest = read_manifest(folder)
+    def __init__(self, store: Store, model: str | Embedder | None = None):
+        self.uri, self.name = store.uri, store.name
+        self._store = store
+        self.manifest = store.read_manifest()
         self._model = model or self.manifest.model.name
         self._embedder: Embedder | None = None
-        self._backend = LanceBackend(folder / TABLE_FOLDER, self.manifest.settings)
-        self._side_data = SideData(folder)
+        self._backend = store.open_backend(self.manifest.settings)
+        self._side_data = store.side_data
         self._probability = ProbabilityEstimator(self.manifest.model, self._backend)
         if model is not None:
             self.embedder  # noqa: B018  # checks the model
+
+    @property
+    def folder(self) -> Path:
+        """Its folder.
+
+        Raises:
+            InputError: it is on a server.
+        """
+        return self._store.get_folder()
 
     @property
     def embedder(self) -> Embedder:
@@ -78,7 +87,7 @@ class Collection:
         """
         if self._embedder is None:
             embedder = Embedder(self._model) if isinstance(self._model, str) else self._model
-            self.manifest.model.check_equal(embedder.identity, where=str(self.folder))
+            self.manifest.model.check_equal(embedder.identity, where=self.uri)
             self._embedder = embedder
         return self._embedder
 
@@ -107,7 +116,7 @@ class Collection:
             entries = scan_sources(sources, self._backend, report)
             for source in sources:
                 self.manifest = self.manifest.with_source(source)
-            write_manifest(self.folder, self.manifest)
+            self._store.write_manifest(self.manifest)
             self._side_data.unmark_removed(entry.id for entry in entries)
             add_entries(entries, self._backend, self._side_data, embedder=embedder, report=report)
         return report
@@ -121,7 +130,7 @@ class Collection:
         embedder, report = self.embedder, IngestReport()
         with self._change():
             if not self.manifest.sources:
-                raise InputError(f"{self.folder}: has no source to update from; add one with `fastreid index add`")
+                raise InputError(f"{self.uri}: has no source to update from; add one with `fastreid index add`")
             entries = scan_sources(self.manifest.sources, self._backend, report)
             removed = self._side_data.list_removed()
             kept = [entry for entry in entries if entry.id not in removed]
@@ -143,7 +152,7 @@ class Collection:
             NumericalError: a feature is NaN, Inf or zero, or its norm is out of range.
             WeightsError: the model is not that of the collection.
         """
-        self.manifest.model.check_equal(model, where=str(self.folder))
+        self.manifest.model.check_equal(model, where=self.uri)
         check_features(features, len(rows), self.manifest.dim)
         with self._change():
             converted, new = convert_records(rows, self.columns(), added=format_now())
@@ -184,12 +193,12 @@ class Collection:
             absolute = os.path.abspath(path)
             known = [source.path for source in self.manifest.sources]
             if absolute not in known:
-                raise InputError(f"{self.folder}: {describe_unknown('source', absolute, known)}")
+                raise InputError(f"{self.uri}: {describe_unknown('source', absolute, known)}")
             node = OneOf("source", (absolute,))
             names = [str(row["id"]) for block in self._backend.scan(["id"], node) for row in block]
             num = delete_ids(names, self._backend, self._side_data)
             self.manifest = self.manifest.without_sources({absolute})
-            write_manifest(self.folder, self.manifest)
+            self._store.write_manifest(self.manifest)
             return num
 
     def search(
@@ -256,7 +265,7 @@ class Collection:
             InputError: the shape or the filter is invalid.
             WeightsError: the model is not that of the collection.
         """
-        self.manifest.model.check_equal(model, where=str(self.folder))
+        self.manifest.model.check_equal(model, where=self.uri)
         node = self._parse(where) if where else None
         return self._probability.add_probabilities(search_backend(self._backend, features, k, node=node, group=group))
 
@@ -271,7 +280,7 @@ class Collection:
         rows = list(self._backend.get(list(dict.fromkeys(ids))).rows)
         missing = sorted(set(ids) - {str(row["id"]) for row in rows})
         if missing:
-            raise InputError(f"{self.folder}: there is no drawing with the id {missing[0]!r}; search prints ids")
+            raise InputError(f"{self.uri}: there is no drawing with the id {missing[0]!r}; search prints ids")
         return rows
 
     def count(self, where: str = "") -> int:
@@ -297,7 +306,7 @@ class Collection:
 
     def info(self) -> dict[str, Any]:
         """Return the number of drawings and patents, the model, sources, columns and sizes, as values of JSON."""
-        return describe_collection(self.folder, self.manifest, self._backend)
+        return describe_collection(self.uri, self.manifest, self._backend, self._store.describe())
 
     def scan(self, columns: Sequence[str], where: str = "") -> Iterator[list[dict[str, Any]]]:
         """Yield some columns of the drawings that fulfill a filter, in blocks; "vector" is the feature."""
@@ -309,6 +318,6 @@ class Collection:
     @contextlib.contextmanager
     def _change(self) -> Iterator[None]:
         """Hold the lock of the collection, with its newest `collection.json`."""
-        with lock_collection(self.folder):
-            self.manifest = read_manifest(self.folder)
+        with self._store.lock():
+            self.manifest = self._store.read_manifest()
             yield

@@ -34,7 +34,7 @@ def export_collection(collection: Collection, path: Path, *, where: str = "") ->
     wanted = {".csv": columns, ".npy": ["id", VECTOR], ".parquet": [*columns, VECTOR]}[path.suffix]
     rows = sorted((row for block in collection.scan(wanted, where) for row in block), key=lambda row: str(row["id"]))
     if not rows:
-        raise InputError(f"{collection.folder}: no drawing fulfills the filter, or the collection is empty")
+        raise InputError(f"{collection.uri}: no drawing fulfills the filter, or the collection is empty")
     writers = {".csv": _encode_csv, ".npy": _encode_npy, ".parquet": _encode_parquet}
     content = writers[path.suffix](rows)
     with atomic_write(path) as file:

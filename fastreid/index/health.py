@@ -1,9 +1,8 @@
 """Check the consistency of a collection, and compact it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from fastreid.data.io.image import read_image
 from fastreid.index.backends.base import Backend
 from fastreid.index.columns import SYSTEM_COLUMNS, VECTOR
 from fastreid.index.manifest import CollectionManifest
-from fastreid.index.side_data import SideData, encode_thumbnail
+from fastreid.index.side_data import encode_thumbnail
+from fastreid.index.side_storage import SideStorage
 from fastreid.utils.errors import InputError
 from fastreid.utils.page_address import join_page_address
 
@@ -35,7 +35,7 @@ class CheckReport:
     notes: list[str] = field(default_factory=list)
 
 
-def check_collection(backend: Backend, side_data: SideData, *, dim: int) -> CheckReport:
+def check_collection(backend: Backend, side_data: SideStorage, *, dim: int) -> CheckReport:
     """Read all rows and compare them with each other, with the thumbnails and with the files.
 
     Args:
@@ -72,7 +72,7 @@ def check_collection(backend: Backend, side_data: SideData, *, dim: int) -> Chec
     return report
 
 
-def compact_collection(backend: Backend, side_data: SideData) -> list[str]:
+def compact_collection(backend: Backend, side_data: SideStorage) -> list[str]:
     """Merge the files of the table, build its index if it needs one, and make the thumbnails match its rows.
 
     Returns:
@@ -107,16 +107,19 @@ def _iter_rows(backend: Backend, columns: list[str]) -> Iterator[dict[str, Any]]
         yield from block
 
 
-def describe_collection(folder: Path, manifest: CollectionManifest, backend: Backend) -> dict[str, Any]:
+def describe_collection(
+    uri: str, manifest: CollectionManifest, backend: Backend, place: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the properties of a collection as values of JSON.
 
     Args:
-        folder: of the collection.
+        uri: folder or address of the collection.
         manifest: its `collection.json`.
         backend: its table.
+        place: properties of the place where it is.
     """
     return {
-        "folder": str(folder),
+        "folder": uri,
         "drawings": backend.count(),
         "patents": len({row["patent"] for row in _iter_rows(backend, ["patent"])} - {None}),
         "model": manifest.model.name,
@@ -124,7 +127,7 @@ def describe_collection(folder: Path, manifest: CollectionManifest, backend: Bac
         "versions": dict(manifest.model.versions),
         "dimension": manifest.dim,
         "created": manifest.created,
-        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        **place,
         **backend.describe(),
         "settings": dict(vars(manifest.settings)),
         "sources": [dict(vars(source)) for source in manifest.sources],

@@ -20,7 +20,7 @@ from fastreid.index.embedder import Embedder
 from fastreid.index.filters import OneOf
 from fastreid.index.manifest import Source
 from fastreid.index.records import format_now
-from fastreid.index.side_data import SideData
+from fastreid.index.side_storage import SideStorage
 from fastreid.index.sources import Entry, scan_source
 from fastreid.utils.files import compute_sha256
 from fastreid.utils.progress import show_progress
@@ -95,7 +95,7 @@ def scan_sources(sources: Sequence[Source], backend: Backend, report: IngestRepo
 
 
 def add_entries(
-    entries: Sequence[Entry], backend: Backend, side_data: SideData, *, embedder: Embedder, report: IngestReport
+    entries: Sequence[Entry], backend: Backend, side_data: SideStorage, *, embedder: Embedder, report: IngestReport
 ) -> None:
     """Compute the features of new and changed drawings, and store them in batches.
 
@@ -121,7 +121,12 @@ def add_entries(
 
 
 def remove_missing(
-    entries: Sequence[Entry], sources: Sequence[Source], backend: Backend, *, side_data: SideData, report: IngestReport
+    entries: Sequence[Entry],
+    sources: Sequence[Source],
+    backend: Backend,
+    *,
+    side_data: SideStorage,
+    report: IngestReport,
 ) -> None:
     """Delete the drawings of sources that the sources no longer contain.
 
@@ -138,7 +143,7 @@ def remove_missing(
     report.num_removed += delete_ids(missing, backend, side_data)
 
 
-def delete_ids(ids: Sequence[str], backend: Backend, side_data: SideData) -> int:
+def delete_ids(ids: Sequence[str], backend: Backend, side_data: SideStorage) -> int:
     """Delete drawings with their thumbnails, and return how many there were."""
     num = 0
     for start in range(0, len(ids), _IDS_PER_DELETION):
@@ -210,7 +215,7 @@ def _store_batch(
     stored: Mapping[str, _StoredState],
     backend: Backend,
     *,
-    side_data: SideData,
+    side_data: SideStorage,
     embedder: Embedder,
     report: IngestReport,
 ) -> None:

@@ -127,9 +127,30 @@ def read_manifest(folder: Path) -> CollectionManifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        content = json.loads(read_file_bytes(path))
+        return parse_manifest(read_file_bytes(path), where=str(folder), name=str(path))
+    except FileNotFoundError:
+        hint = "`fastreid index add` or `fastreid index create` makes one"
+        raise InputError(f"{folder}: no such collection (it has no {MANIFEST_NAME}); {hint}")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions")
+
+
+def parse_manifest(text: str | bytes, *, where: str, name: str) -> CollectionManifest:
+    """Return the manifest of a JSON text, which `format_manifest` made.
+
+    Args:
+        text: the text.
+        where: name of the collection, for messages.
+        name: name of the text, for messages.
+
+    Raises:
+        InputError: the collection has another format.
+        StorageError: the text is damaged.
+    """
+    try:
+        content = json.loads(text)
         if type(content["format"]) is int and content["format"] != FORMAT:
-            raise InputError(f"{folder}: a collection of format {content['format']}; this fastreid reads {FORMAT}")
+            raise InputError(f"{where}: a collection of format {content['format']}; this fastreid reads {FORMAT}")
         if content.pop("sha256") != _compute_digest(content):
             raise ValueError
         return CollectionManifest(
@@ -139,19 +160,19 @@ def read_manifest(folder: Path) -> CollectionManifest:
             tuple(Source(**one) for one in content["sources"]),
             content["created"],
         )
-    except FileNotFoundError:
-        hint = "`fastreid index add` or `fastreid index create` makes one"
-        raise InputError(f"{folder}: no such collection (it has no {MANIFEST_NAME}); {hint}")
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # all that damaged bytes can cause
-        raise StorageError(f"{path}: damaged; restore it, or create a new collection")
+        raise StorageError(f"{name}: damaged; restore it, or create a new collection")
 
 
 def write_manifest(folder: Path, manifest: CollectionManifest) -> None:
-    """Write `collection.json` with a sha256 of its content."""
+    """Write `collection.json`."""
+    write_text(folder / MANIFEST_NAME, format_manifest(manifest))
+
+
+def format_manifest(manifest: CollectionManifest) -> str:
+    """Return a manifest as JSON with a sha256 of its content."""
     content = json.loads(json.dumps({"format": FORMAT, **asdict(manifest)}))
-    write_text(folder / MANIFEST_NAME, json.dumps({**content, "sha256": _compute_digest(content)}, indent=1) + "\n")
+    return json.dumps({**content, "sha256": _compute_digest(content)}, indent=1) + "\n"
 
 
 def _compute_digest(content: Mapping[str, Any]) -> str:

@@ -60,7 +60,7 @@ def build_app(
         app.include_router(router)
 
     async def answer(_: Request, error: Exception) -> JSONResponse:
-        return make_response(error, hidden=str(collection.folder))
+        return make_response(error, hidden=collection.uri)
 
     for kind in (FastreidError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer)

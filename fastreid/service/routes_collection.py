@@ -34,7 +34,7 @@ async def get_collection(service: CurrentService, _: Annotated[NoQuery, Query()]
     }
     access = {"needs_token": bool(settings.token), "changes": settings.uploads is not None}
     return {
-        "name": service.collection.folder.name,
+        "name": service.collection.name,
         **{name: info[name] for name in _COPIED},
         "limits": limits,
         **access,

@@ -39,7 +39,7 @@ async def search(
         "ids": ids,
         "filter": form.filter,
         **options,
-        "collection": service.collection.folder.name,
+        "collection": service.collection.name,
         "model": model.name,
         "weights_sha256": model.weights_sha256,
         "time": format_now(),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def run_server(collection: Collection, settings: ServiceSettings, *, has_access_
         servers.append(GracefulServer(config))
         for name in ("uvicorn.error", "python_multipart"):  # they warn about invalid requests, which clients cause
             logging.getLogger(name).setLevel(logging.ERROR)
-        get_logger().info(f"serving {collection.folder} at {describe_address(listener)}")
+        get_logger().info(f"serving {collection.uri} at {describe_address(listener)}")
         servers[0].run(sockets=[listener])
     if app.state.service.failure is not None:
         raise app.state.service.failure
@@ -112,7 +113,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address[:2], family=family, backlog=256)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error)
         raise EnvironmentSetupError(f"cannot listen on {host}, port {port} ({reason}); choose another --host or --port")
     listener.set_inheritable(False)
     return listener

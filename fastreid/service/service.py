@@ -86,7 +86,7 @@ class Service:
             return
         self.is_ready = True
         self.metrics.ready.set(1)
-        get_logger().info(f"ready: {self.collection.folder} is loaded")
+        get_logger().info(f"ready: {self.collection.uri} is loaded")
 
     def check_ready(self) -> None:
         """Check that searches are possible.
@@ -137,7 +137,7 @@ class Service:
     def _open_for_changes(self) -> Collection:
         if self._changed is None:
             model = self.collection.embedder.name
-            self._changed = fastreid.index.open(self.collection.folder, model=model)
+            self._changed = fastreid.index.open(self.collection.uri, model=model)
         return self._changed
 
     async def get_info(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.data.audit.findings import (
@@ -107,7 +108,7 @@ def _read(read: Callable[[], Lists], num: int, findings: list[Finding], faulty: 
     except InvalidListError as error:
         faulty.add(name)
         findings += [
-            Finding("list", fault if fault.startswith(where) else f"{where}: {fault}", is_error=True)
+            Finding("list", _add_list(where, fault), is_error=True)
             for where, faults in error.faults.items()
             for fault in faults
         ]
@@ -116,6 +117,14 @@ def _read(read: Callable[[], Lists], num: int, findings: list[Finding], faulty: 
         faulty.add(name)
         findings.append(Finding("list", f"{name}: {error}", is_error=True))
         return ((),) * num
+
+
+def _add_list(where: str, fault: str) -> str:
+    """Return a fault that starts with the path of its list; many start with the file name and the line."""
+    name = Path(where).name
+    if fault.startswith(where):
+        return fault
+    return f"{where}{fault.removeprefix(name)}" if fault.startswith(f"{name}:") else f"{where}: {fault}"
 
 
 def _collect_training(lists: list[DrawingList]) -> list[Drawing]:

@@ -7,7 +7,14 @@ from typing import IO, cast
 
 from PIL import Image, UnidentifiedImageError
 
-from fastreid.data.io.levels import Array, find_level_range, find_mask_levels, find_truncated_range, read_png_bits
+from fastreid.data.io.levels import (
+    Array,
+    find_level_range,
+    find_mask_levels,
+    find_signed_levels,
+    find_truncated_range,
+    read_png_bits,
+)
 from fastreid.data.io.libtiff import raise_libtiff_errors
 from fastreid.data.io.limits import (
     MAX_RENDERED_PIXELS,
@@ -116,12 +123,15 @@ def _find_conversion(
         return find_level_range(image, tiff, stated_bits=significant_bits).convert
     if _alpha_is_meaningless(image, tiff):
         return lambda strip: strip.convert("RGB")
+    if image.mode == "L" and tiff is not None and not tiff.is_unsigned:
+        signed = find_signed_levels(image)
+        return lambda strip: strip.point(signed)
     mask = find_mask_levels(image, tiff)
     if mask is not None:
         return lambda strip: strip.point(mask)
     scale = find_truncated_range(image, bits=bits) if image.mode in ("RGB", "RGBA", "LA", "CMYK") else None
     if scale is not None:
-        return lambda strip: strip.convert("RGB").point(scale)
+        return lambda strip: strip.point(scale)
     return lambda strip: strip
 
 

@@ -128,6 +128,20 @@ def find_mask_levels(image: Image.Image, tiff: TiffPage | None) -> Callable[[int
     return (lambda level: 255 * min(1, max(0, level - base))) if is_mask else None
 
 
+def find_signed_levels(image: Image.Image) -> Callable[[int], int]:
+    """Return how to scale the levels of a gray page of signed 8 bits, which Pillow reads as unsigned: 127 is white.
+
+    Raises:
+        InputError: a level is negative.
+    """
+    used = [level for level, num in enumerate(image.histogram()) if num]
+    if used[-1] > 127:
+        smallest = next(level for level in used if level > 127) - 256
+        raise InputError(f"gray levels from {smallest}; save the page with unsigned levels")
+    white = 1 if used == [0, 1] else 127
+    return lambda level: min(255, round(level * 255 / white))
+
+
 def find_truncated_range(image: Image.Image, *, bits: int) -> Callable[[int], int] | None:
     """Return how to scale the levels of a color page of 16 bits, of which Pillow keeps the upper 8.
 
@@ -144,10 +158,10 @@ def find_truncated_range(image: Image.Image, *, bits: int) -> Callable[[int], in
     if bits != 16 or image.mode == "CMYK":  # whose paper is 0
         return None
     bands = np.reshape(image.getextrema(), (-1, 2))
-    if image.mode in ("LA", "RGBA"):
-        if tuple(bands[-1]) != (255, 255):  # paper may be transparent instead of white
-            return None
+    if image.mode in ("LA", "RGBA") and tuple(bands[-1]) == (255, 255):
         bands = bands[:-1]
+    elif image.mode in ("LA", "RGBA") and (bands[-1].max() == 0 or bands.max() >= 128):
+        return None  # paper may be transparent instead of white; below 128 nothing is opaque, so alpha has fewer bits too
     largest = int(bands.max())
     if largest == 0:
         raise InputError("color levels of 16 bits that are all below 256; save the page with 8 bits")

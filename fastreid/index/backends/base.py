@@ -16,6 +16,8 @@ from fastreid.index.columns import ColumnType, Row
 from fastreid.index.filters import Filter
 from fastreid.utils.errors import InputError
 
+MIN_ROWS_PER_PARTITION = 256  # that the training of an index needs
+
 
 @dataclass(frozen=True)
 class IndexSettings:
@@ -23,7 +25,8 @@ class IndexSettings:
 
     Args:
         exact_max_rows: up to this number of rows every search is exact; above, an IVF-PQ index selects candidates.
-        num_partitions: partitions of the index; 0: the square root of the number of rows.
+        num_partitions: partitions of the index; 0: the square root of the number of rows, but at most one for each
+            MIN_ROWS_PER_PARTITION rows.
         num_sub_vectors: bytes of a compressed vector; 0: the largest divisor of the dimension up to an eighth of it.
         num_probes: partitions that a search reads; 0: so many that a sample of the rows has a recall@10 of 0.95.
         refine_factor: candidates per result that are ranked again by their stored vectors.
@@ -46,7 +49,7 @@ class IndexSettings:
 
     def choose_partitions(self, num_rows: int) -> int:
         """Return the number of partitions for a number of rows."""
-        return self.num_partitions or max(1, round(num_rows**0.5))
+        return self.num_partitions or max(1, min(round(num_rows**0.5), num_rows // MIN_ROWS_PER_PARTITION))
 
     def choose_sub_vectors(self, dim: int) -> int:
         """Return the number of bytes of a compressed vector.

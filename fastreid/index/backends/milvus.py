@@ -3,7 +3,7 @@
 import datetime
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +16,7 @@ from fastreid.index.backends.milvus_client import MilvusAddress
 from fastreid.index.backends.milvus_expr import to_expression, to_stored
 from fastreid.index.backends.milvus_records import MilvusRecords
 from fastreid.index.backends.milvus_table import KEY, MAX_TEXT_BYTES, MilvusTable, check_text, find_dim, make_key
-from fastreid.index.backends.probes import MIN_RECALL, NUM_SAMPLES, TOP_K, Probes, measure_probes
+from fastreid.index.backends.probes import NUM_SAMPLES, TOP_K, Probes, measure_probes
 from fastreid.index.columns import STANDARD_COLUMNS, SYSTEM_COLUMNS, VECTOR, ColumnType, Row, Value
 from fastreid.index.filters import Filter, Not, OneOf, join
 from fastreid.utils.errors import InputError, StorageError
@@ -34,7 +34,7 @@ _INDEX = "IVF_FLAT"
 _MAX_RESULTS = 16_384  # of one search, a limit of Milvus
 _MARGIN = 64  # candidates more than asked for, because drawings can be equally near
 _ROUNDOFF = 2.0**-24  # of float32
-_COLUMNS_S = 2.0  # age at which the columns are read again
+_SHARED_S = 2.0  # age at which the columns and the number of probes are read again
 _SEGMENT_BYTES = 1 << 30  # of a full segment, each of which has its own partitions
 _ROWS_PER_BATCH = 1024
 
@@ -69,7 +69,7 @@ class MilvusBackend(Backend):
             raise StorageError(f"{address}: the server has no collection {address.collection}, only the data of it")
         self._dim = find_dim(self._table.describe())
         self._table.load()
-        self._columns: tuple[float, dict[str, ColumnType]] = (-_COLUMNS_S, {})
+        self._shared: dict[str, tuple[float, dict[str, Any]]] = {}  # texts of the records, with the time of reading
 
     @staticmethod
     def create_table(client: Any, address: MilvusAddress, *, dim: int) -> None:
@@ -82,21 +82,13 @@ class MilvusBackend(Backend):
         return self._dim
 
     def columns(self) -> dict[str, ColumnType]:
-        if time.monotonic() - self._columns[0] > _COLUMNS_S:
-            text = self._records.read_text(_COLUMNS)
-            try:
-                self._columns = time.monotonic(), json.loads(text) if text else {}
-            except ValueError:
-                raise StorageError(f"{self.address}: the columns are being changed; try again")
-        return {**FIELDS, **self._columns[1]}
+        return {**FIELDS, **self._read_shared(_COLUMNS)}
 
     def add_columns(self, columns: Mapping[str, ColumnType]) -> None:
         if columns:
             self._check_lock()
-            self._columns = (-_COLUMNS_S, {})
-            user = {name: kind for name, kind in {**self.columns(), **columns}.items() if name not in FIELDS}
-            self._records.write_text(_COLUMNS, json.dumps(user))
-            self._columns = time.monotonic(), user
+            self._shared.clear()
+            self._write_shared(_COLUMNS, {**self._read_shared(_COLUMNS), **columns})
 
     def insert(self, rows: Sequence[Row], vectors: Tensor) -> None:
         self.replace(rows, vectors)  # an insertion that the client repeats would add the rows twice
@@ -140,15 +132,12 @@ class MilvusBackend(Backend):
     def find_candidates(
         self, query: Tensor, num: int, *, node: Filter | None = None, distinct: str | None = None
     ) -> Candidates:
-        is_exact = self.settings.num_probes == 0 and self.count(node) <= self.settings.exact_max_rows
-        options = self._choose_probes(is_exact=is_exact)
+        options = self._choose_options(node)
         bound = 4 * (self._dim + 16) * _ROUNDOFF
         found: list[tuple[float, dict[str, Any]]] = []
         rest, limit = node, min(num + _MARGIN, _MAX_RESULTS)
         while True:
-            part = self._table.search(
-                query.numpy(), limit, self._translate(rest), fields=["*"], options=options
-            )
+            part = self._table.search(query.numpy(), limit, self._translate(rest), fields=["*"], options=options)
             best = _find_best([*found, *part], distinct)
             if len(part) < limit or (len(best) >= num and part[-1][0] < best[num - 1] - bound):
                 return self._split([row for _, row in (*found, *part)])
@@ -181,46 +170,54 @@ class MilvusBackend(Backend):
 
     def _build_index(self, num_partitions: int) -> None:
         # Until the recall is measured, a search reads all partitions.
-        self._write_probes(Probes(num_partitions, num_partitions, 1.0))
+        self._write_shared(_PROBES, asdict(Probes(num_partitions, num_partitions, 1.0)))
         self._table.build_index(_INDEX, {"nlist": num_partitions})
-        every = {"nprobe": num_partitions}
         probes = measure_probes(
             self._sample_queries(),
             num_partitions,
-            find_exact=lambda query: self._find_keys(query, every, TOP_K),
-            find_approximate=lambda query, num: self._find_keys(query, {"nprobe": num}, TOP_K),
+            find_exact=lambda query: set(self._find_keys(query, num_partitions)[1:]),  # the nearest row is the query
+            find_approximate=lambda query, num: set(self._find_keys(query, num)),
         )
-        if probes.recall < MIN_RECALL:
-            raise StorageError(f"{self.address}: a search of all {num_partitions} partitions finds too little")
-        self._write_probes(probes)
+        self._write_shared(_PROBES, asdict(probes))
 
     def _sample_queries(self) -> list[Tensor]:
         """Return vectors of rows whose keys, which are digests, are the first: a random sample."""
         block = next(self._table.scan("", [VECTOR]))
         return [torch.tensor(row[VECTOR], dtype=torch.float32) for row in block[:NUM_SAMPLES]]
 
-    def _find_keys(self, query: Tensor, options: Mapping[str, int], num: int) -> set[str]:
-        hits = self._table.search(query.numpy(), num, "", fields=[KEY], options=options)
-        return {str(row[KEY]) for _, row in hits}
+    def _find_keys(self, query: Tensor, num_probes: int) -> list[str]:
+        hits = self._table.search(query.numpy(), TOP_K + 1, "", fields=[KEY], options={"nprobe": num_probes})
+        return [str(row[KEY]) for _, row in hits]
 
     def _choose_partitions(self, num_rows: int) -> int:
         return self.settings.choose_partitions(min(num_rows, max(1, _SEGMENT_BYTES // (4 * self._dim))))
 
-    def _choose_probes(self, *, is_exact: bool) -> dict[str, int]:
-        """Return the parameters of a search; an index that was built for more rows than there are is read completely."""
+    def _choose_options(self, node: Filter | None) -> dict[str, int]:
+        """Return the parameters of a search; all partitions are read if few rows fulfill the filter."""
         probes = self._read_probes()
         if probes is None:
             return {}
-        if is_exact:
+        if self.count(node) <= self.settings.exact_max_rows:
             return {"nprobe": probes.num_partitions}
         return {"nprobe": min(self.settings.num_probes or probes.num_probes, probes.num_partitions)}
 
     def _read_probes(self) -> Probes | None:
-        text = self._records.read_text(_PROBES)
-        return Probes(**json.loads(text)) if text else None
+        content = self._read_shared(_PROBES)
+        return Probes(**content) if content else None
 
-    def _write_probes(self, probes: Probes) -> None:
-        self._records.write_text(_PROBES, json.dumps(asdict(probes)))
+    def _read_shared(self, name: str) -> dict[str, Any]:
+        """Return an object of JSON that all clients share, at most a few seconds old; empty if there is none."""
+        if name not in self._shared or time.monotonic() - self._shared[name][0] > _SHARED_S:
+            text = self._records.read_text(name)
+            try:
+                self._shared[name] = time.monotonic(), json.loads(text) if text else {}
+            except ValueError:
+                raise StorageError(f"{self.address}: its {name} are being changed; try again")
+        return self._shared[name][1]
+
+    def _write_shared(self, name: str, content: dict[str, Any]) -> None:
+        self._records.write_text(name, json.dumps(content))
+        self._shared[name] = time.monotonic(), content
 
     def _translate(self, node: Filter | None) -> str:
         return "" if node is None else to_expression(node, FIELDS)
@@ -228,7 +225,7 @@ class MilvusBackend(Backend):
     def _split(self, rows: Sequence[Mapping[str, Any]]) -> Candidates:
         """Return rows of the server with all columns, and their vectors."""
         if any(row.keys() - self.columns().keys() - {KEY, VECTOR} for row in rows):
-            self._columns = (-_COLUMNS_S, {})  # another process added a column
+            self._shared.clear()  # another process added a column
         kinds = self.columns()
         vectors = np.array([row[VECTOR] for row in rows], np.float32).reshape(len(rows), self._dim)
         decoded = [{name: _decode(row.get(name), kind) for name, kind in kinds.items()} for row in rows]
@@ -265,7 +262,7 @@ def _find_best(found: Sequence[tuple[float, Mapping[str, Any]]], distinct: str |
     return sorted(best.values(), reverse=True)
 
 
-def _exclude(found: Sequence[tuple[float, Mapping[str, Any]]], distinct: str | None) -> Collection[Filter]:
+def _exclude(found: Sequence[tuple[float, Mapping[str, Any]]], distinct: str | None) -> list[Filter]:
     """Return filters that exclude the groups of rows; without groups the rows."""
     values = {row.get(distinct) if distinct else None for _, row in found} - {None}
     ids = [row["id"] for _, row in found if distinct is None or row.get(distinct) is None]

@@ -123,8 +123,10 @@ def _describe_error(address: MilvusAddress, error: Exception) -> FastreidError:
     text = summarize_error(error)
     lower = text.lower()
     if "unauthenticated" in lower or "auth check failure" in lower:
-        return EnvironmentSetupError(f"{address.server}: the token is missing or wrong; set the variable {TOKEN_VARIABLE}")
-    if "permission" in lower and "denied" in lower or "permissiondenied" in lower or "privilege" in lower:
+        return EnvironmentSetupError(
+            f"{address.server}: the token is missing or wrong; set the variable {TOKEN_VARIABLE}"
+        )
+    if ("permission" in lower and "denied" in lower) or "permissiondenied" in lower or "privilege" in lower:
         return EnvironmentSetupError(f"{address}: the token does not allow this; use that of another user")
     if "database" in lower and ("not exist" in lower or "not found" in lower):
         return InputError(f"{address}: the server has no database {address.database or 'default'!r}")

@@ -65,9 +65,7 @@ def _translate(node: Filter, fields: Collection[str], *, negated: bool) -> str:
     return f"({missing} or {condition})" if negated else f"({present} and {condition})"
 
 
-def _translate_condition(
-    name: str, node: Comparison | OneOf | StartsWith, *, is_field: bool, negated: bool
-) -> str:
+def _translate_condition(name: str, node: Comparison | OneOf | StartsWith, *, is_field: bool, negated: bool) -> str:
     if isinstance(node, Comparison):
         return _compare(name, "==" if node.operator == "=" else node.operator, node.value, negated=negated)
     if isinstance(node, OneOf):

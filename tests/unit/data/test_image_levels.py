@@ -121,6 +121,40 @@ def test_16_bit_color_is_white_at_the_precision_that_is_left(shift, channels, tm
     assert (pixels[0].min(), pixels[1].max()) == (255, 0)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_127_is_white_in_signed_8_bits(order, tmp_path):
+    assert_same(read_tiff(tmp_path, (page() // 2).astype(np.int8), order=order), tolerance=2)
+    bilevel = read_tiff(tmp_path, (page() // 255).astype(np.int8), order=order)
+    assert np.array_equal(bilevel, page() // 255 * 255)
+    with pytest.raises(InputError, match="gray levels from -128; save the page with unsigned levels"):
+        read_tiff(tmp_path, np.array([[127, -128, -3]], np.int8), order=order)
+
+
+@pytest.mark.parametrize("is_transparent", [False, True])
+@pytest.mark.parametrize("bits", [9, 12, 15])
+def test_alpha_of_fewer_bits_than_its_16_bit_samples_is_opaque(bits, is_transparent, tmp_path):
+    white = 2**bits - 1
+    levels = np.zeros((4, 6, 4), np.uint16)
+    levels[..., :3] = 0 if is_transparent else white
+    levels[..., 3] = 0 if is_transparent else white
+    levels[1] = (0, 0, 0, white)
+    pixels = read_tiff(tmp_path, levels, photometric=2, t338=(2,))
+    assert (pixels[0].min(), pixels[1].max()) == (255, 0)
+    (tmp_path / "a.png").write_bytes(make_png(levels[..., [0, 3]], color_type=4))
+    pixels = read_image(tmp_path / "a.png")
+    assert (pixels[0].min(), pixels[1].max()) == (255, 0)
+
+
+def make_png(levels, *, color_type):
+    """Return a PNG of 16 bits, from uint16 (H, W, C)."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    header = struct.pack(">IIBBBBB", levels.shape[1], levels.shape[0], 16, color_type, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
 def test_16_bit_color_below_256_is_an_error(tmp_path):
     with pytest.raises(InputError, match="all below 256"):
         read_tiff(tmp_path, np.full((4, 6, 3), 200, np.uint16), photometric=2)
