@@ -70,11 +70,7 @@ class Collection:
 
     @property
     def folder(self) -> Path:
-        """Its folder.
-
-        Raises:
-            InputError: it is on a server.
-        """
+        """Its folder; raises InputError for a collection on a server."""
         return self._store.get_folder()
 
     @property

@@ -56,7 +56,7 @@ class MilvusRecords:
 
     def read_all(self, kind: str) -> dict[str, str]:
         """Return all records of a kind by name."""
-        return {name: content for name, content in self._scan(kind, _FIELDS[1:])}
+        return dict(self._scan(kind, _FIELDS[1:]))
 
     def list_names(self, kind: str) -> set[str]:
         """Return the names of the records of a kind."""

@@ -213,5 +213,5 @@ def test_invalid_arguments(collection, tmp_path):
         fastreid.index.create(tmp_path / "a", model=MODEL, dim=DIM, settings=IndexSettings(num_sub_vectors=5))
     with pytest.raises(InputError, match="num_probes is -1"):
         IndexSettings(num_probes=-1)
-    with pytest.raises(InputError, match="a collection is a folder"):
+    with pytest.raises(InputError, match="is no address of a collection"):
         fastreid.index.open("http://localhost:19530")

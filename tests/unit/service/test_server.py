@@ -1,0 +1,71 @@
+"""Sockets, signals, and connections that send nothing."""
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from fastreid.service import server
+from fastreid.utils.errors import EnvironmentSetupError
+
+
+async def answer(scope, receive, send):
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_signals_stop_the_server_without_an_exception():
+    graceful = server.GracefulServer(uvicorn.Config(answer))
+    before = signal.getsignal(signal.SIGINT)
+    with graceful.capture_signals():
+        signal.raise_signal(signal.SIGINT)
+        assert (graceful.should_exit, graceful.force_exit) == (True, False)
+        signal.raise_signal(signal.SIGTERM)
+        assert graceful.force_exit is True
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_addresses():
+    with server.listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        assert server.describe_address(listener) == f"http://127.0.0.1:{port}/"
+        with pytest.raises(EnvironmentSetupError, match=rf"port {port} \(Address already in use\)"):
+            server.listen("127.0.0.1", port)
+    with pytest.raises(EnvironmentSetupError, match=r"cannot listen on 203\.0\.113\.1, port 0"):
+        server.listen("203.0.113.1", 0)
+
+
+def test_connection_without_a_complete_header_is_closed(monkeypatch):
+    monkeypatch.setattr(server, "HEADER_S", 0.2)
+
+    async def main():
+        config = uvicorn.Config(answer, lifespan="off", log_config=None, access_log=False)
+        config.load()
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(lambda: server.TimedProtocol(config, state, {}), "127.0.0.1", 0)
+        host, port = listener.sockets[0].getsockname()
+        replies = []
+        for text in (b"", b"GET /healthz HTTP/1.1\r\nHost: a\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(text)
+            start = time.monotonic()
+            if text.endswith(b"\r\n\r\n"):
+                replies.append(await reader.readuntil(b"\r\n\r\n"))
+                await asyncio.sleep(0.3)  # a complete request keeps the connection
+                assert not reader.at_eof()
+            else:
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+                assert time.monotonic() - start < 5
+            writer.close()
+            await writer.wait_closed()
+        listener.close()
+        assert replies[0].startswith(b"HTTP/1.1 204")
+
+    asyncio.run(main())
