@@ -7,5 +7,18 @@ because threads that wait for each other occupy the cores of other processes. A 
 import os
 import sys
 
+import pytest
+
 if not any("benchmark" in argument for argument in sys.argv):  # these measure what users have
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory):
+    """Return the address of a Milvus Lite server."""
+    pytest.importorskip("pymilvus", reason="the extra `milvus` is not installed")
+    pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
+    from milvus_server import start_milvus_server
+
+    with start_milvus_server(tmp_path_factory.mktemp("milvus")) as address:
+        yield address

@@ -37,13 +37,12 @@ def run(args: argparse.Namespace) -> int:
     """Add the drawings and print the counts."""
     from fastreid import index
     from fastreid.engine.model_directory import DEFAULT_MODEL
-    from fastreid.index.opening import exists
     from fastreid.index.sources import find_source
 
     options = {"images": args.images or "", "metadata": args.metadata or ""}
     for path in args.paths:  # before a collection is created
         find_source(path, **options)
-    if exists(args.collection):
+    if index.exists(args.collection):
         collection = index.open(args.collection, model=args.model)
     else:
         collection = index.create(args.collection, model=args.model or DEFAULT_MODEL)

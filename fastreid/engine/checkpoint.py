@@ -19,7 +19,13 @@ import torch
 
 from fastreid.engine.checkpoint_index import BEST_AVERAGE_FILE, BEST_FILE, CheckpointIndex, archive_best_models
 from fastreid.engine.data_fingerprint import DataFingerprint, get_classes
-from fastreid.engine.resume_check import check_data, check_settings, check_step_state, check_values
+from fastreid.engine.resume_check import (
+    check_data,
+    check_settings,
+    check_step_state,
+    check_values,
+    find_whitening_change,
+)
 from fastreid.engine.train_step import TrainStep
 from fastreid.modeling.weights import (
     extract_model_state,
@@ -262,6 +268,7 @@ class Checkpointer:
     def _restore(self, path: Path, state: dict[str, Any]) -> Progress:
         check_values(path, state)
         score_changes = check_settings(path, state.get("config", ""), self.config, defaults=self.defaults)
+        score_changes += find_whitening_change(state.get("data"), self.data)
         self._data_state = check_data(path, state.get("data"), self.data)
         check_step_state(path, state, self.step, iters_per_epoch=self.iters_per_epoch)
         load_state(self.step.model, extract_model_state(state), source=str(path))

@@ -48,6 +48,7 @@ class DataFingerprint:
         lists: drawings by the name of their list in messages.
         state: `format`, `labels` (a digest of the ids in the order of their labels) and `lists`: for each list `names`,
             `ids`, `sizes` (bytes) and `times` (ns), int64 (N,); `samples`, hexadecimal digests of `sample_rows`.
+            `whitening`: sha256 of the whitening file of the tests, "" without one; earlier versions lack it.
         skips_unreadable: whether the run skips training drawings that cannot be read (INPUT.ON_BAD_IMAGE).
         max_pixels: a page with more pixels cannot be read (INPUT.MAX_PIXELS).
         unreadable: files of the training list that the run could not read, which may be repaired.
@@ -79,13 +80,14 @@ def compute_fingerprint(
     skips_unreadable: bool = False,
     max_pixels: int = MAX_PIXELS,
     unreadable: frozenset[FileKey] = frozenset(),
+    whitening: str = "",
 ) -> DataFingerprint:
     """Return the fingerprint of the training list and of the queries and gallery of each test set.
 
     Args:
         training: the training list.
         tests: test sets by name.
-        skips_unreadable, max_pixels, unreadable: see `DataFingerprint`.
+        skips_unreadable, max_pixels, unreadable, whitening: see `DataFingerprint`.
 
     Raises:
         InputError: a file no longer exists.
@@ -95,7 +97,7 @@ def compute_fingerprint(
         lists |= {f"the queries of {name}": data.queries, f"the gallery of {name}": data.gallery}
     labels = hashlib.sha256(json.dumps(encode_labels(training)[1]).encode()).hexdigest()
     states = {name: _compute_list_state(drawings) for name, drawings in lists.items()}
-    state = {"format": FORMAT, "labels": labels, "lists": states}
+    state = {"format": FORMAT, "labels": labels, "lists": states, "whitening": whitening}
     return DataFingerprint(lists, state, skips_unreadable, max_pixels, unreadable)
 
 

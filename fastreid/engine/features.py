@@ -199,7 +199,8 @@ def extract_datasets(
     all_lists = [drawings for lists in datasets.values() for drawings in lists.values()]
     check_readable(cfg, *all_lists, decode=False)
     log_color_mode(cfg, *all_lists)
-    for name, lists in datasets.items():
+    for name, listed in datasets.items():
+        lists = {part: _with_absolute_paths(drawings) for part, drawings in listed.items()}
         folder, dataset_provenance = root / name, replace(provenance, dataset=name)
         fingerprints = {part: list_fingerprint(drawings) for part, drawings in lists.items()}
         [reasons, *_] = comm.all_gather_object(
@@ -258,8 +259,8 @@ def training_set_name(cfg: CfgNode) -> str:
     return "+".join(cfg.DATASETS.NAMES)
 
 
-def _drawing_lists(cfg: CfgNode, split: str) -> dict[str, dict[str, tuple[Drawing, ...]]]:
-    """Return dataset -> part -> drawings, with absolute paths, so that saved features work from any folder."""
+def _drawing_lists(cfg: CfgNode, split: str) -> dict[str, dict[str, Sequence[Drawing]]]:
+    """Return dataset -> part -> drawings."""
     if split not in SPLITS:
         raise InputError(f"--split {split} is unknown; available: {', '.join(SPLITS)}")
     train, tests = ((), build_test_datasets(cfg)) if split == "test" else build_datasets(cfg)
@@ -270,13 +271,11 @@ def _drawing_lists(cfg: CfgNode, split: str) -> dict[str, dict[str, tuple[Drawin
             lists[name] = {"queries": data.queries, "gallery": data.gallery}
     if split != "test":
         lists.setdefault(training_set_name(cfg), {})["train"] = train
-    return {
-        name: {part: _with_absolute_paths(drawings) for part, drawings in parts.items()}
-        for name, parts in lists.items()
-    }
+    return lists
 
 
 def _with_absolute_paths(drawings: Sequence[Drawing]) -> tuple[Drawing, ...]:
+    """Return drawings with absolute paths, so that saved features work from any folder."""
     return tuple(
         drawing if drawing.is_synthetic else replace(drawing, path=os.path.abspath(drawing.path))
         for drawing in drawings

@@ -25,6 +25,8 @@ def check_processes_agree(fingerprint: DataFingerprint, settings: str) -> None:
     difference = difference or describe_change(
         main_state, fingerprint, first="in process 0", second=f"in process {rank}"
     )
+    if not difference and main_state["whitening"] != fingerprint.state["whitening"]:
+        difference = "the content of TEST.WHITEN.LEARN_FROM differs"
     for other_rank, text in enumerate(comm.all_gather_object(difference)):
         if text:
             raise InputError(

@@ -113,6 +113,16 @@ def check_data(path: Path, before: Mapping[str, Any] | None, now: DataFingerprin
     return merge_fingerprints(before, now)
 
 
+def find_whitening_change(before: Mapping[str, Any] | None, now: DataFingerprint | None) -> list[str]:
+    """Return that the whitening file of the tests has another content, so that scores cannot be compared; else [].
+
+    The arguments are those of `check_data`.
+    """
+    old = "" if before is None else before.get("whitening", "")
+    new = "" if now is None else now.state["whitening"]
+    return ["the content of TEST.WHITEN.LEARN_FROM"] if old and new and old != new else []
+
+
 def check_step_state(path: Path, state: Mapping[str, Any], step: TrainStep, *, iters_per_epoch: int) -> None:
     """Check that a checkpoint without invalid values fits the teacher, the optimizer, the scaler and the epoch length.
 

@@ -23,7 +23,7 @@ from fastreid.engine.process_check import check_processes_agree
 from fastreid.engine.starting_point import select_backbone
 from fastreid.engine.unreadable_record import read_record
 from fastreid.engine.weights_source import find_weights, uses_pretrained_backbone
-from fastreid.evaluation.build import check_evaluator_names
+from fastreid.evaluation.build import check_evaluator_names, compute_whitening_sha256
 from fastreid.evaluation.scoring.matches import check_matches
 from fastreid.evaluation.scoring.metrics import check_score_name
 from fastreid.modeling.build import check_model_names
@@ -134,6 +134,7 @@ def compute_run_fingerprint(
         skips_unreadable=cfg.INPUT.ON_BAD_IMAGE == "skip",
         max_pixels=cfg.INPUT.MAX_PIXELS,
         unreadable=read_record(cfg.OUTPUT_DIR),
+        whitening=compute_whitening_sha256(cfg),
     )
     check_processes_agree(fingerprint, cfg.dump())
     return fingerprint

@@ -20,7 +20,7 @@ from fastreid.engine.model_directory import find_model_directory
 from fastreid.modeling.network_settings import resolve_network_settings
 from fastreid.utils import comm
 from fastreid.utils.arguments import CommandParser, add_config_options, add_output_options, add_process_options
-from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError
+from fastreid.utils.errors import EnvironmentSetupError, FastreidError, InputError, StorageError
 from fastreid.utils.files import open_own_file, remove_temporary_files, write_text
 from fastreid.utils.logger import get_logger, setup_logger
 from fastreid.utils.resources import find_resource_error
@@ -176,6 +176,7 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace, *, device: torch.devic
         _held_locks[os.path.abspath(folder)] = _lock_folder(folder.resolve())
         stale = remove_temporary_files(folder)
     comm.all_gather_object(None)  # wait until the folder exists
+    _make_folder(folder)  # another machine may have another disk
     logger = setup_logger(folder, rank=comm.get_rank())
     if comm.is_main_process() and stale:
         logger.info(f"removed temporary files of a killed run: {', '.join(stale)}")
@@ -237,13 +238,11 @@ def _lock_folder(folder: Path) -> int:
     Returns:
         The handle of the open lock file.
     """
+    _make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         handle = open_own_file(folder / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise find_resource_error(error) or EnvironmentSetupError(
-            f"OUTPUT_DIR {folder} cannot be written ({error.strerror}); choose another with OUTPUT_DIR"
-        )
+        raise _describe_folder_error(folder, error)
     if not _try_lock(handle):
         owner = os.read(handle, 100).decode(errors="replace").strip()
         os.close(handle)
@@ -255,6 +254,19 @@ def _lock_folder(folder: Path) -> int:
     if hasattr(os, "register_at_fork"):  # missing on systems that do not fork
         os.register_at_fork(after_in_child=functools.partial(_release_lock_in_worker, handle, os.getpid()))
     return handle
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _describe_folder_error(folder, error)
+
+
+def _describe_folder_error(folder: Path, error: OSError) -> FastreidError:
+    return find_resource_error(error) or EnvironmentSetupError(
+        f"OUTPUT_DIR {folder} cannot be written ({error.strerror}); choose another with OUTPUT_DIR"
+    )
 
 
 def _try_lock(handle: int) -> bool:

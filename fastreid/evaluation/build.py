@@ -1,5 +1,6 @@
 """Build the evaluator from the config; the registries of its parts."""
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -24,6 +25,7 @@ from fastreid.evaluation.steps import (
     Whiten,
 )
 from fastreid.utils.errors import InputError
+from fastreid.utils.files import compute_sha256
 from fastreid.utils.registry import Registry
 
 __all__ = ["ENGINES", "METRICS", "STEPS", "build_evaluator"]
@@ -103,6 +105,13 @@ def _build_whitening_step(options: CfgNode) -> Step:
     settings, learn_from = WhiteningSettings(dim=options.DIM, power=options.POWER), options.LEARN_FROM
     whitening = None if learn_from in LEARN_FROM else load_whitening(learn_from).with_settings(settings)
     return Whiten(settings, learn_from, whitening)
+
+
+def compute_whitening_sha256(cfg: CfgNode) -> str:
+    """Return the sha256 of the whitening file of TEST.WHITEN.LEARN_FROM; "" if none is used."""
+    path = cfg.TEST.WHITEN.LEARN_FROM
+    is_used = cfg.TEST.WHITEN.ENABLED and path not in LEARN_FROM and os.path.isfile(path)
+    return compute_sha256(path) if is_used else ""
 
 
 def uses_training_features(cfg: CfgNode) -> bool:

@@ -13,7 +13,7 @@ from fastreid.index.crop import Crop
 from fastreid.index.health import CheckReport
 from fastreid.index.ingest import IngestReport
 from fastreid.index.manifest import ModelIdentity
-from fastreid.index.opening import create, open
+from fastreid.index.opening import create, exists, open
 from fastreid.index.search import Hit
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "IngestReport",
     "ModelIdentity",
     "create",
+    "exists",
     "open",
 ]

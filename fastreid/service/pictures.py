@@ -8,6 +8,7 @@ from typing import BinaryIO, TypeVar
 from fastapi import UploadFile
 from torch import Tensor
 
+from fastreid.data.io.source import PDF_HEADER_BYTES
 from fastreid.index.crop import Crop, parse_crop
 from fastreid.index.embedder import Embedder
 from fastreid.service.errors import ServiceError
@@ -35,6 +36,12 @@ class Picture:
     name: str
     page: int = 1
     crop: str = ""
+
+    @property
+    def is_pdf(self) -> bool:
+        """Whether the file may be a PDF, which can take long to render."""
+        self.file.seek(0)
+        return b"%PDF-" in self.file.read(PDF_HEADER_BYTES)
 
     def prepare(self, embedder: Embedder) -> tuple[Tensor, Tensor]:
         """Decode the picture for the network.

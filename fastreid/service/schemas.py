@@ -87,11 +87,10 @@ class Drawing(BaseModel):
 class Result(Drawing):
     """A drawing that a search found."""
 
-    model_config = ConfigDict(extra="allow")
-
     rank: int
     score: float
     distance: float
+    probability: float | None
 
 
 class QueryPicture(BaseModel):

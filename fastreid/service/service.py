@@ -43,6 +43,7 @@ class Service:
         self.failure: Exception | None = None
         self.is_ready = False
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
+        self._pdfs = ThreadPoolExecutor(1, "pdf")  # PDFium has one thread, for which other pictures do not wait
         self._readers = ThreadPoolExecutor(_READERS, "read")
         self._network, self._search, self._writer = (ThreadPoolExecutor(1, name) for name in ("net", "search", "write"))
         self._batcher: FeatureBatcher | None = None
@@ -71,7 +72,7 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for executor in (self._decoders, self._readers, self._network, self._search, self._writer):
+            for executor in (self._decoders, self._pdfs, self._readers, self._network, self._search, self._writer):
                 executor.shutdown(wait=False, cancel_futures=True)
 
     async def _load(self, on_failure: Callable[[], None]) -> None:
@@ -116,7 +117,10 @@ class Service:
         self.check_ready()
         loop, embedder = asyncio.get_running_loop(), self.collection.embedder
         prepared = await asyncio.gather(
-            *(loop.run_in_executor(self._decoders, picture.prepare, embedder) for picture in pictures)
+            *(
+                loop.run_in_executor(self._pdfs if picture.is_pdf else self._decoders, picture.prepare, embedder)
+                for picture in pictures
+            )
         )
         if self._batcher is None:
             raise ServiceError(503, "not_ready", "the service is not running", retry_after_s=2)

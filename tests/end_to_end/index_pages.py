@@ -44,10 +44,9 @@ def add_in_small_batches(collection, folder, model, progress):
     """Add a folder in batches of two drawings; the file `progress` exists as soon as the addition starts."""
     import fastreid.index
     from fastreid.index import ingest
-    from fastreid.index.manifest import is_collection
 
     ingest.BATCH_SIZE = 2
-    is_new = not is_collection(Path(collection))
+    is_new = not fastreid.index.exists(collection)
     opened = fastreid.index.create(collection, model=model) if is_new else fastreid.index.open(collection)
     opened.embedder.predictor  # noqa: B018  # loads the network
     Path(progress).write_text(json.dumps({"drawings": opened.count()}))

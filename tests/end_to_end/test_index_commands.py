@@ -205,7 +205,7 @@ def kill_additions(folder, model, *, num_kills, rng):
 
 
 def test_killed_additions_lose_nothing(tmp_path, model):
-    kill_additions(tmp_path, model, num_kills=2, rng=random.Random(0))
+    kill_additions(tmp_path, model, num_kills=1, rng=random.Random(0))
 
 
 @pytest.mark.faults

@@ -1,17 +1,14 @@
 """`fastreid serve` as a process: start, readiness, searches, access log, and a stop that answers running requests."""
 
-import http.client
 import json
-import re
 import signal
 import socket
 import time
-import urllib.error
-import urllib.request
 
 import pytest
-from commands import run_here, start
+from commands import run_here
 from index_pages import write_model, write_pages
+from serve_process import ServeProcess, make_body, read_answer
 
 import fastreid.index
 
@@ -19,7 +16,6 @@ for package in ("lancedb", "fastapi", "uvicorn", "prometheus_client"):
     pytest.importorskip(package, reason="the extras `search` and `serve` are not installed")
 
 TOKEN = "0123456789abcdef0123"
-BOUNDARY = "limit"
 
 
 @pytest.fixture(scope="module")
@@ -30,57 +26,6 @@ def folder(tmp_path_factory):
     fastreid.index.create(folder / "c", model=write_model(folder / "model")).add([folder / "drawings"])
     (folder / "token").write_text(f"{TOKEN}\n")
     return folder
-
-
-class ServeProcess:
-    """A server on a free port, which has loaded its model."""
-
-    def __init__(self, folder, *options):
-        self.process = start("serve", "c", "--port", 0, *options, folder=folder)
-        deadline = time.monotonic() + 120
-        while not (match := re.search(r"http://127\.0\.0\.1:(\d+)/", self.process.read_errors())):
-            self._wait(deadline)
-        self.port = int(match[1])
-        while self.get("/readyz")[0] != 200:
-            self._wait(deadline)
-
-    def _wait(self, deadline):
-        assert self.process.poll() is None, self.process.communicate()
-        assert time.monotonic() < deadline, self.process.read_errors()
-        time.sleep(0.02)
-
-    def get(self, path, token=""):
-        """Return the status and the content of a route."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                return response.status, response.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
-
-    def start_search(self, body, token):
-        """Send the header of a search and return the connection, to which the body can be sent in parts."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.putrequest("POST", "/api/v1/search")
-        connection.putheader("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")
-        connection.putheader("Content-Length", str(len(body)))
-        connection.putheader("Authorization", f"Bearer {token}")
-        connection.endheaders()
-        return connection
-
-
-def make_body(path):
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="pictures"; filename="q.png"\r\n\r\n'
-    return head.encode() + path.read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode()
-
-
-def read_answer(connection):
-    response = connection.getresponse()
-    answer = json.loads(response.read())
-    connection.close()
-    return response.status, answer
 
 
 def test_server_from_start_to_stop(folder):

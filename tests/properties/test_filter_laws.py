@@ -1,4 +1,4 @@
-"""LanceDB selects the rows that `matches` defines, and the text form of a filter gives the same tree."""
+"""LanceDB and Milvus select the rows that `matches` defines, and the text form of a filter gives the same tree."""
 
 import datetime
 
@@ -72,6 +72,24 @@ def backend(tmp_path_factory):
     return backend
 
 
+@pytest.fixture(scope="module")
+def milvus_backend(milvus_server):
+    from fastreid.index.backends.base import IndexSettings
+    from fastreid.index.backends.milvus import MilvusBackend
+    from fastreid.index.backends.milvus_client import connect, parse_address
+    from fastreid.index.backends.milvus_records import MilvusRecords
+
+    address = parse_address(f"{milvus_server}/filter_laws")
+    client = connect(address)
+    records = MilvusRecords(client, address)
+    records.create()
+    MilvusBackend.create_table(client, address, dim=8)
+    backend = MilvusBackend(client, address, records, settings=IndexSettings(), check_lock=lambda: None)
+    backend.add_columns(EXTRA)
+    backend.insert(ROWS, torch.ones(len(ROWS), 8))
+    return backend
+
+
 def conditions():
     """Return a strategy of conditions on the columns in use."""
 
@@ -117,7 +135,7 @@ def quote(value):
     return f"'{doubled}'"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(node=FILTERS)
 @example(node=StartsWith("patent", "\ud7ff"))
 @example(node=StartsWith("patent", "\U0010ffff"))
@@ -129,7 +147,21 @@ def test_backend_selects_the_rows_that_match(backend, node):
     assert backend.count(node) == len(expected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
+@given(node=FILTERS)
+@example(node=StartsWith("order", "\ud7ff"))
+@example(node=Not(StartsWith("order", "\U0010ffff")))
+@example(node=Not(OneOf("order", tuple(TEXTS))))
+@example(node=Not(Comparison("patent", "<", '\\"\n')))
+@example(node=And(()))
+@example(node=Or(()))
+def test_milvus_selects_the_rows_that_match(milvus_backend, node):
+    expected = {row["id"] for row in ROWS if matches(node, row)}
+    assert {row["id"] for block in milvus_backend.scan(["id"], node) for row in block} == expected
+    assert milvus_backend.count(node) == len(expected)
+
+
+@settings(max_examples=60, deadline=None)
 @given(node=FILTERS)
 def test_text_of_a_filter_gives_the_filter(node):
     assert parse_filter(to_text(node), COLUMNS) == node

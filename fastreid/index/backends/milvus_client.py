@@ -120,8 +120,8 @@ def translate_errors(address: MilvusAddress) -> Iterator[None]:
 
 
 def _describe_error(address: MilvusAddress, error: Exception) -> FastreidError:
-    text = summarize_error(error)
-    lower = text.lower()
+    text = summarize_error(Exception(getattr(error, "message", "") or error))
+    lower = f"{error} {error.__cause__}".lower()  # the client hides why it cannot connect
     if "unauthenticated" in lower or "auth check failure" in lower:
         return EnvironmentSetupError(
             f"{address.server}: the token is missing or wrong; set the variable {TOKEN_VARIABLE}"
@@ -132,6 +132,6 @@ def _describe_error(address: MilvusAddress, error: Exception) -> FastreidError:
         return InputError(f"{address}: the server has no database {address.database or 'default'!r}")
     if any(part in lower for part in ("fail connecting", "unavailable", "deadline", "timeout", "timed out")):
         return StorageError(f"{address.server}: the server is not reachable ({text}); check the address and the server")
-    if "not loaded" in lower:
+    if "not loaded" in lower or "state 'released'" in lower:
         return StorageError(f"{address}: its index is being built; try again in a minute")
     return StorageError(f"{address}: {text}")

@@ -7,7 +7,8 @@ let getSource = () => null;
 
 function openLink() {
   const source = getSource();
-  const address = `${window.location.origin}${window.location.pathname}#${makeFragment(source)}`;
+  const fragment = makeFragment(source);
+  const address = window.location.origin + window.location.pathname + (fragment && `#${fragment}`);
   const numPictures = source.parts.filter((part) => !part.id).length;
   byId("link").value = address;
   byId("link-status").textContent = "";

@@ -82,7 +82,7 @@ function keep(result) {
   const { source } = getSearch();
   const names = source ? source.parts.map((part) => part.name ?? `drawing ${part.id}`).join(", ") : "";
   const isAdded = toggleKept(result, names);
-  showStatus(isAdded ? "Added to the keep-list." : "Removed from the keep-list.");
+  byId("notice").textContent = isAdded ? "Added to the keep-list." : "Removed from the keep-list.";
 }
 
 function compare(result) {

@@ -48,6 +48,7 @@ const formatMegabytes = (bytes) => `${formatNumber(Math.max(0, Math.round(bytes 
 export function showPictures() {
   byId("query-pictures").replaceChildren(...query.parts.map(makeCard));
   const isSeveral = query.parts.length > 1;
+  byId("start-hint").hidden = query.parts.length > 0;
   byId("combine-line").hidden = !isSeveral;
   if (!isSeveral) query.combine = "mean";
   byId("combine").checked = query.combine === "best";

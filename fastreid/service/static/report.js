@@ -9,7 +9,7 @@ const PICTURE_PX = 640;
 const STYLE = `
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: 0; }
+dl { margin: .8rem 0 0; display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
 dt { color: #57606a; } dd { margin: 0; overflow-wrap: anywhere; }
 .query { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; max-width: 15rem; }
 figcaption { overflow-wrap: anywhere; font-size: .9rem; }

@@ -66,7 +66,7 @@ function makeCard(result) {
   }
   const probability = describeProbability(result);
   const score = make("p", { className: "score" }, make("strong", { text: probability || `score ${result.score.toFixed(3)}` }));
-  if (probability) score.append(` score ${result.score.toFixed(3)}`);
+  if (probability) score.append(" ", make("span", { text: `score ${result.score.toFixed(3)}` }));
   const title = result.metadata.title ? `, ${result.metadata.title}` : "";
   const card = make("article", {
     tabIndex: -1,

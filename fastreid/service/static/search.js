@@ -16,8 +16,11 @@ export const getSearch = () => state;
 // Set the collection that reports name; a search replaces it by the state of that moment.
 export const setCollection = (collection) => (state.collection = collection);
 
+// Show an error in words, where the user sees it.
 export function showMessage(text) {
-  byId("message").textContent = text;
+  const message = byId("message");
+  message.textContent = text;
+  if (text) message.scrollIntoView({ block: "nearest" });
 }
 
 export function showStatus(text) {
@@ -71,16 +74,21 @@ export async function search(source, { keepFocus = -1, focusHeading = false } = 
     ]);
     Object.assign(state, { answer, source, collection });
     showResults(answer.results);
-    byId("start-hint").hidden = true;
     finish(answer, range);
     if (keepFocus >= 0) focusResult(keepFocus);
     else if (focusHeading) byId("results-heading").focus();
+    if (keepFocus < 0 && !isVisible(byId("results-heading"))) byId("answers").scrollIntoView({ block: "start" });
     handlers.onDone(source);
   } catch (error) {
     fail(error, controller);
   } finally {
     if (controller === state.controller) showProgress(false);
   }
+}
+
+function isVisible(element) {
+  const { top, bottom } = element.getBoundingClientRect();
+  return top >= 0 && bottom <= window.innerHeight;
 }
 
 export async function loadMore() {
@@ -150,7 +158,6 @@ export const clearSearch = () => {
   showResults([]);
   showMessage("");
   showStatus("");
-  byId("start-hint").hidden = false;
   byId("more").hidden = true;
   byId("open-link").disabled = true;
   document.querySelector('.export[data-kind="results"]').disabled = true;

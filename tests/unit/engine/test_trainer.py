@@ -85,6 +85,17 @@ def test_setup_keeps_the_config_of_the_previous_run(resume, tmp_path, monkeypatc
     assert (tmp_path / "config.yaml").read_text() == "as it was"
 
 
+def test_folder_on_the_disk_of_another_machine_is_created(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastreid.engine.setup.setup_logger", lambda folder, rank: get_logger())
+    monkeypatch.setattr("fastreid.utils.comm.is_main_process", lambda: False)
+    default_setup(load_config(TINY, ["OUTPUT_DIR", str(tmp_path / "a/b")]), argparse.Namespace(resume=False))
+    assert list((tmp_path / "a").iterdir()) == [tmp_path / "a/b"]
+    (tmp_path / "file").touch()
+    cfg = load_config(TINY, ["OUTPUT_DIR", str(tmp_path / "file")])
+    with pytest.raises(EnvironmentSetupError, match=r"OUTPUT_DIR .*file cannot be written \(File exists\)"):
+        default_setup(cfg, argparse.Namespace(resume=False))
+
+
 def test_nondeterministic_operation_error_names_the_setting(tmp_path, monkeypatch):
     settings = ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run"), "DETERMINISTIC", "True"]
     trainer = DefaultTrainer(load_config(TINY, [*settings, *FEW_DRAWINGS]))

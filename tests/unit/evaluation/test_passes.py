@@ -97,7 +97,7 @@ def test_hardware_with_larger_rounding_errors_is_detected(monkeypatch, caplog):
 
 def test_features_with_a_common_direction_are_searched_exactly():
     generator = torch.Generator().manual_seed(0)
-    rows = 1 + 0.01 * torch.randn(1200, 64, generator=generator)
+    rows = 1 + 0.01 * torch.randn(3000, 64, generator=generator)
     expected, ranking = (nearest(rows, rows, 10, precision=precision) for precision in ("float32", "bfloat16"))
     assert torch.equal(ranking.indices, expected.indices)
     assert torch.equal(ranking.distances, expected.distances)

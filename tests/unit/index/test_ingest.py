@@ -12,7 +12,7 @@ from PIL import Image
 
 import fastreid.index
 from fastreid.engine.predictor import Predictor
-from fastreid.index import embedder, ingest
+from fastreid.index import embedder
 from fastreid.index.side_data import SideData, encode_thumbnail
 from fastreid.utils.errors import InputError, StorageError, WeightsError
 

@@ -154,3 +154,26 @@ def test_service_that_still_loads_is_not_ready(collection_folder, picture, monke
         assert client.get("/healthz").status_code == 200
         assert client.get("/api/v1/collection").json()["drawings"] == 9
         release.set()
+
+
+def test_pictures_do_not_wait_for_a_slow_pdf(collection_folder, picture, monkeypatch):
+    from fastreid.service.pictures import Picture
+
+    release, entered = threading.Event(), threading.Event()
+    prepare = Picture.prepare
+
+    def prepare_slowly(self, embedder):
+        if self.is_pdf:
+            entered.set()
+            assert release.wait(30)
+        return prepare(self, embedder)
+
+    monkeypatch.setattr(Picture, "prepare", prepare_slowly)
+    pdf = [("pictures", ("a.pdf", b"%PDF-1.4 broken"))]
+    with start_client(collection_folder) as client, ThreadPoolExecutor(8) as executor:
+        slow = [executor.submit(client.post, SEARCH, files=pdf) for _ in range(8)]
+        assert entered.wait(30)
+        assert client.post(SEARCH, files=[picture.part]).status_code == 200
+        release.set()
+        for response in slow:
+            assert response.result().status_code in (400, 503)  # 503: the package for PDF is not installed

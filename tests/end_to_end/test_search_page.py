@@ -1,0 +1,351 @@
+"""The search page of `fastreid serve` in Chromium: mouse, keyboard, a small screen, exports and errors."""
+
+import base64
+import csv
+import io
+import json
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from commands import start
+from index_pages import write_model, write_pages
+
+import fastreid.index
+
+for package in ("lancedb", "fastapi", "uvicorn", "prometheus_client", "playwright"):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+
+CHROMIUM = shutil.which("chromium")
+if CHROMIUM is None:
+    pytest.skip("chromium is not installed", allow_module_level=True)
+
+TOKEN = "0123456789abcdef0123"
+MARKUP = "<img src=x onerror=alert(1)>"
+ROWS = f'patent,title,locarno,year\nD0,"{MARKUP}",06-01,2001\nD1,Cup,07-02,2002\nD2,Sofa,06-03,2003\nD3,=1+1,06-01,2004\n'
+NAMES = [f"D{number // 3}/{number}.png" for number in range(12)]
+LIMIT_MS = 30_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with a collection of twelve drawings of four patents, and the drawings."""
+    folder = tmp_path_factory.mktemp("page")
+    write_pages(folder / "drawings", NAMES)
+    (folder / "meta.csv").write_text(ROWS)
+    (folder / "token").write_text(TOKEN)
+    (folder / "notes.txt").write_text("no picture")
+    collection = fastreid.index.create(folder / "c", model=write_model(folder / "model"))
+    collection.add([folder / "drawings"], metadata=str(folder / "meta.csv"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    """Serve the collection with a token until the tests of this module end; return its address."""
+    process = start("serve", "c", "--port", 0, "--token-file", "token", "--no-access-log", folder=folder)
+    deadline = time.monotonic() + 120
+    found = None
+    while not (found and is_ready(found[0])):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+        found = found or re.search(r"http://127\.0\.0\.1:\d+/", process.read_errors())
+    yield found[0]
+    process.kill()
+
+
+def is_ready(address):
+    try:
+        with urllib.request.urlopen(f"{address}readyz", timeout=30):
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Return a function that opens the page; afterwards it has sent nothing elsewhere and reported no fault."""
+    contexts, faults = [], []
+
+    def open_page(fragment="", *, token=TOKEN, expected_faults=0, **options):
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+        context.set_default_timeout(LIMIT_MS)
+        if token:
+            context.add_init_script(f"sessionStorage.setItem('fastreid.token', '{token}')")
+        page = context.new_page()
+        found = []
+        page.on("request", lambda request: is_own(request.url) or found.append(f"request to {request.url}"))
+        page.on("pageerror", lambda error: found.append(f"error: {error}"))
+        page.on("console", lambda message: message.type in ("error", "warning") and found.append(message.text))
+        contexts.append(context)
+        faults.append((found, expected_faults))
+        page.goto(address + fragment)
+        return page
+
+    def is_own(url):
+        return url.startswith((address, "data:", f"blob:{address}"))
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    for found, expected in faults:
+        assert len(found) == expected, found
+        assert all(text.startswith("Failed to load resource") for text in found), found
+
+
+def search(page, *paths):
+    """Choose pictures, search, and wait for the results."""
+    page.set_input_files("#files", paths)
+    with page.expect_response("**/api/v1/search") as answer:
+        page.click("#start")
+    page.locator("#results[aria-busy=false] article").first.wait_for()
+    return answer.value.json()
+
+
+def list_patents(page):
+    return page.locator("#results article h3").evaluate_all("items => items.map(item => item.textContent)")
+
+
+def paste(page, path):
+    """Paste a picture as Ctrl-V does."""
+    data = base64.b64encode(path.read_bytes()).decode()
+    page.evaluate(
+        """data => {
+            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+            const clipboard = new DataTransfer();
+            clipboard.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: clipboard, cancelable: true }));
+        }""",
+        data,
+    )
+
+
+def save(page, format):
+    """Export in the open dialog and return the content of the file."""
+    with page.expect_download() as download:
+        page.click(f"button[data-format={format}]")
+    return download.value.path().read_text(encoding="utf-8")
+
+
+def test_upload_filter_group_and_more(open_page, folder):
+    page = open_page()
+    answer = search(page, folder / "drawings/D1/4.png")
+    assert [result["patent"] for result in answer["results"]][0] == "D1"
+    assert answer["query"]["group"] == "patent"
+    assert len(list_patents(page)) == 4
+    assert page.locator("#status").inner_text() == "4 patents among 12 drawings, best first."
+    assert page.locator(f"dd:text-is('{MARKUP}')").count() == 1  # metadata are text
+    page.click("summary:has-text('Locarno')")
+    value = page.locator("label:has-text('06-01')")
+    assert value.locator(".count").inner_text() == "6"
+    value.click()
+    assert page.locator("#changed").is_visible()
+    with page.expect_response("**/api/v1/search") as filtered:
+        page.click("#start")
+    assert filtered.value.json()["query"]["filter"] == 'locarno = "06-01"'
+    page.locator("#results article h3:has-text('D3')").wait_for()
+    assert sorted(name[-2:] for name in list_patents(page)) == ["D0", "D3"]
+    page.locator("label:has-text('06-01')").click()
+    page.select_option("#page-size", "10")
+    page.locator("#group").uncheck()
+    page.locator("#results article >> nth=9").wait_for()
+    page.click("#more")
+    page.locator("#results article >> nth=11").wait_for()
+    assert page.locator("#results article").count() == 12
+    assert page.locator("#more").is_hidden()
+
+
+def test_crops_of_dropped_and_pasted_pictures(open_page, folder):
+    page = open_page()
+    paste(page, folder / "drawings/D1/4.png")
+    search(page, folder / "drawings/D1/5.png")
+    page.click("button[aria-label='Crop of pasted.png']")
+    box = page.locator("#crop-stage").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"], steps=2)
+    page.mouse.up()
+    assert "Crop: 50 % of the width and 50 %" in page.locator("#crop-text").inner_text()
+    page.click("#crop-dialog .close")
+    page.click("button[aria-label='Crop of 5.png']")
+    for key in ("Enter", "ArrowRight", "Shift+ArrowDown", "Escape"):
+        page.keyboard.press(key)
+    with page.expect_response("**/api/v1/search") as answer:
+        page.click("#start")
+    pictures = answer.value.json()["query"]["pictures"]
+    assert [picture["name"] for picture in pictures] == ["pasted.png", "5.png"]
+    drawn = [float(number.rstrip("%")) for number in pictures[0]["crop"].split(",")]
+    assert drawn == pytest.approx([25, 50, 50, 50], abs=1)
+    assert pictures[1]["crop"] == "27%,25%,50%,52%"
+    page.click("button[aria-label='Change crop of 5.png']")
+    page.click("#clear-crop")
+    page.click("#crop-dialog .close")
+    assert page.locator("button[aria-label='Crop of 5.png']").is_visible()
+
+
+def test_compare_more_like_this_exclude_and_link(open_page, folder, address):
+    page = open_page()
+    search(page, folder / "drawings/D1/4.png")
+    page.click("#results article .sheet >> nth=1")
+    transforms = "images => images.map((image) => image.style.transform)"
+    for _ in range(2):
+        page.click("#zoom-in")
+    page.locator("#query-pane img").wait_for()
+    page.focus("#query-pane")
+    page.keyboard.press("ArrowLeft")
+    first, second = page.locator(".pane img").evaluate_all(transforms)
+    assert first == second
+    assert "scale(1.56" in first
+    assert "2. Patent" in page.locator("#compare-heading").inner_text()
+    page.keyboard.press("n")
+    assert "3. Patent" in page.locator("#compare-heading").inner_text()
+    page.keyboard.press("Escape")
+    patent = page.locator("#results article >> nth=2").locator("h3").inner_text()[-2:]
+    with page.expect_response("**/api/v1/search") as similar:
+        page.locator("#results article >> nth=2").locator("button.similar").click()
+    query = similar.value.json()["query"]
+    assert (len(query["ids"]), query["pictures"]) == (1, [])
+    page.locator("#query-pictures li:has-text('Drawing of patent')").wait_for()
+    with page.expect_response("**/api/v1/search") as other:
+        page.locator("#results article >> nth=0").locator("button.exclude").click()
+    excluded = other.value.json()["query"]["exclude_patents"]
+    assert len(excluded) == 1
+    assert page.locator("#excluded li").inner_text().startswith(excluded[0])
+    page.locator("#results[aria-busy=false]").wait_for()
+    assert len(list_patents(page)) == 3
+    assert patent in {"D0", "D2", "D3"}
+    page.click("#open-link")
+    link = page.input_value("#link")
+    assert link == f"{address}#id={query['ids'][0]}&exclude={excluded[0]}"
+    shared = open_page(link.removeprefix(address))
+    shared.locator("#results article >> nth=2").wait_for()
+    assert list_patents(shared) == list_patents(page)
+    page.keyboard.press("Escape")
+    page.go_back()
+    page.locator("#results article >> nth=3").wait_for()
+
+
+def test_keep_and_export(open_page, folder):
+    page = open_page()
+    search(page, folder / "drawings/D3/10.png")
+    page.click("#results article button.keep >> nth=0")
+    page.reload()
+    page.click("#open-kept")
+    page.fill("#kept textarea", "Same <b>legs</b>")
+    page.click("#kept-dialog .export")
+    assert json.loads(save(page, "json"))["kept"][0]["note"] == "Same <b>legs</b>"
+    report = save(page, "html")
+    assert "Same &lt;b&gt;legs&lt;/b&gt;" in report
+    for _ in range(2):
+        page.keyboard.press("Escape")
+    answer = search(page, folder / "drawings/D3/10.png")
+    page.click("#answers .export")
+    rows = list(csv.DictReader(io.StringIO(save(page, "csv").removeprefix("\ufeff"), newline="")))
+    assert [row["id"] for row in rows] == [result["id"] for result in answer["results"]]
+    assert rows[0]["title"] == "'=1+1"  # a spreadsheet would compute it
+    content = json.loads(save(page, "json"))
+    assert content["query"] == answer["query"]
+    assert content["collection"]["drawings"] == 12
+    report = save(page, "html")
+    assert report.count("data:image/png;base64,") == 5  # the query and four results
+    assert "&lt;img src=x onerror=alert(1)&gt;" in report
+    for text in ("10.png", answer["query"]["weights_sha256"], answer["query"]["time"], "Version of the collection"):
+        assert text in report
+    assert re.findall(r"<script|https?://|\son\w+=\"", report) == []
+
+
+def test_errors_in_words(open_page, folder):
+    page = open_page(expected_faults=2)
+    page.click("#start")
+    assert page.locator("#message").inner_text() == "Add a picture first: drop, paste or choose one."
+    page.set_input_files("#files", folder / "notes.txt")
+    assert page.locator("#message").inner_text().startswith("notes.txt was not added: it is not a picture.")
+    page.set_input_files("#files", [folder / "drawings" / name for name in NAMES[:8]])
+    assert "7.png was not added: a query has at most 7 pictures" in page.locator("#message").inner_text()
+    page.fill("#filter", "patnt = D1")
+    page.click("#start")
+    message = page.locator("#message:has-text('position 1')").inner_text()
+    assert "Did you mean 'patent'?" in message
+    page.route("**/api/v1/search", lambda route: route.abort())
+    page.click("#start")
+    page.locator("#message:has-text('The server does not answer.')").wait_for()
+    page.unroute("**/api/v1/search")
+    page.fill("#filter", "patent = D1")
+    page.click("#start")
+    page.locator("#results article").wait_for()
+    assert page.locator("#message").inner_text() == ""
+
+
+def test_token(open_page):
+    page = open_page(token="", expected_faults=2)
+    page.fill("#token", "wrong")
+    page.keyboard.press("Enter")
+    page.locator("#message:has-text('The token is wrong.')").wait_for()
+    page.fill("#token", TOKEN)
+    page.keyboard.press("Enter")
+    page.locator("#collection:has-text('12 drawings')").wait_for()
+    assert page.locator("#token").is_hidden()
+    assert TOKEN not in page.url
+    assert page.evaluate("JSON.stringify(localStorage)").find(TOKEN) == -1
+
+
+def test_keyboard_only(open_page, folder):
+    page = open_page()
+    page.locator("#collection:has-text('12 drawings')").wait_for()
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("u")
+    chooser.value.set_files(folder / "drawings/D1/4.png")
+    page.locator("#query-pictures li").wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type("year <= 2003")
+    page.keyboard.press("Control+Enter")
+    page.locator("#results article >> nth=2").wait_for()
+    page.focus("#open-link")
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    focused = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.id"
+    assert page.evaluate(focused).startswith("1. Patent D1")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(focused).startswith("2. Patent")
+    page.keyboard.press("k")
+    assert page.locator("#num-kept").inner_text() == "1"
+    page.keyboard.press("Enter")
+    assert page.locator("#compare-dialog").is_visible()
+    page.keyboard.press("Escape")
+    page.locator("#compare-dialog").wait_for(state="hidden")
+    assert page.evaluate(focused).startswith("2. Patent")
+    page.keyboard.press("?")
+    assert page.locator("#help-dialog").is_visible()
+    page.keyboard.press("Escape")
+    with page.expect_response("**/api/v1/search") as answer:
+        page.keyboard.press("m")
+    assert len(answer.value.json()["query"]["ids"]) == 1
+
+
+def test_phone(open_page, folder):
+    page = open_page(has_touch=True, is_mobile=True)
+    page.set_viewport_size({"width": 360, "height": 740})
+    search(page, folder / "drawings/D1/4.png")
+    widths = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    assert page.evaluate(widths) == [360, 360]
+    page.tap("#results article .sheet >> nth=0")
+    dialog = page.locator("#compare-dialog").evaluate("box => [box.scrollWidth, box.clientWidth]")
+    assert dialog[0] <= dialog[1]
+    page.tap("#compare-dialog .close")
+    page.tap("button.crop")
+    assert page.locator("#crop-stage").bounding_box()["width"] <= 360
