@@ -24,15 +24,17 @@ $(READY): setup.py pyproject.toml constraints.txt $(EXTENSION)
 	@echo "Installed. Activate with: . .venv/bin/activate"
 
 demo: setup
-	@echo "1/4  Stage 1: generate drawings, then train on small images."
+	@echo "1/5  Stage 1: generate drawings, then train on small images."
 	@$(BIN)/fastreid train --config-file demo/stage1.yml
-	@echo "2/4  Stage 2: continue on larger images."
+	@echo "2/5  Stage 2: continue on larger images."
 	@$(BIN)/fastreid train --config-file demo/stage2.yml
-	@echo "3/4  Test an untrained network, for comparison."
+	@echo "3/5  Test an untrained network, for comparison."
 	@$(BIN)/fastreid test --config-file demo/test.yml --random-weights OUTPUT_DIR logs/demo/untrained
-	@echo "4/4  Test: rank the gallery for every query."
+	@echo "4/5  Test: rank the gallery for every query."
 	@$(BIN)/fastreid test --config-file demo/test.yml
-	@echo "Done: result.npy contains the ranking; logs/demo/test/ranks.png shows queries and their matches; scores.json there and in logs/demo/untrained contains the scores."
+	@echo "5/5  Make the test drawings searchable with the default model."
+	@$(BIN)/fastreid index add logs/demo/patents.index datasets/generated-*/train_data/val_db_patent.txt
+	@echo "Done: result.npy contains the ranking; logs/demo/test/ranks.png shows queries and their matches; scores.json there and in logs/demo/untrained contains the scores. Search the drawings on a page: $(BIN)/fastreid serve --demo"
 
 test: check
 	@$(BIN)/python -m pytest -n auto

@@ -5,10 +5,11 @@ import argparse
 from fastreid.utils.files import expand_home
 
 
-def add_collection(parser: argparse.ArgumentParser) -> None:
+def add_collection(parser: argparse.ArgumentParser, *, is_required: bool = True) -> None:
     """Add the folder or address of the collection."""
     help_text = "folder of the collection, or its address on a Milvus server: http://HOST:PORT/NAME"
-    parser.add_argument("collection", type=expand_home, metavar="COLLECTION", help=help_text)
+    nargs = None if is_required else "?"
+    parser.add_argument("collection", nargs=nargs, type=expand_home, metavar="COLLECTION", help=help_text)
 
 
 def add_model(parser: argparse.ArgumentParser, default: str) -> None:

@@ -9,12 +9,14 @@ from fastreid.utils.errors import InputError
 from fastreid.utils.option_values import ListParser, NumberParser, parse_path
 
 TOKEN_VARIABLE = "FASTREID_TOKEN"
+DEMO_COLLECTION = "logs/demo/patents.index"
 _MB = 1_000_000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fastreid serve`."""
-    add_collection(parser)
+    add_collection(parser, is_required=False)
+    parser.add_argument("--demo", action="store_true", help=f"serve {DEMO_COLLECTION}, which `make demo` makes")
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
     parser.add_argument(
         "--port",
@@ -81,6 +83,10 @@ def run(args: argparse.Namespace) -> int:
     from fastreid.utils.logger import log_to_stderr
 
     log_to_stderr()  # stdout has the access log
+    if args.demo == (args.collection is not None):
+        raise InputError("fastreid serve: give a COLLECTION, or --demo for that of `make demo`")
+    if args.demo and not os.path.isdir(DEMO_COLLECTION):
+        raise InputError(f"--demo: there is no {DEMO_COLLECTION} in this folder; `make demo` makes it")
     if args.max_picture_mb > args.max_request_mb:
         raise InputError(
             f"--max-picture-mb is {args.max_picture_mb:g}, more than --max-request-mb {args.max_request_mb:g}; "
@@ -101,7 +107,11 @@ def run(args: argparse.Namespace) -> int:
         request_s=args.request_timeout,
         max_batch=args.max_batch,
     )
-    serve(index.open(args.collection, model=args.model), settings, has_access_log=not args.no_access_log)
+    serve(
+        index.open(args.collection or DEMO_COLLECTION, model=args.model),
+        settings,
+        has_access_log=not args.no_access_log,
+    )
     return 0
 
 

@@ -58,6 +58,7 @@ def check_component_names(cfg: CfgNode, *, training: bool) -> None:
     check_negatives(cfg)
     if training:
         _check_pretrain_path(cfg)
+        _check_freezing(cfg)
         check_solver_names(cfg)
         SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN, "DATALOADER.SAMPLER_TRAIN")
     for key in ("NAMES", "TESTS") if training else ("TESTS",):
@@ -74,6 +75,15 @@ def _check_pretrain_path(cfg: CfgNode) -> None:
         raise InputError(
             f"MODEL.BACKBONE.PRETRAIN_PATH is {backbone.PRETRAIN_PATH}, but PRETRAIN is False, so it has no effect; "
             "set MODEL.BACKBONE.PRETRAIN True, or leave the path empty"
+        )
+
+
+def _check_freezing(cfg: CfgNode) -> None:
+    """Raise an InputError if there is a duration of freezing, but no layer to freeze."""
+    if cfg.SOLVER.FREEZE_ITERS and not cfg.MODEL.FREEZE_LAYERS:
+        raise InputError(
+            f"SOLVER.FREEZE_ITERS is {cfg.SOLVER.FREEZE_ITERS:g}, but MODEL.FREEZE_LAYERS is empty, so nothing would "
+            "be frozen; set MODEL.FREEZE_LAYERS \"['backbone']\", or SOLVER.FREEZE_ITERS 0"
         )
 
 

@@ -8,7 +8,6 @@ claim, and others delete one that does not change for a minute, or whose process
 import contextlib
 import json
 import os
-import random
 import socket
 import threading
 import time
@@ -22,7 +21,7 @@ from fastreid.utils.logger import get_logger
 
 _KIND = "claim"
 _RENEW_S, _STALE_S = 10.0, 60.0
-_RETRY_S = (0.1, 0.5)
+_RETRY_S = 0.1
 
 
 class MilvusLock:
@@ -84,7 +83,7 @@ class MilvusLock:
             if not has_waited:
                 get_logger().info(f"another process is changing the collection {self._where}; waiting for it")
                 has_waited = True
-            time.sleep(random.uniform(*_RETRY_S))
+            time.sleep(_RETRY_S + _RETRY_S * os.urandom(1)[0] / 64)  # others wait for another time
 
     def _list_others(self, name: str) -> set[str]:
         """Return the claims of other processes, and delete those of processes that ended."""

@@ -39,7 +39,7 @@ class MilvusStore(Store):
         self._is_loaded = False
 
     def exists(self) -> bool:
-        return self._load_records() and self._records.read_text(_MANIFEST) is not None
+        return self._load_records() and self._records.load_text(_MANIFEST) is not None
 
     def check_free(self, settings: IndexSettings) -> None:
         if self.exists():
@@ -72,19 +72,19 @@ class MilvusStore(Store):
             self.write_manifest(manifest)
 
     def read_manifest(self) -> CollectionManifest:
-        text = self._records.read_text(_MANIFEST) if self._load_records() else None
+        text = self._records.load_text(_MANIFEST) if self._load_records() else None
         if text is None:
             hint = "`fastreid index add` or `fastreid index create` makes one"
             raise InputError(f"{self.uri}: no such collection on the server; {hint}")
         for _ in range(_NUM_READS - 1):
             with contextlib.suppress(StorageError):
                 return parse_manifest(text, where=self.uri, name=f"{self.uri}: its manifest")
-            text = self._records.read_text(_MANIFEST) or ""
+            text = self._records.load_text(_MANIFEST) or ""
         return parse_manifest(text, where=self.uri, name=f"{self.uri}: its manifest")
 
     def write_manifest(self, manifest: CollectionManifest) -> None:
         self._lock.check()
-        self._records.write_text(_MANIFEST, format_manifest(manifest))
+        self._records.store_text(_MANIFEST, format_manifest(manifest))
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         return self._hold_lock()
@@ -98,11 +98,11 @@ class MilvusStore(Store):
     @contextlib.contextmanager
     def _hold_lock(self) -> Iterator[None]:
         with self._lock.hold():
-            self._records.write_text(_VERSION, str(self._read_version() + 1))  # before the first change
+            self._records.store_text(_VERSION, str(self._read_version() + 1))  # before the first change
             yield
 
     def _read_version(self) -> int:
-        return int(self._records.read_text(_VERSION) or 0)
+        return int(self._records.load_text(_VERSION) or 0)
 
     def _load_records(self) -> bool:
         """Load the records and return whether there are any."""

@@ -113,7 +113,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address[:2], family=family, backlog=256)
     except OSError as error:
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error)
+        number = error.errno or 0  # negative: of the lookup of the name
+        reason = os.strerror(number) if number > 0 else str(error)
         raise EnvironmentSetupError(f"cannot listen on {host}, port {port} ({reason}); choose another --host or --port")
     listener.set_inheritable(False)
     return listener

@@ -1,7 +1,7 @@
-"""Drawings that clients add: files in a folder, which is a source of the collection, with a table of metadata.
+"""Drawings that clients add: files in a folder, and a list of them with metadata, which is a source of the collection.
 
 folder/
-|-- drawings.csv           path and metadata of each upload
+|-- drawings.csv           path and metadata of each page
 `-- DIGEST/drawing.png     the upload; DIGEST is the start of the sha256 of its content
 """
 
@@ -9,15 +9,18 @@ import csv
 import hashlib
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastreid.data.image import read_image
+from fastreid.data.io.image import count_pages
 from fastreid.index import Collection, IngestReport
 from fastreid.index.columns import convert_name, parse_value
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write, write_text
+from fastreid.utils.page_address import join_page_address
 
 TABLE = "drawings.csv"
 MAX_COLUMNS, MAX_VALUE_CHARACTERS = 50, 2000
@@ -112,15 +115,26 @@ def add_uploads(
             path.unlink()
             path.parent.rmdir()
             raise InputError(str(error).replace(str(path), upload.name))
-    table = _read_table(folder / TABLE)
-    before = dict(table)
-    table |= {name: {"patent": name.partition("/")[0], **metadata} for name in names}
+    before = _read_table(folder / TABLE)
+    present = _list_present(collection, folder)
+    table = {name: row for name, row in before.items() if name in present}  # an addition restores what its list has
+    for name in names:
+        row = {"patent": name.partition("/")[0], **metadata}
+        table |= {join_page_address(name, page): row for page in range(count_pages(folder / name))}
     _write_table(folder / TABLE, table)
     try:
-        return collection.add([folder], metadata=str(folder / TABLE))
+        return collection.add([folder / TABLE])
     except InputError:
         _write_table(folder / TABLE, before)
         raise
+
+
+def _list_present(collection: Collection, folder: Path) -> set[str]:
+    """Return the addresses below the folder of the uploads that the collection has."""
+    root = os.path.abspath(folder)
+    source = os.path.join(root, TABLE).replace('"', '""')
+    rows = (row for block in collection.scan(["path", "page"], f'source = "{source}"') for row in block)
+    return {join_page_address(os.path.relpath(row["path"], root), row["page"] - 1) for row in rows}
 
 
 def _choose_path(upload: Upload) -> str:

@@ -60,7 +60,7 @@ def test_parallel_clients(tmp_path, capsys):
     pictures = tmp_path / "queries"
     write_pages(pictures, [f"{number}.png" for number in range(NUM_PICTURES)], first=1000)
     bodies = [make_body(path) for path in sorted(pictures.iterdir())]
-    server = ServeProcess(tmp_path, "--requests-per-minute", 0, "--no-access-log")
+    server = ServeProcess(tmp_path, "--requests-per-minute", 0, "--no-access-log", "--request-timeout", 300)
     try:
         single = statistics.median(search(server, body) for body in bodies[:NUM_SINGLE])
         run_clients(server, bodies, 2)

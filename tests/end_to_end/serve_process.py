@@ -42,7 +42,7 @@ class ServeProcess:
 
     def start_search(self, body, token):
         """Send the header of a search and return the connection, to which the body can be sent in parts."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         connection.putrequest("POST", "/api/v1/search")
         connection.putheader("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")
         connection.putheader("Content-Length", str(len(body)))

@@ -135,7 +135,7 @@ def quote(value):
     return f"'{doubled}'"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(node=FILTERS)
 @example(node=StartsWith("patent", "\ud7ff"))
 @example(node=StartsWith("patent", "\U0010ffff"))
@@ -147,7 +147,7 @@ def test_backend_selects_the_rows_that_match(backend, node):
     assert backend.count(node) == len(expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(node=FILTERS)
 @example(node=StartsWith("order", "\ud7ff"))
 @example(node=Not(StartsWith("order", "\U0010ffff")))
@@ -161,7 +161,7 @@ def test_milvus_selects_the_rows_that_match(milvus_backend, node):
     assert milvus_backend.count(node) == len(expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(node=FILTERS)
 def test_text_of_a_filter_gives_the_filter(node):
     assert parse_filter(to_text(node), COLUMNS) == node

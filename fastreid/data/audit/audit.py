@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.data.audit.findings import (
@@ -18,7 +17,7 @@ from fastreid.data.audit.findings import (
 from fastreid.data.audit.inspection import FileInfo, inspect_files
 from fastreid.data.audit.report import AuditReport
 from fastreid.data.build import build_sampler, get_dataset_names
-from fastreid.data.datasets.base import Dataset, InvalidListError, RetrievalData
+from fastreid.data.datasets.base import Dataset, InvalidListError, RetrievalData, add_list_path
 from fastreid.data.loading.loader import steps_per_epoch
 from fastreid.data.loading.unreadable import unreadable_reasons
 from fastreid.structures import Drawing
@@ -108,7 +107,7 @@ def _read(read: Callable[[], Lists], num: int, findings: list[Finding], faulty: 
     except InvalidListError as error:
         faulty.add(name)
         findings += [
-            Finding("list", _add_list(where, fault), is_error=True)
+            Finding("list", fault if fault.startswith(where) else add_list_path(where, fault), is_error=True)
             for where, faults in error.faults.items()
             for fault in faults
         ]
@@ -117,14 +116,6 @@ def _read(read: Callable[[], Lists], num: int, findings: list[Finding], faulty: 
         faulty.add(name)
         findings.append(Finding("list", f"{name}: {error}", is_error=True))
         return ((),) * num
-
-
-def _add_list(where: str, fault: str) -> str:
-    """Return a fault that starts with the path of its list; many start with the file name and the line."""
-    name = Path(where).name
-    if fault.startswith(where):
-        return fault
-    return f"{where}{fault.removeprefix(name)}" if fault.startswith(f"{name}:") else f"{where}: {fault}"
 
 
 def _collect_training(lists: list[DrawingList]) -> list[Drawing]:

@@ -10,7 +10,7 @@ from fastreid.data.datasets.list_lines import NOT_AN_INTEGER, UNKNOWN_ID, read_e
 from fastreid.data.datasets.list_paths import ABSOLUTE, NO_FILE, PathResolver
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
-from fastreid.utils.text import format_faults
+from fastreid.utils.text import escape_unprintable, format_faults
 
 _KINDS_MERGED = (NOT_AN_INTEGER, f" {ABSOLUTE};", f": {NO_FILE} ")
 
@@ -55,7 +55,12 @@ class InvalidListError(InputError):
     has_headings = True
 
     def __init__(self, faults: Mapping[str, Sequence[str]], valid: Sequence[tuple[Drawing, ...]] = ()):
-        super().__init__("\n".join(format_faults(items, where) for where, items in faults.items()))
+        super().__init__(
+            "\n".join(
+                format_faults(items, where) if len(items) > 1 else escape_unprintable(add_list_path(where, *items))
+                for where, items in faults.items()
+            )
+        )
         self.faults = {where: tuple(items) for where, items in faults.items()}
         self.valid = tuple(valid)
 
@@ -68,6 +73,17 @@ class Dataset(Protocol):
 
     def test(self) -> tuple[tuple[Drawing, ...], tuple[Drawing, ...]]:
         """Return the queries and the gallery."""
+
+
+def add_list_path(where: str, fault: str) -> str:
+    """Return a fault that starts with the path of its list; a fault of a line starts with the name of the file.
+
+    Args:
+        where: path of the list, or another place.
+        fault: one line, such as `a.csv:3: ...`.
+    """
+    name = Path(where).name
+    return f"{where}{fault.removeprefix(name)}" if name and fault.startswith(f"{name}:") else f"{where}: {fault}"
 
 
 def encode_labels(drawings: Sequence[Drawing]) -> tuple[list[int], tuple[str, ...]]:

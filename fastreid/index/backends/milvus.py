@@ -208,7 +208,7 @@ class MilvusBackend(Backend):
     def _read_shared(self, name: str) -> dict[str, Any]:
         """Return an object of JSON that all clients share, at most a few seconds old; empty if there is none."""
         if name not in self._shared or time.monotonic() - self._shared[name][0] > _SHARED_S:
-            text = self._records.read_text(name)
+            text = self._records.load_text(name)
             try:
                 self._shared[name] = time.monotonic(), json.loads(text) if text else {}
             except ValueError:
@@ -216,7 +216,7 @@ class MilvusBackend(Backend):
         return self._shared[name][1]
 
     def _write_shared(self, name: str, content: dict[str, Any]) -> None:
-        self._records.write_text(name, json.dumps(content))
+        self._records.store_text(name, json.dumps(content))
         self._shared[name] = time.monotonic(), content
 
     def _translate(self, node: Filter | None) -> str:
@@ -264,6 +264,6 @@ def _find_best(found: Sequence[tuple[float, Mapping[str, Any]]], distinct: str |
 
 def _exclude(found: Sequence[tuple[float, Mapping[str, Any]]], distinct: str | None) -> list[Filter]:
     """Return filters that exclude the groups of rows; without groups the rows."""
-    values = {row.get(distinct) if distinct else None for _, row in found} - {None}
+    values = {value for _, row in found if distinct and (value := row.get(distinct)) is not None}
     ids = [row["id"] for _, row in found if distinct is None or row.get(distinct) is None]
     return [Not(OneOf("id", tuple(ids))), *([Not(OneOf(distinct, tuple(values)))] if distinct else [])]

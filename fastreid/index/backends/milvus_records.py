@@ -66,13 +66,13 @@ class MilvusRecords:
         """Delete records by name."""
         self.table.delete([make_key(kind, name) for name in names])
 
-    def write_text(self, name: str, text: str) -> None:
+    def store_text(self, name: str, text: str) -> None:
         """Store a text of any length under a name, in parts that become visible together."""
         starts = range(0, max(len(text), 1), _PART_CHARACTERS)
         parts = {f"{name}/{number}": text[start : start + _PART_CHARACTERS] for number, start in enumerate(starts)}
         self.write("text", {f"{name}/length": str(len(text)), **parts})
 
-    def read_text(self, name: str) -> str | None:
+    def load_text(self, name: str) -> str | None:
         """Return the text of a name, or None; a text that is written at the same time can be torn."""
         length = self.read("text", f"{name}/length")
         if length is None:

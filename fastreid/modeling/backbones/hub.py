@@ -6,6 +6,7 @@ is a mirror, HF_HOME is the folder of the cache, HF_TOKEN gives access to restri
 
 import contextlib
 import functools
+import importlib
 import logging
 import re
 import warnings
@@ -19,6 +20,7 @@ from fastreid.utils.errors import InputError, StorageError, WeightsError
 from fastreid.utils.logger import get_logger
 from fastreid.utils.text import summarize_error
 
+CONNECTION_TIMEOUT_S = 10
 SCHEME = "hf-hub:"  # MODEL.BACKBONE.PRETRAIN_PATH hf-hub:OWNER/NAME@REVISION
 _ADDRESS = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _MISMATCHES = (RuntimeError, KeyError, ValueError, AssertionError)  # of timm, if a file does not fit the network
@@ -48,6 +50,8 @@ def load_from_hub(backbone: TimmBackbone, path: str = "") -> LoadReport:
     """
     source = find_source(backbone.name, path)
     get_logger().info(f"loading weights of {backbone.name} from {source}")
+    if _ADDRESS.fullmatch(source):
+        _check_connection(source, "model.safetensors", what="the weights")
     overlay = {"pretrained_cfg_overlay": {"hf_hub_id": source, "source": "hf-hub"}} if path else {}
     try:
         with _silence_clients():
@@ -97,6 +101,7 @@ def read_repository_description(path: str) -> dict[str, Any]:
         StorageError: the file `config.json` is neither in the cache nor can it be downloaded.
     """
     address = _parse_address(path)
+    _check_connection(address, "config.json", what="the pixel statistics (config.json)")
     try:
         with _silence_clients():
             description, *_ = import_timm().models.load_model_config_from_hf(address)
@@ -116,6 +121,29 @@ def _parse_address(path: str) -> str:
             f"{SCHEME}OWNER/NAME@REVISION"
         )
     return address
+
+
+def _check_connection(address: str, name: str, *, what: str) -> None:
+    """Raise a StorageError if no snapshot of a repository is in the cache and the hub cannot be reached.
+
+    The client repeats each failed request for 23 s, and timm requests several names. Any answer is left to timm.
+    """
+    huggingface_hub = importlib.import_module("huggingface_hub")
+    repository, _, revision = address.partition("@")
+    url = huggingface_hub.hf_hub_url(repository, name, revision=revision or None)
+    try:
+        with _silence_clients():
+            huggingface_hub.snapshot_download(repository, revision=revision or None, local_files_only=True)
+        return
+    except Exception:  # not in the cache; the class depends on the version
+        pass
+    try:
+        with _silence_clients():
+            huggingface_hub.get_hf_file_metadata(url, timeout=CONNECTION_TIMEOUT_S)
+    except Exception as error:  # the hub's client has errors of several packages
+        causes = _list_causes(error)
+        if not any(_find_status(cause) or _name_class(cause) in _REASONS for cause in causes):
+            raise _describe_download(f"{address}: {what}", error) from error
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ export function openCompare(givenParts, givenResults, result) {
   openDialog(dialog);
   showQuery(0);
   showResult(results.findIndex((other) => other.id === result.id));
-  byId("result-pane").focus();
+  byId("result-pane").focus({ preventScroll: true });
 }
 
 const nameOf = (part) => (part.id ? describeDrawing(part) : part.name) + (part.crop ? " (crop)" : "");

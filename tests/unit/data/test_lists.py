@@ -154,3 +154,10 @@ def test_faults_of_several_lists_are_reported_together(tmp_path):
     with pytest.raises(InvalidListError, match=r"(?s)one.txt:2: no file .*three.txt:1: the id 'x'") as caught:
         read_lists(*readers)
     assert [len(drawings) for drawings in caught.value.valid] == [1, 1, 0]
+
+
+def test_only_fault_of_a_list_names_its_path_once(tmp_path):
+    (tmp_path / "a.csv").write_text("path,id\nnothing.png,1\n")
+    with pytest.raises(InvalidListError) as caught:
+        read_list(tmp_path / "a.csv", images=tmp_path, with_ids=True)
+    assert str(caught.value).startswith(f"{tmp_path}/a.csv:2: no file ")

@@ -70,3 +70,11 @@ def test_names_of_parts_are_looked_up_where_they_are_used(opts, message):
     check_component_names(configure("MODEL.HEADS.NORM", "LN", "TEST.FUSE.BY", "men"), training=True)
     pooled = ("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPoolingP", "TEST.GEM_POWER", 4.0, "TEST.SCALES", [0.7, 1.0])
     check_component_names(configure(*pooled), training=True)
+
+
+def test_freezing_without_a_layer_is_an_error():
+    frozen = ["SOLVER.FREEZE_ITERS", 0.05]
+    with pytest.raises(InputError, match=r"SOLVER\.FREEZE_ITERS is 0\.05, but MODEL\.FREEZE_LAYERS is empty"):
+        check_component_names(configure(*frozen), training=True)
+    check_component_names(configure(*frozen), training=False)
+    check_component_names(configure(*frozen, "MODEL.FREEZE_LAYERS", ["backbone"]), training=True)

@@ -256,6 +256,15 @@ def test_failed_download_is_one_line_without_messages_of_the_client(
     assert capfd.readouterr() == ("", "")
 
 
+def test_hub_that_cannot_be_reached_is_asked_once(client, monkeypatch):
+    client(endpoint="http://127.0.0.1:9")
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("the client waits for a retry"))
+    with pytest.raises(StorageError, match="Connection refused"):
+        load_from_hub(TimmBackbone("test_efficientnet"))
+    with pytest.raises(StorageError, match=r"config\.json.*Connection refused"):
+        read_repository_description("hf-hub:other/net")
+
+
 def find_statistics(path, *settings):
     cfg = config("test_efficientnet", path)
     cfg.merge_from_list(["INPUT.SIZE_TRAIN", [], *settings])

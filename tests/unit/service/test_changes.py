@@ -1,12 +1,16 @@
 """Add, update and remove drawings over HTTP."""
 
 import csv
+import io
 import json
 import shutil
 
 import pytest
 from index_pages import draw_page, write_pages
+from PIL import Image
 from service_requests import encode, get_error, start_client
+
+import fastreid.index
 
 TOKEN = "0123456789abcdef0123"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -61,7 +65,22 @@ def test_added_drawing_is_found_and_removed(editor, folder):
     get_error(editor.get(f"/api/v1/drawings/{best['id']}"), 404, "not_found")
     get_error(editor.delete(f"/api/v1/drawings/{best['id']}"), 404, "not_found")
     assert search(editor, page)[0]["score"] < 1
-    assert add(editor, draw_page(52)).json()["drawings"] == 11 + 1  # an addition also restores the removed upload
+    assert add(editor, draw_page(52)).json()["drawings"] == 11  # the removed drawing is not restored
+    assert fastreid.index.open(folder / "c").remove(where="patent = D9") == 1  # from the command line
+    assert add(editor, draw_page(53)).json()["drawings"] == 11
+    assert add(editor, page).json()["drawings"] == 12
+    assert search(editor, page)[0]["score"] == 1
+
+
+def test_pages_of_a_file_are_drawings(editor, folder):
+    file = io.BytesIO()
+    first, second = (Image.fromarray(draw_page(seed)) for seed in (60, 61))
+    first.save(file, "TIFF", save_all=True, append_images=[second])
+    assert add(editor, file.getvalue(), metadata={"patent": "D8"}).json()["added"] == 2
+    best = search(editor, draw_page(61))[0]
+    assert (best["score"], best["page"], best["patent"]) == (1.0, 2, "D8")
+    assert editor.get(f"/{best['image']}").status_code == 200
+    assert fastreid.index.open(folder / "c").update().num_unchanged == 11
 
 
 def test_drawings_without_patent_are_patents_of_their_own(editor, folder):
