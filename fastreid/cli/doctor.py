@@ -33,6 +33,7 @@ EXTRAS = {
     "parquet": ("pyarrow", "pyarrow"),
     "pdf": ("pypdfium2", "pypdfium2"),
     "search": ("lancedb", "lancedb"),
+    "milvus": ("pymilvus", "pymilvus"),
     "wandb": ("wandb", "wandb"),
     "mlflow": ("mlflow", "mlflow-skinny"),
 }

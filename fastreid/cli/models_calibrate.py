@@ -22,17 +22,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="features of queries and gallery, extracted with this model by `fastreid extract`",
     )
+    parser.add_argument(
+        "--evaluate", action="store_true", help="fit nothing; print the reliability of the calibration of the model"
+    )
     parser.add_argument("--data", default="", metavar="TEXT", help="description of the drawings; default: the dataset")
 
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, and print the reliability on the same features."""
-    from fastreid.engine.calibrate import calibrate_model
+    from fastreid.engine.calibrate import calibrate_model, evaluate_calibration
     from fastreid.engine.model_directory import find_model_directory, get_model_folder
 
     directory = find_model_directory(args.directory)
     if directory is None:
         raise InputError(f"{args.directory}: no model directory; `fastreid models save` writes one")
+    if args.evaluate:
+        if args.data:
+            raise InputError(
+                "--data describes the drawings of a fit, and --evaluate fits nothing; use only one of them"
+            )
+        print_message(format_report(evaluate_calibration(directory, args.features)))
+        return 0
     if directory.parent == get_model_folder().resolve() and args.directory == directory.name:
         raise InputError(
             f"{args.directory}: a shipped model has its calibration; copy it to change that: cp -r {directory} DIR"

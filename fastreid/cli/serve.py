@@ -72,7 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="searches and changes of one client; 20 reads count as one; 0: no limit",
     )
-    group.add_argument("--max-batch", type=count, default=16, metavar="N", help="pictures per batch of the network")
+    group.add_argument("--max-batch", type=count, default=8, metavar="N", help="pictures per batch of the network")
 
 
 def run(args: argparse.Namespace) -> int:

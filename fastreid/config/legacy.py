@@ -76,7 +76,7 @@ REMOVED_KEYS: dict[str, str] = {
         )
     },
     "MODEL.CHANNELS_LAST": "remove it; it made no training step faster",
-    "MODEL.HEADS.PFC": "use MODEL.HEADS.PARTIAL_FC_RATIO",
+    **dict.fromkeys(("MODEL.HEADS.PFC", "MODEL.PFC"), "use MODEL.HEADS.PARTIAL_FC_RATIO"),
     "MODEL.LOSSES.BCE": "attributes are not learned; use CrossEntropyLoss",
     "SOLVER.FUSED": "remove it; fused kernels are used where torch has them, and SOLVER.OPT_ARGS.fused overrides that",
     "TEST.DIFFUSION": "use TEST.RERANK",

@@ -94,7 +94,8 @@ MARGINS = {
     "arcface": "use ArcSoftmax",
     "circleSoftmax": "use CircleSoftmax",
     "circle": "use CircleSoftmax",
-    "amSoftmax": "use CosSoftmax",
+    **dict.fromkeys(("amSoftmax", "AMSoftmax", "CosFace"), "use CosSoftmax"),
+    "ArcFace": "use ArcSoftmax",
     "cosSoftmax": "use CosSoftmax",
 }
 

@@ -1,4 +1,4 @@
-"""Calibrate the scores of a model directory on saved features of a test dataset."""
+"""Calibrate the scores of a model directory on saved features of a test dataset, or evaluate a calibration."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 from fastreid.engine.features import build_provenance
 from fastreid.engine.model_zoo import load_model_config
 from fastreid.evaluation.calibration import (
+    CALIBRATION_FILE,
     Calibration,
     ReliabilityBin,
     compute_reliability,
     fit_calibration,
+    read_calibration,
     write_calibration,
 )
 from fastreid.evaluation.scoring.matches import build_ground_truth
 from fastreid.evaluation.search.metric_space import CosineSpace
-from fastreid.evaluation.storage.manifest import read_manifest
+from fastreid.evaluation.storage.manifest import Provenance, read_manifest
 from fastreid.evaluation.storage.saved_features import load_features
 from fastreid.utils.errors import InputError
 
@@ -31,7 +33,7 @@ class CalibrationReport:
     """A calibration and how reliable it is for the first NUM_RESULTS results of each query.
 
     Args:
-        calibration: what was written.
+        calibration: what was written or read.
         path: its file.
         error: expected calibration error, 0 to 1.
         bins: of the reliability curve.
@@ -58,22 +60,57 @@ def calibrate_model(directory: Path, features: Path, *, data: str = "") -> Calib
             there are too few pairs.
         StorageError: the file cannot be written.
     """
+    pairs = _compare(directory, features)
+    kept = ~pairs.is_ignored
+    calibration = fit_calibration(
+        pairs.scores[kept],
+        pairs.is_match[kept],
+        data=data or pairs.provenance.dataset,
+        weights_sha256=pairs.provenance.weights_sha256,
+    )
+    write_calibration(directory, calibration)
+    return _report(calibration, pairs, directory)
+
+
+def evaluate_calibration(directory: Path, features: Path) -> CalibrationReport:
+    """Return how reliable the calibration of a model directory is for saved features, as for `calibrate_model`.
+
+    Raises:
+        InputError: as for `calibrate_model`, or the model has no calibration for its weights.
+        StorageError: the calibration is damaged.
+    """
+    calibration = read_calibration(directory)
+    pairs = _compare(directory, features)
+    if calibration is None or calibration.weights_sha256 != pairs.provenance.weights_sha256:
+        raise InputError(f"{directory}: has no calibration for its weights; `fastreid models calibrate` fits one")
+    return _report(calibration, pairs, directory)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    provenance: Provenance
+    scores: NDArray[np.float32]
+    is_match: NDArray[np.bool_]
+    is_ignored: NDArray[np.bool_]
+
+
+def _compare(directory: Path, features: Path) -> _Pairs:
     provenance = read_manifest(features).provenance
     changes = provenance.diff(build_provenance(load_model_config(str(directory))))
     if changes:
         raise InputError(f"{features}: the features are not of the model {directory}: {'; '.join(changes[:3])}")
-    scores, is_match, is_ignored = compare_features(features)
-    kept = ~is_ignored
-    calibration = fit_calibration(
-        scores[kept], is_match[kept], data=data or provenance.dataset, weights_sha256=provenance.weights_sha256
-    )
-    prior = calibration.num_matches / (calibration.num_matches + calibration.num_others)
-    order = np.argsort(np.where(kept, -scores, np.inf), axis=1, kind="stable")[:, :NUM_RESULTS]
+    return _Pairs(provenance, *compare_features(features))
+
+
+def _report(calibration: Calibration, pairs: _Pairs, directory: Path) -> CalibrationReport:
+    kept = ~pairs.is_ignored
+    prior = float(pairs.is_match[kept].mean())
+    order = np.argsort(np.where(kept, -pairs.scores, np.inf), axis=1, kind="stable")[:, :NUM_RESULTS]
     rows = np.arange(len(order))[:, None]
     first = kept[rows, order]
-    probabilities = calibration.compute_probabilities(scores[rows, order][first], prior=prior)
-    error, bins = compute_reliability(probabilities, is_match[rows, order][first])
-    return CalibrationReport(calibration, write_calibration(directory, calibration), error, bins, prior)
+    probabilities = calibration.compute_probabilities(pairs.scores[rows, order][first], prior=prior)
+    error, bins = compute_reliability(probabilities, pairs.is_match[rows, order][first])
+    return CalibrationReport(calibration, directory / CALIBRATION_FILE, error, bins, prior)
 
 
 def compare_features(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastreid.index.backends.base import Backend, IndexSettings
 from fastreid.index.backends.milvus import MilvusBackend
-from fastreid.index.backends.milvus_client import MilvusAddress, connect
+from fastreid.index.backends.milvus_client import MilvusAddress, connect, read_server_version
 from fastreid.index.backends.milvus_records import MilvusRecords, MilvusSideData
 from fastreid.index.backends.milvus_table import MilvusTable, find_dim
 from fastreid.index.manifest import CollectionManifest, format_manifest, parse_manifest
@@ -15,6 +15,7 @@ from fastreid.index.stores import Store
 from fastreid.utils.errors import InputError, StorageError
 
 _MANIFEST, _VERSION = "manifest", "version"  # names of texts
+_OLDEST = (2, 5)  # version with fields that can have no value
 _NUM_READS = 3  # of a manifest that another process writes
 _UNUSED = ("num_sub_vectors", "refine_factor")  # settings of an index of compressed vectors
 
@@ -44,6 +45,9 @@ class MilvusStore(Store):
     def check_free(self, settings: IndexSettings) -> None:
         if self.exists():
             raise InputError(f"{self.uri}: is already a collection; open it, or choose another name")
+        version = read_server_version(self._client, self.address)
+        if version < _OLDEST:
+            raise InputError(f"{self.uri}: a server of Milvus {version[0]}.{version[1]}; 2.5 or newer is needed")
         defaults = IndexSettings()
         for name in _UNUSED:
             if getattr(settings, name) != getattr(defaults, name):

@@ -98,8 +98,8 @@ class RequestLimits:
             if body.error is not None:
                 await send_error(body.error, scope, body.receive, send)
         except asyncio.TimeoutError:
-            if has_started:
-                raise
+            if has_started:  # the client reads too slowly; the server closes the incomplete response
+                return
             message = f"not finished after {self.request_s:g} s"
             error = (
                 ServiceError(503, "timeout", f"{message}; try again, or send fewer pictures", retry_after_s=5)

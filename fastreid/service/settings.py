@@ -50,7 +50,7 @@ class ServiceSettings:
     max_concurrent: int = 64
     requests_per_minute: int = 300
     request_s: float = 30.0
-    max_batch: int = 16
+    max_batch: int = 8
     batch_wait_s: float = 0.002
 
     def __post_init__(self) -> None:

@@ -252,6 +252,11 @@ def invalid_names():
         ("models save", ("--config-file", "bad.yml", "--output", "out", "--card", "no.yml"), "no.yml: no such file"),
         ("models calibrate", ("models/absent", "--features", "out"), "models/absent: no model directory"),
         ("models calibrate", ("lines-mobilenetv2", "--features", "out"), "a shipped model has its calibration"),
+        (
+            "models calibrate",
+            ("lines-mobilenetv2", "--features", "out", "--evaluate", "--data", "x"),
+            "--evaluate fits nothing; use one of them",
+        ),
         ("average", ("--output", "mean.pth", "absent.pth", "gone.pth"), "absent.pth: no such weights file"),
         ("configs copy", ("copies", "demo/stage9.yml"), "there is no shipped config 'demo/stage9.yml'. Did you mean"),
         ("configs copy", (".", "pages"), "there is no shipped config 'pages'"),

@@ -164,6 +164,15 @@ def test_calibration_belongs_to_the_features_of_the_model(directory, config, hea
     calibration = read_calibration(tmp_path / "model")
     assert calibration.num_matches + calibration.num_others == 16 * 44
     assert calibration.data == "Generated"
+    before = (tmp_path / "model/calibration.json").read_bytes()
+    options = ("--features", "right/Generated", "--evaluate")
+    code, again, errors = run_here("models calibrate", "model", *options, folder=tmp_path)
+    assert (code, again) == (0, output), errors
+    assert (tmp_path / "model/calibration.json").read_bytes() == before
+    (tmp_path / "model/calibration.json").unlink()
+    code, _, errors = run_here("models calibrate", "model", *options, folder=tmp_path)
+    assert code == 2
+    assert "model: has no calibration for its weights" in errors
     code, _, errors = run_here("models calibrate", "model", "--features", "wrong/Generated", folder=tmp_path)
     assert code == 2
     assert "the features are not of the model" in errors

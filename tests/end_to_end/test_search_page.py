@@ -1,20 +1,13 @@
 """The search page of `fastreid serve` in Chromium: mouse, keyboard, a small screen, exports and errors."""
 
-import base64
 import csv
 import io
 import json
 import re
 import shutil
-import time
-import urllib.error
-import urllib.request
 
 import pytest
-from commands import start
-from index_pages import write_model, write_pages
-
-import fastreid.index
+from search_page import MARKUP, NAMES, TOKEN, give, list_patents, save, search, serve, write_collection
 
 for package in ("lancedb", "fastapi", "uvicorn", "prometheus_client", "playwright"):
     pytest.importorskip(package, reason=f"{package} is not installed")
@@ -23,48 +16,20 @@ CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
     pytest.skip("chromium is not installed", allow_module_level=True)
 
-TOKEN = "0123456789abcdef0123"
-MARKUP = "<img src=x onerror=alert(1)>"
-ROWS = f'patent,title,locarno,year\nD0,"{MARKUP}",06-01,2001\nD1,Cup,07-02,2002\nD2,Sofa,06-03,2003\nD3,=1+1,06-01,2004\n'
-NAMES = [f"D{number // 3}/{number}.png" for number in range(12)]
 LIMIT_MS = 30_000
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder with a collection of twelve drawings of four patents, and the drawings."""
     folder = tmp_path_factory.mktemp("page")
-    write_pages(folder / "drawings", NAMES)
-    (folder / "meta.csv").write_text(ROWS)
-    (folder / "token").write_text(TOKEN)
-    (folder / "notes.txt").write_text("no picture")
-    collection = fastreid.index.create(folder / "c", model=write_model(folder / "model"))
-    collection.add([folder / "drawings"], metadata=str(folder / "meta.csv"))
+    write_collection(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def address(folder):
-    """Serve the collection with a token until the tests of this module end; return its address."""
-    process = start("serve", "c", "--port", 0, "--token-file", "token", "--no-access-log", folder=folder)
-    deadline = time.monotonic() + 120
-    found = None
-    while not (found and is_ready(found[0])):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, process.communicate()
-        time.sleep(0.05)
-        found = found or re.search(r"http://127\.0\.0\.1:\d+/", process.read_errors())
-    yield found[0]
-    process.kill()
-
-
-def is_ready(address):
-    try:
-        with urllib.request.urlopen(f"{address}readyz", timeout=30):
-            return True
-    except urllib.error.HTTPError as error:
-        error.close()
-        return False
+    with serve(folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -108,46 +73,10 @@ def open_page(browser, address):
         assert all(text.startswith("Failed to load resource") for text in found), found
 
 
-def search(page, *paths):
-    """Choose pictures, search, and wait for the results."""
-    page.set_input_files("#files", paths)
-    with page.expect_response("**/api/v1/search") as answer:
-        page.click("#start")
-    page.locator("#results[aria-busy=false] article").first.wait_for()
-    return answer.value.json()
-
-
-def list_patents(page):
-    return page.locator("#results article h3").evaluate_all("items => items.map(item => item.textContent)")
-
-
-def give(page, path, *, event):
-    """Paste or drop a picture, as the browser does after Ctrl-V or with a file of the desktop."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    page.evaluate(
-        """([data, name, event]) => {
-            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-            const files = new DataTransfer();
-            files.items.add(new File([bytes], name, { type: "image/png" }));
-            const options = { clipboardData: files, dataTransfer: files, cancelable: true, bubbles: true };
-            const constructor = event === "paste" ? ClipboardEvent : DragEvent;
-            document.dispatchEvent(new constructor(event, options));
-        }""",
-        [data, path.name, event],
-    )
-
-
-def save(page, format):
-    """Export in the open dialog and return the content of the file."""
-    with page.expect_download() as download:
-        page.click(f"button[data-format={format}]")
-    return download.value.path().read_text(encoding="utf-8")
-
-
 def test_upload_filter_group_and_more(open_page, folder):
     page = open_page()
     answer = search(page, folder / "drawings/D1/4.png")
-    assert [result["patent"] for result in answer["results"]][0] == "D1"
+    assert answer["results"][0]["patent"] == "D1"
     assert answer["query"]["group"] == "patent"
     assert len(list_patents(page)) == 4
     assert page.locator("#status").inner_text() == "4 patents among 12 drawings, best first."
@@ -274,11 +203,11 @@ def test_keep_and_export(open_page, folder):
 
 
 def test_errors_in_words(open_page, folder):
-    page = open_page(expected_faults=2)
+    page = open_page(expected_faults=4)
     page.click("#start")
     assert page.locator("#message").inner_text() == "Add a picture first: drop, paste or choose one."
-    page.set_input_files("#files", folder / "notes.txt")
-    assert page.locator("#message").inner_text().startswith("notes.txt was not added: it is not a picture.")
+    page.set_input_files("#files", folder / "meta.csv")
+    assert page.locator("#message").inner_text().startswith("meta.csv was not added: it is not a picture.")
     page.set_input_files("#files", [folder / "drawings" / name for name in NAMES[:8]])
     assert "7.png was not added: a query has at most 7 pictures" in page.locator("#message").inner_text()
     page.fill("#filter", "patnt = D1")
@@ -289,8 +218,18 @@ def test_errors_in_words(open_page, folder):
     page.click("#start")
     page.locator("#message:has-text('The server does not answer.')").wait_for()
     page.unroute("**/api/v1/search")
+    answers = [(429, "rate_limited", "more than 300 requests per minute"), (503, "not_ready", "the model is loading")]
+
+    def answer(route):
+        status, code, message = answers.pop(0)
+        route.fulfill(status=status, headers={"Retry-After": "1"}, json={"error": {"code": code, "message": message}})
+
+    page.route("**/api/v1/search", answer, times=len(answers))
     page.fill("#filter", "patent = D1")
     page.click("#start")
+    page.locator("#message:text-is('More than 300 requests per minute. Try again in 1 s.')").wait_for()
+    page.click("#start")
+    page.locator("#status:has-text('The server is loading the model.')").wait_for()
     page.locator("#results article").wait_for()
     assert page.locator("#message").inner_text() == ""
 

@@ -161,7 +161,9 @@ def find_truncated_range(image: Image.Image, *, bits: int) -> Callable[[int], in
     if image.mode in ("LA", "RGBA") and tuple(bands[-1]) == (255, 255):
         bands = bands[:-1]
     elif image.mode in ("LA", "RGBA") and (bands[-1].max() == 0 or bands.max() >= 128):
-        return None  # paper may be transparent instead of white; below 128 nothing is opaque, so alpha has fewer bits too
+        return (
+            None  # paper may be transparent instead of white; below 128 nothing is opaque, so alpha has fewer bits too
+        )
     largest = int(bands.max())
     if largest == 0:
         raise InputError("color levels of 16 bits that are all below 256; save the page with 8 bits")

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from fastreid.index.backends.base import Backend, Candidates, IndexSettings
 from fastreid.index.backends.milvus_client import MilvusAddress
-from fastreid.index.backends.milvus_expr import to_expression, to_stored
+from fastreid.index.backends.milvus_expr import KEY, to_expression, to_stored
 from fastreid.index.backends.milvus_records import MilvusRecords
-from fastreid.index.backends.milvus_table import KEY, MAX_TEXT_BYTES, MilvusTable, check_text, find_dim, make_key
+from fastreid.index.backends.milvus_table import MAX_TEXT_BYTES, MilvusTable, check_text, find_dim, make_key
 from fastreid.index.backends.probes import NUM_SAMPLES, TOP_K, Probes, measure_probes
 from fastreid.index.columns import STANDARD_COLUMNS, SYSTEM_COLUMNS, VECTOR, ColumnType, Row, Value
 from fastreid.index.filters import Filter, Not, OneOf, join
@@ -233,7 +233,8 @@ class MilvusBackend(Backend):
 
 
 def _encode_row(row: Row, vector: Any) -> dict[str, Any]:
-    name, content = str(row["id"]), {}
+    name = str(row["id"])
+    content: dict[str, Any] = {}
     for column, value in row.items():
         check_text(value, column, name)
         if value is not None:

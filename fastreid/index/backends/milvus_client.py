@@ -105,6 +105,16 @@ def connect(address: MilvusAddress) -> Any:
         return module.MilvusClient(uri=address.server, token=token, db_name=address.database, timeout=_CONNECT_S)
 
 
+def read_server_version(client: Any, address: MilvusAddress) -> tuple[int, int]:
+    """Return the version of a server, such as (2, 6) of "v2.6.1" and (3, 2) of "milvus_lite-3.2.2"."""
+    with translate_errors(address):
+        text = str(client.get_server_version(timeout=CALL_S))
+    found = re.search(r"([0-9]+)\.([0-9]+)", text)
+    if found is None:
+        raise StorageError(f"{address.server}: the version {text[:80]!r} of the server is unknown")
+    return int(found[1]), int(found[2])
+
+
 @contextlib.contextmanager
 def translate_errors(address: MilvusAddress) -> Iterator[None]:
     """Turn the errors of the client into one line without secrets."""

@@ -11,7 +11,8 @@ from fastreid.index.backends.text_ranges import find_successor
 from fastreid.index.columns import Value
 from fastreid.index.filters import And, Comparison, Filter, IsNull, Not, OneOf, Or, StartsWith
 
-_ALWAYS, _NEVER = '(key != "")', '(key == "")'  # keys are not empty; Milvus has no constants
+KEY = "_key"  # field of the primary key, which is no name of a column and never empty
+ALWAYS, _NEVER = f'({KEY} != "")', f'({KEY} == "")'  # Milvus has no constants
 _OPPOSITES = {"==": "!=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
@@ -44,7 +45,7 @@ def quote_value(value: Value) -> str:
 def one_of(column: str, values: Sequence[Value], *, negated: bool = False) -> str:
     """Return the condition that a field of the schema has one of several values, or none of them."""
     if not values:
-        return _ALWAYS if negated else _NEVER
+        return ALWAYS if negated else _NEVER
     return f"({column} {'not in' if negated else 'in'} [{', '.join(map(quote_value, values))}])"
 
 
@@ -85,7 +86,7 @@ def _compare(name: str, operator: str, value: Value, *, negated: bool) -> str:
 def _join(parts: Sequence[str], *, is_and: bool) -> str:
     """Join expressions as a balanced tree, because servers evaluate them recursively."""
     if not parts:
-        return _ALWAYS if is_and else _NEVER
+        return ALWAYS if is_and else _NEVER
     if len(parts) == 1:
         return parts[0]
     middle = len(parts) // 2

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastreid.index.backends.milvus_client import MilvusAddress
-from fastreid.index.backends.milvus_expr import quote_value
-from fastreid.index.backends.milvus_table import KEY, MAX_TEXT_BYTES, MilvusTable, check_text, make_key
+from fastreid.index.backends.milvus_expr import KEY, quote_value
+from fastreid.index.backends.milvus_table import MAX_TEXT_BYTES, MilvusTable, check_text, make_key
 from fastreid.index.columns import VECTOR
 
 SUFFIX = "_fastreid"  # of the name of the collection

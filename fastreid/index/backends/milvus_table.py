@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fastreid.index.backends.milvus_client import CALL_S, MilvusAddress, import_pymilvus, translate_errors
-from fastreid.index.backends.milvus_expr import one_of
+from fastreid.index.backends.milvus_expr import ALWAYS, KEY, one_of
 from fastreid.index.columns import VECTOR
 from fastreid.utils.errors import InputError, StorageError
 
-KEY = "key"
 MAX_TEXT_BYTES = 65_535  # of a text field, and of all dynamic fields of a row
 CONSISTENCY = "Strong"
 _KEY_CHARACTERS = 40
@@ -124,7 +123,7 @@ class MilvusTable:
             iterator = self.client.query_iterator(
                 self.name,
                 batch_size=_ROWS_PER_BLOCK,
-                filter=expression,
+                filter=expression or ALWAYS,
                 output_fields=[KEY, *fields],
                 consistency_level=CONSISTENCY,
                 timeout=CALL_S,

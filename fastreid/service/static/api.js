@@ -51,7 +51,8 @@ export function explain(error) {
   if (error.status === 401) return "The token is missing or wrong. Enter the token of this collection.";
   const text = error.message.charAt(0).toUpperCase() + error.message.slice(1);
   const sentence = /[.!?]$/.test(text) ? text : `${text}.`;
-  return error.retryAfterS ? `${sentence} Try again in ${error.retryAfterS} s.` : sentence;
+  const saysWhen = /\b(wait|try again)\b/i.test(sentence);
+  return error.retryAfterS && !saysWhen ? `${sentence} Try again in ${error.retryAfterS} s.` : sentence;
 }
 
 export function getImage(address) {

@@ -16,6 +16,7 @@ export function openCrop(given) {
   const stage = byId("crop-stage");
   byId("crop-heading").textContent = `Crop of ${part.name}`;
   stage.hidden = !part.isViewable;
+  byId("crop-hint").hidden = !part.isViewable;
   byId("crop-image").src = part.isViewable ? part.address : "";
   byId("crop-image").alt = part.name;
   show();

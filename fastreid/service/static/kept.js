@@ -26,7 +26,7 @@ export function loadKept(collection) {
 }
 
 const isEntry = (entry) =>
-  typeof entry?.id === "string" && typeof entry.score === "number" && typeof entry.metadata === "object";
+  typeof entry?.id === "string" && typeof entry.score === "number" && entry.metadata instanceof Object;
 
 // Add a result, or remove it; return whether it is kept now.
 export function toggleKept(result, query) {

@@ -74,8 +74,8 @@ function excludePatent(result) {
 function includePatent(patent) {
   query.exclude = query.exclude.filter((other) => other !== patent);
   showExcluded();
-  byId("filter").focus();
-  if (getSearch().source) start();
+  (byId("excluded").querySelector("button") ?? byId("start")).focus();
+  if (getSearch().source) start({ keepScroll: true });
 }
 
 function keep(result) {
@@ -104,7 +104,8 @@ function remember(source) {
   if (shown === source) return;
   const number = `${loadedAt}-${visited.size}`;
   visited.set(number, source);
-  const address = `#${makeFragment(source)}`;
+  const fragment = makeFragment(source);
+  const address = fragment ? `#${fragment}` : window.location.pathname;
   if (shown) window.history.pushState({ number }, "", address);
   else window.history.replaceState({ number }, "", address);
 }

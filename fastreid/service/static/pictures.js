@@ -134,6 +134,7 @@ export function preparePictures(given) {
   window.addEventListener("dragleave", (event) => {
     if (!event.relatedTarget) overlay.hidden = true;
   });
+  window.addEventListener("pointerdown", () => (overlay.hidden = true));
   window.addEventListener("drop", (event) => {
     overlay.hidden = true;
     if (!hasFiles(event)) return;

@@ -18,7 +18,7 @@ article { display: grid; grid-template-columns: 16rem 1fr; gap: 1.5rem; padding:
 article h3 { margin: 0 0 .3rem; font-size: 1rem; } .note { white-space: pre-wrap; border-left: 3px solid #d0d7de; padding-left: .7rem; }
 @media (max-width: 40rem) { article { grid-template-columns: 1fr; } }
 @media print { body { margin: 0; max-width: none; font-size: 10pt; } article, figure { break-inside: avoid; }
-  img { max-height: 7cm; } @page { margin: 1.5cm; } }
+  img { max-height: 5.5cm; } h2 { break-after: avoid; } @page { margin: 1.5cm; } }
 `;
 const POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 

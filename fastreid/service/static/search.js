@@ -55,7 +55,7 @@ async function send(source, range, signal) {
   }
 }
 
-export async function search(source, { keepFocus = -1, focusHeading = false } = {}) {
+export async function search(source, { keepFocus = -1, focusHeading = false, keepScroll = false } = {}) {
   state.controller?.abort();
   if (!source.parts.length) {
     showMessage("Add a picture first: drop, paste or choose one.");
@@ -77,7 +77,7 @@ export async function search(source, { keepFocus = -1, focusHeading = false } = 
     finish(answer, range);
     if (keepFocus >= 0) focusResult(keepFocus);
     else if (focusHeading) byId("results-heading").focus();
-    if (keepFocus < 0 && !isVisible(byId("results-heading"))) byId("answers").scrollIntoView({ block: "start" });
+    if (keepFocus < 0 && !keepScroll && !isVisible(byId("results-heading"))) byId("answers").scrollIntoView({ block: "start" });
     handlers.onDone(source);
   } catch (error) {
     fail(error, controller);
@@ -118,7 +118,7 @@ function finish(answer, range) {
   document.querySelector('.export[data-kind="results"]').disabled = !number;
   byId("open-link").disabled = false;
   const kind = answer.query.group ? "patent" : "drawing";
-  const among = answer.query.filter ? " that fulfill the filter" : "";
+  const among = answer.query.filter ? " with this filter" : "";
   const size = state.collection ? ` among ${formatNumber(state.collection.drawings)} drawings` : "";
   showStatus(number ? `${count(number, kind)}${among}${size}, best first.` : noResults(answer.query));
 }

@@ -50,6 +50,14 @@ PROJECTS = {
         "MODEL: {HEADS: {CLS_LAYER: CosSoftmax, SCALE: 64, MARGIN: 0.4, PFC: {ENABLED: True, SAMPLE_RATE: 0.1}}}",
         "MODEL.HEADS.PFC.ENABLED does not exist; use MODEL.HEADS.PARTIAL_FC_RATIO",
     ),
+    "FastFace, older": (
+        "MODEL: {PFC: {ENABLED: True}}",
+        "MODEL.PFC.ENABLED does not exist; use MODEL.HEADS.PARTIAL_FC_RATIO",
+    ),
+    "margin by the name of its article": (
+        "MODEL: {HEADS: {CLS_LAYER: AMSoftmax}}",
+        "MODEL.HEADS.CLS_LAYER 'AMSoftmax' does not exist here; use CosSoftmax",
+    ),
     "FastFace data": (
         "DATASETS: {REC_PATH: /data/ms1mv2, NAMES: [MS1MV2], TESTS: [CPLFW, LFW]}",
         "DATASETS.REC_PATH does not exist; record files are not read",

@@ -87,19 +87,6 @@ def test_all_list_faults_are_reported_and_the_rest_inspected(root):
     assert "not an image" in messages[3]
 
 
-def test_fault_of_a_line_names_the_path_of_its_list_once(tmp_path, root):
-    (tmp_path / "a.csv").write_text("path,id\nnothing.png,1\n")
-    lists = [part for key in ("TRAIN", "QUERY", "GALLERY") for part in (f"DATASETS.LIST.{key}", str(tmp_path / "a.csv"))]
-    report = audit(
-        root, *lists, "DATASETS.LIST.IMAGES", str(tmp_path), "DATASETS.NAMES", "List", "DATASETS.TESTS", "List"
-    )
-    messages = [one.message for one in report.findings if "nothing.png" in one.message]
-    assert messages
-    assert all(message.startswith(f"{tmp_path}/a.csv:2: ") for message in messages)
-    assert all(message.count("a.csv") == 1 for message in messages)
-
-
-
 @pytest.mark.parametrize("decode", [True, False])
 def test_truncated_file_is_found_by_decoding(root, decode):
     path = root / "train_data/patent_data/v0-1.png"

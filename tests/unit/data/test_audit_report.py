@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastreid.config import get_cfg
+from fastreid.data.audit.audit import audit_datasets
 from fastreid.data.audit.findings import DrawingList, Finding
 from fastreid.data.audit.inspection import inspect_files
 from fastreid.data.audit.report import AuditReport
+from fastreid.engine.data import build_dataset
 from fastreid.structures import Drawing
 
 MAX_PIXELS = 10**6
@@ -56,3 +59,15 @@ def test_blank_page_of_the_contact_sheet_has_a_frame_below_the_title(build_repor
     assert (sheet[top + 1 : bottom, 1:149] == 255).all()
     assert (sheet[:top] < 128).any()
     assert (sheet[top - 3 : top] == 255).all()  # the title does not touch the drawing
+
+
+def test_fault_of_a_line_names_the_path_of_its_list_once(tmp_path):
+    path, cfg = tmp_path / "a.csv", get_cfg()
+    path.write_text("path,id\nnothing.png,1\n")
+    lists = [text for key in ("TRAIN", "QUERY", "GALLERY") for text in (f"DATASETS.LIST.{key}", str(path))]
+    cfg.merge_from_list([*lists, "DATASETS.LIST.IMAGES", str(tmp_path), "DATASETS.NAMES", "List"])
+    cfg.merge_from_list(["DATASETS.TESTS", "List"])
+    report = audit_datasets(cfg, build_dataset, check_test=lambda data, is_first: None, decode=False)
+    messages = [one.message for one in report.findings if "nothing.png" in one.message]
+    assert messages
+    assert all(text.startswith(f"{path}:2: ") and text.count("a.csv") == 1 for text in messages)

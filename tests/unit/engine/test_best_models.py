@@ -6,10 +6,13 @@ import torch
 
 from fastreid.engine.checkpoint import Checkpointer, Progress
 from fastreid.engine.checkpoint_index import archive_previous_run
+from fastreid.engine.data_fingerprint import compute_fingerprint
 from fastreid.engine.hooks import EarlyStopping, Evaluate, SaveBestModels, SaveCheckpoints, WriteMetrics
+from fastreid.engine.process_check import check_processes_agree
 from fastreid.engine.run_checks import check_evaluation_period
 from fastreid.engine.setup import load_config
 from fastreid.engine.train_loop import Hook
+from fastreid.structures import SYNTHETIC_PREFIX, Drawing
 from fastreid.utils.errors import InputError
 
 TINY = Path(__file__).parents[2] / "end_to_end/resnet.yml"
@@ -175,3 +178,27 @@ def test_best_models_of_the_previous_checkpoint_are_kept(make_loop, make_step, t
         "model_best_0002_30.00.pth",
         "model_best_0003_40.00.pth",
     ]
+
+
+@pytest.mark.parametrize(("whitening", "best"), [("a" * 64, 50.0), ("b" * 64, -1.0)])
+def test_another_whitening_file_resets_the_scores(make_step, tmp_path, logged_warnings, whitening, best):
+    def build(whitening):
+        drawings = [Drawing(f"{SYNTHETIC_PREFIX}0", "0.png", "1")]
+        data = compute_fingerprint(drawings, {}, whitening=whitening)
+        return Checkpointer(tmp_path, make_step(), iters_per_epoch=4, data=data)
+
+    build("a" * 64).save("model_0000.pth", Progress(4, metric=50.0, best=50.0, best_epoch=0))
+    assert build(whitening).resume().best == best
+    assert ["the content of TEST.WHITEN.LEARN_FROM: earlier" in line for line in logged_warnings] == [True] * (best < 0)
+
+
+def test_processes_with_other_whitening_files_are_an_error(monkeypatch):
+    drawings = [Drawing(f"{SYNTHETIC_PREFIX}0", "0.png", "1")]
+    main, own = (compute_fingerprint(drawings, {}, whitening=digest * 64) for digest in "ab")
+    monkeypatch.setattr("fastreid.utils.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("fastreid.utils.comm.get_rank", lambda: 1)
+    monkeypatch.setattr("fastreid.utils.comm.broadcast_object", lambda value: (main.state, "SEED: 0\n"))
+    monkeypatch.setattr("fastreid.utils.comm.all_gather_object", lambda value: ["", value])
+    check_processes_agree(main, "SEED: 0\n")
+    with pytest.raises(InputError, match=r"process 1 .*: the content of TEST\.WHITEN\.LEARN_FROM differs"):
+        check_processes_agree(own, "SEED: 0\n")

@@ -116,6 +116,7 @@ def test_index_of_a_large_collection(milvus_server, monkeypatch):
 def test_changes(milvus_server, monkeypatch):
     collection = create(f"{milvus_server}/changes")
     monkeypatch.setattr(milvus_table, "_BYTES_PER_CALL", 500)  # several calls
+    monkeypatch.setattr(milvus, "_MARGIN", 1)  # fewer than there are equally near drawings
     same = torch.ones(50, DIM)
     names = [f"{row:02}" for row in range(48)] + ["quote \"'\\", "日本 %_"]
     collection.add_features(same, [{"id": name} for name in reversed(names)], model=MODEL)
@@ -124,11 +125,11 @@ def test_changes(milvus_server, monkeypatch):
     assert len(collection.search_features(same[:1], model=MODEL, k=99, group="patent")) == 50
     reader = fastreid.index.open(collection.uri)
     columns = reader.columns()
-    collection.add_features(-same[:1], [{"id": "07", "title": "new", "weight": 2, "active": True}], model=MODEL)
+    collection.add_features(-same[:1], [{"id": "07", "title": "new", "weight": 2, "key": "mine"}], model=MODEL)
     assert collection.count() == 50
     row = reader.get(["07"])[0]
     assert "weight" not in columns
-    assert (row["weight"], row["active"], row["title"], row["patent"]) == (2, True, "new", None)
+    assert (row["weight"], row["key"], row["title"], row["patent"]) == (2, "mine", "new", None)
     assert reader.search_features(-same[:1], model=MODEL, k=1)[0].id == "07"
     assert collection.remove(ids=names[-2:], where="weight = 2") == 3
     assert {row["id"] for block in reader.scan(["id"]) for row in block} == {*names[:48]} - {"07"}
@@ -230,7 +231,7 @@ def test_parts_of_an_address():
     assert [parse_address(f"{start}/a").is_exposed for start in ("http://10.0.0.1", "https://10.0.0.1")] == [1, 0]
 
 
-def test_errors_of_a_server(milvus_server, collection):
+def test_errors_of_a_server(milvus_server, collection, monkeypatch):
     for address, error, message in (
         (f"{milvus_server}/absent", InputError, r"absent: no such collection on the server; `fastreid index add`"),
         (f"{milvus_server}/nowhere/absent", InputError, "the server has no database 'nowhere'"),
@@ -253,6 +254,10 @@ def test_errors_of_a_server(milvus_server, collection):
     with pytest.raises(InputError, match="refine_factor is a setting of a folder"):
         create(f"{milvus_server}/new", refine_factor=3)
     client = connect(parse_address(collection.uri))
+    monkeypatch.setattr(type(client), "get_server_version", lambda self, timeout: "v2.4.17-dev")
+    with pytest.raises(InputError, match=r"new: a server of Milvus 2\.4; 2\.5 or newer is needed"):
+        create(f"{milvus_server}/new")
+    monkeypatch.undo()
     client.create_collection("foreign", dimension=DIM)
     with pytest.raises(InputError, match="foreign: the server has this collection, but it is not of fastreid"):
         create(f"{milvus_server}/foreign")

@@ -63,7 +63,7 @@ def make_png(width, height):
 def make_bombs():
     """Return small files that would become very large images."""
     dense = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(dense, "PNG", compress_level=9)
+    Image.new("1", (9_000, 9_000)).save(dense, "PNG", compress_level=9)
     tiff = io.BytesIO()
     Image.new("1", (9_000, 9_000)).save(tiff, "TIFF", compression="group4")
     gif = (

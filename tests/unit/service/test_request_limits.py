@@ -113,6 +113,22 @@ def test_slow_body_is_stopped():
     assert status == 408
 
 
+def test_client_that_reads_too_slowly_is_left():
+    async def send_slowly(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(30)
+
+    sent = []
+
+    async def send(message):
+        sent.append(message["type"])
+
+    app = RequestLimits(send_slowly, max_concurrent=1, max_bytes=100, request_s=0.05)
+    scope = {"type": "http", "method": "GET", "path": "/api/v1/x", "headers": [], "client": ("10.0.0.1", 1)}
+    asyncio.run(app(scope, None, send))
+    assert sent == ["http.response.start"]  # the server closes an incomplete response
+
+
 @pytest.mark.parametrize(
     ("length", "status"), [(b"101", 413), (b"9" * 5000, 413), (b"-1", 400), (b"1e3", 400), (b"\xb2", 400)]
 )
