@@ -10,7 +10,7 @@ from fastreid import __version__
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 MODULE = {"pillow": "PIL", "faiss-cpu": "faiss", "pyyaml": "yaml", "scikit-learn": "sklearn", "jinja2": "jinja2"}
 OPTIONAL = {  # extras, imported when they are used
-    *("timm", "huggingface_hub", "pyarrow", "pypdfium2", "lancedb", "pymilvus", "wandb", "mlflow"),
+    *("timm", "huggingface_hub", "pyarrow", "pypdfium2", "lancedb", "pymilvus", "huggingface_hub", "wandb", "mlflow"),
     *("fastapi", "pydantic", "python_multipart", "starlette", "uvicorn", "prometheus_client"),
 }
 

@@ -152,6 +152,7 @@ def test_drawings_of_a_folder(milvus_server, model, drawings):
     described = collection.update().describe()
     assert described == "1 drawing added, 1 unchanged, 1 removed, 1 removed earlier"
     assert collection.add([drawings]).describe() == "1 drawing added, 2 unchanged"
+    assert collection.update().describe() == "0 drawings added, 3 unchanged"
     MilvusSideData(collection._store._records).delete_thumbnails([hit.id])
     assert collection.check().faults == [f"{hit.id}: has no thumbnail; `fastreid index compact` repairs this"]
     assert collection.compact() == []
@@ -187,6 +188,27 @@ def test_only_one_process_holds_the_lock(records, monkeypatch):
     assert first._list_others("") == {"other"}
     monkeypatch.setattr(milvus_lock, "_STALE_S", -1.0)  # the claim did not change for longer than this
     assert first._list_others("") == set()
+
+
+def test_claims_at_the_same_time_exclude_each_other(records):
+    lock, other = MilvusLock(records, where="c"), json.dumps({"machine": "another", "pid": 1, "start": "1"})
+    list_others, calls = lock._list_others, []
+
+    def claim_after_the_first_look(name):
+        found = list_others(name)
+        if not calls:
+            records.write("claim", {"other": other})
+        calls.append(name)
+        return found
+
+    lock._list_others = claim_after_the_first_look
+    with futures.ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(lock._acquire)
+        with pytest.raises(futures.TimeoutError):
+            waiting.result(0.5)
+        records.delete("claim", ["other"])
+        records.delete("claim", [waiting.result(60)])
+    assert calls[1] != ""
 
 
 def test_lost_lock_stops_changes(records, monkeypatch):
