@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from fastreid.cli.command import Command
 from fastreid.utils.errors import InputError
+from fastreid.utils.files import expand_home
 from fastreid.utils.option_values import parse_path
 from fastreid.utils.text import print_message
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model directory and the features."""
-    parser.add_argument("directory", metavar="DIR", help="model directory, to which calibration.json is written")
+    parser.add_argument(
+        "directory", type=expand_home, metavar="DIR", help="model directory, to which calibration.json is written"
+    )
     parser.add_argument(
         "--features",
         required=True,
@@ -38,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.directory}: no model directory; `fastreid models save` writes one")
     if args.evaluate:
         if args.data:
-            raise InputError(
-                "--data describes the drawings of a fit, and --evaluate fits nothing; use only one of them"
-            )
+            raise InputError("--data describes the drawings of a fit, but --evaluate fits nothing; use one of them")
         print_message(format_report(evaluate_calibration(directory, args.features)))
         return 0
     if directory.parent == get_model_folder().resolve() and args.directory == directory.name:

@@ -46,8 +46,9 @@ def show_progress(
                 latest = now
                 speed = (num_done - num_before) / max(now - start, 1e-3)
                 left = datetime.timedelta(seconds=int((num - num_done) / speed)) if num and speed else None
+                speed_unit = f" {unit}" if unit.isupper() else ""
                 get_logger().info(
-                    f"{description}: {num_done}{f' of {num}' if num else ''} {plural}, {speed:.3g} per s"
+                    f"{description}: {num_done}{f' of {num}' if num else ''} {plural}, {speed:.3g}{speed_unit} per s"
                     f"{'' if left is None else f', {left} left'}"
                 )
 

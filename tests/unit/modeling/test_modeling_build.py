@@ -80,7 +80,7 @@ def test_user_defined_loss_can_be_registered():
         (["MODEL.LOSSES.NAME", ()], "at least one loss|1 or more items"),
         (["MODEL.LOSSES.NAME", ("TripletLoss", "TripletLoss")], "each only once"),
         (["MODEL.HEADS.POOL_LAYER", "GeM"], "MODEL.HEADS.POOL_LAYER 'GeM' is unknown"),
-        (["MODEL.HEADS.CLS_LAYER", "ArcFace"], "MODEL.HEADS.CLS_LAYER 'ArcFace' is unknown"),
+        (["MODEL.HEADS.CLS_LAYER", "ArcSoft"], "MODEL.HEADS.CLS_LAYER 'ArcSoft' is unknown. Did you mean 'ArcSoftmax'"),
         (
             ["MODEL.BACKBONE.NAME", "build_vit_backbone"],
             "MODEL.BACKBONE.NAME 'build_vit_backbone' does not exist here; use",

@@ -78,7 +78,7 @@ def test_lines_abbreviate_units_and_omit_an_unknown_total(monkeypatch, log):
     with show_progress("downloading w.pth", unit="MB", seconds_per_line=0) as update:
         update(3, 0)
         update(4, 5)
-    lines = ["downloading w.pth: 3 MB, 3 per s", "downloading w.pth: 4 of 5 MB, 2 per s, 0:00:00 left"]
+    lines = ["downloading w.pth: 3 MB, 3 MB per s", "downloading w.pth: 4 of 5 MB, 2 MB per s, 0:00:00 left"]
     assert log.messages == lines
 
 
