@@ -19,7 +19,7 @@ from torch import Tensor
 from fastreid.engine.predictor_inputs import Page, list_pages
 from fastreid.index.columns import ColumnType, Row
 from fastreid.index.crop import Crop
-from fastreid.index.embedder import Embedder
+from fastreid.index.embedder import Embedder, load_embedder
 from fastreid.index.filter_syntax import parse_filter
 from fastreid.index.filters import Filter, Not, OneOf, join
 from fastreid.index.health import CheckReport, check_collection, compact_collection, describe_collection
@@ -66,7 +66,7 @@ class Collection:
         self._side_data = store.side_data
         self._probability = ProbabilityEstimator(self.manifest.model, self._backend)
         if model is not None:
-            self.embedder  # noqa: B018  # checks the model
+            self._probability = ProbabilityEstimator(self.embedder.identity, self._backend)  # checks the model
 
     @property
     def folder(self) -> Path:
@@ -82,7 +82,7 @@ class Collection:
             WeightsError: it computes other features than that of the collection.
         """
         if self._embedder is None:
-            embedder = Embedder(self._model) if isinstance(self._model, str) else self._model
+            embedder = load_embedder(self._model, uri=self.uri, recorded=self.manifest.model.name)
             self.manifest.model.check_equal(embedder.identity, where=self.uri)
             self._embedder = embedder
         return self._embedder
@@ -230,7 +230,7 @@ class Collection:
             WeightsError: the model is not that of the collection.
         """
         is_none = isinstance(pictures, Sequence) and not isinstance(pictures, str) and not pictures
-        parts = [self._backend.get(ids).vectors] if self.get(ids) else []
+        parts = [self._backend.get(list(dict.fromkeys(ids))).vectors] if self.get(ids) else []
         if not is_none:
             parts.append(self.embedder.embed_pictures(list_pages(pictures), crop))
         parts += [] if features is None else [features]

@@ -11,7 +11,7 @@ from fastreid.engine.predictor_inputs import Page
 from fastreid.utils.errors import InputError
 
 ALLOWED = "x,y,w,h in pixels such as 100,50,300,400, or in percent of the picture such as 10%,5%,30%,40%"
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_NUMBER = re.compile(r"[0-9]{1,7}(\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ def cut_array(page: Array, crop: Crop, name: str) -> Array:
     if crop.is_relative:
         left, width = left * width_px / 100, width * width_px / 100
         top, height = top * height_px / 100, height * height_px / 100
-    part: Array = page[round(top) : round(top + height), round(left) : round(left + width)]
+    first_row, first_column = round(top), round(left)
+    end_row, end_column = max(round(top + height), first_row + 1), max(round(left + width), first_column + 1)
+    part: Array = page[first_row:end_row, first_column:end_column]
     if not part.size:
         raise InputError(f"{name}: the crop is outside of the picture, which has {width_px} x {height_px} px")
     return part

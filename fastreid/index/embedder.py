@@ -182,3 +182,24 @@ class Embedder:
     def _in_process_cfg(self) -> CfgNode:
         """The settings for a few drawings, which are read before worker processes have started."""
         return load_model_config(self.name, ["DATALOADER.NUM_WORKERS", 0])
+
+
+def load_embedder(model: str | Embedder, *, uri: str, recorded: str) -> Embedder:
+    """Return a model, loaded if it is given by its name.
+
+    Args:
+        model: the model or its name.
+        uri: of the collection, for messages.
+        recorded: name of the model that made the collection.
+
+    Raises:
+        InputError: there is no such model; a recorded path may be that of a folder that has moved.
+    """
+    if isinstance(model, Embedder):
+        return model
+    try:
+        return Embedder(model)
+    except InputError as error:
+        if model != recorded:
+            raise
+        raise InputError(f"{uri}: its model has moved? {error} Give its new path with --model") from error

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastreid.index.backends.base import Backend, IndexSettings
-from fastreid.index.backends.milvus import MilvusBackend
+from fastreid.index.backends.milvus import VERSION, MilvusBackend
 from fastreid.index.backends.milvus_client import MilvusAddress, connect, read_server_version
 from fastreid.index.backends.milvus_records import MilvusRecords, MilvusSideData
 from fastreid.index.backends.milvus_table import MilvusTable, find_dim
@@ -14,7 +14,7 @@ from fastreid.index.milvus_lock import MilvusLock
 from fastreid.index.stores import Store
 from fastreid.utils.errors import InputError, StorageError
 
-_MANIFEST, _VERSION = "manifest", "version"  # names of texts
+_MANIFEST = "manifest"  # name of a text
 _OLDEST = (2, 5)  # version with fields that can have no value
 _NUM_READS = 3  # of a manifest that another process writes
 _UNUSED = ("num_sub_vectors", "refine_factor")  # settings of an index of compressed vectors
@@ -102,11 +102,11 @@ class MilvusStore(Store):
     @contextlib.contextmanager
     def _hold_lock(self) -> Iterator[None]:
         with self._lock.hold():
-            self._records.store_text(_VERSION, str(self._read_version() + 1))  # before the first change
+            self._records.store_text(VERSION, str(self._read_version() + 1))  # before the first change
             yield
 
     def _read_version(self) -> int:
-        return int(self._records.load_text(_VERSION) or 0)
+        return int(self._records.load_text(VERSION) or 0)
 
     def _load_records(self) -> bool:
         """Load the records and return whether there are any."""

@@ -14,7 +14,8 @@ class ProbabilityEstimator:
     """Estimates probabilities for a collection.
 
     The probability before the comparison is one divided by the number of patents: the query shows the object of one of
-    them, each equally likely. If the object is not in the collection, all probabilities are too high.
+    them, each equally likely. If the object is not in the collection, all probabilities are too high. A drawing without
+    a patent counts as a patent. With a single one, there is nothing to estimate.
 
     Args:
         model: the model of the features.
@@ -25,7 +26,7 @@ class ProbabilityEstimator:
         self._model, self._backend = model, backend
         self._calibration: Calibration | None = None
         self._is_read = False
-        self._num_patents: tuple[int, int] = (-1, 0)  # number of drawings at the time of counting, and of patents
+        self._num_patents: tuple[tuple[int, int], int] = ((-1, -1), 0)  # version and size of the table when counted
 
     def add_probabilities(self, hits: Sequence[Hit]) -> list[Hit]:
         """Return the results with their probabilities, or unchanged if the model has no calibration for its weights.
@@ -36,7 +37,10 @@ class ProbabilityEstimator:
         calibration = self._read_calibration()
         if calibration is None or not hits:
             return list(hits)
-        values = calibration.compute_probabilities([hit.score for hit in hits], prior=1 / self._count_patents())
+        num_patents = self._count_patents()
+        if num_patents < 2:
+            return list(hits)
+        values = calibration.compute_probabilities([hit.score for hit in hits], prior=1 / num_patents)
         return [replace(hit, probability=round(float(value), 6)) for hit, value in zip(hits, values, strict=True)]
 
     def _read_calibration(self) -> Calibration | None:
@@ -49,9 +53,8 @@ class ProbabilityEstimator:
         return self._calibration
 
     def _count_patents(self) -> int:
-        num_drawings = self._backend.count()
-        if self._num_patents[0] != num_drawings:
+        state = self._backend.read_version(), self._backend.count()
+        if self._num_patents[0] != state:
             patents = [row["patent"] for block in self._backend.scan(["patent"]) for row in block]
-            num = len(set(patents) - {None}) + patents.count(None)
-            self._num_patents = num_drawings, max(num, 1)
+            self._num_patents = state, len(set(patents) - {None}) + patents.count(None)
         return self._num_patents[1]

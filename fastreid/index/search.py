@@ -1,6 +1,6 @@
 """Search in a back end: exact distances of its candidates, several query pictures, groups."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from fastreid.utils.errors import InputError, describe_unknown
 
 Combine = Literal["mean", "best"]
 COMBINATIONS: tuple[Combine, ...] = ("mean", "best")
+_Key = tuple[str, Any]  # of a group
 _MIN_NORM = 1e-6  # of the mean of unit features
 
 
@@ -92,22 +93,25 @@ def search_backend(
         if queries.norm() < _MIN_NORM:
             raise InputError("the mean of the query pictures is zero; search with --combine best")
     rankings = [_rank(backend, query, k, node=node, group=group) for query in queries]
-    hits = rankings[0] if len(rankings) == 1 else _merge_by_rank(rankings, group)[:k]
+    hits = list(rankings[0].values()) if len(rankings) == 1 else _merge_by_rank(rankings)[:k]
     return [hit for hit in hits if hit.score >= min_score]
 
 
-def _rank(backend: Backend, query: Tensor, k: int, *, node: Filter | None, group: str | None) -> list[Hit]:
+def _rank(backend: Backend, query: Tensor, k: int, *, node: Filter | None, group: str | None) -> dict[_Key, Hit]:
+    """Return the nearest row of each of the k nearest groups, nearest first."""
     found = backend.find_candidates(query, k, node=node, distinct=group)
     if not found.rows:
-        return []
+        return {}
     space = CosineSpace(query[None], found.vectors)
     distances = space.distances(torch.zeros(1, dtype=torch.int64), slice(0, len(found.rows)))[0].tolist()
-    hits = [_make_hit(row, distance) for row, distance in zip(found.rows, distances, strict=True)]
-    hits.sort(key=lambda hit: (hit.distance, hit.id))
-    nearest: dict[tuple[str, Any], Hit] = {}
-    for hit in hits:
-        nearest.setdefault(_group_key(hit, group), hit)
-    return list(nearest.values())[:k]
+    hits = [
+        (_make_key(row, group), _make_hit(row, distance)) for row, distance in zip(found.rows, distances, strict=True)
+    ]
+    hits.sort(key=lambda pair: (pair[1].distance, pair[1].id))
+    nearest: dict[_Key, Hit] = {}
+    for key, hit in hits:
+        nearest.setdefault(key, hit)
+    return dict(list(nearest.items())[:k])
 
 
 def _make_hit(row: Row, distance: float) -> Hit:
@@ -128,17 +132,17 @@ def _make_hit(row: Row, distance: float) -> Hit:
     )
 
 
-def _group_key(hit: Hit, group: str | None) -> tuple[str, Any]:
-    value = None if group is None else (hit.patent if group == "patent" else hit.metadata.get(group))
-    return ("id", hit.id) if value is None else ("group", value)
+def _make_key(row: Row, group: str | None) -> _Key:
+    value = None if group is None else row.get(group)
+    return ("id", row["id"]) if value is None else ("group", value)
 
 
-def _merge_by_rank(rankings: Sequence[Sequence[Hit]], group: str | None) -> list[Hit]:
+def _merge_by_rank(rankings: Sequence[Mapping[_Key, Hit]]) -> list[Hit]:
     """Return the hits of several rankings by their best rank, then by distance and id; each group once."""
-    best: dict[tuple[str, Any], tuple[int, float, str, Hit]] = {}
+    best: dict[_Key, tuple[int, float, str, Hit]] = {}
     for ranking in rankings:
-        for rank, hit in enumerate(ranking):
-            key, entry = _group_key(hit, group), (rank, hit.distance, hit.id, hit)
+        for rank, (key, hit) in enumerate(ranking.items()):
+            entry = (rank, hit.distance, hit.id, hit)
             if key not in best or entry[:3] < best[key][:3]:
                 best[key] = entry
     return [entry[3] for entry in sorted(best.values(), key=lambda entry: entry[:3])]

@@ -110,6 +110,13 @@ def test_calibrated_model_gives_probabilities(folder, model, tmp_path):
         assert hit["probability"] == pytest.approx(odds / (1 + odds), abs=1e-5)
     table = call(folder, "--quiet search", "c", "drawings/D1/4.png").splitlines()
     assert table[0].split()[2] == "probability"
+    (tmp_path / "calibrated").rename(tmp_path / "moved")
+    errors = call(folder, "search", "c", "drawings/D1/4.png", code=2)
+    assert "its model has moved?" in errors
+    assert errors.endswith("Give its new path with --model\n")
+    output = call(folder, "search", "c", "drawings/D1/4.png", "--model", tmp_path / "moved", "--json")
+    assert json.loads(output)["results"] == results
+    (tmp_path / "moved").rename(tmp_path / "calibrated")
     write_calibration(tmp_path / "calibrated", Calibration(8.0, -4.0, 50, 500, weights_sha256="0" * 64))
     results = json.loads(call(folder, "search", "c", "drawings/D1/4.png", "--json"))["results"]
     assert {hit["probability"] for hit in results} == {None}  # of other weights

@@ -138,5 +138,9 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
+    def read_version(self) -> int:
+        """Return a number that each change of the table increases."""
+
+    @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return properties for people: the version, the number of files and the index."""

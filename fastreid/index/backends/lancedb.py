@@ -162,6 +162,9 @@ class LanceBackend(Backend):
             if is_large and self._count_unindexed(num_rows) > _MAX_UNINDEXED * num_rows:
                 self._build_index(num_rows)
 
+    def read_version(self) -> int:
+        return int(self._table.version)
+
     def describe(self) -> dict[str, Any]:
         num_rows = self.count()
         stats = self._table.stats()
@@ -173,7 +176,7 @@ class LanceBackend(Backend):
             search = f"IVF-PQ index of {indexed} drawings{recall}"
         return {
             "backend": "lancedb",
-            "version": int(self._table.version),
+            "version": self.read_version(),
             "files": int(stats["fragment_stats"]["num_fragments"]),
             "search": search,
         }
@@ -267,7 +270,7 @@ class LanceBackend(Backend):
         raise StorageError(f"{self.folder}: another process changes the collection all the time; search again")
 
     def _load_matrix(self) -> VectorMatrix:
-        version = int(self._table.version)
+        version = self.read_version()
         if self._matrix is None or self._matrix_version != version:
             self._matrix = None  # its memory is free before the new one is read
             parts: list[Any] = []

@@ -22,6 +22,7 @@ from fastreid.index.filters import Filter, Not, OneOf, join
 from fastreid.utils.errors import InputError, StorageError
 
 FIELDS: dict[str, ColumnType] = {**SYSTEM_COLUMNS, **STANDARD_COLUMNS}  # of the schema; user columns are dynamic
+VERSION = "version"  # name of the text with the number of changes
 _COLUMNS, _PROBES = "columns", "probes"  # names of texts
 _DATA_TYPES: dict[ColumnType, dict[str, Any]] = {
     "text": {"datatype": "VARCHAR", "max_length": MAX_TEXT_BYTES},
@@ -158,6 +159,9 @@ class MilvusBackend(Backend):
                 self._build_index(num_partitions)
         if thoroughly:
             self._table.merge_segments()
+
+    def read_version(self) -> int:
+        return int(self._records.load_text(VERSION) or 0)
 
     def describe(self) -> dict[str, Any]:
         probes, search = self._read_probes(), "exact"

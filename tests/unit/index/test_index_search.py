@@ -10,6 +10,7 @@ import torch
 
 import fastreid.index
 from fastreid.evaluation import nearest
+from fastreid.evaluation.calibration import Calibration, write_calibration
 from fastreid.index import IndexSettings, ModelIdentity
 from fastreid.index.backends.probes import measure_probes
 from fastreid.index.manifest import write_manifest
@@ -215,3 +216,25 @@ def test_invalid_arguments(collection, tmp_path):
         IndexSettings(num_probes=-1)
     with pytest.raises(InputError, match="is no address of a collection"):
         fastreid.index.open("http://localhost:19530")
+
+
+def test_groups_of_a_column_that_results_do_not_show(tmp_path):
+    collection = fastreid.index.create(tmp_path / "c", model=MODEL, dim=DIM)
+    collection.add_features(features()[0][:30], make_rows(30), model=MODEL)
+    assert len(collection.search_features(features()[1][:1], model=MODEL, k=30, group="added")) == 1
+
+
+def test_probabilities_follow_the_number_of_patents(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastreid.index.probability.find_model_directory", lambda name: tmp_path)
+    write_calibration(tmp_path, Calibration(8.0, -4.0, 50, 500, weights_sha256=MODEL.weights_sha256))
+    collection = fastreid.index.create(tmp_path / "c", model=MODEL, dim=DIM)
+
+    def find_first(patents):
+        rows = [{"id": str(number), "patent": patent} for number, patent in enumerate(patents)]
+        fastreid.index.open(tmp_path / "c").add_features(features()[0][: len(rows)], rows, model=MODEL)
+        return collection.search_features(features()[0][:1], model=MODEL, k=1)[0].probability
+
+    for num_patents, patents in ((3, "ABC"), (2, "AAB"), (3, ["A", None, None])):
+        odds = np.exp(4) / (num_patents - 1)
+        assert find_first(patents) == pytest.approx(odds / (1 + odds), abs=1e-6)
+    assert find_first("AAA") is None
