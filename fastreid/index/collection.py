@@ -229,6 +229,11 @@ class Collection:
             InputError: there is no picture, one cannot be read, an id is unknown, or the filter is invalid.
             WeightsError: the model is not that of the collection.
         """
+        nodes = (
+            Not(OneOf("id", tuple(ids))) if ids else None,
+            Not(OneOf("patent", tuple(exclude_patents))) if exclude_patents else None,
+            self._parse(where) if where else None,
+        )
         is_none = isinstance(pictures, Sequence) and not isinstance(pictures, str) and not pictures
         parts = [self._backend.get(list(dict.fromkeys(ids))).vectors] if self.get(ids) else []
         if not is_none:
@@ -236,11 +241,6 @@ class Collection:
         parts += [] if features is None else [features]
         if not parts:
             raise InputError("no query is given; give pictures, ids, or both")
-        nodes = (
-            Not(OneOf("id", tuple(ids))) if ids else None,
-            Not(OneOf("patent", tuple(exclude_patents))) if exclude_patents else None,
-            self._parse(where) if where else None,
-        )
         options: dict[str, Any] = {"group": group, "combine": combine, "min_score": min_score}
         hits = search_backend(self._backend, torch.cat(parts), k, node=join(*nodes), **options)
         return self._probability.add_probabilities(hits)

@@ -239,3 +239,9 @@ def test_thin_lines_are_visible_in_a_thumbnail():
         small = np.asarray(image)
     assert small.min() < 100
     assert (small == 255).mean() > 0.95
+
+
+def test_invalid_filter_is_found_before_the_model_is_loaded(collection, drawings, monkeypatch):
+    monkeypatch.setattr(embedder.Embedder, "embed_pictures", lambda *arguments: pytest.fail("the model was used"))
+    with pytest.raises(InputError, match="Did you mean 'patent'"):
+        collection.search([str(drawings / "D1/a.png")], where="patnt = D1")
