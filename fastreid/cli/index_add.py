@@ -5,6 +5,7 @@ import argparse
 from fastreid.cli.command import Command
 from fastreid.cli.index_options import add_collection, add_model
 from fastreid.cli.index_report import print_report
+from fastreid.utils.errors import InputError
 from fastreid.utils.files import expand_home
 
 
@@ -37,17 +38,24 @@ def run(args: argparse.Namespace) -> int:
     """Add the drawings and print the counts."""
     from fastreid import index
     from fastreid.engine.model_directory import DEFAULT_MODEL
-    from fastreid.index.sources import find_source
+    from fastreid.index.sources import check_sources, find_source
 
     options = {"images": args.images or "", "metadata": args.metadata or ""}
-    for path in args.paths:  # before a collection is created
-        find_source(path, **options)
+    sources = [find_source(path, **options) for path in args.paths]
     if index.exists(args.collection):
         collection = index.open(args.collection, model=args.model)
     else:
-        collection = index.create(args.collection, model=args.model or DEFAULT_MODEL)
+        check_sources(sources)  # before a collection is created
+        try:
+            collection = index.create(args.collection, model=args.model or DEFAULT_MODEL)
+        except InputError:
+            if not index.exists(args.collection):  # otherwise another process created it
+                raise
+            collection = index.open(args.collection, model=args.model)
     report = collection.add(args.paths, **options)
     print_report(collection, report)
+    if report.faults and not report.num_embedded + report.num_relabeled + report.num_unchanged:
+        raise InputError(f"{args.collection}: none of the drawings can be read; check the paths")
     return 0
 
 

@@ -1,6 +1,7 @@
 """fastreid index remove: remove drawings or sources from a collection."""
 
 import argparse
+import os
 
 from fastreid.cli.command import Command
 from fastreid.cli.index_options import add_collection, add_filter
@@ -28,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     if not (args.id or args.filter or args.source):
         raise InputError("fastreid index remove: nothing to remove; add --id, --filter or --source")
     collection = index.open(args.collection)
+    if args.source:  # before anything is removed
+        collection.manifest.check_source(os.path.abspath(args.source), where=collection.uri)
     num = collection.remove(ids=args.id, where=args.filter or "") if args.id or args.filter else 0
     if args.source:
         num += collection.remove_source(args.source)

@@ -23,14 +23,15 @@ from fastreid.index.embedder import Embedder, load_embedder
 from fastreid.index.filter_syntax import parse_filter
 from fastreid.index.filters import Filter, Not, OneOf, join
 from fastreid.index.health import CheckReport, check_collection, compact_collection, describe_collection
-from fastreid.index.ingest import IngestReport, add_entries, delete_ids, remove_missing, scan_sources, store_rows
+from fastreid.index.ingest import IngestReport, add_entries, delete_ids, scan_sources, store_rows
 from fastreid.index.manifest import ModelIdentity
 from fastreid.index.probability import ProbabilityEstimator
 from fastreid.index.records import check_features, convert_records, format_now
+from fastreid.index.removal import remove_missing, remove_source_drawings
 from fastreid.index.search import Combine, Hit, search_backend
 from fastreid.index.sources import find_source
 from fastreid.index.stores import Store
-from fastreid.utils.errors import InputError, describe_unknown
+from fastreid.utils.errors import InputError
 
 DEFAULT_K = 20
 
@@ -180,20 +181,16 @@ class Collection:
             return delete_ids(names, self._backend, self._side_data)
 
     def remove_source(self, path: str | os.PathLike[str]) -> int:
-        """Remove a source and its drawings, and return their number.
+        """Remove a source and its drawings that no other source contains, and return their number.
 
         Raises:
             InputError: the path is no source of the collection.
         """
         with self._change():
             absolute = os.path.abspath(path)
-            known = [source.path for source in self.manifest.sources]
-            if absolute not in known:
-                raise InputError(f"{self.uri}: {describe_unknown('source', absolute, known)}")
-            node = OneOf("source", (absolute,))
-            names = [str(row["id"]) for block in self._backend.scan(["id"], node) for row in block]
-            num = delete_ids(names, self._backend, self._side_data)
+            self.manifest.check_source(absolute, where=self.uri)
             self.manifest = self.manifest.without_sources({absolute})
+            num = remove_source_drawings(absolute, self.manifest.sources, self._backend, self._side_data)
             self._store.write_manifest(self.manifest)
             return num
 

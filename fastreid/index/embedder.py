@@ -2,6 +2,7 @@
 
 import functools
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,10 @@ class Embedder:
         with tempfile.TemporaryDirectory(prefix="fastreid-index-") as folder:
             results = PageResults(Path(folder))
             read = PageRecorder(build_reader(cfg), results)
-            features = extract_features(cfg, self.predictor.model, drawings, read=read).features[:]
+            with warnings.catch_warnings():
+                # Of LanceDB, which the worker processes do not use.
+                warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
+                features = extract_features(cfg, self.predictor.model, drawings, read=read).features[:]
             thumbnails, faults = results.collect()
         readable = [row for row, drawing in enumerate(drawings) if drawing.name in thumbnails]
         return EmbeddedDrawings(

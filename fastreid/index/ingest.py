@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ class IngestReport:
         num_embedded: drawings whose features were computed.
         num_relabeled: drawings with other metadata, or whose file has another time but the same content.
         num_unchanged: drawings that were already in the collection.
-        num_removed: drawings whose file or line no longer exists.
+        num_removed: drawings whose file or line no longer exists, or whose changed file cannot be read.
         num_excluded: drawings that were removed by hand, which an update does not add again.
         faults: files and lines that were skipped, one line each.
         notes: messages about whole sources.
@@ -120,27 +120,22 @@ def add_entries(
     backend.maintain(thoroughly=False)
 
 
-def remove_missing(
-    entries: Sequence[Entry],
-    sources: Sequence[Source],
-    backend: Backend,
-    *,
-    side_data: SideStorage,
-    report: IngestReport,
-) -> None:
-    """Delete the drawings of sources that the sources no longer contain.
+def replace_metadata(entries: Mapping[str, Entry], backend: Backend) -> None:
+    """Replace the metadata and source of stored drawings.
 
     Args:
-        entries: all drawings of the sources.
-        sources: the sources.
+        entries: by the id of the drawing.
         backend: the table.
-        side_data: thumbnails.
-        report: gets the number.
     """
-    present = {entry.id for entry in entries}
-    node = OneOf("source", tuple(source.path for source in sources))
-    missing = [row["id"] for block in backend.scan(["id"], node) for row in block if row["id"] not in present]
-    report.num_removed += delete_ids(missing, backend, side_data)
+    ids = list(entries)
+    for start in range(0, len(ids), BATCH_SIZE):
+        found = backend.get(ids[start : start + BATCH_SIZE])
+        rows = []
+        for row in found.rows:
+            values: Mapping[str, Any] = row
+            state = _FileState(values["size_bytes"], values["mtime_ns"], values["sha256"])
+            rows.append(_make_row(entries[values["id"]], state, added=values["added"]))
+        backend.replace(rows, found.vectors)
 
 
 def delete_ids(ids: Sequence[str], backend: Backend, side_data: SideStorage) -> int:
@@ -229,7 +224,11 @@ def _store_batch(
         store_rows(rows, result.features, backend, known=stored.keys())
         readable = {entry.id for entry in result.entries}
         broken = [name for name in batch.embedded if name in stored and name not in readable]
-        delete_ids(broken, backend, side_data)  # their features are of an earlier content of the file
+        num = delete_ids(broken, backend, side_data)  # their features are of an earlier content of the file
+        report.num_removed += num
+        report.notes += (
+            [f"{format_count(num, 'drawing')} removed, because the changed file is unreadable"] if num else []
+        )
     if batch.relabeled:
         found = backend.get(list(batch.relabeled))
         times = {str(row["id"]): str(row["added"]) for row in found.rows}

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastreid.evaluation.storage.manifest import diff_values
 from fastreid.index.backends.base import IndexSettings
-from fastreid.utils.errors import InputError, StorageError, WeightsError
+from fastreid.utils.errors import InputError, StorageError, WeightsError, describe_unknown
 from fastreid.utils.files import read_file_bytes, write_text
 from fastreid.utils.locks import exclusive_lock
 
@@ -102,6 +102,20 @@ class CollectionManifest:
         """Return a copy with a source at the end, which replaces one of the same path."""
         others = (one for one in self.sources if one.path != source.path)
         return replace(self, sources=(*others, source))
+
+    def check_source(self, path: str, *, where: str) -> None:
+        """Check that a path is a source.
+
+        Args:
+            path: absolute path.
+            where: name of the collection, for messages.
+
+        Raises:
+            InputError: it is none.
+        """
+        known = [source.path for source in self.sources]
+        if path not in known:
+            raise InputError(f"{where}: {describe_unknown('source', path, known)}")
 
     def without_sources(self, paths: set[str]) -> "CollectionManifest":
         """Return a copy without the sources of some paths."""

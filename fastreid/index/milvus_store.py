@@ -64,6 +64,7 @@ class MilvusStore(Store):
                     raise
             self._load_records()
         with self.lock():
+            self.check_free(manifest.settings)  # another process may have created it since the first check
             table = MilvusTable(self._client, self.address, self.name)
             if table.exists():  # an earlier creation was killed
                 table.load()

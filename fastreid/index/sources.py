@@ -11,12 +11,12 @@ from pathlib import Path
 from fastreid.data.datasets.base import InvalidListError, read_list
 from fastreid.data.datasets.folder_tree import SUFFIXES, FolderTree, list_pages, scan_folder
 from fastreid.data.datasets.list_paths import PathResolver
-from fastreid.index.columns import ColumnType, Value
+from fastreid.index.columns import STANDARD_COLUMNS, SYSTEM_COLUMNS, ColumnType, Value
 from fastreid.index.manifest import Source
 from fastreid.index.tables import TABLE_SUFFIXES, read_table
 from fastreid.utils.errors import InputError
 from fastreid.utils.page_address import split_page_address
-from fastreid.utils.text import escape_unprintable, format_count, is_unicode
+from fastreid.utils.text import escape_unprintable, format_count, format_faults, is_unicode
 
 LIST_SUFFIXES = (".txt", *TABLE_SUFFIXES)
 _MAX_LIST_START = 100  # lines read to find out whether a list has ids
@@ -97,6 +97,11 @@ def scan_source(source: Source, known: Mapping[str, ColumnType]) -> Scan:
         InputError: the source or its metadata cannot be read, or it contains no drawing.
     """
     path, scan = Path(source.path), Scan()
+    if source.images and not os.path.isdir(source.images):
+        raise InputError(
+            f"{path}: the folder of its images, {source.images}, no longer exists; mount it again, or remove the "
+            "drawings with `fastreid index remove --source`"
+        )
     if path.is_dir():
         base, found = path, _read_folder(path, scan)
     elif path.suffix.lower() == ".txt":
@@ -119,6 +124,23 @@ def scan_source(source: Source, known: Mapping[str, ColumnType]) -> Scan:
     if not scan.entries and not scan.faults:
         raise InputError(f"{path}: contains no drawing ({', '.join(SUFFIXES)}); check the path")
     return scan
+
+
+def check_sources(sources: Iterable[Source]) -> None:
+    """Check that a new collection can be made of sources.
+
+    Raises:
+        InputError: a source cannot be read, or none contains a drawing.
+    """
+    known: dict[str, ColumnType] = {**SYSTEM_COLUMNS, **STANDARD_COLUMNS}
+    faults, num = [], 0
+    for source in sources:
+        scan = scan_source(source, known)
+        known |= scan.types
+        faults += scan.faults
+        num += len(scan.entries)
+    if not num:
+        raise InputError(format_faults(faults, "none of the drawings can be read"))
 
 
 Found = Iterator[tuple[str, dict[str, Value]]]  # (absolute path or address of a page, metadata)

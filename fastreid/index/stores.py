@@ -117,6 +117,7 @@ class FolderStore(Store):
 
     def create(self, manifest: CollectionManifest) -> None:
         with self.lock():
+            self.check_free(manifest.settings)  # another process may have created it since the first check
             columns = {**SYSTEM_COLUMNS, **STANDARD_COLUMNS}
             options: dict[str, Any] = {"dim": manifest.dim, "columns": columns, "settings": manifest.settings}
             backend = LanceBackend.create(self.folder / TABLE_FOLDER, **options)

@@ -119,7 +119,6 @@ class _Body:
     def __init__(self, scope: Scope, receive: Receive, max_bytes: int):
         self._receive, self._max_bytes = receive, max_bytes
         self._num_bytes = 0
-        self.is_complete = False
         self.error: ServiceError | None = None  # to answer with
         kind, options = parse_options_header(get_header(scope, "content-type"))
         self._last_boundary = b"--" + options.get(b"boundary", b"") + b"--" if kind == b"multipart/form-data" else b""
@@ -129,6 +128,8 @@ class _Body:
             raise ServiceError(400, "invalid_input", "the header Content-Length is not a number")
         if stated and (len(stated) > 18 or int(stated) > max_bytes):
             raise self._make_error()
+        has_body = int(stated or 0) > 0 or bool(get_header(scope, "transfer-encoding"))
+        self.is_complete = not has_body  # a route may answer a request without a body before it calls receive
 
     async def receive(self) -> Message:
         """Return the next part.

@@ -72,8 +72,10 @@ async def remove_drawing(name: str, service: CurrentService, _: Annotated[NoQuer
 def _describe_report(collection: Collection, report: IngestReport) -> dict[str, Any]:
     return {
         "added": report.num_embedded,
+        "relabeled": report.num_relabeled,
         "unchanged": report.num_unchanged,
         "removed": report.num_removed,
+        "excluded": report.num_excluded,
         "faults": report.faults[:MAX_FAULTS_SHOWN],
         "drawings": collection.count(),
     }

@@ -141,7 +141,7 @@ class CollectionResponse(BaseModel):
     version: Any
     search: str
     columns: dict[str, str]
-    limits: dict[str, float]
+    limits: dict[str, int | float]
     needs_token: bool
     changes: bool
 
@@ -171,8 +171,10 @@ class AddResponse(BaseModel):
     """What was added."""
 
     added: int
+    relabeled: int
     unchanged: int
     removed: int
+    excluded: int
     faults: list[str]
     drawings: int
 

@@ -20,6 +20,7 @@ from fastreid.index import Collection, IngestReport
 from fastreid.index.columns import convert_name, parse_value
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import atomic_write, write_text
+from fastreid.utils.locks import exclusive_lock
 from fastreid.utils.page_address import join_page_address
 
 TABLE = "drawings.csv"
@@ -76,7 +77,8 @@ def parse_metadata(text: str) -> dict[str, str]:
             raise InputError(
                 f"metadata: the value of {column} must be Unicode of at most {MAX_VALUE_CHARACTERS} characters"
             )
-        found[column] = plain
+        if column != "patent" or plain.strip():  # an empty one is missing
+            found[column] = plain
     return found
 
 
@@ -115,6 +117,12 @@ def add_uploads(
             path.unlink()
             path.parent.rmdir()
             raise InputError(str(error).replace(str(path), upload.name))
+    with exclusive_lock(folder / ".lock", activity="adding uploads", config_key="--enable-changes DIR"):
+        return _add_rows(collection, folder, names, metadata)
+
+
+def _add_rows(collection: Collection, folder: Path, names: Sequence[str], metadata: Mapping[str, str]) -> IngestReport:
+    """Add stored files to the list and to the collection; the caller holds the lock of the folder."""
     before = _read_table(folder / TABLE)
     present = _list_present(collection, folder)
     table = {name: row for name, row in before.items() if name in present}  # an addition restores what its list has

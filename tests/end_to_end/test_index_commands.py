@@ -78,6 +78,29 @@ def test_from_a_folder_to_answers(folder, model):
     assert "no drawing fulfills" in call(folder, "search", "c", query, "--filter", "locarno = 99")
 
 
+def test_failed_addition_leaves_no_collection(folder, model):
+    broken = "drawings/D2/broken.png"
+    (folder / "list.csv").write_text("path\ngone.png\n")
+    assert "none of the drawings can be read" in call(folder, "index add", "c", "list.csv", "--model", model, code=2)
+    assert not (folder / "c").exists()
+    call(folder, "index add", "c", "drawings/D0", "--model", model)
+    assert "none of the drawings can be read" in call(folder, "index add", "c", broken, code=2)
+
+
+def test_addition_opens_a_collection_that_another_process_created(folder, model, monkeypatch):
+    fastreid.index.create(folder / "c", model=str(model))
+    answers = iter([False, True])
+    monkeypatch.setattr(fastreid.index, "exists", lambda uri: next(answers))
+    assert "3 drawings in the collection" in call(folder, "index add", "c", "drawings/D0")
+
+
+def test_removal_checks_all_options_first(folder, model):
+    call(folder, "index add", "c", "drawings/D0", "--model", model)
+    [name, *_] = [row["id"] for block in fastreid.index.open(folder / "c").scan(["id"]) for row in block]
+    assert "nosuch" in call(folder, "index remove", "c", "--id", name, "--source", "nosuch", code=2)
+    assert fastreid.index.open(folder / "c").count() == 3
+
+
 def test_report_is_one_file_with_the_query_and_the_results(folder, model):
     call(folder, "index add", "c", "drawings", "--model", model)
     (folder / "drawings/D1").rename(folder / "drawings/<b>D1")

@@ -12,11 +12,21 @@ from search_page import MARKUP, NAMES, TOKEN, give, list_patents, save, search, 
 for package in ("lancedb", "fastapi", "uvicorn", "prometheus_client", "playwright"):
     pytest.importorskip(package, reason=f"{package} is not installed")
 
+expect, sync_playwright = (
+    getattr(pytest.importorskip("playwright.sync_api"), name) for name in ("expect", "sync_playwright")
+)
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
     pytest.skip("chromium is not installed", allow_module_level=True)
 
 LIMIT_MS = 30_000
+expect.set_options(timeout=LIMIT_MS)
+
+
+def wait_for_focus(page, label):
+    """Wait until the focused element has a label that starts with a text."""
+    code = "label => document.activeElement.getAttribute('aria-label')?.startsWith(label)"
+    page.wait_for_function(code, arg=label, timeout=LIMIT_MS)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +44,6 @@ def address(folder):
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -79,13 +87,13 @@ def test_upload_filter_group_and_more(open_page, folder):
     assert answer["results"][0]["patent"] == "D1"
     assert answer["query"]["group"] == "patent"
     assert len(list_patents(page)) == 4
-    assert page.locator("#status").inner_text() == "4 patents among 12 drawings, best first."
-    assert page.locator(f"dd:text-is('{MARKUP}')").count() == 1  # metadata are text
+    expect(page.locator("#status")).to_have_text("4 patents among 12 drawings, best first.")
+    expect(page.locator(f"dd:text-is('{MARKUP}')")).to_have_count(1)  # metadata are text
     page.click("summary:has-text('Locarno')")
     value = page.locator("label:has-text('06-01')")
-    assert value.locator(".count").inner_text() == "6"
+    expect(value.locator(".count")).to_have_text("6")
     value.click()
-    assert page.locator("#changed").is_visible()
+    expect(page.locator("#changed")).to_be_visible()
     with page.expect_response("**/api/v1/search") as filtered:
         page.click("#start")
     assert filtered.value.json()["query"]["filter"] == 'locarno = "06-01"'
@@ -97,8 +105,8 @@ def test_upload_filter_group_and_more(open_page, folder):
     page.locator("#results article >> nth=9").wait_for()
     page.click("#more")
     page.locator("#results article >> nth=11").wait_for()
-    assert page.locator("#results article").count() == 12
-    assert page.locator("#more").is_hidden()
+    expect(page.locator("#results article")).to_have_count(12)
+    expect(page.locator("#more")).to_be_hidden()
 
 
 def test_crops_of_dropped_and_pasted_pictures(open_page, folder):
@@ -112,7 +120,7 @@ def test_crops_of_dropped_and_pasted_pictures(open_page, folder):
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"], steps=2)
     page.mouse.up()
-    assert "Crop: 50 % of the width and 50 %" in page.locator("#crop-text").inner_text()
+    expect(page.locator("#crop-text")).to_contain_text("Crop: 50 % of the width and 50 %")
     page.click("#crop-dialog .close")
     page.click("button[aria-label='Crop of 5.png']")
     for key in ("Enter", "ArrowRight", "Shift+ArrowDown", "Escape"):
@@ -128,7 +136,7 @@ def test_crops_of_dropped_and_pasted_pictures(open_page, folder):
     page.click("button[aria-label='Change crop of 5.png']")
     page.click("#clear-crop")
     page.click("#crop-dialog .close")
-    assert page.locator("button[aria-label='Crop of 5.png']").is_visible()
+    expect(page.locator("button[aria-label='Crop of 5.png']")).to_be_visible()
 
 
 def test_compare_more_like_this_exclude_and_link(open_page, folder, address):
@@ -144,9 +152,9 @@ def test_compare_more_like_this_exclude_and_link(open_page, folder, address):
     first, second = page.locator(".pane img").evaluate_all(transforms)
     assert first == second
     assert "scale(1.56" in first
-    assert "2. Patent" in page.locator("#compare-heading").inner_text()
+    expect(page.locator("#compare-heading")).to_contain_text("2. Patent")
     page.keyboard.press("n")
-    assert "3. Patent" in page.locator("#compare-heading").inner_text()
+    expect(page.locator("#compare-heading")).to_contain_text("3. Patent")
     page.keyboard.press("Escape")
     patent = page.locator("#results article >> nth=2").locator("h3").inner_text()[-2:]
     with page.expect_response("**/api/v1/search") as similar:
@@ -158,7 +166,7 @@ def test_compare_more_like_this_exclude_and_link(open_page, folder, address):
         page.locator("#results article >> nth=0").locator("button.exclude").click()
     excluded = other.value.json()["query"]["exclude_patents"]
     assert len(excluded) == 1
-    assert page.locator("#excluded li").inner_text().startswith(excluded[0])
+    expect(page.locator("#excluded li")).to_contain_text(excluded[0])
     page.locator("#results[aria-busy=false]").wait_for()
     assert len(list_patents(page)) == 3
     assert patent in {"D0", "D2", "D3"}
@@ -205,11 +213,11 @@ def test_keep_and_export(open_page, folder):
 def test_errors_in_words(open_page, folder):
     page = open_page(expected_faults=4)
     page.click("#start")
-    assert page.locator("#message").inner_text() == "Add a picture first: drop, paste or choose one."
+    expect(page.locator("#message")).to_have_text("Add a picture first: drop, paste or choose one.")
     page.set_input_files("#files", folder / "meta.csv")
-    assert page.locator("#message").inner_text().startswith("meta.csv was not added: it is not a picture.")
+    expect(page.locator("#message")).to_contain_text("meta.csv was not added: it is not a picture.")
     page.set_input_files("#files", [folder / "drawings" / name for name in NAMES[:8]])
-    assert "7.png was not added: a query has at most 7 pictures" in page.locator("#message").inner_text()
+    expect(page.locator("#message")).to_contain_text("7.png was not added: a query has at most 7 pictures")
     page.fill("#filter", "patnt = D1")
     page.click("#start")
     message = page.locator("#message:has-text('position 1')").inner_text()
@@ -231,7 +239,7 @@ def test_errors_in_words(open_page, folder):
     page.click("#start")
     page.locator("#status:has-text('The server is loading the model.')").wait_for()
     page.locator("#results article").wait_for()
-    assert page.locator("#message").inner_text() == ""
+    expect(page.locator("#message")).to_have_text("")
 
 
 def test_token(open_page):
@@ -242,7 +250,7 @@ def test_token(open_page):
     page.fill("#token", TOKEN)
     page.keyboard.press("Enter")
     page.locator("#collection:has-text('12 drawings')").wait_for()
-    assert page.locator("#token").is_hidden()
+    expect(page.locator("#token")).to_be_hidden()
     assert TOKEN not in page.url
     assert page.evaluate("JSON.stringify(localStorage)").find(TOKEN) == -1
 
@@ -261,19 +269,18 @@ def test_keyboard_only(open_page, folder):
     page.focus("#open-link")
     for _ in range(2):
         page.keyboard.press("Tab")
-    focused = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.id"
-    assert page.evaluate(focused).startswith("1. Patent D1")
+    wait_for_focus(page, "1. Patent D1")
     page.keyboard.press("ArrowRight")
-    assert page.evaluate(focused).startswith("2. Patent")
+    wait_for_focus(page, "2. Patent")
     page.keyboard.press("k")
-    assert page.locator("#num-kept").inner_text() == "1"
+    expect(page.locator("#num-kept")).to_have_text("1")
     page.keyboard.press("Enter")
-    assert page.locator("#compare-dialog").is_visible()
+    expect(page.locator("#compare-dialog")).to_be_visible()
     page.keyboard.press("Escape")
     page.locator("#compare-dialog").wait_for(state="hidden")
-    assert page.evaluate(focused).startswith("2. Patent")
+    wait_for_focus(page, "2. Patent")
     page.keyboard.press("?")
-    assert page.locator("#help-dialog").is_visible()
+    expect(page.locator("#help-dialog")).to_be_visible()
     page.keyboard.press("Escape")
     with page.expect_response("**/api/v1/search") as answer:
         page.keyboard.press("m")

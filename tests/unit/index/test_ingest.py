@@ -1,5 +1,6 @@
 """Drawings of folders, files and lists in a collection: incremental, with metadata, without broken files."""
 
+import dataclasses
 import io
 import os
 import shutil
@@ -14,6 +15,7 @@ import fastreid.index
 from fastreid.engine.predictor import Predictor
 from fastreid.index import embedder
 from fastreid.index.side_data import SideData, encode_thumbnail
+from fastreid.index.stores import FolderStore
 from fastreid.utils.errors import InputError, StorageError, WeightsError
 
 pytest.importorskip("lancedb", reason="the extra `search` is not installed")
@@ -79,7 +81,8 @@ def test_broken_and_ignored_files(collection, drawings):
     (drawings / "D1/broken.png").write_bytes((drawings / "D1/a.png").read_bytes()[:60])
     (drawings / "D1/b.png").write_text("text")
     report = collection.add([drawings])
-    assert report.describe() == "0 drawings added, 2 unchanged, 2 skipped"
+    assert report.describe() == "0 drawings added, 2 unchanged, 1 removed, 2 skipped"
+    assert report.notes == ["1 drawing removed, because the changed file is unreadable"]
     assert "broken.png: a corrupt image" in report.faults[1]
     assert "b.png: not an image" in report.faults[0]
     assert {name for name, _ in rows_by_name(collection)} == {"a.png", "c.png"}  # the earlier content of b is gone
@@ -176,6 +179,62 @@ def test_missing_source_stops_an_update(collection, drawings):
         collection.update()
     assert collection.count() == 3
     assert collection.check().notes == ["3 files no longer exist; `fastreid index update` removes their drawings"]
+
+
+def test_update_keeps_drawings_below_an_unreadable_folder(collection, drawings, monkeypatch):
+    (drawings / "week").rename(drawings.parent / "disk")
+    (drawings / "week").symlink_to(drawings.parent / "disk")
+    assert collection.update().num_unchanged == 3
+    (drawings.parent / "disk").rename(drawings.parent / "unmounted")
+    report = collection.update()
+    assert (report.num_removed, collection.count()) == (0, 3)
+    hint = "cannot be read; check its permissions or its link"
+    assert report.notes == [f"1 drawing kept, because {drawings / 'week'} {hint}"]
+    (drawings / "week").unlink()
+    original = os.scandir
+
+    def scandir(path):
+        if os.fspath(path) == str(drawings / "D1"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return original(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        report = collection.update()
+    assert report.notes == [f"2 drawings kept, because {drawings / 'D1'} {hint}"]
+    assert {name for name, _ in rows_by_name(collection)} == {"a.png", "b.png"}
+
+
+def test_missing_folder_of_images_stops_an_update(model, drawings, tmp_path):
+    (tmp_path / "list.csv").write_text("path\nD1/a.png\n")
+    collection = fastreid.index.create(tmp_path / "lists", model=model)
+    collection.add([tmp_path / "list.csv"], images=drawings)
+    drawings.rename(drawings.with_name("unmounted"))
+    with pytest.raises(InputError, match=r"the folder of its images, .*, no longer exists; mount it again"):
+        collection.update()
+    assert collection.count() == 1
+
+
+def test_removed_source_leaves_drawings_of_other_sources(collection, drawings, tmp_path):
+    (drawings / "list.csv").write_text("path,id,figure\nD1/a.png,P1,7\n")
+    collection.add([drawings / "list.csv"])
+    (tmp_path / "gone.csv").write_text(f"path\n{drawings}/week/D2/c.png\n")
+    collection.add([tmp_path / "gone.csv"])
+    (tmp_path / "gone.csv").unlink()
+    assert collection.remove_source(drawings / "list.csv") == 0
+    row = rows_by_name(collection)["a.png", 1]
+    assert (row["patent"], row["source"], row["figure"]) == ("D1", str(drawings), None)
+    assert collection.search(str(drawings / "D1/a.png"), k=1)[0].score == pytest.approx(1, abs=1e-5)
+    assert collection.remove_source(drawings) == 2
+    assert {name for name, _ in rows_by_name(collection)} == {"c.png"}
+    assert collection.remove_source(tmp_path / "gone.csv") == 1
+
+
+def test_second_creator_does_not_overwrite_the_first(collection, drawings):
+    store = FolderStore(collection.folder)
+    with pytest.raises(InputError, match="is already a collection"):
+        store.create(dataclasses.replace(collection.manifest, sources=()))  # as if it had found the folder free
+    assert [source.path for source in store.read_manifest().sources] == [str(drawings)]
 
 
 def test_model_with_other_weights_is_rejected(collection, drawings, tmp_path):

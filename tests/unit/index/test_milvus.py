@@ -1,6 +1,7 @@
 """Collections on a Milvus server: search equals the exact reference, changes, and errors."""
 
 import base64
+import dataclasses
 import datetime
 import os
 from concurrent import futures
@@ -16,6 +17,7 @@ from fastreid.index import IndexSettings, ModelIdentity
 from fastreid.index.backends import milvus, milvus_table
 from fastreid.index.backends.milvus_client import TOKEN_VARIABLE, connect, is_address, parse_address
 from fastreid.index.backends.milvus_records import MilvusRecords, MilvusSideData
+from fastreid.index.milvus_store import MilvusStore
 from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError, WeightsError
 
 MODEL = ModelIdentity("random features", "0" * 64, {"INPUT.SIZE_TEST": [64, 64]})
@@ -271,3 +273,10 @@ def test_without_pymilvus(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pymilvus", None)
     with pytest.raises(EnvironmentSetupError, match="the extra `milvus`: pip install pymilvus"):
         fastreid.index.open("http://localhost/a")
+
+
+def test_second_creator_does_not_overwrite_the_first(collection):
+    store = MilvusStore(parse_address(collection.uri))
+    with pytest.raises(InputError, match="is already a collection"):
+        store.create(dataclasses.replace(collection.manifest, created="later"))  # as if it had found the name free
+    assert store.read_manifest().created == collection.manifest.created

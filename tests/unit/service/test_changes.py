@@ -11,6 +11,7 @@ from PIL import Image
 from service_requests import encode, get_error, start_client
 
 import fastreid.index
+from fastreid.service.uploads import Upload, add_uploads, parse_metadata
 
 TOKEN = "0123456789abcdef0123"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -47,8 +48,10 @@ def test_added_drawing_is_found_and_removed(editor, folder):
     metadata = {"patent": "D9", "Filing Date": "2020-01-31", "title": '=cmd()|<b>, "x"\n', "year": 2020, "color": True}
     assert add(editor, page, draw_page(51), metadata=metadata).json() == {
         "added": 2,
+        "relabeled": 0,
         "unchanged": 0,
         "removed": 0,
+        "excluded": 0,
         "faults": [],
         "drawings": 11,
     }
@@ -130,3 +133,32 @@ def test_invalid_additions_change_nothing(editor, folder):
 def test_changes_are_off_by_default(client):
     for response in (add(client, draw_page(50)), client.delete("/api/v1/drawings/x"), client.post("/api/v1/update")):
         assert "does not change its collection" in get_error(response, 403, "forbidden")
+
+
+def test_list_of_uploads_is_locked_while_it_changes(folder, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    collection, uploads, attempts = fastreid.index.open(folder / "c"), folder / "uploads", []
+    add_sources = collection.add
+
+    def try_lock(sources):
+        with open(uploads / ".lock") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                attempts.append("free")
+            except BlockingIOError:
+                attempts.append("locked")
+        return add_sources(sources)
+
+    monkeypatch.setattr(collection, "add", try_lock)
+    add_uploads(collection, uploads, [Upload("a.png", encode(draw_page(60)))], {})
+    assert attempts == ["locked"]
+
+
+def test_repeated_upload_with_an_empty_patent_keeps_one(editor):
+    assert parse_metadata('{"patent": " ", "title": ""}') == {"title": ""}
+    page = draw_page(61)
+    add(editor, page)
+    patent = search(editor, page)[0]["patent"]
+    answer = add(editor, page, metadata={"patent": "", "title": "Cup"}).json()
+    assert (answer["added"], answer["relabeled"]) == (0, 1)
+    assert search(editor, page)[0]["patent"] == patent is not None

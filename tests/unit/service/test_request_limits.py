@@ -193,3 +193,22 @@ def test_pictures_do_not_wait_for_a_slow_pdf(collection_folder, picture, monkeyp
         release.set()
         for response in slow:
             assert response.result().status_code in (400, 503)  # 503: the package for PDF is not installed
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [((), 503), (((b"content-length", b"0"),), 503), (((b"content-length", b"5"),), 408)],
+)
+def test_timeout_without_a_body_is_not_a_missing_body(headers, status):
+    async def wait(scope, receive, send):
+        await asyncio.sleep(30)
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/api/v1/collection", "headers": headers}
+    limits = RequestLimits(wait, max_concurrent=1, max_bytes=100, request_s=0.02)
+    asyncio.run(limits(scope, None, send))
+    assert sent[0]["status"] == status

@@ -54,6 +54,7 @@ def test_collection(client, collection_folder):
     assert (answer["name"], answer["drawings"], answer["patents"], answer["search"]) == ("patents.index", 9, 3, "exact")
     assert answer["columns"]["year"] == "integer"
     assert answer["limits"]["pictures"] == 7
+    assert type(answer["limits"]["pictures"]) is int  # not 7.0
     assert (answer["needs_token"], answer["changes"]) == (False, False)
     assert str(collection_folder.parent / "drawings") not in json.dumps(answer)
 
