@@ -15,7 +15,7 @@ from fastreid.utils.option_values import ChoiceParser, ListParser, NumberParser,
 from fastreid.utils.text import print_message
 
 if TYPE_CHECKING:
-    from fastreid.index import Collection, Hit
+    from fastreid.index import Collection, Crop, Hit
 
 DEFAULT_K = 20
 COLUMNS = ("rank", "score", "probability", "id", "patent", "path", "page")
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             file.write(format_csv(hits).encode())
     if args.html is not None:
         with atomic_write(args.html) as file:
-            file.write(format_html(args, collection, hits).encode())
+            file.write(format_html(args, collection, hits, crop=crop).encode())
     if args.json:
         print_message(json.dumps(to_json(args, collection, hits), indent=1))
     else:
@@ -144,17 +144,17 @@ def format_csv(hits: Sequence["Hit"]) -> str:
     return text.getvalue()
 
 
-def format_html(args: argparse.Namespace, collection: "Collection", hits: Sequence["Hit"]) -> str:
+def format_html(
+    args: argparse.Namespace, collection: "Collection", hits: Sequence["Hit"], *, crop: "Crop | None"
+) -> str:
     """Return the report of a search as HTML."""
     from datetime import datetime, timezone
 
     import torch
 
     from fastreid import __version__
-    from fastreid.index.crop import parse_crop
     from fastreid.index.report import collect_pictures, format_report
 
-    crop = parse_crop(args.crop) if args.crop else None
     info, model = collection.info(), collection.manifest.model
     facts = {
         "collection": f"{info['folder']}, version {info['version']}, {info['drawings']} drawings",

@@ -18,7 +18,7 @@ from fastreid.evaluation.calibration import (
     read_calibration,
     write_calibration,
 )
-from fastreid.evaluation.scoring.matches import build_ground_truth
+from fastreid.evaluation.scoring.matches import build_feature_truth
 from fastreid.evaluation.search.metric_space import CosineSpace
 from fastreid.evaluation.storage.manifest import Provenance, read_manifest
 from fastreid.evaluation.storage.saved_features import load_features
@@ -120,14 +120,7 @@ def compare_features(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.bool
         Three arrays (Q, G).
     """
     (queries, _), (gallery, _) = load_features(folder, "queries"), load_features(folder, "gallery")
-    truth = build_ground_truth(
-        queries.patents,
-        gallery.patents,
-        query_names=queries.names,
-        gallery_names=gallery.names,
-        query_cameras=queries.cameras,
-        gallery_cameras=gallery.cameras,
-    )
+    truth = build_feature_truth(queries, gallery)
     if truth is None:
         raise InputError(f"{folder}: the patents of the drawings are unknown; extract features of a test with patents")
     parts = (torch.as_tensor(np.asarray(one.features[:])) for one in (queries, gallery))

@@ -11,7 +11,7 @@ from fastreid.evaluation.features import Features, to_tensor
 from fastreid.evaluation.pipeline import NOT_COMPARABLE, RetrievalState, SearchSettings, Step, StepInputs, check_steps
 from fastreid.evaluation.postprocess.whitening import Whitening
 from fastreid.evaluation.scoring.ground_truth import GroundTruth
-from fastreid.evaluation.scoring.matches import build_ground_truth
+from fastreid.evaluation.scoring.matches import build_feature_truth
 from fastreid.evaluation.scoring.per_query import QueryScores, ScoreSettings
 from fastreid.evaluation.scoring.score_queries import score_distance_blocks
 from fastreid.evaluation.search.distance_source import DistanceSource, FeatureDistances
@@ -144,15 +144,7 @@ class Evaluator:
         object_ids = _group_queries(queries, self.group_queries_by)
         get_training = None if training is None else cache(training)  # extracted once, for any number of steps
         state = RetrievalState(space, self.search, source, object_ids, training=get_training, model=model)
-        truth = build_ground_truth(
-            queries.patents,
-            gallery.patents,
-            query_names=queries.names,
-            gallery_names=gallery.names,
-            query_cameras=queries.cameras,
-            gallery_cameras=gallery.cameras,
-        )
-        return state, truth
+        return state, build_feature_truth(queries, gallery)
 
     def check(self, *, width: int = 0, num_gallery: int = 0, num_training: int | None = None, model: str = "") -> None:
         """Check that the steps can process features with these properties, before any work.

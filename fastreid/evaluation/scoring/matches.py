@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastreid.evaluation.scoring.ground_truth import GroundTruth
-from fastreid.structures import Drawing
+from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.errors import InputError
 from fastreid.utils.text import escape_unprintable
 
@@ -44,6 +44,18 @@ def build_ground_truth(
         query_cameras=query_cameras if has_cameras else None,
         gallery_cameras=gallery_cameras if has_cameras else None,
         self_rows=[row_of.get(name, -1) for name in query_names],
+    )
+
+
+def build_feature_truth(queries: Embeddings, gallery: Embeddings) -> GroundTruth | None:
+    """Return the ground truth of a test on features; None if all ids of one side are unknown."""
+    return build_ground_truth(
+        queries.patents,
+        gallery.patents,
+        query_names=queries.names,
+        gallery_names=gallery.names,
+        query_cameras=queries.cameras,
+        gallery_cameras=gallery.cameras,
     )
 
 
