@@ -1,9 +1,7 @@
 """Importing the package needs no module, function or constant that Windows lacks; what uses one does so when called."""
 
-import subprocess
-import sys
-
-from source_tree import PACKAGE, ROOT, module_name
+from fork_server import get_server
+from source_tree import PACKAGE, module_name
 
 POSIX_MODULES = ("fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty")
 # What the standard library of Windows lacks, removed after the dependencies have been imported.
@@ -28,13 +26,17 @@ multiprocessing.get_all_start_methods = lambda: ["spawn"]
 def get_context(method=None):
     raise AssertionError(f"start method {{method}} chosen at import")
 multiprocessing.get_context = get_context
+for name in [name for name in sys.modules if name.split(".")[0] == "fastreid"]:
+    del sys.modules[name]
 for name in {package!r}:
     importlib.import_module(name)
 """
 
 
-def test_modules_import_without_posix():
+def test_modules_import_without_posix(tmp_path):
+    """In a forked process, which has imported most of the dependencies."""
     package = [name for name in map(module_name, PACKAGE) if name != "fastreid.__main__"]  # it runs the command
-    code = WITHOUT_POSIX.format(modules=POSIX_MODULES, package=package)
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "imports.py").write_text(WITHOUT_POSIX.format(modules=POSIX_MODULES, package=package))
+    process = get_server().start("fork_server:run_script", "imports.py", folder=tmp_path)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors

@@ -1,6 +1,7 @@
 """Run commands like a user: in this process, in a forked process, or by a new interpreter."""
 
 import contextlib
+import functools
 import importlib.util
 import io
 import json
@@ -17,6 +18,7 @@ import tiny_backbone
 import torch
 from fork_server import REPOSITORY, get_server
 
+from fastreid.cli.main import build_parser
 from fastreid.cli.main import main as fastreid_main
 from fastreid.engine import setup
 from fastreid.utils.cli import run_tool
@@ -34,8 +36,7 @@ TIMED = {
 }  # metrics that depend on the clock and the machine
 
 
-MODULE = ("-m", "fastreid")
-WITH_TINY_BACKBONE = (tiny_backbone.__file__,)
+build_parser_once = functools.cache(build_parser)
 
 
 def start(command, *arguments, folder, new_session=False):
@@ -57,16 +58,15 @@ def run(command, *arguments, folder):
     return wait(process)
 
 
-def start_interpreter(command, *arguments, folder, launcher=(), program=WITH_TINY_BACKBONE, **environment):
+def start_interpreter(command, *arguments, folder, launcher=(), **environment):
     """Start a sub-command of `fastreid` in a new interpreter, as from a shell.
 
     Args:
-        program: arguments of Python that run `fastreid`: MODULE or WITH_TINY_BACKBONE.
         launcher: arguments of Python in front of the command, such as TORCHRUN.
         environment: additional environment variables.
     """
     return subprocess.Popen(
-        [sys.executable, *launcher, *program, *command.split(), *map(str, arguments)],
+        [sys.executable, *launcher, tiny_backbone.__file__, *command.split(), *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **environment},
         stdout=subprocess.PIPE,
@@ -135,10 +135,11 @@ def run_here(command, *arguments, folder):
     arguments = mock.patch.object(sys, "argv", [*argv, *map(str, arguments)])
     # A process keeps the lock of an output folder until it ends, and this one continues.
     unlocked = mock.patch.object(setup, "_lock_folder", lambda folder: folder.mkdir(parents=True, exist_ok=True))
+    parser = mock.patch("fastreid.cli.main.build_parser", build_parser_once)  # a third of a command that fails early
     os.chdir(folder)
     torch.set_num_threads(1)  # as in `start`; the last bits of a feature depend on it
     try:
-        with arguments, unlocked, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        with arguments, unlocked, parser, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             code = run_tool(main)
     finally:
         os.chdir(before)

@@ -140,12 +140,14 @@ class ForkedProcess:
 
 def serve():
     """Answer requests until stdin is closed."""
+    gc.disable()  # it would visit the imported objects several times
     import torch
 
     for name in PRELOADED:
         importlib.import_module(name)
     torch.set_num_threads(1)
     gc.freeze()  # so that garbage collection in a child does not copy the memory of the imports
+    gc.enable()
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)

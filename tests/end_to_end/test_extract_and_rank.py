@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from commands import TINY, TORCHRUN, call, run_here, run_interpreter
+from commands import TINY, TORCHRUN, call, run, run_here, run_interpreter
 
 from fastreid.evaluation.storage.manifest import read_manifest
 from fastreid.evaluation.storage.saved_features import FeaturePart, load_features, save_features
@@ -66,7 +66,7 @@ def test_whitening_from_saved_training_features(in_sibling_folder, saved, source
 
 
 def test_two_processes_give_the_files_of_one(saved, source, direct, tmp_path):
-    """By torchrun, and by `--num-gpus` with spawned processes; in the C locale, with Unicode in a path."""
+    """By torchrun in the C locale, with Unicode in a path, and by `--num-gpus`."""
     arguments = ("--split", "all", "--output", "Zeichnungen ä 図", *source, "OUTPUT_DIR", "out")
     call("extract", tmp_path, *arguments, launcher=TORCHRUN, run=run_interpreter, LC_ALL="C")
     files = [f"{part}.{ending}" for part in ("queries", "gallery", "train") for ending in ("npy", "csv")]
@@ -74,7 +74,7 @@ def test_two_processes_give_the_files_of_one(saved, source, direct, tmp_path):
         path = saved / "out/features/Generated" / name
         assert compute_sha256(tmp_path / "Zeichnungen ä 図/Generated" / name) == compute_sha256(path), name
     arguments = ("--num-gpus", 2, "--features", "Zeichnungen ä 図", *AQE, "OUTPUT_DIR", "ranked")
-    call("test", tmp_path, *arguments, run=run_interpreter, LC_ALL="C")
+    call("test", tmp_path, *arguments, run=run)
     assert compute_sha256(tmp_path / "result.npy") == compute_sha256(direct / "result.npy")
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from broken_inputs import write_broken_inputs
-from commands import MODULE, REPOSITORY, TINY, is_short_error, run, run_here, run_interpreter
+from commands import REPOSITORY, TINY, is_short_error, run, run_here
 from invalid_commands import INVALID_COMMANDS
 
 from fastreid.cli.main import COMMANDS
@@ -52,7 +52,7 @@ def find_problems(case, folder, monkeypatch):
             patch.setitem(sys.modules, case.without, None)
         arguments = (case.command, *config, *options, *settings)
         if case.needs_process:
-            code, _, errors = run_interpreter(*arguments, folder=folder, program=MODULE)
+            code, _, errors = run(*arguments, folder=folder)
         else:
             code, _, errors = run_here(*arguments, folder=folder)
     problems = [f"exit code {code}, not {case.code}"] * (code != case.code)

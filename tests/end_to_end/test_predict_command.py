@@ -3,7 +3,7 @@
 import shutil
 
 import numpy as np
-from commands import TINY, run_here, run_interpreter
+from commands import TINY, run, run_here, run_interpreter
 
 from fastreid.engine.predictor import Predictor
 from fastreid.evaluation import nearest
@@ -75,7 +75,7 @@ def test_other_image_size_than_in_training_is_a_warning(drawings, trained, tmp_p
     page = min(map(str, drawings.rglob("*.png")))
     weights = trained / "model_best.pth"
     options = ("--quiet", "--config-file", TINY, "--weights", weights, "--output", "features.npy", page)
-    code, output, errors = run_interpreter("predict", *options, "INPUT.SIZE_TEST", "[48, 48]", folder=tmp_path)
+    code, output, errors = run("predict", *options, "INPUT.SIZE_TEST", "[48, 48]", folder=tmp_path)
     assert code == 0, errors
     assert (output + errors).count(f"{weights}: other settings than in the run that saved it") == 1
     assert "INPUT.SIZE_TEST was [32, 32] and is [48, 48]" in output + errors

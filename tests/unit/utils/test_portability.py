@@ -3,7 +3,6 @@ import mmap
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -15,15 +14,6 @@ from fastreid.utils.files import atomic_write, read_file_bytes
 from fastreid.utils.locks import exclusive_lock
 from fastreid.utils.mapped_rows import MappedRows
 from fastreid.utils.processes import create_worker_pool, defer_signals
-
-MODULES = ("checksums", "cli", "comm", "errors", "files", "locks", "logger", "mapped_rows", "processes", "registry")
-
-
-def test_modules_import_without_posix_modules():
-    code = "import sys; sys.modules |= dict.fromkeys(('fcntl', 'resource', 'termios', 'pwd', 'grp'))\n"
-    code += "".join(f"import fastreid.utils.{module}\n" for module in MODULES)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_lock_without_fcntl_warns_and_continues(tmp_path, monkeypatch, caplog):
