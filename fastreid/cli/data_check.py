@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastreid.cli.command import Command
 from fastreid.utils.arguments import add_config_options
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError
 from fastreid.utils.option_values import parse_path
 from fastreid.utils.text import print_message
 
@@ -48,6 +48,12 @@ def run(args: argparse.Namespace) -> int:
         with atomic_write(image_path) as file:
             file.write(png_bytes(sheet))
     print_message(f"\n{report_path}" + (f", {image_path}" if sheet is not None else ""))
+    if report.machine_errors:
+        is_disk = report.machine_errors[0].exit_code == StorageError.exit_code
+        raise (StorageError if is_disk else EnvironmentSetupError)(
+            f"{format_count(len(report.machine_errors), 'file')} could not be read because of the machine, not of the "
+            f"data, so the check is not complete; see {report_path}"
+        )
     if report.num_errors:
         raise InputError(f"the data has {format_count(report.num_errors, 'error')}; see {report_path}")
     return 0

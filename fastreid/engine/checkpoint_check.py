@@ -151,6 +151,11 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < MAX_COUNT
 
 
+def _is_score(value: Any) -> bool:
+    """Return whether a value is -1, no score, or a score in percent; a mean of hundreds may round to slightly more."""
+    return is_number(value) and (value == -1 or 0 <= value <= 100 + 1e-6)
+
+
 def _is_vector(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dtype == torch.int64 and value.ndim == 1
 
@@ -192,7 +197,7 @@ def _check_data(key: str, value: Any) -> Iterator[str]:
 COUNT = _value("an integer of 0 or more", _is_count)
 EPOCH = _value("an integer of -1 or more", lambda value: type(value) is int and -1 <= value < MAX_COUNT)
 NUMBER = _value("a finite number", is_number)
-SCORE = _value("a finite number of -1 or more", lambda value: is_number(value) and value >= -1)
+SCORE = _value("-1 or a score in percent, 0 to 100", _is_score)
 FLAG = _value("True or False", lambda value: isinstance(value, bool))
 TEXT = _value("text", lambda value: isinstance(value, str))
 DIGEST = _value("a sha256", lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid.data.datasets.base import RetrievalData, encode_labels
-from fastreid.data.io.image import MAX_PIXELS
+from fastreid.data.io.image import MAX_PIXELS, read_drawing
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import open_regular_file
@@ -259,9 +259,21 @@ def _describe_file_change(
     sampled = sample_rows(len(drawings))
     differ = np.array([one != other for one, other in zip(before["samples"], now["samples"])])
     if _remove_ignored(differ, sampled, is_ignored):
-        name = escape_unprintable(drawings[sampled[int(differ.argmax())]].name)
-        return f"{differ.sum()} of {len(differ)} compared files have another content, first {name}"
+        index = int(differ.argmax())
+        drawing, num = drawings[sampled[index]], f"{differ.sum()} of {len(differ)} compared files"
+        if before["samples"][index] and not now["samples"][index]:
+            return f"{num} have another content or cannot be read, first {_describe_read_error(drawing)}"
+        return f"{num} have another content, first {escape_unprintable(drawing.name)}"
     return ""
+
+
+def _describe_read_error(drawing: Drawing) -> str:
+    """Return why a file cannot be read; an error of the disk is raised, because it says nothing about the data."""
+    try:
+        read_drawing(drawing)
+    except InputError as error:
+        return str(error)
+    return escape_unprintable(drawing.name)
 
 
 def _remove_ignored(differ: NDArray[np.bool_], rows: Sequence[int], is_ignored: Callable[[int], bool]) -> bool:

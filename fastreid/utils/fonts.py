@@ -87,7 +87,16 @@ def _load_fonts(size_px: float) -> list[Font]:
 
 @functools.lru_cache(maxsize=4096)
 def _has_glyph(font: Font, character: str) -> bool:
-    return character.isspace() or (
-        font.getmask(character).getbbox() is not None
-        and (bytes(font.getmask(character)) != bytes(font.getmask(_MISSING)))
-    )
+    if character.isspace():
+        return True
+    plain = _without_shaping(font)
+    mask = plain.getmask(character)
+    return mask.getbbox() is not None and bytes(mask) != bytes(plain.getmask(_MISSING))
+
+
+@functools.lru_cache(maxsize=64)
+def _without_shaping(font: Font) -> Font:
+    """Return a font that draws each character alone; shaping adds a dotted circle to accents, also to missing ones."""
+    if isinstance(font, ImageFont.FreeTypeFont):
+        return font.font_variant(layout_engine=ImageFont.Layout.BASIC)
+    return font

@@ -2,6 +2,8 @@
 
 import contextlib
 import datetime
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -34,7 +36,7 @@ def show_progress(
     latest, num_before = start, num_done
     is_hidden = is_quiet() or not comm.is_main_process()
     options = {"desc": description, "leave": False, "initial": num_before, "delay": delay_s}
-    with tqdm(disable=is_hidden or None, unit=f" {unit}", **options) as bar:
+    with tqdm(disable=is_hidden or None, unit=f" {unit}", **options, **_default_size()) as bar:
 
         def update(num_done: int, num: int) -> None:
             nonlocal latest
@@ -53,3 +55,12 @@ def show_progress(
                 )
 
         yield update
+
+
+def _default_size() -> dict[str, int]:
+    """Return the size to assume for a terminal that reports 0 x 0, such as that of `script`: tqdm would show no bar."""
+    try:
+        columns, lines = os.get_terminal_size(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # not a terminal, or a replaced or closed stderr
+        return {}
+    return {} if columns and lines else {"ncols": 80, "nrows": 24}

@@ -40,6 +40,9 @@ def _describe_resource_error(error: BaseException) -> str | None:
         )
     if isinstance(error, MemoryError) or number == errno.ENOMEM or _is_torch_memory_error(error, text):
         return f"not enough memory{_format_request(text)}; {_LESS_MEMORY}"
+    library = re.match(r"(.+): failed to map segment from shared object(?!.*not permitted)", text)
+    if isinstance(error, (ImportError, OSError)) and library:
+        return f"not enough memory to load {library[1]}; raise the limit (`ulimit -v`), or free memory"
     return None
 
 

@@ -30,7 +30,7 @@ from fastreid.utils.cli import explain_error
 
 PAYLOADS = MALICIOUS_WEIGHTS | MALICIOUS_FEATURES | MALICIOUS_FILES
 MEMORY = 200 << 20  # bytes, in addition to those of the process
-LIMIT_S = 10.0
+LIMIT_S = 10.0  # of CPU time, which hardly depends on other programs; a reader that waits runs into the timeout
 
 
 def load_weights(path):
@@ -86,21 +86,21 @@ def find_problems(payload, folder):
     folder.mkdir()
     marker = folder / "executed"
     path = payload.write(folder, marker)
-    start, line, code = time.monotonic(), "", 0
+    start, line, code = time.process_time(), "", 0
     with limited_memory():
         try:
             READERS[payload.reader](path)
         except Exception as error:
             line, code = explain_error(error)
             del error
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - start
     problems = [f"exit code {code}, not {payload.code}: {line[:200]}"] * (code != payload.code)
     problems += [f"{len(line.splitlines())} lines"] * (len(line.splitlines()) > 1 or len(line) > 3000)
     problems += [f"{seconds:.1f} s"] * (seconds > LIMIT_S)
     return "; ".join(problems + ["it was executed"] * marker.exists())
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_malicious_file_is_not_executed_and_fails_in_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     problems = {name: find_problems(payload, tmp_path / str(n)) for n, (name, payload) in enumerate(PAYLOADS.items())}

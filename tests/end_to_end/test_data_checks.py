@@ -1,8 +1,13 @@
+import errno
 import json
+import os
 import re
 import shutil
 
+import pytest
 from commands import TINY, run, run_here
+
+from fastreid.utils.files import open_regular_file
 
 
 def test_check_data_reports_errors_by_exit_code(drawings, tmp_path):
@@ -16,6 +21,27 @@ def test_check_data_reports_errors_by_exit_code(drawings, tmp_path):
     assert code == 2
     assert "errors:\n  list (1)" in output
     assert errors == f"the data has 1 error; see {tmp_path}/data.json\n"
+
+
+@pytest.mark.parametrize("on_bad_image", ["stop", "skip"])
+def test_check_data_tells_read_errors_from_invalid_data(on_bad_image, drawings, tmp_path, monkeypatch):
+    broken = next(drawings.rglob("train_patent_trn.txt")).read_text().split()[0]
+
+    def fail(path, flags):
+        if os.fspath(path).endswith(broken):
+            raise OSError(errno.EIO, "Input/output error")
+        return open_regular_file(path, flags)
+
+    monkeypatch.setattr("fastreid.data.io.image.open_regular_file", fail)
+    options = ("--config-file", TINY, "--headers", "--output", tmp_path, "DATASETS.ROOT", drawings)
+    code, output, errors = run_here("data check", *options, "INPUT.ON_BAD_IMAGE", on_bad_image, folder=tmp_path)
+    assert (code, errors) == (
+        5,
+        "1 file could not be read because of the machine, not of the data, so the check is not complete; see "
+        f"{tmp_path}/data.json\n",
+    )
+    assert "errors:\n  read error (1)\n" in output
+    assert f"{broken}: cannot be read: Input/output error; check the disk or the network drive" in output
 
 
 def test_test_set_without_known_ids_is_a_warning(drawings, trained, tmp_path):

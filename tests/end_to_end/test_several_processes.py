@@ -40,6 +40,19 @@ def test_torchrun_restart_gives_the_same_bits(drawings, trained_by_two, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("network", ["convnext_atto", "mobilenetv3_small_050"])
+def test_networks_with_unreached_parameters_train_in_two_processes(network, drawings, tmp_path):
+    backbone = ["MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.TIMM_NAME", network]
+    settings = [*backbone, "MODEL.BACKBONE.FEAT_DIM", 0, "DATASETS.ROOT", drawings, "SOLVER.MAX_EPOCH", 1]
+    for run_number in range(5):
+        arguments = ["--config-file", TINY, "--num-gpus", 2, *settings, "OUTPUT_DIR", run_number]
+        code, _, errors = run("train", *arguments, folder=tmp_path)
+        assert code == 0, errors
+        assert (tmp_path / str(run_number) / "model_final.pth").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_ten_kills_under_torchrun_change_no_bit(drawings, trained_by_two, tmp_path):
     for seed in range(10):
         folder = tmp_path / str(seed)

@@ -1,16 +1,17 @@
 """Checks before training are fast."""
 
 import io
+import os
 import time
 
 import pytest
 from commands import run_here
 from PIL import Image
 
-LIMIT_S = 60
+LIMIT_S = 60  # of CPU time: on a machine with other work the same check took 65 s instead of 7 s
 
 
-@pytest.mark.parametrize("num", [2000, pytest.param(52_000, marks=[pytest.mark.faults, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("num", [2000, pytest.param(52_000, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])])
 def test_all_paths_and_headers_are_checked_in_seconds(num, tmp_path):
     """The lists have the size of DeepPatent; all files differ."""
     images, memory = tmp_path / "data/train_data/patent_data", io.BytesIO()
@@ -25,10 +26,15 @@ def test_all_paths_and_headers_are_checked_in_seconds(num, tmp_path):
     for name, lines in lists.items():
         (tmp_path / f"data/train_data/{name}.txt").write_text("\n".join([*lines, ""]))
     (tmp_path / "a.yml").write_text("DATASETS: {ROOT: data, NAMES: Patent, TESTS: Patent}\nMODEL: {DEVICE: cpu}\n")
-    start = time.monotonic()
+    start, cpu_start = time.monotonic(), cpu_seconds()
     code, output, errors = run_here("data check", "--config-file", "a.yml", "--headers", folder=tmp_path)
-    seconds = time.monotonic() - start
-    print(f"\nR15 {num} paths and headers in {seconds:.1f} s")
+    seconds = cpu_seconds() - cpu_start
+    print(f"\nR15 {num} paths and headers in {seconds:.1f} s of CPU time, {time.monotonic() - start:.1f} s in all")
     assert code == 0, output[-2000:] + errors
     assert f"{num:,} files" in output
     assert seconds < LIMIT_S
+
+
+def cpu_seconds():
+    """Return the CPU time of this process and of its finished children."""
+    return sum(os.times()[:4])

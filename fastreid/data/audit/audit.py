@@ -134,7 +134,8 @@ def _find_skip_problems(
     """Yield the errors that INPUT.ON_BAD_IMAGE skip cannot avoid: too many unreadable drawings, or all of a patent."""
     if max_unreadable is None:
         return
-    unreadable = {path: file.fault for path, file in files.items() if file.header is None}
+    invalid = InputError.exit_code  # others are errors in any case
+    unreadable = {path: file.fault for path, file in files.items() if file.header is None and file.exit_code == invalid}
     reasons = unreadable_reasons(unreadable, training=_collect_training(lists), max_num=max_unreadable)
     for heading, faults in reasons.items():
         for fault in faults:

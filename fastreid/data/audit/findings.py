@@ -13,6 +13,7 @@ from fastreid.data.datasets.combined import get_file_id
 from fastreid.data.datasets.folder_tree import SUFFIXES
 from fastreid.data.io.image import Header, add_source
 from fastreid.structures import Drawing
+from fastreid.utils.errors import InputError
 from fastreid.utils.page_address import split_page_address
 from fastreid.utils.text import escape_unprintable, format_count
 
@@ -66,6 +67,7 @@ class Finding:
         is_error: a run would fail because of it.
         paths: files that show it.
         patents: patents that show it, if the message does not name all of them.
+        exit_code: of the error of a run; other than 2 if the machine is the cause, not the data.
     """
 
     kind: str
@@ -73,6 +75,7 @@ class Finding:
     is_error: bool = False
     paths: tuple[str, ...] = ()
     patents: tuple[str, ...] = ()
+    exit_code: int = InputError.exit_code
 
 
 def find_file_problems(
@@ -90,7 +93,13 @@ def find_file_problems(
         file = files[path]
         if file.header is None:
             fault = file.fault if escape_unprintable(path) in file.fault else f"{path}: {file.fault}"
-            yield Finding("unreadable", add_source(drawing, fault), path in tested or not may_skip)
+            is_data = file.exit_code == InputError.exit_code
+            yield Finding(
+                "unreadable" if is_data else "read error",
+                add_source(drawing, fault),
+                is_error=not is_data or path in tested or not may_skip,
+                exit_code=file.exit_code,
+            )
             continue
         if file.ink is not None and file.ink < BLANK_INK:
             yield Finding("blank", f"{_locate(drawing)}: {100 * file.ink:.3f} % ink", paths=(path,))

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 from scipy.fft import dctn
 
-from fastreid.data.io.image import Array, Header, read_header, read_image
-from fastreid.utils.errors import FastreidError
+from fastreid.data.io.image import Array, Header, explain_read_error, read_header, read_image
+from fastreid.utils.errors import FastreidError, InputError
 from fastreid.utils.files import compute_sha256
 from fastreid.utils.page_address import split_page_address
 from fastreid.utils.processes import map_in_processes
@@ -33,6 +33,7 @@ class FileInfo:
         num_bytes: its size; 0 if unknown.
         header: None if the file cannot be read.
         fault: why it cannot be read, with its name.
+        exit_code: of the error that the fault would cause; other than 2 if the machine is the cause, not the file.
         sha256: of its bytes, and the number of a later page, if another file has the same size; otherwise "".
         pixels: digest of the page, reduced to LONGEST_PX; "" without decoding, and for a page without ink.
         ink: mean darkness of the page, 0 white to 1 black; None without decoding.
@@ -43,6 +44,7 @@ class FileInfo:
     num_bytes: int
     header: Header | None
     fault: str = ""
+    exit_code: int = InputError.exit_code
     sha256: str = ""
     pixels: str = ""
     ink: float | None = None
@@ -82,7 +84,10 @@ def inspect_files(
     for path, file in files.items():
         if file.header and sizes[file.num_bytes] > 1:
             name, page = split_page_address(path)
-            files[path] = replace(file, sha256=f"{compute_sha256(name)}{f' page {page + 1}' if page else ''}")
+            try:
+                files[path] = replace(file, sha256=f"{compute_sha256(name)}{f' page {page + 1}' if page else ''}")
+            except OSError as error:
+                files[path] = _describe_fault(explain_read_error(path, error))
     return files
 
 
@@ -120,12 +125,16 @@ def _inspect_file(path: str, *, decode: bool, max_pixels: int) -> FileInfo:
             return FileInfo(num_bytes, header)
         page = read_image(path, max_pixels=max_pixels, longest_px=LONGEST_PX)
     except FastreidError as error:  # also a disk that cannot be read, and a PDF without pypdfium2
-        return FileInfo(0, None, fault=str(error))
+        return _describe_fault(error)
     except OSError as error:
-        return FileInfo(0, None, fault=f"{path}: cannot be read ({error.strerror or error})")
+        return _describe_fault(explain_read_error(path, error))
     ink, median = 1 - float(page.mean()) / 255, float(np.median(page))
     fingerprint = compute_fingerprint(page)
     pixels = ""
     if fingerprint is not None:
         pixels = hashlib.blake2b(page.tobytes(), digest_size=16, salt=str(page.shape).encode()[:16]).hexdigest()
     return FileInfo(num_bytes, header, pixels=pixels, ink=ink, median=median, fingerprint=fingerprint)
+
+
+def _describe_fault(error: FastreidError) -> FileInfo:
+    return FileInfo(0, None, fault=str(error), exit_code=error.exit_code)

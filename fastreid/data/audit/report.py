@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from fastreid.data.audit.findings import DrawingList, Finding, describe_mode, map_first_uses
 from fastreid.data.audit.inspection import FileInfo
 from fastreid.data.io.image import Header, read_image
+from fastreid.utils.errors import InputError
 from fastreid.utils.fonts import choose_font, shorten_text
 from fastreid.utils.text import escape_unprintable, format_count
 
@@ -43,6 +44,11 @@ class AuditReport:
     def num_errors(self) -> int:
         """Number of findings that would make a run fail."""
         return sum(finding.is_error for finding in self.findings)
+
+    @property
+    def machine_errors(self) -> list[Finding]:
+        """Errors whose cause is the machine, such as a disk that cannot be read, not the data."""
+        return [one for one in self.findings if one.is_error and one.exit_code != InputError.exit_code]
 
     def format_lines(self) -> Iterator[str]:
         """Yield the lines of the report: counts, files, errors, then warnings."""

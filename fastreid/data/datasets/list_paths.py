@@ -1,6 +1,7 @@
 """Files of the paths in an image list, and the content of folders for messages."""
 
 import contextlib
+import errno
 import os
 import re
 import unicodedata
@@ -67,7 +68,8 @@ class PathResolver:
                     return path
             if name.isascii():
                 break
-        raise InputError(f"{NO_FILE} {os.path.join(self.roots[0][0], name)}{self._suggest_shorter(name)}")
+        path = os.path.join(self.roots[0][0], name)
+        raise InputError(f"{NO_FILE} {path}{_describe_other_reason(path)}{self._suggest_shorter(name)}")
 
     def _suggest_shorter(self, name: str) -> str:
         """Return advice if a path repeats the end of its folder, as in images/images/a.png; otherwise ""."""
@@ -109,3 +111,14 @@ class PathResolver:
         real = os.path.realpath(path) if os.path.islink(path) else self.real_parents[parent] + "/"
         if not (real + "/").startswith(real_root.rstrip("/") + "/"):
             raise InputError(f"{path} is a link to a file outside {folder}; put the file itself there")
+
+
+def _describe_other_reason(path: str) -> str:
+    """Return why a path cannot be looked up, such as " (Permission denied)"; "" if there is no such file."""
+    try:
+        os.stat(split_page_address(path)[0])
+    except OSError as error:
+        return "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f" ({error.strerror})"
+    except ValueError:
+        pass
+    return ""

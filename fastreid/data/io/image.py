@@ -83,7 +83,7 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with open(split_page_address(path)[0], "rb", opener=open_regular_file) as file:
             yield file
     except OSError as error:
-        raise _explain_os_error(name, error)
+        raise explain_read_error(name, error)
     except ValueError as error:
         raise InputError(f"{name}: cannot be read ({error}); check the path")
 
@@ -218,7 +218,7 @@ def _open_source(file: BinaryIO, path: str | os.PathLike[str]) -> Iterator[Image
         error = raised
     read_error = _find_read_error(error, source)
     if read_error is not None:
-        raise _explain_os_error(name, read_error) from error
+        raise explain_read_error(name, read_error) from error
     if error is not None:
         raise _explain_error(name, error, num_bytes=None if source is None else source.num_bytes) from error
 
@@ -230,7 +230,8 @@ def _find_read_error(error: Exception | None, source: ImageSource | None) -> OSE
     return error if isinstance(error, OSError) and error.errno is not None else None
 
 
-def _explain_os_error(name: str, error: OSError) -> FastreidError:
+def explain_read_error(name: str, error: OSError) -> FastreidError:
+    """Return the error of a run for a file that cannot be read: a wrong path, the disk, or a limit of the machine."""
     resource_error = find_resource_error(error)
     if resource_error is not None:
         return EnvironmentSetupError(f"{name}: cannot be read: {resource_error}")

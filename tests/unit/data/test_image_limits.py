@@ -268,6 +268,7 @@ def test_read_error_names_the_list_line_and_is_a_finding_of_the_check(tmp_path, 
     assert file.fault.endswith(
         "cannot be read: Input/output error; check the disk or the network drive, then start again"
     )
+    assert file.exit_code == StorageError.exit_code
 
 
 @pytest.mark.parametrize(

@@ -161,3 +161,9 @@ def test_only_fault_of_a_list_names_its_path_once(tmp_path):
     with pytest.raises(InvalidListError) as caught:
         read_list(tmp_path / "a.csv", images=tmp_path, with_ids=True)
     assert str(caught.value).startswith(f"{tmp_path}/a.csv:2: no file ")
+
+
+def test_file_that_cannot_be_looked_up_has_the_reason(tmp_path):
+    (tmp_path / "a.txt").write_text(f"{'x' * 300}.png 1\n")
+    with pytest.raises(InvalidListError, match=r"a.txt:1: no file .*x\.png \(File name too long\)$"):
+        read_list(tmp_path / "a.txt", images=tmp_path, with_ids=True)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fastreid.config import get_cfg
 from fastreid.data.build import fill_cache_if_enabled
-from fastreid.data.io.cache import tables
+from fastreid.data.io.cache import connections, tables
 from fastreid.data.io.cache.store import PageCache
 from fastreid.data.io.image import read_drawing
 from fastreid.data.io.reader import DrawingReader
@@ -53,6 +53,27 @@ def test_locked_cache_costs_one_wait_and_one_line(num_workers, tmp_path, drawing
     unlocked = list(loader)
     assert len(logged_warnings) == (2 if num_workers == 0 else 1)
     assert all(torch.equal(one.images, two.images) for one, two in zip(batches, unlocked))
+
+
+def test_further_loaders_of_a_run_neither_wait_nor_warn(tmp_path, drawings, monkeypatch, logged_warnings):
+    PageCache(tmp_path / "cache", longest_px=LONGEST_PX).fill(drawings)
+    monkeypatch.setattr(tables, "LOCK_WAIT_S", 0.5)
+    waits, connect = [], sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: waits.append(options) or connect(*args, **options))
+    path = PageCache(tmp_path / "cache", longest_px=LONGEST_PX).path
+    other = connect(path)
+    other.execute("BEGIN EXCLUSIVE")
+    for _ in range(3):  # such as queries and gallery of each evaluation
+        cache = PageCache(tmp_path / "cache", longest_px=LONGEST_PX)
+        for drawing in drawings[:3]:
+            assert np.array_equal(cache.read(drawing), read_drawing(drawing, longest_px=LONGEST_PX))
+        cache.close()
+    assert [options["timeout"] for options in waits] == [0.5, 0, 0]
+    assert len(logged_warnings) == 1
+    monkeypatch.setattr(connections, "_LOCK_MEMORY_S", 0)
+    PageCache(tmp_path / "cache", longest_px=LONGEST_PX).read(drawings[0])
+    assert waits[-1]["timeout"] == 0.5
+    other.close()
 
 
 def test_run_reads_files_if_the_cache_is_locked_at_its_start(tmp_path, drawings, monkeypatch, logged_warnings):

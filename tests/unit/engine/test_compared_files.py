@@ -1,5 +1,6 @@
 """Which files of a list have a digest in its fingerprint."""
 
+import errno
 import os
 
 import pytest
@@ -14,6 +15,8 @@ from fastreid.engine.data_fingerprint import (
     sample_rows,
 )
 from fastreid.structures import Drawing
+from fastreid.utils.errors import StorageError
+from fastreid.utils.files import open_regular_file
 
 
 def write_drawings(folder, num):
@@ -49,3 +52,26 @@ def test_very_many_files_are_sampled(tmp_path, monkeypatch):
     state = compute_fingerprint(drawings, {}).state["lists"][TRAINING]
     assert len(state["samples"]) == NUM_SAMPLED_FILES
     assert len(state["names"]) == NUM_SAMPLED_FILES + 50
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_file_that_can_no_longer_be_read_is_named_with_the_reason(number, tmp_path, monkeypatch):
+    drawings = write_drawings(tmp_path, 12)
+    before = compute_fingerprint(drawings, {}).state
+
+    def fail(path, flags):
+        if str(path).endswith("2.png"):
+            raise OSError(number, "the reason")
+        return open_regular_file(path, flags)
+
+    for module in ("engine.data_fingerprint", "data.io.image"):
+        monkeypatch.setattr(f"fastreid.{module}.open_regular_file", fail)
+    now = compute_fingerprint(drawings, {})
+    if number == errno.EIO:
+        with pytest.raises(StorageError, match=r"2\.png: cannot be read: the reason; check the disk"):
+            describe_change(before, now)
+    else:
+        assert describe_change(before, now) == (
+            "the training list changed: 1 of 12 compared files have another content or cannot be read, first "
+            f"{drawings[2].path}: cannot be read (the reason); check the path and its permissions"
+        )

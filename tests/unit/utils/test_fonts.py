@@ -8,12 +8,20 @@ from fastreid.utils.fonts import choose_font, shorten_text
 
 
 @pytest.fixture
-def latin_only(monkeypatch):
-    """Make only Pillow's own font available."""
-    monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
+def use_fonts(monkeypatch):
+    """Return a function that makes only Pillow's own font and the given fonts available."""
+
+    def use(*names):
+        monkeypatch.setattr(fonts, "SYSTEM_FONTS", names)
+        fonts._load_fonts.cache_clear()
+
+    yield use
     fonts._load_fonts.cache_clear()
-    yield
-    fonts._load_fonts.cache_clear()
+
+
+@pytest.fixture
+def latin_only(use_fonts):
+    use_fonts()
 
 
 def test_latin_text_is_unchanged_in_the_first_font():
@@ -36,6 +44,15 @@ def test_cyrillic_text_takes_a_font_of_the_system():
         pytest.skip("the font DejaVu Sans is not installed")
     font, text = choose_font("Патент", 14)
     assert (text, font.getname()[0]) == ("Патент", "DejaVu Sans")
+
+
+def test_accents_without_glyph_are_code_points(use_fonts):
+    use_fonts("DejaVuSans.ttf")
+    thai = "\u0e40\u0e01\u0e49\u0e32\u0e2d\u0e35"
+    font, text = choose_font(f"\u0416{thai}", 14)
+    if font.getname()[0] != "DejaVu Sans":
+        pytest.skip("the font DejaVu Sans is not installed")
+    assert text == "\u0416" + ascii(thai)[1:-1]
 
 
 @pytest.mark.parametrize("text", ["x" * 120, "W" * 30, "特許" * 40, "Патент" * 30])

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,6 +43,17 @@ def test_terminal_shows_a_bar_and_no_lines(monkeypatch, log):
         update(3, 3)
     assert "rendering drawings:" in terminal.getvalue()
     assert log.messages == []
+
+
+def test_terminal_that_reports_no_size_shows_a_bar(monkeypatch):
+    pty = pytest.importorskip("pty")  # not on Windows
+    reader, terminal = pty.openpty()  # 0 x 0 until somebody sets a size
+    with open(terminal, "w", encoding="utf-8") as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        with show_progress("rendering drawings", unit="patent") as update:
+            update(1, 3)
+    assert b"rendering drawings:" in os.read(reader, 1000)
+    os.close(reader)
 
 
 def test_elsewhere_lines_appear_now_and_then(monkeypatch, log):

@@ -133,6 +133,10 @@ def test_suggested_limit_of_open_files_is_higher_than_the_present_one(limits, ad
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory"),
         (MemoryError(), "not enough memory"),
         (
+            ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+            "not enough memory to load libtorch_cpu.so; raise the limit (`ulimit -v`)",
+        ),
+        (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
             "the GPU has too little memory for 2.00",
         ),
@@ -154,6 +158,7 @@ def test_errors_of_the_machine_are_recognized(error, message):
         ValueError("memory"),
         OSError(errno.EACCES, "denied"),
         RuntimeError("size mismatch"),
+        ImportError("a.so: failed to map segment from shared object: Operation not permitted"),
         BlockingIOError(errno.EAGAIN, "write could not complete without blocking"),
     ],
 )

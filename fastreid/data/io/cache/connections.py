@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import functools
 import multiprocessing
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from fastreid.utils.files import check_own_file, describe_write_error
 from fastreid.utils.logger import get_logger
 from fastreid.utils.resources import explain_full_shared_memory, explain_process_limit, find_resource_error
 
+_LOCK_MEMORY_S = 60.0  # a file that was locked in the last seconds is not waited for again
 _OTHER_FOLDER = "choose another DATASETS.CACHE.FOLDER"
 
 
@@ -36,6 +39,7 @@ class Connections:
         self.open: dict[tuple[int, int], sqlite3.Connection] = {}
         with explain_process_limit(), explain_full_shared_memory():  # may start the process that tracks semaphores
             self._num_from_files = multiprocessing.Value("q", 0)  # pages read while locked, by all processes
+            self._last_locked = _create_last_locked(path.absolute())
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "open": {}}
@@ -48,7 +52,8 @@ class Connections:
             mode = "rw" if os.access(self.path.parent, os.W_OK) else "ro"
             uri = f"{self.path.absolute().as_uri()}?mode={mode}"
             check_own_file(self.path)
-            self.open[owner] = sqlite3.connect(uri, uri=True, timeout=tables.LOCK_WAIT_S)
+            timeout_s = 0 if self._is_known_to_be_locked() else tables.LOCK_WAIT_S
+            self.open[owner] = sqlite3.connect(uri, uri=True, timeout=timeout_s)
         return self.open[owner]
 
     def close(self) -> None:
@@ -60,6 +65,8 @@ class Connections:
     def explain(self, error: sqlite3.Error) -> FastreidError:
         """Close the connection, which may still hold a lock, and return the error of a run for an error of SQLite."""
         self.close()
+        if tables.is_locked(error):
+            self._remember_lock()
         return _explain_sqlite_error(self.path, error)
 
     def stop_waiting(self) -> None:
@@ -67,8 +74,7 @@ class Connections:
         self.get().execute("PRAGMA busy_timeout = 0")
         with self._num_from_files.get_lock():
             self._num_from_files.value += 1
-            is_first = self._num_from_files.value == 1
-        if is_first:
+        if self._remember_lock():
             get_logger().warning(
                 f"{self.path}: another program has locked it for {tables.LOCK_WAIT_S:.0f} s; reading the files of the "
                 f"drawings instead, which is slower. End that program, or {_OTHER_FOLDER}"
@@ -79,6 +85,23 @@ class Connections:
         num, self._num_from_files.value = self._num_from_files.value, 0
         if num:
             get_logger().warning(f"{self.path}: {num} pages were read from their files while it was locked")
+
+    def _is_known_to_be_locked(self) -> bool:
+        last: float = self._last_locked.value
+        return last > 0 and time.monotonic() < last + _LOCK_MEMORY_S
+
+    def _remember_lock(self) -> bool:
+        """Remember that the file is locked now; return whether this is new to all readers of the run."""
+        with self._last_locked.get_lock():
+            is_new = not self._is_known_to_be_locked()
+            self._last_locked.value = time.monotonic()
+        return is_new
+
+
+@functools.lru_cache(maxsize=64)
+def _create_last_locked(path: Path) -> Any:
+    """Return the time when a file was found locked, 0: never; all readers of a run share it, so that only one waits."""
+    return multiprocessing.Value("d", 0.0)
 
 
 def _explain_sqlite_error(path: Path, error: sqlite3.Error) -> FastreidError:

@@ -88,8 +88,8 @@ class PageCache:
     def read(self, drawing: Drawing) -> Array:
         """Return the page of a drawing, as `read_drawing` does.
 
-        If the entry is damaged, or another program locks the cache, log a warning and read the file. Each process waits
-        for the lock once, LOCK_WAIT_S; later pages are read from their files at once while the cache is locked.
+        If the entry is damaged, or another program locks the cache, log a warning and read the file. A run waits for
+        the lock once, LOCK_WAIT_S; later pages are read from their files at once while the cache is locked.
         """
         entry = None
         try:
