@@ -14,6 +14,8 @@ from fastreid.data.transforms.pipeline import BatchStep, PadAndCrop, Pipeline, R
 from fastreid.data.transforms.random_erasing import RandomErasing
 from fastreid.data.transforms.random_patch import RandomPatch
 from fastreid.data.transforms.scan_noise import ScanNoise
+from fastreid.data.transforms.scan_quality import Bilevel, JpegCompression, LowResolution
+from fastreid.data.transforms.shading import Descreen, Screen
 from fastreid.data.transforms.strokes import StrokeGaps, StrokeWidth
 from fastreid.data.transforms.torchvision_v2 import import_v2
 from fastreid.data.transforms.warp import ElasticDeformation, Warp
@@ -48,7 +50,12 @@ BATCH_STEPS: tuple[tuple[str, Callable[[CfgNode], BatchStep]], ...] = (
     ("elastic", lambda options: _elastic(options.LINE_AUG, options.FILL)),
     ("stroke_width", lambda options: _stroke_width(options.LINE_AUG)),
     ("stroke_gaps", lambda options: _stroke_gaps(options.LINE_AUG)),
+    ("descreen", lambda options: Descreen(options.LINE_AUG.PROB, weight=min(options.LINE_AUG.STRENGTH, 1.0))),
+    ("screen", lambda options: Screen(options.LINE_AUG.PROB, weight=min(options.LINE_AUG.STRENGTH, 1.0))),
+    ("low_resolution", lambda options: _low_resolution(options.LINE_AUG)),
+    ("bilevel", lambda options: _bilevel(options.LINE_AUG)),
     ("scan_noise", lambda options: _scan_noise(options.LINE_AUG)),
+    ("jpeg", lambda options: _jpeg(options.LINE_AUG)),
     ("REA", lambda options: RandomErasing(options.REA.PROB, value=options.REA.VALUE, noise=options.REA.NOISE)),
 )
 
@@ -168,6 +175,18 @@ def _stroke_width(options: CfgNode) -> StrokeWidth:
 
 def _stroke_gaps(options: CfgNode) -> StrokeGaps:
     return StrokeGaps(options.PROB, num=max(1, round(12 * options.STRENGTH)), size=0.02 * options.STRENGTH)
+
+
+def _low_resolution(options: CfgNode) -> LowResolution:
+    return LowResolution(options.PROB, max_factor=1 + 1.0 * options.STRENGTH)
+
+
+def _bilevel(options: CfgNode) -> Bilevel:
+    return Bilevel(options.PROB, weight=min(options.STRENGTH, 1.0), spread=0.2 * options.STRENGTH)
+
+
+def _jpeg(options: CfgNode) -> JpegCompression:
+    return JpegCompression(options.PROB, min_quality=max(95 - 60 * options.STRENGTH, 5))
 
 
 def _scan_noise(options: CfgNode) -> ScanNoise:

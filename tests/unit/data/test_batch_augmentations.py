@@ -11,6 +11,8 @@ from fastreid.data.transforms.hash_rng import hash_bits, to_unit_float
 from fastreid.data.transforms.pipeline import Pipeline
 from fastreid.data.transforms.random_erasing import RandomErasing
 from fastreid.data.transforms.scan_noise import ScanNoise
+from fastreid.data.transforms.scan_quality import Bilevel, JpegCompression, LowResolution
+from fastreid.data.transforms.shading import Descreen, Screen
 from fastreid.data.transforms.strokes import StrokeGaps, StrokeWidth
 from fastreid.data.transforms.warp import ElasticDeformation, Warp
 from fastreid.synthetic import render_patent
@@ -21,10 +23,16 @@ STEPS = {
     "elastic": lambda prob: ElasticDeformation(prob, shift=0.06, fill=255),
     "strokes": lambda prob: StrokeWidth(prob, thicken_px=3.0, thin_px=1.5),
     "breaks": lambda prob: StrokeGaps(prob, num=9, size=0.1),
+    "descreen": lambda prob: Descreen(prob, weight=1.0),
+    "screen": lambda prob: Screen(prob, weight=1.0),
+    "low resolution": lambda prob: LowResolution(prob, max_factor=3.0),
+    "bilevel": lambda prob: Bilevel(prob, weight=1.0, spread=0.3),
     "scan": lambda prob: ScanNoise(prob, noise=30, dust=20),
+    "jpeg": lambda prob: JpegCompression(prob, min_quality=20),
     "erasing": lambda prob: RandomErasing(prob, value=[10, 20, 30]),
     "erasing with noise": lambda prob: RandomErasing(prob, value=[10, 20, 30], noise=True),
 }
+NOT_WHITE = ("scan", "jpeg", "erasing", "erasing with noise")  # change a white page; JPEG rounds its level
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +121,9 @@ def test_step_runs_on_tiny_images(name, size):
     assert result.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["warp", "elastic", "strokes", "breaks"])
+@pytest.mark.parametrize(
+    "name", ["warp", "elastic", "strokes", "breaks", "descreen", "screen", "low resolution", "bilevel"]
+)
 def test_white_page_stays_white(name):
     step = STEPS[name](1.0)
     assert (step.apply(torch.full((8, 1, 64, 48), 255.0), sample_params(step)) == 255).all()
@@ -292,6 +302,7 @@ def test_erasing_with_noise_uses_the_same_rectangles():
 def test_line_augmentations_grow_with_strength(operation):
     page = np.full((64, 64), 255, np.uint8)
     page[16:48:4, 16:48] = 0
+    page[52:60, 8:56] = 160
     changes = []
     for strength in (0.2, 2):
         cfg = get_cfg()
