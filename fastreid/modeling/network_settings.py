@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastreid.config import CfgNode
-from fastreid.modeling.backbones import hub
+from fastreid.modeling.backbones import hub, packages
 from fastreid.modeling.backbones.timm_network import read_timm_description
 from fastreid.utils.errors import InputError
 
@@ -31,11 +31,13 @@ IMAGENET = NetworkSettings()
 def find_network_settings(cfg: CfgNode) -> NetworkSettings:
     """Return what the backbone of a config was designed for; those of ImageNet if it is not a timm network.
 
-    If MODEL.BACKBONE.PRETRAIN_PATH is a repository of the Hugging Face hub, it is what its weights were trained with.
+    If MODEL.BACKBONE.PRETRAIN_PATH is a repository of the Hugging Face hub or a package, it is what its weights were
+    trained with.
 
     Raises:
         EnvironmentSetupError: timm is needed and not installed.
-        InputError: timm has no network of this name, or a repository does not have the needed pixel statistics.
+        InputError: timm has no network of this name, there is no such package, or a repository does not have the needed
+            pixel statistics.
         StorageError: the description of a repository is neither in the cache nor can it be downloaded.
     """
     backbone = cfg.MODEL.BACKBONE
@@ -53,7 +55,13 @@ def find_network_settings(cfg: CfgNode) -> NetworkSettings:
                 f"{' and '.join(f'MODEL.{key}' for key in missing)} to those with which its weights were trained"
             )
         description |= {key: value for key, value in own.items() if value}
-    return _convert_description(description)
+    settings = _convert_description(description)
+    if backbone.PRETRAIN_PATH.startswith(packages.SCHEME):
+        package = packages.find_package(backbone.PRETRAIN_PATH)
+        return NetworkSettings(
+            package.pixel_mean or settings.pixel_mean, package.pixel_std or settings.pixel_std, settings.size_px
+        )
+    return settings
 
 
 def resolve_network_settings(cfg: CfgNode) -> CfgNode:

