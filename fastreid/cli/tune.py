@@ -16,7 +16,7 @@ from fastreid.utils.text import print_message
 if TYPE_CHECKING:
     from fastreid.evaluation.postprocess.tuning_grid import Trial
 
-STEPS = ("NEGATIVE", "AQE", "RERANK", "SUPERGLOBAL")  # those that are tuned
+STEPS = ("NEGATIVE", "AQE", "RERANK", "SUPERGLOBAL", "LOCAL")  # those that are tuned
 _COUNT = NumberParser(int, 1)
 _POWER, _RATIO = NumberParser(float, 0), NumberParser(float, 0, 1)
 _SIDE = ChoiceParser(("both", "queries", "gallery"))
@@ -32,6 +32,8 @@ GRID_OPTIONS: tuple[tuple[str, str, NumberParser | ChoiceParser, tuple[Any, ...]
     ("--lambda", "lambda_value", _RATIO, (0.1, 0.3, 0.5), "values of TEST.RERANK.LAMBDA"),
     ("--superglobal-k", "superglobal_k", _COUNT, (5, 9), "values of TEST.SUPERGLOBAL.K"),
     ("--superglobal-beta", "superglobal_beta", _POWER, (0.15, 0.5), "values of TEST.SUPERGLOBAL.BETA"),
+    ("--local-weight", "local_weight", _POWER, (0.5, 1.0, 2.0), "values of TEST.LOCAL.WEIGHT"),
+    ("--local-dim", "local_dim", _COUNT, (64,), "values of TEST.LOCAL.DIM"),
 )
 
 
@@ -61,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=ListParser(",".join(STEPS), ChoiceParser(STEPS)),
         metavar="A,B",
         help=f"steps to tune (default: {','.join(STEPS)}; NEGATIVE only if there are features of training drawings, "
-        "SUPERGLOBAL only if TEST.ROC and TEST.TOP_K allow it)",
+        "LOCAL only if there are local features, SUPERGLOBAL and LOCAL only if TEST.ROC and TEST.TOP_K allow it)",
     )
     for option, name, item, default, text in GRID_OPTIONS:
         values = ListParser(",".join(map(str, default)), item)
@@ -86,6 +88,7 @@ def tune(args: argparse.Namespace) -> None:
         **{name: getattr(args, name) for _, name, *_ in GRID_OPTIONS},
         negative_times=cfg.TEST.NEGATIVE.TIMES,
         superglobal_top_n=cfg.TEST.SUPERGLOBAL.TOP_N,
+        local_top_n=cfg.TEST.LOCAL.TOP_N,
         times=cfg.TEST.AQE.QE_TIME,
         form=cfg.TEST.RERANK.FORM,
         top_n=(cfg.TEST.RERANK.TOP_N if args.top_n is None else args.top_n) or None,

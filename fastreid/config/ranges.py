@@ -112,6 +112,19 @@ GRAY_LEVELS = Rule(0, 255, num_items=(3, 3))
 NAMES = Rule(num_items=(1, math.inf))
 DURATION = Rule(0, is_duration=True)
 PATH = Rule(is_path=True)
+LINE_OPERATIONS = (  # in the order in which they are applied
+    "rot90",
+    "warp",
+    "elastic",
+    "stroke_width",
+    "stroke_gaps",
+    "descreen",
+    "screen",
+    "low_resolution",
+    "bilevel",
+    "scan_noise",
+    "jpeg",
+)
 
 RULES: dict[str, Rule] = {
     "SEED": NONNEGATIVE,
@@ -186,7 +199,7 @@ RULES: dict[str, Rule] = {
     "INPUT.LABEL.PROB": ZERO_TO_ONE,
     "INPUT.INK_CROP.PROB": ZERO_TO_ONE,
     "INPUT.INK_CROP.MARGIN": Rule(0, 1),
-    "INPUT.LINE_AUG.OPS": Rule(choices=("rot90", "warp", "elastic", "stroke_width", "stroke_gaps", "scan_noise")),
+    "INPUT.LINE_AUG.OPS": Rule(choices=LINE_OPERATIONS),
     "INPUT.LINE_AUG.PROB": ZERO_TO_ONE,
     "INPUT.LINE_AUG.STRENGTH": Rule(0, 2, exclusive=True),
     "DATASETS.NAMES": NAMES,
@@ -271,6 +284,10 @@ RULES: dict[str, Rule] = {
     "TEST.SUPERGLOBAL.TOP_N": AT_LEAST_ONE,
     "TEST.SUPERGLOBAL.K": AT_LEAST_ONE,
     "TEST.SUPERGLOBAL.BETA": NONNEGATIVE,
+    "TEST.LOCAL.GRID": Rule(1, 64),
+    "TEST.LOCAL.DIM": AT_LEAST_ONE,
+    "TEST.LOCAL.TOP_N": AT_LEAST_ONE,
+    "TEST.LOCAL.WEIGHT": NONNEGATIVE,
     "TEST.SCORE.NORMALIZER": Rule(choices=("min", "relevant", "found")),
     "TEST.SCORE.PATENT_DISTANCE": Rule(choices=("best", "mean")),
     "TEST.SCORE.BOOTSTRAP": NONNEGATIVE,

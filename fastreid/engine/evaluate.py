@@ -27,7 +27,8 @@ from fastreid.data.loading.unreadable import UnreadableDrawings
 from fastreid.engine.compile import CompiledCaller
 from fastreid.engine.data import build_datasets, build_test_datasets
 from fastreid.engine.feature_journal import JournalFolder
-from fastreid.engine.features import build_journals, build_provenance, extract_features
+from fastreid.engine.features import build_journals, build_provenance, extract_features, extract_local_features
+from fastreid.engine.local_extraction import count_positions
 from fastreid.engine.model import build_model_with_weights
 from fastreid.engine.precision import warn_if_dtype_is_slow
 from fastreid.engine.run_checks import check_component_names
@@ -85,6 +86,8 @@ def build_testers(
             evaluator=evaluator,
             extract_training=extract_training if training else None,
             weights_sha256=weights_sha256,
+            extract_local=functools.partial(extract_local_features, cfg) if cfg.TEST.LOCAL.ENABLED else None,
+            num_local_positions=count_positions(cfg),
         )
         for name, data in tests.items()
     ]

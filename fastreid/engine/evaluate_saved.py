@@ -9,6 +9,7 @@ from fastreid.config import CfgNode, get_cfg
 from fastreid.engine.evaluate import log_and_write, result_options
 from fastreid.engine.feature_options import check_feature_options, check_negatives
 from fastreid.engine.features import feature_settings, training_set_name
+from fastreid.engine.local_extraction import count_positions, describe_local_settings
 from fastreid.engine.model_directory import find_model_directory
 from fastreid.engine.setup import resolve_search_device
 from fastreid.engine.tester import ResultWriter
@@ -16,8 +17,9 @@ from fastreid.engine.weights_source import PRETRAINED, compute_weights_sha256
 from fastreid.evaluation.build import build_evaluator, uses_training_features
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.features import Features
+from fastreid.evaluation.postprocess.local_rerank import LocalFeatures
 from fastreid.evaluation.scoring.matches import check_matches
-from fastreid.evaluation.storage.manifest import Provenance, diff_values, read_manifest
+from fastreid.evaluation.storage.manifest import LOCAL_SUFFIX, Provenance, diff_values, read_manifest
 from fastreid.evaluation.storage.saved_features import find_feature_folders, load_features
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils.errors import InputError
@@ -35,6 +37,7 @@ class LoadedDataset:
         gallery_list: gallery drawings.
         training: returns the features of the training drawings; None if no post-processing step uses them.
         model: sha256 of the weights of the features.
+        local: returns the local features; None if no post-processing step uses them, or there are none.
     """
 
     queries: Embeddings
@@ -43,6 +46,7 @@ class LoadedDataset:
     gallery_list: tuple[Drawing, ...]
     training: Callable[[], Features] | None
     model: str
+    local: Callable[[], LocalFeatures] | None = None
 
 
 def run_saved_test(cfg: CfgNode, folder: str | Path, *, require_same_weights: bool = False) -> dict[str, Evaluation]:
@@ -82,13 +86,21 @@ def run_saved_test(cfg: CfgNode, folder: str | Path, *, require_same_weights: bo
             **result_options(cfg, weights=read_manifest(folders[name]).provenance.weights),
             require_files=False,
         )
-        evaluations[name] = evaluator(test.queries, test.gallery, training=test.training, model=test.model)
+        evaluations[name] = evaluator(
+            test.queries, test.gallery, training=test.training, model=test.model, local=test.local
+        )
         log_and_write(cfg, results, evaluations)
     return evaluations
 
 
 def load_saved_dataset(
-    cfg: CfgNode, folder: Path, evaluator: Evaluator, *, require_same_weights: bool, with_training: bool = False
+    cfg: CfgNode,
+    folder: Path,
+    evaluator: Evaluator,
+    *,
+    require_same_weights: bool,
+    with_training: bool = False,
+    with_local: bool = False,
 ) -> LoadedDataset:
     """Load the features of one dataset and check that the evaluator can use them.
 
@@ -98,6 +110,7 @@ def load_saved_dataset(
         evaluator: evaluator that will use the features.
         require_same_weights: raise if the features were computed with other weights than MODEL.WEIGHTS.
         with_training: also load the features of the training drawings if no step of the config uses them.
+        with_local: also load local features if no step of the config uses them.
 
     Raises:
         InputError: the features are incomplete, of other weights than required, or unusable for a post-processing step,
@@ -111,14 +124,39 @@ def load_saved_dataset(
     queries, gallery = load_features(folder, "queries"), load_features(folder, "gallery")
     uses_training = with_training or uses_training_features(cfg)
     training = _load_training_features(cfg, folder, provenance) if uses_training else None
+    local = _load_local_features(cfg, folder) if with_local or cfg.TEST.LOCAL.ENABLED else None
     evaluator.check(
         width=gallery[0].features.shape[1],
         num_gallery=len(gallery[1]),
         num_training=None if training is None else len(training),
         model=provenance.weights_sha256,
+        has_local=local is not None,
     )
     get_training = None if training is None else (lambda: training)
-    return LoadedDataset(*queries, *gallery, get_training, provenance.weights_sha256)
+    get_local = None if local is None else (lambda: local)
+    return LoadedDataset(*queries, *gallery, get_training, provenance.weights_sha256, get_local)
+
+
+def _load_local_features(cfg: CfgNode, folder: Path) -> LocalFeatures | None:
+    """Return the local features of a folder; None if it has none.
+
+    Raises:
+        InputError: they were extracted with other settings of TEST.LOCAL.
+    """
+    entries = read_manifest(folder).parts
+    names = [f"{part}{LOCAL_SUFFIX}" for part in ("queries", "gallery")]
+    if not all(name in entries for name in names):
+        return None
+    settings = describe_local_settings(cfg)
+    for name in names:
+        saved = entries[name].fingerprint.partition(" ")[2]
+        if saved != settings:
+            raise InputError(
+                f"{folder}: the local features were extracted with {saved}, not with {settings}; change the settings, "
+                "or run `fastreid extract` with yours"
+            )
+    queries, gallery = (load_features(folder, name)[0].features for name in names)
+    return LocalFeatures(queries, gallery, count_positions(cfg))
 
 
 def _load_training_features(cfg: CfgNode, folder: Path, provenance: Provenance) -> Features | None:

@@ -24,14 +24,15 @@ from fastreid.engine.feature_journal import JournalFolder
 from fastreid.engine.feature_options import check_network_options, get_feature_options
 from fastreid.engine.image_settings import TEST_SETTINGS, select_page_settings
 from fastreid.engine.inference import run_inference
+from fastreid.engine.local_extraction import build_local_network, fingerprint_part, is_local, without_averages
 from fastreid.engine.model import build_model_with_weights
 from fastreid.engine.precision import explain_float16_overflow, inference_dtype, warn_if_dtype_is_slow
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import resolve_device
 from fastreid.engine.weights_source import compute_weights_sha256, find_weights
 from fastreid.evaluation.scoring.matches import check_matches
-from fastreid.evaluation.storage.manifest import Manifest, Provenance, read_manifest
-from fastreid.evaluation.storage.saved_features import FeaturePart, list_fingerprint, save_features, stale_parts
+from fastreid.evaluation.storage.manifest import LOCAL_SUFFIX, Manifest, Provenance, read_manifest
+from fastreid.evaluation.storage.saved_features import FeaturePart, save_features, stale_parts
 from fastreid.structures import Drawing, Embeddings
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentSetupError, InputError
@@ -150,6 +151,11 @@ def extract_features(
         journal.close()
 
 
+def extract_local_features(cfg: CfgNode, model: nn.Module, drawings: Sequence[Drawing]) -> Embeddings:
+    """Return the rows of a `LocalNetwork` for a list of drawings; arguments as for `extract_features`."""
+    return extract_features(without_averages(cfg), build_local_network(cfg, model), drawings)
+
+
 def build_journals(cfg: CfgNode, folder: Path, provenance: Provenance) -> JournalFolder:
     """Return the journals that store the batches of an extraction until it is complete.
 
@@ -202,7 +208,7 @@ def extract_datasets(
     for name, listed in datasets.items():
         lists = {part: _with_absolute_paths(drawings) for part, drawings in listed.items()}
         folder, dataset_provenance = root / name, replace(provenance, dataset=name)
-        fingerprints = {part: list_fingerprint(drawings) for part, drawings in lists.items()}
+        fingerprints = {part: fingerprint_part(cfg, part, drawings) for part, drawings in lists.items()}
         [reasons, *_] = comm.all_gather_object(
             _parts_to_extract(folder, fingerprints, dataset_provenance) if comm.is_main_process() else {}
         )
@@ -213,7 +219,11 @@ def extract_datasets(
             fill_cache_if_enabled(cfg, *(lists[part] for part in reasons))
             journals = build_journals(cfg, folder, dataset_provenance)
             extract = functools.partial(extract_features, cfg, model, journals=journals, compiled=compiled)
-            parts = (FeaturePart(part, extract(lists[part]), lists[part], fingerprints[part]) for part in reasons)
+            extract_local = functools.partial(extract_local_features, cfg, model)
+            extractors = {part: extract_local if is_local(part) else extract for part in reasons}
+            parts = (
+                FeaturePart(part, extractors[part](lists[part]), lists[part], fingerprints[part]) for part in reasons
+            )
             if comm.is_main_process():
                 save_features(folder, parts, provenance=dataset_provenance)
             else:
@@ -269,6 +279,8 @@ def _drawing_lists(cfg: CfgNode, split: str) -> dict[str, dict[str, Sequence[Dra
         for name, data in tests.items():
             check_matches(name, data.queries, data.gallery)
             lists[name] = {"queries": data.queries, "gallery": data.gallery}
+            if cfg.TEST.LOCAL.ENABLED:
+                lists[name] |= {f"{part}{LOCAL_SUFFIX}": drawings for part, drawings in lists[name].items()}
     if split != "test":
         lists.setdefault(training_set_name(cfg), {})["train"] = train
     return lists

@@ -195,7 +195,7 @@ class Predictor:
                 ready = []
                 for position, page in enumerate(pages[start : start + self.batch_size], start):
                     try:
-                        ready.append(self.transform.prepare(self._load_page(page)))
+                        ready.append(self.transform.prepare(self.load_page(page)))
                     except InputError as error:
                         if faults is None:
                             raise
@@ -209,7 +209,12 @@ class Predictor:
         images = self.transform.to_images(levels, aug_params)
         return compute_features(self.model, images, flip=self.flip, scales=self.scales, dtype=self.dtype)
 
-    def _load_page(self, page: Page) -> np.ndarray:
+    def load_page(self, page: Page) -> np.ndarray:
+        """Return the pixels of a drawing before they are resized, uint8 (H, W), or (H, W, 3) with color.
+
+        Raises:
+            InputError: the file cannot be read, or an array has a wrong shape or dtype.
+        """
         if isinstance(page, (str, os.PathLike)):
             return self.read(os.fspath(page))
         return self.decode(encode_image(page), "drawing in memory")

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
+from fastreid.evaluation.postprocess.local_rerank import LocalFeatures
 from fastreid.evaluation.postprocess.whitening import save_whitening
 from fastreid.evaluation.reporting.ranking_plot import plot_rankings
 from fastreid.evaluation.reporting.results import (
@@ -143,6 +145,9 @@ class Tester(ResultWriter):
             None if there are none.
         weights_sha256: sha256 of the tested weights; "" if unknown.
         on_gallery: called with the gallery's features in each test, before the search.
+        extract_local: returns the local features of a list of drawings, for a post-processing step that compares them;
+            None: there is no such step. Every process calls it.
+        num_local_positions: positions of a drawing with local features.
     """
 
     extract: Callable[[nn.Module, Sequence[Drawing]], Embeddings]
@@ -150,10 +155,12 @@ class Tester(ResultWriter):
     extract_training: Callable[[nn.Module], Embeddings] | None = None
     weights_sha256: str = ""
     on_gallery: Callable[[Embeddings], None] | None = None
+    extract_local: Callable[[nn.Module, Sequence[Drawing]], Embeddings] | None = None
+    num_local_positions: int = 0
 
     def test(self, model: nn.Module) -> Evaluation:
         """Rank and score; every process must call this method, and every process receives the evaluation."""
-        extract_training = self.extract_training
+        extract_training, extract_local = self.extract_training, self.extract_local
         queries = self.extract(model, self.queries)
         gallery = queries if self.gallery is self.queries else self.extract(model, self.gallery)
         if self.on_gallery is not None:
@@ -163,7 +170,13 @@ class Tester(ResultWriter):
             gallery,
             training=None if extract_training is None else (lambda: extract_training(model).features),
             model=self.weights_sha256,
+            local=None if extract_local is None else (lambda: self._compute_local(partial(extract_local, model))),
         )
+
+    def _compute_local(self, extract: Callable[[Sequence[Drawing]], Embeddings]) -> LocalFeatures:
+        queries = extract(self.queries).features
+        gallery = queries if self.gallery is self.queries else extract(self.gallery).features
+        return LocalFeatures(queries, gallery, self.num_local_positions)
 
 
 def make_input_grid(batch: Batch, num_images: int = 32) -> Image.Image:

@@ -4,6 +4,7 @@ from fastreid.evaluation.build import ENGINES, METRICS, STEPS
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.pipeline import RetrievalState, SearchSettings, Step, StepInputs
 from fastreid.evaluation.postprocess.fusion import average_queries_by_object
+from fastreid.evaluation.postprocess.local_rerank import LocalFeatures, LocalSettings
 from fastreid.evaluation.postprocess.negatives import NegativeSettings, subtract_negatives
 from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings, expand
 from fastreid.evaluation.postprocess.rerank import RerankSettings, k_reciprocal
@@ -26,6 +27,7 @@ from fastreid.evaluation.steps import (
     FuseFeatures,
     FuseRanks,
     Rerank,
+    RerankLocal,
     RerankSuperGlobal,
     SubtractNegatives,
     Whiten,
@@ -42,8 +44,11 @@ __all__ = [
     "FuseFeatures",
     "FuseRanks",
     "GroundTruth",
+    "LocalFeatures",
+    "LocalSettings",
     "NegativeSettings",
     "Rerank",
+    "RerankLocal",
     "RerankSettings",
     "RerankSuperGlobal",
     "RetrievalState",

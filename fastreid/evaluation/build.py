@@ -8,6 +8,7 @@ from yacs.config import CfgNode
 
 from fastreid.evaluation.evaluator import Evaluator
 from fastreid.evaluation.pipeline import LEARN_FROM, SearchSettings, Step
+from fastreid.evaluation.postprocess.local_rerank import LocalSettings
 from fastreid.evaluation.postprocess.negatives import NegativeSettings
 from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings
 from fastreid.evaluation.postprocess.rerank import RerankSettings
@@ -20,6 +21,7 @@ from fastreid.evaluation.steps import (
     FuseFeatures,
     FuseRanks,
     Rerank,
+    RerankLocal,
     RerankSuperGlobal,
     SubtractNegatives,
     Whiten,
@@ -44,6 +46,7 @@ STEPS: Registry[Callable[[CfgNode], Step | None]] = Registry(
         "SUPERGLOBAL": lambda test: (
             RerankSuperGlobal(_super_global_settings(test.SUPERGLOBAL)) if test.SUPERGLOBAL.ENABLED else None
         ),
+        "LOCAL": lambda test: RerankLocal(_local_settings(test.LOCAL)) if test.LOCAL.ENABLED else None,
     },
 )
 _FUSIONS: Registry[Callable[[], Step]] = Registry("query fusion method", {"mean": FuseFeatures, "rank": FuseRanks})
@@ -146,3 +149,7 @@ def _rerank_settings(options: CfgNode) -> RerankSettings:
 
 def _super_global_settings(options: CfgNode) -> SuperGlobalSettings:
     return SuperGlobalSettings(top_n=options.TOP_N, k=options.K, beta=options.BETA)
+
+
+def _local_settings(options: CfgNode) -> LocalSettings:
+    return LocalSettings(top_n=options.TOP_N, weight=options.WEIGHT, dim=options.DIM)

@@ -9,6 +9,7 @@ import torch
 
 from fastreid.evaluation.features import Features, to_tensor
 from fastreid.evaluation.pipeline import NOT_COMPARABLE, RetrievalState, SearchSettings, Step, StepInputs, check_steps
+from fastreid.evaluation.postprocess.local_rerank import LocalFeatures
 from fastreid.evaluation.postprocess.whitening import Whitening
 from fastreid.evaluation.scoring.ground_truth import GroundTruth
 from fastreid.evaluation.scoring.matches import build_feature_truth
@@ -86,6 +87,7 @@ class Evaluator:
         *,
         training: Callable[[], Features] | None = None,
         model: str = "",
+        local: Callable[[], LocalFeatures] | None = None,
     ) -> Evaluation:
         """Search, apply all steps, and compute the scores after each of them.
 
@@ -94,12 +96,13 @@ class Evaluator:
             gallery: features of the gallery.
             training: returns the features of the training drawings, for a step that learns from them.
             model: sha256 of the weights that computed the features; "" if unknown.
+            local: returns the local features of both, for a step that compares them.
 
         Raises:
             InputError: queries and gallery differ in width, no query has a match, or a step cannot process them.
             NumericalError: features contain NaN or Inf, or are all zero.
         """
-        state, truth = self.prepare(queries, gallery, training=training, model=model)
+        state, truth = self.prepare(queries, gallery, training=training, model=model, local=local)
         steps: list[tuple[str, Scores]] = []
         ranking, per_query = None, None
         for step in (None, *self.steps):
@@ -119,6 +122,7 @@ class Evaluator:
         *,
         training: Callable[[], Features] | None = None,
         model: str = "",
+        local: Callable[[], LocalFeatures] | None = None,
     ) -> tuple[RetrievalState, GroundTruth | None]:
         """Return the retrieval state before the first step, and the ground truth.
 
@@ -129,13 +133,15 @@ class Evaluator:
             gallery: see `__call__`.
             training: see `__call__`.
             model: see `__call__`.
+            local: see `__call__`.
 
         Raises:
             InputError: see `__call__`.
         """
         width, num_gallery = gallery.features.shape[1], len(gallery.names)
         num_training = None if training is None else 0
-        self.check(width=width, num_gallery=num_gallery, num_training=num_training, model=model)
+        has_local = local is not None
+        self.check(width=width, num_gallery=num_gallery, num_training=num_training, model=model, has_local=has_local)
         features = [side.features for side in (queries, gallery)]
         if self.device.type != "cpu":
             features = [to_tensor(side).to(self.device) for side in features]
@@ -143,10 +149,21 @@ class Evaluator:
         source = FeatureDistances(space, **asdict(self.search))
         object_ids = _group_queries(queries, self.group_queries_by)
         get_training = None if training is None else cache(training)  # extracted once, for any number of steps
-        state = RetrievalState(space, self.search, source, object_ids, training=get_training, model=model)
+        get_local = None if local is None else cache(local)
+        state = RetrievalState(
+            space, self.search, source, object_ids, training=get_training, model=model, local=get_local
+        )
         return state, build_feature_truth(queries, gallery)
 
-    def check(self, *, width: int = 0, num_gallery: int = 0, num_training: int | None = None, model: str = "") -> None:
+    def check(
+        self,
+        *,
+        width: int = 0,
+        num_gallery: int = 0,
+        num_training: int | None = None,
+        model: str = "",
+        has_local: bool = True,
+    ) -> None:
         """Check that the steps can process features with these properties, before any work.
 
         Args:
@@ -154,12 +171,13 @@ class Evaluator:
             num_gallery: number of gallery drawings; 0: unknown.
             num_training: number of training features; None: there are none; 0: unknown.
             model: sha256 of the weights; "" if unknown.
+            has_local: whether there are local features, or it is unknown.
 
         Raises:
             InputError: a step cannot process them.
         """
         for step in self.steps:
-            step.check(StepInputs(self.space_class, self.scoring, width, num_gallery, num_training, model))
+            step.check(StepInputs(self.space_class, self.scoring, width, num_gallery, num_training, model, has_local))
             if not step.keeps_width:
                 width = 0
 

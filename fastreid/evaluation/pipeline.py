@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 from fastreid.evaluation.features import Features, check_count
+from fastreid.evaluation.postprocess.local_rerank import LocalFeatures
 from fastreid.evaluation.postprocess.whitening import Whitening
 from fastreid.evaluation.scoring.per_query import ScoreSettings
 from fastreid.evaluation.search.distance_source import DistanceSource, FeatureDistances
@@ -19,8 +20,8 @@ from fastreid.utils.errors import InputError
 
 FEATURES, DISTANCES, RANKINGS = "features", "distances", "rankings"  # values of `Step.works_on`, in pipeline order
 NOT_COMPARABLE = (
-    "TEST.ROC needs distances that are comparable between queries, but after TEST.RERANK.TOP_N, TEST.SUPERGLOBAL or "
-    "TEST.FUSE.BY rank they only order each query's gallery; disable one of them"
+    "TEST.ROC needs distances that are comparable between queries, but after TEST.RERANK.TOP_N, TEST.SUPERGLOBAL, "
+    "TEST.LOCAL or TEST.FUSE.BY rank they only order each query's gallery; disable one of them"
 )
 LEARN_FROM = ("gallery", "train")
 _PIPELINE_ORDER = (FEATURES, DISTANCES, RANKINGS)
@@ -63,6 +64,7 @@ class RetrievalState:
             None: there are none.
         whitening: whitening learned by a step; None: nothing was learned, or an existing whitening was used.
         model: sha256 of the weights that computed the features; "" if unknown.
+        local: returns the local features; None: there are none.
     """
 
     space: MetricSpace
@@ -72,6 +74,7 @@ class RetrievalState:
     training: Callable[[], Features] | None = None
     whitening: Whitening | None = None
     model: str = ""
+    local: Callable[[], LocalFeatures] | None = None
 
     def with_features(self, queries: Features, gallery: Features) -> "RetrievalState":
         """Return this state with other features, ranked by their distances."""
@@ -90,6 +93,7 @@ class StepInputs:
         num_gallery: number of gallery drawings; 0: unknown.
         num_training: number of training features; None: there are none; 0: unknown.
         model: sha256 of the weights that computed the features; "" if unknown.
+        has_local: whether there are local features, or it is unknown.
     """
 
     space: type[MetricSpace]
@@ -98,6 +102,7 @@ class StepInputs:
     num_gallery: int = 0
     num_training: int | None = 0
     model: str = ""
+    has_local: bool = True
 
 
 class Step(ABC):
@@ -157,5 +162,5 @@ def check_steps(steps: Sequence[Step], *, space: type[MetricSpace], scoring: Sco
         if next_position < position or (next_position == position and position > 0):
             raise InputError(
                 f"'{after.name}' works on {after.works_on} and would discard the result of '{before.name}'; in "
-                "TEST.STEPS, put steps on features first, then RERANK or SUPERGLOBAL, then FUSE by rank"
+                "TEST.STEPS, put steps on features first, then RERANK, SUPERGLOBAL or LOCAL, then FUSE by rank"
             )

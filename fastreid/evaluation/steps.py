@@ -15,6 +15,7 @@ from fastreid.evaluation.pipeline import (
     StepInputs,
 )
 from fastreid.evaluation.postprocess.fusion import BestRankFusion, average_queries_by_object
+from fastreid.evaluation.postprocess.local_rerank import LocalDistances, LocalSettings
 from fastreid.evaluation.postprocess.negatives import NegativeSettings, subtract_negatives
 from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings, expand
 from fastreid.evaluation.postprocess.rerank import DISTANCE_REQUIRED, KReciprocalDistances, RerankSettings
@@ -22,6 +23,7 @@ from fastreid.evaluation.postprocess.superglobal import SuperGlobalDistances, Su
 from fastreid.evaluation.postprocess.whitening import Whitening, WhiteningSettings, learn_whitening
 from fastreid.utils.errors import InputError
 
+_NO_LOCAL_FEATURES = "TEST.LOCAL compares local features, but there are none; extract with TEST.LOCAL.ENABLED True"
 _NO_TRAINING_FEATURES = "there are no features of training drawings; extract them with fastreid extract --split all"
 
 
@@ -227,5 +229,35 @@ class RerankSuperGlobal(Step):
     def __call__(self, state: RetrievalState) -> RetrievalState:
         source = SuperGlobalDistances(
             state.space, self.settings, memory_mb=state.search.memory_mb, precision=state.search.precision
+        )
+        return replace(state, source=source)
+
+
+@dataclass(frozen=True)
+class RerankLocal(Step):
+    """Re-ranks the nearest drawings by their local features.
+
+    Args:
+        settings: settings of the re-ranking.
+    """
+
+    settings: LocalSettings
+    name = "+ local features"
+    works_on = DISTANCES
+
+    def check(self, inputs: StepInputs) -> None:
+        _check_reranking(inputs, top_n=self.settings.top_n, key="TEST.LOCAL.TOP_N")
+        if not inputs.has_local:
+            raise InputError(_NO_LOCAL_FEATURES)
+
+    def __call__(self, state: RetrievalState) -> RetrievalState:
+        if state.local is None:
+            raise InputError(_NO_LOCAL_FEATURES)
+        source = LocalDistances(
+            state.space,
+            state.local(),
+            self.settings,
+            memory_mb=state.search.memory_mb,
+            precision=state.search.precision,
         )
         return replace(state, source=source)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from fastreid.engine.feature_options import TESTS_ARE_NEGATIVES
 from fastreid.engine.setup import resolve_search_device
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.evaluator import Evaluator
+from fastreid.evaluation.postprocess.local_rerank import LocalFeatures, LocalSettings
+from fastreid.evaluation.postprocess.rerank import RerankSettings
 from fastreid.evaluation.postprocess.superglobal import SuperGlobalSettings
 from fastreid.evaluation.postprocess.tuning import check_grid, find_unusable_steps, tune
 from fastreid.evaluation.postprocess.tuning_grid import TUNABLE_STEPS, Grid, Trial
@@ -25,6 +28,9 @@ from fastreid.evaluation.storage.saved_features import find_feature_folders
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import write_text
 from fastreid.utils.logger import get_logger
+
+_NO_TRAINING = "features of training drawings; extract them with fastreid extract --split all"
+_NO_LOCAL = "local features; extract them with TEST.LOCAL.ENABLED True"
 
 
 def tune_saved_features(
@@ -45,8 +51,9 @@ def tune_saved_features(
         grid: choices to try.
         num_queries: number of queries to use, spread evenly over the list; 0: all.
         require_same_weights: as for `run_saved_test`.
-        skip_unusable: log a line and leave out NEGATIVE or SUPERGLOBAL if other settings do not allow it, and NEGATIVE
-            if there are no features of training drawings, unless no step is left.
+        skip_unusable: log a line and leave out NEGATIVE, SUPERGLOBAL or LOCAL if other settings do not allow it, and
+            NEGATIVE or LOCAL if there are no features of training drawings or no local features, unless no step is
+            left.
         on_trial: as for `tune`.
 
     Raises:
@@ -67,16 +74,20 @@ def tune_saved_features(
         evaluator,
         require_same_weights=require_same_weights,
         with_training="NEGATIVE" in grid.steps,
+        with_local="LOCAL" in grid.steps,
     )
-    if dataset.training is None and skip_unusable and set(grid.steps) > {"NEGATIVE"}:
-        get_logger().info(
-            f"{dataset_folder}: NEGATIVE is not tuned, because there are no features of training drawings; extract "
-            "them with fastreid extract --split all"
-        )
-        grid = _leave_out(grid, "NEGATIVE")
-    queries = dataset.queries
+    for step, is_missing, reason in (
+        ("NEGATIVE", dataset.training is None, _NO_TRAINING),
+        ("LOCAL", dataset.local is None, _NO_LOCAL),
+    ):
+        if is_missing and skip_unusable and set(grid.steps) > {step}:
+            get_logger().info(f"{dataset_folder}: {step} is not tuned, because there are no {reason}")
+            grid = _leave_out(grid, step)
+    queries, get_local = dataset.queries, dataset.local
     if 0 < num_queries < len(queries.names):
-        queries = queries.select(torch.linspace(0, len(queries.names) - 1, num_queries).long())
+        rows = torch.linspace(0, len(queries.names) - 1, num_queries).long()
+        queries = queries.select(rows)
+        get_local = None if get_local is None else partial(_select_queries, get_local(), rows)
     return tune(
         evaluator,
         queries,
@@ -86,13 +97,18 @@ def tune_saved_features(
         num_resamples=cfg.TEST.SCORE.BOOTSTRAP,
         training=dataset.training,
         model=dataset.model,
+        local=get_local,
         on_trial=on_trial,
     )
 
 
+def _select_queries(local: LocalFeatures, rows: torch.Tensor) -> LocalFeatures:
+    return replace(local, queries=local.queries[rows])
+
+
 def _select_steps(cfg: CfgNode, evaluator: Evaluator, grid: Grid, *, skip_unusable: bool) -> Grid:
     """Return the grid without the steps that the settings do not allow, as `tune_saved_features` describes."""
-    for name in ("RERANK", "SUPERGLOBAL"):
+    for name in ("RERANK", "SUPERGLOBAL", "LOCAL"):
         if cfg.TEST[name].ENABLED and name not in grid.steps:
             raise InputError(
                 f"TEST.{name}.ENABLED is True, but no step can be tuned after {name}; add {name} to --steps, or set "
@@ -103,7 +119,7 @@ def _select_steps(cfg: CfgNode, evaluator: Evaluator, grid: Grid, *, skip_unusab
         reasons["NEGATIVE"] = TESTS_ARE_NEGATIVES
         if not skip_unusable or set(grid.steps) == {"NEGATIVE"}:
             raise InputError(f"{TESTS_ARE_NEGATIVES}, or leave NEGATIVE out of --steps")
-    for name in ("NEGATIVE", "SUPERGLOBAL"):
+    for name in ("NEGATIVE", "SUPERGLOBAL", "LOCAL"):
         if skip_unusable and name in reasons and set(grid.steps) > {name}:
             get_logger().info(f"{name} is not tuned: {reasons[name]}")
             grid = _leave_out(grid, name)
@@ -174,12 +190,12 @@ def write_trials(path: str | os.PathLike[str], trials: Sequence[Trial], *, untun
 def _trial_settings(trial: Trial, untuned: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the settings below TEST that a trial chose."""
     negatives, expansion, reranking = trial.negatives, trial.expansion, trial.reranking
-    is_super_global = isinstance(reranking, SuperGlobalSettings)
     settings: dict[str, dict[str, Any]] = {
         "NEGATIVE": {"ENABLED": negatives is not None},
         "AQE": {"ENABLED": expansion is not None},
-        "RERANK": {"ENABLED": reranking is not None and not is_super_global},
-        "SUPERGLOBAL": {"ENABLED": is_super_global},
+        "RERANK": {"ENABLED": isinstance(reranking, RerankSettings)},
+        "SUPERGLOBAL": {"ENABLED": isinstance(reranking, SuperGlobalSettings)},
+        "LOCAL": {"ENABLED": isinstance(reranking, LocalSettings)},
     }
     if negatives is not None:
         settings["NEGATIVE"] |= {"K": negatives.k, "BETA": float(negatives.beta), "TIMES": negatives.times}
@@ -188,6 +204,9 @@ def _trial_settings(trial: Trial, untuned: Sequence[str]) -> dict[str, dict[str,
         settings["AQE"] |= {"QUERIES": expansion.queries_too, "GALLERY": expansion.gallery_too}
     if isinstance(reranking, SuperGlobalSettings):
         settings["SUPERGLOBAL"] |= {"TOP_N": reranking.top_n, "K": reranking.k, "BETA": float(reranking.beta)}
+    elif isinstance(reranking, LocalSettings):
+        weight = float(reranking.weight)
+        settings["LOCAL"] |= {"TOP_N": reranking.top_n, "WEIGHT": weight, "DIM": reranking.dim}
     elif reranking is not None:
         settings["RERANK"] |= {"K1": reranking.k1, "K2": reranking.k2, "LAMBDA": float(reranking.lambda_value)}
         settings["RERANK"] |= {"FORM": reranking.form, "TOP_N": reranking.top_n or 0}

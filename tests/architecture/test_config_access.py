@@ -18,6 +18,7 @@ CONFIG_READERS = {
     "fastreid/engine/feature_options.py",
     "fastreid/engine/features.py",
     "fastreid/engine/head_only.py",
+    "fastreid/engine/local_extraction.py",
     "fastreid/engine/model.py",
     "fastreid/engine/model_directory.py",
     "fastreid/engine/model_zoo.py",

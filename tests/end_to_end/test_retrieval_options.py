@@ -47,6 +47,32 @@ def test_two_processes_give_the_ranking_of_one_after_negatives_and_super_global(
     assert one == two
 
 
+def test_local_features_from_saved_features_and_their_tuning(source, tmp_path):
+    local = ("TEST.LOCAL.ENABLED", True, "TEST.LOCAL.GRID", 3, "TEST.LOCAL.TOP_N", 20)
+    call("test", tmp_path, *source, *local, "OUTPUT_DIR", "direct")
+    call("extract", tmp_path, *source, *local, "OUTPUT_DIR", "out")
+    folder = tmp_path / "out/features/Generated"
+    queries, positions = np.load(folder / "queries.npy"), np.load(folder / "queries_local.npy")
+    assert len(positions) == len(queries)
+    assert (positions.shape[1] - 1) % 9 == 0
+    call("test", tmp_path, "--features", "out/features", *local, "OUTPUT_DIR", "ranked")
+    scores = json.loads((tmp_path / "ranked/scores.json").read_text())
+    assert [step["name"] for step in scores["steps"]] == ["search", "+ local features"]
+    for name in FILES:
+        assert compute_sha256(tmp_path / "ranked" / name) == compute_sha256(tmp_path / "direct" / name), name
+    errors = call("test", tmp_path, "--features", "out/features", *local[:2], "OUTPUT_DIR", "x", code=2)
+    assert "extracted with TEST.LOCAL.MODULE '' TEST.LOCAL.GRID 3, not with TEST.LOCAL.MODULE '' TEST" in errors
+    options = ("--steps", "LOCAL", "--local-weight", "1", "TEST.SCORE.BOOTSTRAP", 0, *local, "OUTPUT_DIR", "tuned")
+    call("tune", tmp_path, "--features", folder, *options)
+    trials = (tmp_path / "tuned/tuning.csv").read_text()
+    assert trials.count("\n") == 3  # the header, plain search and one weight
+    output = call("extract", tmp_path, *source, *local, "TEST.LOCAL.GRID", 2, "OUTPUT_DIR", "out")
+    assert "queries_local and gallery_local: the list, its files or TEST.LOCAL changed" in output
+    output = call("extract", tmp_path, *source, "OUTPUT_DIR", "out")
+    assert "extracting features of" not in output
+    assert np.load(folder / "queries_local.npy").shape[1] == 1 + (positions.shape[1] - 1) * 4 // 9
+
+
 def test_scales_and_power_change_features_of_all_commands(saved, source, tmp_path):
     options = ("TEST.SCALES", "(1.0, 2.0)", "TEST.GEM_POWER", 5.0)
     call("test", tmp_path, *source, *options, "OUTPUT_DIR", "direct")

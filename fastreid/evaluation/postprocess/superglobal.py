@@ -11,10 +11,9 @@ from torch.nn.functional import embedding_bag
 
 from fastreid.evaluation.features import check_count, iter_slices, pairwise_sum
 from fastreid.evaluation.postprocess.rerank import DISTANCE_REQUIRED
-from fastreid.evaluation.search.distance_source import DistanceSource
+from fastreid.evaluation.search.distance_source import RerankedDistances
 from fastreid.evaluation.search.metric_space import CosineSpace, MetricSpace
 from fastreid.evaluation.search.nearest import (
-    DistanceBlock,
     find_neighbors,
     iter_distance_blocks,
     self_first,
@@ -51,7 +50,7 @@ class SuperGlobalSettings:
             raise InputError(f"beta (TEST.SUPERGLOBAL.BETA) must be a number of at least 0, not {self.beta!r}")
 
 
-class SuperGlobalDistances(DistanceSource):
+class SuperGlobalDistances(RerankedDistances):
     """Re-rank the `top_n` nearest drawings of each query by refined features; all others keep their order behind them.
 
     Source: Shao et al., Global Features are All You Need for Image Retrieval and Reranking (ICCV 2023), as in the
@@ -81,7 +80,7 @@ class SuperGlobalDistances(DistanceSource):
         InputError: the metric is not a distance.
     """
 
-    is_comparable = False
+    setting = "TEST.SUPERGLOBAL.TOP_N"
 
     def __init__(
         self,
@@ -94,30 +93,10 @@ class SuperGlobalDistances(DistanceSource):
     ):
         if space.squared_l2_factor is None:
             raise InputError(DISTANCE_REQUIRED)
-        self.space, self.settings, self.memory_mb = space, settings, memory_mb
+        self.settings = settings
         if ranking is None:
             [ranking] = _rank(space, [settings], memory_mb=memory_mb, precision=precision)
-        self._ranking = ranking
-
-    def blocks(self, rows: Tensor | None = None) -> Iterator[DistanceBlock]:
-        """Yield distance blocks; the re-ranked drawings get the distance rank - top_n.
-
-        This distance is negative, so they sort before all others.
-        """
-        for part, original in iter_distance_blocks(self.space, memory_mb=self.memory_mb, rows=rows):
-            top = self._ranking.indices[part]
-            ranks = torch.arange(top.shape[1], device=original.device, dtype=original.dtype)
-            yield part, original.scatter(1, top, (ranks - top.shape[1]).expand_as(top))
-
-    def topk(self, k: int) -> Ranking:
-        """Return the k nearest gallery rows of each query.
-
-        Raises:
-            InputError: k exceeds top_n.
-        """
-        if k > self.settings.top_n:
-            raise InputError(f"k must be at most top_n (TEST.SUPERGLOBAL.TOP_N) {self.settings.top_n}, not {k}")
-        return Ranking(self._ranking.indices[:, :k], self._ranking.distances[:, :k])
+        super().__init__(space, ranking, memory_mb=memory_mb, top_n=settings.top_n)
 
 
 def iter_super_globals(

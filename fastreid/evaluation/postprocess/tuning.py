@@ -7,6 +7,7 @@ from itertools import groupby
 from fastreid.evaluation.evaluator import Evaluator
 from fastreid.evaluation.features import Features
 from fastreid.evaluation.pipeline import FEATURES, RetrievalState, Step, StepInputs, check_steps
+from fastreid.evaluation.postprocess.local_rerank import LocalFeatures, iter_local_distances
 from fastreid.evaluation.postprocess.negatives import NegativeSettings
 from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings, iter_expansions
 from fastreid.evaluation.postprocess.rerank import KReciprocalDistances
@@ -17,7 +18,7 @@ from fastreid.evaluation.scoring.metrics import check_score_name
 from fastreid.evaluation.scoring.per_query import ScoreSettings
 from fastreid.evaluation.scoring.score_queries import score_distance_blocks
 from fastreid.evaluation.search.distance_source import DistanceSource
-from fastreid.evaluation.steps import Rerank, RerankSuperGlobal, SubtractNegatives
+from fastreid.evaluation.steps import Rerank, RerankLocal, RerankSuperGlobal, SubtractNegatives
 from fastreid.structures import Embeddings
 from fastreid.utils.errors import InputError
 
@@ -95,6 +96,7 @@ def tune(
     num_resamples: int = 1000,
     training: Callable[[], Features] | None = None,
     model: str = "",
+    local: Callable[[], LocalFeatures] | None = None,
     on_trial: Callable[[Trial, int, int], None] | None = None,
 ) -> list[Trial]:
     """Try plain search, then every subtraction of negatives, every expansion, and every re-ranking.
@@ -113,6 +115,7 @@ def tune(
         num_resamples: bootstrap samples for the gains; 0: no gains.
         training: returns the features of the training drawings, for a step that learns from them.
         model: sha256 of the weights that computed the features; "" if unknown.
+        local: returns the local features of both, for a step that compares them.
         on_trial: called after each trial with the trial, its 1-based index and the maximum number of trials.
 
     Returns:
@@ -121,8 +124,9 @@ def tune(
     Raises:
         InputError: the patents are unknown, or `check_grid` fails.
     """
-    check_grid(evaluator, grid, select_by=select_by, has_training=training is not None)
-    state, truth = evaluator.prepare(queries, gallery, training=training, model=model)
+    has_training, has_local = training is not None, local is not None
+    check_grid(evaluator, grid, select_by=select_by, has_training=has_training, has_local=has_local)
+    state, truth = evaluator.prepare(queries, gallery, training=training, model=model, local=local)
     if truth is None:
         raise InputError("the patents of these features are unknown, but tuning needs them; use labeled features")
     for step in evaluator.steps:
@@ -141,7 +145,9 @@ def tune(
     return sorted(runner.trials, key=lambda trial: -trial.value)
 
 
-def check_grid(evaluator: Evaluator, grid: Grid, *, select_by: str, has_training: bool = True) -> None:
+def check_grid(
+    evaluator: Evaluator, grid: Grid, *, select_by: str, has_training: bool = True, has_local: bool = True
+) -> None:
     """Check that the grid can be tried with this evaluator, before any work.
 
     Args:
@@ -149,6 +155,7 @@ def check_grid(evaluator: Evaluator, grid: Grid, *, select_by: str, has_training
         grid: see `tune`.
         select_by: see `tune`.
         has_training: whether there are features of training drawings, or it is unknown.
+        has_local: whether there are local features, or it is unknown.
 
     Raises:
         InputError: an unknown score, or steps that are incompatible with each other, with the evaluator or with missing
@@ -160,23 +167,29 @@ def check_grid(evaluator: Evaluator, grid: Grid, *, select_by: str, has_training
             raise InputError(
                 f"'{step.name}' works on {step.works_on}, so no step can be tuned after it; disable it for tuning"
             )
-    for name, reason in find_unusable_steps(evaluator, grid, has_training=has_training).items():
+    reasons = find_unusable_steps(evaluator, grid, has_training=has_training, has_local=has_local)
+    for name, reason in reasons.items():
         raise InputError(f"{reason}; or leave {name} out of --steps")
 
 
-def find_unusable_steps(evaluator: Evaluator, grid: Grid, *, has_training: bool = True) -> dict[str, str]:
+def find_unusable_steps(
+    evaluator: Evaluator, grid: Grid, *, has_training: bool = True, has_local: bool = True
+) -> dict[str, str]:
     """Return the steps of a grid that cannot be tried with this evaluator, and why.
 
     Args:
         evaluator: see `tune`.
         grid: see `tune`.
         has_training: see `check_grid`.
+        has_local: see `check_grid`.
     """
-    inputs = StepInputs(evaluator.space_class, evaluator.scoring, num_training=0 if has_training else None)
+    num_training = 0 if has_training else None
+    inputs = StepInputs(evaluator.space_class, evaluator.scoring, num_training=num_training, has_local=has_local)
     tried: dict[str, list[Step]] = {
         "NEGATIVE": [*map(SubtractNegatives, grid.negatives())],
         "RERANK": [*map(Rerank, grid.k_reciprocals())],
         "SUPERGLOBAL": [*map(RerankSuperGlobal, grid.super_globals())],
+        "LOCAL": [*map(RerankLocal, grid.local_rerankings())],
     }
     reasons = {}
     for name, steps in tried.items():
@@ -190,7 +203,8 @@ def find_unusable_steps(evaluator: Evaluator, grid: Grid, *, has_training: bool 
 
 
 def _max_trials(grid: Grid) -> int:
-    num_negatives, num_rerankings = len(grid.negatives()), len(grid.k_reciprocals()) + len(grid.super_globals())
+    num_negatives = len(grid.negatives())
+    num_rerankings = len(grid.k_reciprocals()) + len(grid.super_globals()) + len(grid.local_rerankings())
     return 1 + num_negatives + len(grid.expansions()) * (2 if num_negatives else 1) + 2 * num_rerankings
 
 
@@ -230,3 +244,8 @@ def _iter_reranked(state: RetrievalState, grid: Grid) -> Iterator[tuple[Distance
     yield from zip(
         iter_super_globals(state.space, super_globals, memory_mb=memory_mb, precision=precision), super_globals
     )
+    choices_of_local = grid.local_rerankings()
+    if choices_of_local and state.local is not None:
+        local = state.local()
+        sources = iter_local_distances(state.space, local, choices_of_local, memory_mb=memory_mb, precision=precision)
+        yield from zip(sources, choices_of_local)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from fastreid.evaluation.postprocess.local_rerank import LocalSettings
 from fastreid.evaluation.postprocess.negatives import NegativeSettings
 from fastreid.evaluation.postprocess.query_expansion import ExpansionSettings
 from fastreid.evaluation.postprocess.rerank import RerankSettings
@@ -11,8 +12,8 @@ from fastreid.evaluation.postprocess.superglobal import SuperGlobalSettings
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.utils.errors import InputError, suggest_and_list
 
-TUNABLE_STEPS = ("NEGATIVE", "AQE", "RERANK", "SUPERGLOBAL")  # their names in TEST.STEPS, in the order of trials
-Reranking = RerankSettings | SuperGlobalSettings
+TUNABLE_STEPS = ("NEGATIVE", "AQE", "RERANK", "SUPERGLOBAL", "LOCAL")  # names in TEST.STEPS, in the order of trials
+Reranking = RerankSettings | SuperGlobalSettings | LocalSettings
 SIDES = {"both": (True, True), "queries": (True, False), "gallery": (False, True)}  # (queries_too, gallery_too)
 
 
@@ -37,6 +38,9 @@ class Grid:
         superglobal_k: numbers of neighbors that refine a drawing.
         superglobal_beta: weights of these neighbors.
         superglobal_top_n: number of drawings that SuperGlobal re-ranks.
+        local_weight: weights of the local score.
+        local_dim: numbers of components of a local feature.
+        local_top_n: number of drawings that are re-ranked with local features.
 
     Raises:
         InputError: a value is outside its range or would never be tried.
@@ -58,6 +62,9 @@ class Grid:
     superglobal_k: Sequence[int] = (5, 9)
     superglobal_beta: Sequence[float] = (0.15, 0.5)
     superglobal_top_n: int = 400
+    local_weight: Sequence[float] = (0.5, 1.0, 2.0)
+    local_dim: Sequence[int] = (64,)
+    local_top_n: int = 100
 
     def __post_init__(self) -> None:
         _check_names("step to tune", self.steps, TUNABLE_STEPS)
@@ -67,7 +74,8 @@ class Grid:
         for name, value in vars(self).items():
             if isinstance(value, Sequence) and not isinstance(value, str) and not value:
                 raise InputError(f"{name} is empty; give at least one value")
-        self._negatives(), self._expansions(), self._k_reciprocals(), self._super_globals()  # raise for invalid values
+        # These raise for invalid values.
+        self._negatives(), self._expansions(), self._k_reciprocals(), self._super_globals(), self._local_rerankings()
         if min(self.k1) < min(self.k2) or max(self.k1) < max(self.k2):
             raise InputError(
                 f"k2 must be at most k1, so some values of k1 {_join(self.k1)} and k2 {_join(self.k2)} are never used; "
@@ -89,6 +97,10 @@ class Grid:
     def super_globals(self) -> list[SuperGlobalSettings]:
         """Return all SuperGlobal re-rankings to try."""
         return self._super_globals() if "SUPERGLOBAL" in self.steps else []
+
+    def local_rerankings(self) -> list[LocalSettings]:
+        """Return all re-rankings with local features to try."""
+        return self._local_rerankings() if "LOCAL" in self.steps else []
 
     def _negatives(self) -> list[NegativeSettings]:
         return [
@@ -114,6 +126,11 @@ class Grid:
             for k, beta in product(self.superglobal_k, self.superglobal_beta)
         ]
 
+    def _local_rerankings(self) -> list[LocalSettings]:
+        return [
+            LocalSettings(self.local_top_n, weight, dim) for dim, weight in product(self.local_dim, self.local_weight)
+        ]
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -121,7 +138,7 @@ class Trial:
 
     Args:
         expansion: settings of the expansion; None: no expansion.
-        reranking: settings of the re-ranking, k-reciprocal or SuperGlobal; None: no re-ranking.
+        reranking: settings of the re-ranking, k-reciprocal, SuperGlobal or with local features; None: no re-ranking.
         scores: of each query.
         value: the selected score, x100.
         gain: 95 % confidence interval of the gain over plain search, in points; None if it was not requested or all
@@ -154,6 +171,8 @@ class Trial:
         choice = self.reranking
         if isinstance(choice, SuperGlobalSettings):
             parts.append(f"SuperGlobal k {choice.k}, beta {choice.beta:g}")
+        elif isinstance(choice, LocalSettings):
+            parts.append(f"local features of {choice.dim} components, weight {choice.weight:g}")
         elif choice is not None:
             parts.append(f"re-ranking k1 {choice.k1}, k2 {choice.k2}, lambda {choice.lambda_value:g}")
         return ", ".join(parts) or "plain search"

@@ -11,7 +11,8 @@ from typing import Any
 from fastreid.utils.errors import InputError, StorageError, WeightsError
 from fastreid.utils.files import read_file_bytes, write_text
 
-PARTS = ("queries", "gallery", "train")
+LOCAL_SUFFIX = "_local"  # of the parts with local features
+PARTS = ("queries", "gallery", "train", f"queries{LOCAL_SUFFIX}", f"gallery{LOCAL_SUFFIX}")
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
 RERUN_HINT = "run `fastreid extract` again"  # fixes any fault of saved features
@@ -64,7 +65,7 @@ class PartEntry:
     Args:
         num_rows: number of drawings.
         dim: number of features per drawing.
-        fingerprint: `list_fingerprint` of the image list.
+        fingerprint: `list_fingerprint` of the image list; of local features, followed by their own settings.
         npy_sha256, csv_sha256: sha256 of the two files.
     """
 

@@ -3,6 +3,7 @@
     folder/
     |-- queries.npy  gallery.npy  train.npy    float32 (N, D) in C order, for numpy.load(path, mmap_mode="r")
     |-- queries.csv  gallery.csv  train.csv    row,name,patent,camera,path: the drawings in the same order
+    |-- queries_local.*  gallery_local.*       the same for local features, with TEST.LOCAL.ENABLED
     `-- manifest.json                          provenance of the features, and the sha256 of every file
 
 The manifest is written last: a folder without one is incomplete. A file with another sha256 than in the manifest is
@@ -196,7 +197,9 @@ def _stale_reason(folder: Path, part: str, fingerprint: str, *, entry: PartEntry
     if entry is None:
         return "not extracted yet"
     if entry.fingerprint != fingerprint:
-        return "the list or its files changed"
+        return (
+            "the list or its files changed" if " " not in fingerprint else "the list, its files or TEST.LOCAL changed"
+        )
     for ending, digest in (("npy", entry.npy_sha256), ("csv", entry.csv_sha256)):
         path = folder / f"{part}.{ending}"
         if not path.is_file() or compute_sha256(path) != digest:

@@ -90,7 +90,7 @@ def test_choices_and_defaults_equal_those_of_the_package():
     tuned = {action.dest: action.default for action in parser_of("tune")._actions if action.dest in grid}
     assert (tuned.pop("top_n"), tuned.pop("steps")) == (None, None)
     assert tuned == {name: grid[name] for name in tuned}
-    assert len(tuned) == 10
+    assert len(tuned) == 12
     assert grid["steps"] == STEPS
     assert parser_of("extract")._option_string_actions["--split"].choices == SPLITS
     assert parser_of("data synth")._option_string_actions["--exclude"].choices == VARIETY
@@ -109,6 +109,8 @@ def test_limits_of_options_equal_those_of_settings():
         ("tune", "--negative-beta"): "TEST.NEGATIVE.BETA",
         ("tune", "--superglobal-k"): "TEST.SUPERGLOBAL.K",
         ("tune", "--superglobal-beta"): "TEST.SUPERGLOBAL.BETA",
+        ("tune", "--local-weight"): "TEST.LOCAL.WEIGHT",
+        ("tune", "--local-dim"): "TEST.LOCAL.DIM",
     }
     for (command, option), key in options.items():
         number = parser_of(command)._option_string_actions[option].type
@@ -205,8 +207,8 @@ def test_word_before_the_options_is_reported(arguments, message):
             "tune",
             "--steps",
             "AQ",
-            "each NEGATIVE, AQE, RERANK or SUPERGLOBAL, such as NEGATIVE,AQE,RERANK,SUPERGLOBAL. Did you mean 'AQE'? "
-            "See `fastreid tune",
+            "each NEGATIVE, AQE, RERANK, SUPERGLOBAL or LOCAL, such as NEGATIVE,AQE,RERANK,SUPERGLOBAL,LOCAL. Did you "
+            "mean 'AQE'? See `fastreid tune",
         ),
         ("tune", "--sides", "x", "it must be items separated by commas, each both, queries or gallery, such as both"),
         (

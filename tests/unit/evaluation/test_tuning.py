@@ -11,11 +11,20 @@ from fastreid.evaluation import (
     Whitening,
     WhiteningSettings,
 )
+from fastreid.evaluation.postprocess.local_rerank import LocalFeatures
 from fastreid.evaluation.postprocess.negatives import NegativeSettings
 from fastreid.evaluation.postprocess.superglobal import SuperGlobalSettings
 from fastreid.evaluation.postprocess.tuning import tune
 from fastreid.evaluation.postprocess.tuning_grid import Grid
-from fastreid.evaluation.steps import Expand, FuseRanks, Rerank, RerankSuperGlobal, SubtractNegatives, Whiten
+from fastreid.evaluation.steps import (
+    Expand,
+    FuseRanks,
+    Rerank,
+    RerankLocal,
+    RerankSuperGlobal,
+    SubtractNegatives,
+    Whiten,
+)
 from fastreid.structures import Embeddings
 from fastreid.utils.errors import InputError
 
@@ -159,7 +168,7 @@ def test_tune_rejects_incompatible_settings(evaluator, options, message):
     [
         ({"sides": ("queires",)}, "side to expand 'queires' is unknown. Did you mean 'queries'"),
         ({"steps": ("DBA",)}, "step to tune 'DBA' is unknown"),
-        ({"steps": ()}, "no step to tune; name at least one of NEGATIVE, AQE, RERANK, SUPERGLOBAL"),
+        ({"steps": ()}, "no step to tune; name at least one of NEGATIVE, AQE, RERANK, SUPERGLOBAL, LOCAL"),
         ({"expansion_k": ()}, "expansion_k is empty; give at least one value"),
         ({"lambda_value": ()}, "lambda_value is empty; give at least one value"),
         ({"expansion_k": (0,)}, "k must be an integer of at least 1, not 0"),
@@ -211,3 +220,20 @@ def test_gain_is_none_if_disabled_or_undefined(num_draws, num_queries):
 def test_tune_rejects_features_with_unknown_patents():
     with pytest.raises(InputError, match="the patents of these features are unknown"):
         tune(Evaluator(), *embeddings(known=False), grid=GRID)
+
+
+def test_trials_with_local_features_equal_their_step():
+    queries, gallery = embeddings()
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.cat([torch.ones(120, 5), torch.randn(120, 12, generator=generator)], dim=1)
+    local = LocalFeatures(rows[:40], rows[40:], 4)
+    grid = replace(GRID, steps=("AQE", "LOCAL"), local_dim=(2, 3), local_top_n=30)
+    trials = tune(Evaluator(), queries, gallery, grid=grid, num_resamples=0, local=lambda: local)
+    tried = [trial for trial in trials if trial.reranking is not None]
+    assert len(tried) in (6, 12)  # without and with the best expansion, if one is better
+    for trial in tried:
+        steps = [Expand(trial.expansion)] if trial.expansion else []
+        evaluation = Evaluator(steps=[*steps, RerankLocal(trial.reranking)])(queries, gallery, local=lambda: local)
+        assert evaluation.scores == trial.scores.means()
+    with pytest.raises(InputError, match=r"there are none; extract with TEST.LOCAL.ENABLED True; or leave LOCAL out"):
+        tune(Evaluator(), queries, gallery, grid=grid)

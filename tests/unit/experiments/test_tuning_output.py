@@ -8,16 +8,17 @@ from fastreid.config import get_cfg
 from fastreid.engine.setup import load_config
 from fastreid.evaluation import ExpansionSettings, RerankSettings
 from fastreid.evaluation.build import build_evaluator
+from fastreid.evaluation.postprocess.local_rerank import LocalSettings
 from fastreid.evaluation.postprocess.negatives import NegativeSettings
 from fastreid.evaluation.postprocess.superglobal import SuperGlobalSettings
 from fastreid.evaluation.postprocess.tuning_grid import Trial
 from fastreid.evaluation.scoring.per_query import QueryScores
-from fastreid.evaluation.steps import Expand, Rerank, RerankSuperGlobal, SubtractNegatives
+from fastreid.evaluation.steps import Expand, Rerank, RerankLocal, RerankSuperGlobal, SubtractNegatives
 from fastreid.experiments.tuning import format_tuned_config, write_trials
 from fastreid.utils.files import write_text
 
 EXPANSION = ExpansionSettings(k=3, alpha=2.0, gallery_too=False)
-TUNED = ("TEST.NEGATIVE", "TEST.AQE", "TEST.RERANK", "TEST.SUPERGLOBAL", "TEST.STEPS")
+TUNED = ("TEST.NEGATIVE", "TEST.AQE", "TEST.RERANK", "TEST.SUPERGLOBAL", "TEST.LOCAL", "TEST.STEPS")
 RERANKING = RerankSettings(k1=8, k2=2, lambda_value=0.1, top_n=50)
 
 
@@ -63,7 +64,7 @@ def test_tuned_config_builds_the_best_trial(tmp_path, monkeypatch):
     cfg = load_config("elsewhere/tuned.yml")
     before, after = (dict(pair for pair in leaves(tree) if not pair[0].startswith(TUNED)) for tree in (tried, cfg))
     assert before == after
-    order = ("WHITEN", "NEGATIVE", "AQE", "RERANK", "SUPERGLOBAL")  # of the trials, independent of TEST.STEPS
+    order = ("WHITEN", "NEGATIVE", "AQE", "RERANK", "SUPERGLOBAL", "LOCAL")  # of the trials, independent of TEST.STEPS
     assert tuple(cfg.TEST.STEPS) == order
     assert build_evaluator(cfg).steps == (Expand(EXPANSION), Rerank(RERANKING))
     assert cfg.TEST.METRIC == "euclidean"
@@ -87,6 +88,15 @@ def test_tuned_config_contains_negatives_and_super_global(tmp_path, monkeypatch)
     assert (row["SUPERGLOBAL.TOP_N"], row["SUPERGLOBAL.K"], row["RERANK.ENABLED"]) == ("50", "4", "False")
 
 
+def test_tuned_config_contains_local_features(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_text("base.yml", "TEST: {RERANK: {ENABLED: True}}\n")
+    best = trial(None, LocalSettings(50, 0.5, 32), 40.0)
+    assert str(best) == "local features of 32 components, weight 0.5"
+    write_text("tuned.yml", tuned_config([best], load_config("base.yml")))
+    assert build_evaluator(load_config("tuned.yml")).steps == (RerankLocal(LocalSettings(50, 0.5, 32)),)
+
+
 def test_tuned_config_keeps_enabled_steps_that_are_not_tuned(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_text("base.yml", "TEST: {AQE: {ENABLED: True, QE_K: 4}, STEPS: [FUSE, AQE, NEGATIVE, RERANK]}\n")
@@ -100,7 +110,7 @@ def test_tuned_config_keeps_enabled_steps_that_are_not_tuned(tmp_path, monkeypat
         SubtractNegatives(negatives),
         Rerank(RERANKING),
     )
-    assert list(load_config("tuned.yml").TEST.STEPS) == ["FUSE", "AQE", "NEGATIVE", "RERANK", "SUPERGLOBAL"]
+    assert list(load_config("tuned.yml").TEST.STEPS) == ["FUSE", "AQE", "NEGATIVE", "RERANK", "SUPERGLOBAL", "LOCAL"]
 
 
 def test_tuned_config_without_gain_disables_the_steps(tmp_path, monkeypatch):
