@@ -10,7 +10,7 @@ from fastreid.utils.text import print_message
 SETTINGS = {  # option -> meaning; the names are those of `IndexSettings`
     "exact-max-rows": "search exactly up to this number of drawings, and with an index above",
     "num-partitions": "partitions of the index; 0: the square root of the number of drawings",
-    "num-sub-vectors": "bytes of a feature in the index; 0: an eighth of its values",
+    "num-sub-vectors": "bytes of a feature in an IVF-PQ index; 0: an IVF-RQ index, with a bit for each value",
     "num-probes": "partitions that a search reads; 0: chosen for a recall of 0.95, measured when the index is built",
     "refine-factor": "candidates per result that are ranked again by their full features",
 }

@@ -1,26 +1,18 @@
-"""Collections relative to faiss and to plain extraction: one exact query, the index of a large one, and additions.
+"""Collections relative to faiss and to plain extraction: one exact query, and additions."""
 
-BENCH_SHARE=1 indexes 1,000,000 x 512 floats (2 GiB on disk); the default is a tenth.
-"""
-
-import dataclasses
-import re
 import statistics
 import time
-from pathlib import Path
 
 import faiss
 import pytest
 import torch
 from index_pages import write_model, write_pages
-from random_features import bench_share
 
 import fastreid.index
 from fastreid.engine.features import extract_features
 from fastreid.engine.model_zoo import load_model_config
 from fastreid.engine.predictor import Predictor
-from fastreid.index import IndexSettings, ModelIdentity
-from fastreid.index.manifest import write_manifest
+from fastreid.index import ModelIdentity
 from fastreid.structures import Drawing
 
 pytest.importorskip("lancedb", reason="the extra `search` is not installed")
@@ -54,16 +46,12 @@ def sample_queries(num):
     return centers[patents] + 1.2 * torch.randn(NUM_QUERIES, DIM, generator=generator)
 
 
-def build(folder, num, **settings):
-    collection = fastreid.index.create(folder, model=MODEL, dim=DIM, settings=IndexSettings(**settings))
+def build(folder, num):
+    collection = fastreid.index.create(folder, model=MODEL, dim=DIM)
     for first, features in iter_features(num):
         rows = [{"id": f"{row:08}", "patent": f"D{row // 7}"} for row in range(first, first + len(features))]
         collection.add_features(features, rows, model=MODEL)
     return collection
-
-
-def memory_mb():
-    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 @pytest.mark.benchmark
@@ -86,33 +74,6 @@ def test_one_exact_query(tmp_path, capsys):
         lines.append(f"  {name}: {ms:.1f} ms, {ms / reference_ms:.2f} times faiss IndexFlatIP ({reference_ms:.1f} ms)")
     with capsys.disabled():
         print(f"\none query, {num} x {DIM}, exact:\n" + "\n".join(lines))
-
-
-@pytest.mark.benchmark
-@pytest.mark.timeout(3600)
-def test_index_of_a_large_collection(tmp_path, capsys):
-    num = int(1_000_000 * bench_share())
-    exact = build(tmp_path / "collection", num, exact_max_rows=num)
-    queries = sample_queries(num)
-    exact_ms = median_ms(lambda query: exact.search_features(query[None], model=MODEL, k=K), queries)
-    expected = [{hit.id for hit in exact.search_features(query[None], model=MODEL, k=K)} for query in queries]
-    settings = IndexSettings(exact_max_rows=num // 10)
-    write_manifest(exact.folder, dataclasses.replace(exact.manifest, settings=settings))
-    collection = fastreid.index.open(tmp_path / "collection")
-    start = time.perf_counter()
-    collection.compact()  # builds the index
-    built_s = time.perf_counter() - start
-    before_mb = memory_mb()
-    ms = median_ms(lambda query: collection.search_features(query[None], model=MODEL, k=K), queries)
-    used_mb = memory_mb() - before_mb
-    found = [{hit.id for hit in collection.search_features(query[None], model=MODEL, k=K)} for query in queries]
-    recall = statistics.mean(len(names & true) / K for names, true in zip(found, expected, strict=True))
-    with capsys.disabled():
-        print(
-            f"\nIVF-PQ index, {num} x {DIM}: recall@{K} {recall:.3f}, {ms:.1f} ms a query, {exact_ms / ms:.1f} times "
-            f"as fast as the exact search in memory ({exact_ms:.1f} ms); {used_mb:.0f} MiB; built in {built_s:.0f} s; "
-            f"{collection.info()['search']}"
-        )
 
 
 @pytest.mark.benchmark

@@ -24,10 +24,11 @@ class IndexSettings:
     """How a collection is searched; 0 selects the value from the number of rows.
 
     Args:
-        exact_max_rows: up to this number of rows every search is exact; above, an IVF-PQ index selects candidates.
+        exact_max_rows: up to this number of rows every search is exact; above, an index selects candidates.
         num_partitions: partitions of the index; 0: the square root of the number of rows, but at most one for each
             MIN_ROWS_PER_PARTITION rows.
-        num_sub_vectors: bytes of a compressed vector; 0: the largest divisor of the dimension up to an eighth of it.
+        num_sub_vectors: bytes of a vector in an IVF-PQ index; 0: an IVF-RQ index, which has a bit for each value, or
+            if the dimension is no multiple of 8, the largest divisor of the dimension up to an eighth of it.
         num_probes: partitions that a search reads; 0: so many that a sample of the rows has a recall@10 of 0.95.
         refine_factor: candidates per result that are ranked again by their stored vectors.
 
@@ -39,7 +40,7 @@ class IndexSettings:
     num_partitions: int = 0
     num_sub_vectors: int = 0
     num_probes: int = 0
-    refine_factor: int = 10
+    refine_factor: int = 20
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -1,9 +1,10 @@
 """Translation of filters to the SQL of LanceDB."""
 
 import datetime
+from collections.abc import Sequence
 
 from fastreid.index.backends.text_ranges import find_successor
-from fastreid.index.columns import ColumnType, Value
+from fastreid.index.columns import SEPARATOR, SINGLE_COLUMNS, ColumnType, Value
 from fastreid.index.filters import And, Comparison, Filter, IsNull, Not, OneOf, Or, StartsWith
 
 SQL_TYPES: dict[ColumnType, str] = {
@@ -47,9 +48,26 @@ def quote_value(value: Value) -> str:
 
 def _translate_condition(column: str, node: Comparison | OneOf | StartsWith) -> str:
     if isinstance(node, Comparison):
-        return f"{column} {node.operator} {quote_value(node.value)}"
+        whole = f"{column} {node.operator} {quote_value(node.value)}"
+        return _add_parts(whole, column, node, [node.value]) if node.operator == "=" else whole
     if isinstance(node, OneOf):
-        return f"{column} IN ({', '.join(map(quote_value, node.values))})" if node.values else "false"
+        if not node.values:
+            return "false"
+        whole = f"{column} IN ({', '.join(map(quote_value, node.values))})"
+        return _add_parts(whole, column, node, node.values)
     after = find_successor(node.prefix)
-    low = f"{column} >= {quote_value(node.prefix)}"
-    return low if after is None else f"({low} AND {column} < {quote_value(after)})"
+    whole = f"{column} >= {quote_value(node.prefix)}"
+    if after is not None:
+        whole = f"({whole} AND {column} < {quote_value(after)})"
+    if node.column in SINGLE_COLUMNS or SEPARATOR in node.prefix:
+        return whole
+    return f"({whole} OR contains({column}, {quote_value(SEPARATOR + node.prefix)}))"
+
+
+def _add_parts(whole: str, column: str, node: Comparison | OneOf, values: Sequence[Value]) -> str:
+    """Return a condition on the whole text, extended to the values of a text with several."""
+    parts = [value for value in values if isinstance(value, str) and value and SEPARATOR not in value]
+    if node.column in SINGLE_COLUMNS or not parts:
+        return whole
+    listed = f"make_array({', '.join(map(quote_value, parts))})"
+    return f"({whole} OR array_has_any(string_to_array({column}, {quote_value(SEPARATOR)}), {listed}))"

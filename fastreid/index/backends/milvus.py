@@ -16,9 +16,9 @@ from fastreid.index.backends.milvus_client import MilvusAddress
 from fastreid.index.backends.milvus_expr import KEY, to_expression, to_stored
 from fastreid.index.backends.milvus_records import MilvusRecords
 from fastreid.index.backends.milvus_table import MAX_TEXT_BYTES, MilvusTable, check_text, find_dim, make_key
-from fastreid.index.backends.probes import NUM_SAMPLES, TOP_K, Probes, measure_probes
+from fastreid.index.backends.probes import NUM_SAMPLES, TOP_K, Probes, describe_probes, measure_probes
 from fastreid.index.columns import STANDARD_COLUMNS, SYSTEM_COLUMNS, VECTOR, ColumnType, Row, Value
-from fastreid.index.filters import Filter, Not, OneOf, join
+from fastreid.index.filters import And, Comparison, Filter, Not, OneOf, join
 from fastreid.utils.errors import InputError, StorageError
 
 FIELDS: dict[str, ColumnType] = {**SYSTEM_COLUMNS, **STANDARD_COLUMNS}  # of the schema; user columns are dynamic
@@ -168,7 +168,7 @@ class MilvusBackend(Backend):
         if self.count() > self.settings.exact_max_rows:
             search = "exact, without an index"
             if probes is not None and self._table.read_index_type() == _INDEX:
-                recall = f"measured recall {probes.recall:.3f} with {probes.num_probes} probes"
+                recall = describe_probes(probes, self.settings.num_probes)
                 search = f"IVF index of {probes.num_partitions} partitions, {recall}"
         return {"backend": "milvus", "search": search}
 
@@ -271,4 +271,6 @@ def _exclude(found: Sequence[tuple[float, Mapping[str, Any]]], distinct: str | N
     """Return filters that exclude the groups of rows; without groups the rows."""
     values = {value for _, row in found if distinct and (value := row.get(distinct)) is not None}
     ids = [row["id"] for _, row in found if distinct is None or row.get(distinct) is None]
-    return [Not(OneOf("id", tuple(ids))), *([Not(OneOf(distinct, tuple(values)))] if distinct else [])]
+    # Whole texts: equality would also exclude those that have one of the texts among several values.
+    whole = [Not(And((Comparison(distinct, ">=", one), Comparison(distinct, "<=", one)))) for one in values if distinct]
+    return [Not(OneOf("id", tuple(ids))), *whole]

@@ -5,10 +5,11 @@ is moved to the conditions, and each condition says what it means for a missing 
 """
 
 import datetime
+import re
 from collections.abc import Collection, Sequence
 
 from fastreid.index.backends.text_ranges import find_successor
-from fastreid.index.columns import Value
+from fastreid.index.columns import SEPARATOR, SINGLE_COLUMNS, Value
 from fastreid.index.filters import And, Comparison, Filter, IsNull, Not, OneOf, Or, StartsWith
 
 KEY = "_key"  # field of the primary key, which is no name of a column and never empty
@@ -67,6 +68,36 @@ def _translate(node: Filter, fields: Collection[str], *, negated: bool) -> str:
 
 
 def _translate_condition(name: str, node: Comparison | OneOf | StartsWith, *, is_field: bool, negated: bool) -> str:
+    """Return a condition on the whole text, extended to the values of a text with several."""
+    conditions = [_translate_whole(name, node, is_field=is_field, negated=negated)]
+    for pattern in _list_patterns(node):
+        like = f'{name} like "{pattern.translate(_ESCAPES)}"'
+        conditions.append(f"(not ({like}))" if negated else f"({like})")
+    return _join(conditions, is_and=negated)
+
+
+def _list_patterns(node: Comparison | OneOf | StartsWith) -> list[str]:
+    """Return patterns of `like` for texts with several values, one of which fulfills a condition."""
+    if node.column in SINGLE_COLUMNS or (isinstance(node, Comparison) and node.operator != "="):
+        return []
+    if isinstance(node, StartsWith):
+        prefix = _escape_pattern(node.prefix)
+        return [] if SEPARATOR in node.prefix else [f"%{SEPARATOR}{prefix}%"]
+    values = node.values if isinstance(node, OneOf) else (node.value,)
+    parts = [_escape_pattern(part) for part in values if isinstance(part, str) and part and SEPARATOR not in part]
+    return [
+        pattern
+        for part in parts
+        for pattern in (f"{part}{SEPARATOR}%", f"%{SEPARATOR}{part}", f"%{SEPARATOR}{part}{SEPARATOR}%")
+    ]
+
+
+def _escape_pattern(text: str) -> str:
+    """Return a text as a pattern; servers differ in how a backslash is written, so any character matches it."""
+    return re.sub(r"([%_])", r"\\\1", text.replace("\\", "\0")).replace("\0", "_")
+
+
+def _translate_whole(name: str, node: Comparison | OneOf | StartsWith, *, is_field: bool, negated: bool) -> str:
     if isinstance(node, Comparison):
         return _compare(name, "==" if node.operator == "=" else node.operator, node.value, negated=negated)
     if isinstance(node, OneOf):

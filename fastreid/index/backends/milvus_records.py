@@ -1,7 +1,7 @@
 """Data of a collection other than its drawings, in a second collection of the server, which all machines share.
 
-A record has a kind and a name: texts such as `collection.json`, thumbnails, ids of removed drawings, and the claims of
-processes that change the collection.
+A record has a kind and a name: texts such as `collection.json`, thumbnails, marks of drawings and hits, and the claims
+of processes that change the collection.
 """
 
 import base64
@@ -12,6 +12,7 @@ from fastreid.index.backends.milvus_client import MilvusAddress
 from fastreid.index.backends.milvus_expr import KEY, quote_value
 from fastreid.index.backends.milvus_table import MAX_TEXT_BYTES, MilvusTable, check_text, make_key
 from fastreid.index.columns import VECTOR
+from fastreid.index.side_storage import Mark
 
 SUFFIX = "_fastreid"  # of the name of the collection
 _FIELDS = ("kind", "name", "content")
@@ -89,7 +90,7 @@ class MilvusRecords:
 
 
 class MilvusSideData:
-    """Thumbnails, and ids of removed drawings; like `SideData`.
+    """Thumbnails, and marks of drawings and hits; like `SideData`.
 
     Args:
         records: the records of the collection.
@@ -115,18 +116,18 @@ class MilvusSideData:
         """Delete the thumbnails of some ids."""
         self._records.delete("thumbnail", names)
 
-    def mark_removed(self, names: Iterable[str]) -> None:
-        """Remember that drawings were removed, so that an update does not add them again."""
-        self._records.write("removed", dict.fromkeys(names, ""))
+    def mark(self, mark: Mark, names: Iterable[str]) -> None:
+        """Give a mark to some ids."""
+        self._records.write(mark, dict.fromkeys(names, ""))
 
-    def unmark_removed(self, names: Iterable[str]) -> None:
-        """Forget that drawings were removed."""
-        removed = self.list_removed()  # few, so that most names need no call
-        self._records.delete("removed", [name for name in names if name in removed])
+    def unmark(self, mark: Mark, names: Iterable[str]) -> None:
+        """Take a mark from some ids."""
+        marked = self.list_marked(mark)  # few, so that most names need no call
+        self._records.delete(mark, [name for name in names if name in marked])
 
-    def list_removed(self) -> set[str]:
-        """Return the ids of the drawings that were removed."""
-        return self._records.list_names("removed")
+    def list_marked(self, mark: Mark) -> set[str]:
+        """Return the ids that have a mark."""
+        return self._records.list_names(mark)
 
     def vacuum(self) -> None:
         """Ask the server to free the space of deleted thumbnails."""

@@ -4,15 +4,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from torch import Tensor
+from typing import TypeVar
 
 from fastreid.utils.files import read_file_bytes, write_text
 
 MIN_RECALL = 0.95
 NUM_SAMPLES, TOP_K = 32, 10  # queries and their nearest rows
 _FILE_NAME = "probes.json"
-_FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of the partitions, tried in this order
+_FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0)  # of the partitions, tried in this order
+_Query = TypeVar("_Query")
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class Probes:
 
 
 def measure_probes(
-    queries: Sequence[Tensor],
+    queries: Sequence[_Query],
     num_partitions: int,
     *,
-    find_exact: Callable[[Tensor], set[str]],
-    find_approximate: Callable[[Tensor, int], set[str]],
+    find_exact: Callable[[_Query], set[str]],
+    find_approximate: Callable[[_Query, int], set[str]],
 ) -> Probes:
     """Return the smallest number of probes with a recall of MIN_RECALL; all partitions if none has it.
 
     Args:
-        queries: a sample of the rows, float32 (D,) each.
+        queries: a sample of the rows: their vectors or their numbers.
         num_partitions: partitions of the index.
         find_exact: returns the ids of the nearest rows of a query.
         find_approximate: returns the ids that a search with a number of probes finds.
@@ -66,3 +66,15 @@ def read_probes(folder: Path) -> Probes | None:
 def write_probes(folder: Path, probes: Probes) -> None:
     """Store the result of a measurement."""
     write_text(folder / _FILE_NAME, json.dumps(asdict(probes)) + "\n")
+
+
+def describe_probes(probes: Probes, num_set: int) -> str:
+    """Return the number of probes of a search and its recall, for people.
+
+    Args:
+        probes: the measurement.
+        num_set: `IndexSettings.num_probes`; 0: the measured number.
+    """
+    if num_set and num_set != probes.num_probes:
+        return f"{num_set} probes as set by --num-probes; measured recall {probes.recall:.3f} with {probes.num_probes}"
+    return f"measured recall {probes.recall:.3f} with {probes.num_probes} probes"
