@@ -1,12 +1,19 @@
 """fastreid index add: add drawings to a collection, which is created if it does not exist."""
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fastreid.cli.command import Command
+from fastreid.cli.index_follow import STOPPING, Follower, add_follow_options
 from fastreid.cli.index_options import add_collection, add_model
-from fastreid.cli.index_report import print_report
 from fastreid.utils.errors import InputError
 from fastreid.utils.files import expand_home
+from fastreid.utils.termination import request_stop
+
+if TYPE_CHECKING:
+    from fastreid.index import Collection
+    from fastreid.index.manifest import Source
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,11 +27,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="folders, searched with their subfolders; image, TIFF and PDF files; lists: .txt, .csv, .parquet",
     )
     add_model(parser, "that of the collection, or the default model for a new one")
-    parser.add_argument(
+    table = parser.add_mutually_exclusive_group()
+    table.add_argument(
         "--metadata",
         type=expand_home,
         metavar="FILE",
         help=".csv or .parquet file with a column path or patent, and one column for each kind of metadata",
+    )
+    table.add_argument(
+        "--no-metadata", action="store_true", help="no longer use the table that an earlier addition of the path named"
     )
     parser.add_argument(
         "--images",
@@ -32,31 +43,44 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the paths in lists (default: the folder of the list; of a DeepPatent list its patent_data)",
     )
+    add_follow_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Add the drawings and print the counts."""
+    """Add the drawings and print the counts; with --watch, follow the sources."""
+    from fastreid.index.sources import find_source
+
+    sources = [find_source(path, images=args.images or "", metadata=args.metadata or "") for path in args.paths]
+    with request_stop(STOPPING) as stop:
+        follower = Follower(args, stop)
+        skip = follower.find_unfinished(sources)
+        collection = open_or_create(args, sources)
+        metadata = None if args.no_metadata else args.metadata or ""
+        options = {"images": args.images or "", "metadata": metadata, **follower.options}
+        report = collection.add(args.paths, skip=skip, allow_empty=bool(args.watch), **options)
+        follower.show_report(collection, report)
+        num_read = report.num_embedded + report.num_relabeled + report.num_unchanged
+        if report.faults and not num_read and not report.is_stopped and not args.watch:
+            raise InputError(f"{args.collection}: none of the drawings can be read; check the paths")
+        follower.follow(collection)
+    return 0
+
+
+def open_or_create(args: argparse.Namespace, sources: "Sequence[Source]") -> "Collection":
+    """Return the collection; a new one is created if one of the drawings can be read, or if more are waited for."""
     from fastreid import index
     from fastreid.engine.model_directory import DEFAULT_MODEL
-    from fastreid.index.sources import check_sources, find_source
+    from fastreid.index.sources import check_sources
 
-    options = {"images": args.images or "", "metadata": args.metadata or ""}
-    sources = [find_source(path, **options) for path in args.paths]
-    if index.exists(args.collection):
-        collection = index.open(args.collection, model=args.model)
-    else:
-        check_sources(sources)  # before a collection is created
+    if not index.exists(args.collection):
+        if not args.watch:
+            check_sources(sources)  # before a collection is created
         try:
-            collection = index.create(args.collection, model=args.model or DEFAULT_MODEL)
+            return index.create(args.collection, model=args.model or DEFAULT_MODEL)
         except InputError:
             if not index.exists(args.collection):  # otherwise another process created it
                 raise
-            collection = index.open(args.collection, model=args.model)
-    report = collection.add(args.paths, **options)
-    print_report(collection, report)
-    if report.faults and not report.num_embedded + report.num_relabeled + report.num_unchanged:
-        raise InputError(f"{args.collection}: none of the drawings can be read; check the paths")
-    return 0
+    return index.open(args.collection, model=args.model)
 
 
 COMMAND = Command(

@@ -3,22 +3,29 @@
 import argparse
 
 from fastreid.cli.command import Command
+from fastreid.cli.index_follow import STOPPING, Follower, add_follow_options
 from fastreid.cli.index_options import add_collection, add_model
-from fastreid.cli.index_report import print_report
+from fastreid.utils.termination import request_stop
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fastreid index update`."""
     add_collection(parser)
     add_model(parser, "that of the collection")
+    add_follow_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Add new and changed drawings, remove those that no longer exist, and print the counts."""
     from fastreid import index
 
-    collection = index.open(args.collection, model=args.model)
-    print_report(collection, collection.update())
+    with request_stop(STOPPING) as stop:
+        follower = Follower(args, stop)
+        collection = index.open(args.collection, model=args.model)
+        if args.watch:
+            follower.follow(collection)
+        else:
+            follower.show_report(collection, collection.update(**follower.options))
     return 0
 
 

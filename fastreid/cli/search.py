@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from fastreid.index import Collection, Crop, Hit
 
 DEFAULT_K = 20
+QUERY_OPTIONS = (  # part of the JSON output
+    *("pictures", "id", "crop", "k", "filter", "group", "min_score", "combine", "expand", "rerank"),
+    *("exclude_patent", "exclude_family", "exclude_own"),
+)
 COLUMNS = ("rank", "score", "probability", "id", "patent", "path", "page")
 
 
@@ -39,6 +43,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group", metavar="COLUMN", help="only the best drawing of each value, such as patent")
     parser.add_argument("--exclude-patent", type=patents, default=[], metavar="PATENT,...", help="patents to leave out")
     parser.add_argument(
+        "--exclude-family",
+        type=ListParser("12345678"),
+        default=[],
+        metavar="FAMILY,...",
+        help="values of the column family to leave out",
+    )
+    parser.add_argument(
+        "--exclude-own", action="store_true", help="leave out the patents and families of the drawings of --id"
+    )
+    parser.add_argument(
         "--min-score", type=NumberParser(float, -1, 1, example="0.5"), default=-1.0, metavar="S", help="smallest cosine"
     )
     parser.add_argument(
@@ -47,6 +61,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="mean",
         metavar="HOW",
         help="of several pictures: mean, search with the mean feature; best, order by the best rank of a drawing",
+    )
+    parser.add_argument(
+        "--expand", action="store_true", help="order the best results by the sum of the query and the nearest one"
+    )
+    parser.add_argument(
+        "--rerank",
+        type=ChoiceParser(("k-reciprocal", "superglobal")),
+        metavar="METHOD",
+        help="order the best results by their similarity to each other too: k-reciprocal or superglobal",
     )
     add_model(parser, "that of the collection")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -67,11 +90,15 @@ def run(args: argparse.Namespace) -> int:
         log_to_stderr()
     if not args.pictures and not args.id:
         raise InputError("fastreid search: no query; add image files, or --id of a drawing in the collection")
+    if args.exclude_own and not args.id:
+        raise InputError("--exclude-own leaves out the patents of the drawings of --id; add it")
     if args.crop and not args.pictures:
         raise InputError("--crop is a part of the pictures, but only --id is given; add an image file")
     crop = parse_crop(args.crop) if args.crop else None
     for path in (args.csv, args.html):
         if path is not None:
+            if not path.parent.is_dir():
+                raise InputError(f"{path}: there is no folder {path.parent}; create it, or choose another one")
             check_writable(path)
     collection = index.open(args.collection, model=args.model)
     hits = collection.search(
@@ -82,6 +109,9 @@ def run(args: argparse.Namespace) -> int:
         where=args.filter or "",
         group=args.group,
         exclude_patents=args.exclude_patent,
+        exclude_families=args.exclude_family,
+        exclude_own=args.exclude_own,
+        refinement=index.Refinement(args.expand, args.rerank) if args.expand or args.rerank else None,
         combine=args.combine,
         min_score=args.min_score,
     )
@@ -100,8 +130,7 @@ def run(args: argparse.Namespace) -> int:
 
 def to_json(args: argparse.Namespace, collection: "Collection", hits: Sequence["Hit"]) -> dict[str, Any]:
     """Return the query and the results as values of JSON."""
-    names = ("pictures", "id", "crop", "k", "filter", "group", "exclude_patent", "min_score", "combine")
-    query = {name: getattr(args, name) for name in names}
+    query = {name: getattr(args, name) for name in QUERY_OPTIONS}
     model = collection.manifest.model
     query |= {"collection": collection.uri, "model": model.name, "weights_sha256": model.weights_sha256}
     return {"query": query, "results": [hit.to_json() for hit in hits]}
@@ -150,20 +179,19 @@ def format_html(
     """Return the report of a search as HTML."""
     from datetime import datetime, timezone
 
-    import torch
+    from fastreid.index.report import collect_pictures, describe_search, format_report, list_versions
 
-    from fastreid import __version__
-    from fastreid.index.report import collect_pictures, format_report
-
-    info, model = collection.info(), collection.manifest.model
     facts = {
-        "collection": f"{info['folder']}, version {info['version']}, {info['drawings']} drawings",
-        "model": f"{model.name}, weights sha256 {model.weights_sha256}",
+        **describe_search(collection),
         "filter": args.filter,
         "grouped by": args.group,
-        "excluded patents": ", ".join(args.exclude_patent),
+        "excluded patents": ", ".join([*args.exclude_patent, *(["those of the query"] if args.exclude_own else [])]),
+        "excluded families": ", ".join(args.exclude_family),
         "smallest score": args.min_score if args.min_score > -1 else "",
         "largest number of results": args.k,
+        "order of the best results": ", ".join(
+            [*(["query expansion"] if args.expand else []), *filter(None, [args.rerank])]
+        ),
         "several pictures": args.combine if len(args.pictures) + len(args.id) > 1 else "",
     }
     return format_report(
@@ -172,7 +200,7 @@ def format_html(
         {hit.id: image for hit in hits if (image := collection.thumbnail(hit.id))},
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         facts=facts,
-        versions={"fastreid": __version__, "torch": torch.__version__},
+        versions=list_versions(),
     )
 
 

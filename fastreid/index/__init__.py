@@ -14,7 +14,11 @@ from fastreid.index.health import CheckReport
 from fastreid.index.ingest import IngestReport
 from fastreid.index.manifest import ModelIdentity
 from fastreid.index.opening import create, exists, open
+from fastreid.index.query_monitor import NewHit, QueryMonitor
+from fastreid.index.refinement import Refinement
+from fastreid.index.saved_queries import SavedQuery, read_queries
 from fastreid.index.search import Hit
+from fastreid.index.similarity_map import SimilarityMap, compare_drawings
 
 __all__ = [
     "CheckReport",
@@ -24,7 +28,14 @@ __all__ = [
     "IndexSettings",
     "IngestReport",
     "ModelIdentity",
+    "NewHit",
+    "QueryMonitor",
+    "Refinement",
+    "SavedQuery",
+    "SimilarityMap",
+    "compare_drawings",
     "create",
     "exists",
     "open",
+    "read_queries",
 ]

@@ -24,6 +24,8 @@ STANDARD_COLUMNS: dict[str, ColumnType] = {
     "publication_date": "date",
     "figure": "text",
 }
+# Types of columns that a collection has only once a table has them.
+OPTIONAL_COLUMNS: dict[str, ColumnType] = {"family": "text"}  # the patents of one invention in several countries
 # Written by fastreid: where a drawing comes from, and the state of its file.
 SYSTEM_COLUMNS: dict[str, ColumnType] = {
     "id": "text",
@@ -36,6 +38,11 @@ SYSTEM_COLUMNS: dict[str, ColumnType] = {
     "sha256": "text",
     "digest": "text",
 }
+# Columns with one value; a text of another column can have several, separated by SEPARATOR.
+SINGLE_COLUMNS = frozenset({"patent", "title", "figure", *SYSTEM_COLUMNS})
+SEPARATOR = "|"
+# The state of a file, which filters may use, but messages do not list.
+STATE_COLUMNS = frozenset({"source", "size_bytes", "mtime_ns", "sha256", "digest"})
 VECTOR = "vector"
 KEYWORDS = frozenset({"and", "or", "not", "in", "is", "null", "startswith"})  # of filters
 
@@ -51,6 +58,11 @@ _ALLOWED = {
     "date": "a date such as 2018-01-31",
     "boolean": "true or false",
 }
+
+
+def list_names(columns: Iterable[str]) -> list[str]:
+    """Return the columns that messages offer: all but the state of files."""
+    return [name for name in columns if name not in STATE_COLUMNS]
 
 
 def convert_name(name: str) -> str:
@@ -90,6 +102,21 @@ def parse_value(text: str, kind: ColumnType) -> Value:
     return value
 
 
+def split_values(column: str, value: Value) -> tuple[Value, ...]:
+    """Return the values that a value of a column consists of: several ones of a text with SEPARATOR, each once."""
+    if column in SINGLE_COLUMNS or not isinstance(value, str) or SEPARATOR not in value:
+        return (value,)
+    return tuple(dict.fromkeys(value.split(SEPARATOR)))
+
+
+def normalize_values(column: str, value: Value | None) -> Value | None:
+    """Return a text with several values without spaces around them and without empty ones; others unchanged."""
+    if column in SINGLE_COLUMNS or not isinstance(value, str) or SEPARATOR not in value:
+        return value
+    parts = [part.strip() for part in value.split(SEPARATOR)]
+    return SEPARATOR.join(part for part in parts if part) or None
+
+
 def infer_type(texts: Iterable[str]) -> ColumnType:
     """Return the type of a column of a CSV file; empty texts are missing values.
 
@@ -105,9 +132,16 @@ def infer_type(texts: Iterable[str]) -> ColumnType:
 def convert_value(value: object, kind: ColumnType) -> Value | None:
     """Return a Python value, such as one of a Parquet file, as the value of a column; None and NaN are missing.
 
+    A list of texts is a text with several values.
+
     Raises:
         InputError: the value does not fit the type.
     """
+    if kind == "text" and isinstance(value, (list, tuple)):
+        texts = [str(item).strip() for item in value if item is not None]
+        if any(SEPARATOR in text for text in texts):
+            raise InputError(f"a value of a list contains {SEPARATOR!r}, which separates values; replace it")
+        value = SEPARATOR.join(filter(None, texts))
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, datetime.datetime):

@@ -1,7 +1,6 @@
 """Compute the features of a collection: of drawings in batches with worker processes, and of query pictures."""
 
 import functools
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from fastreid.data.io.reader import ReadPage
 from fastreid.engine.data import build_reader
 from fastreid.engine.evaluate import get_page_options
 from fastreid.engine.features import build_provenance, extract_features
+from fastreid.engine.local_features import LocalFeatureExtractor
 from fastreid.engine.model_directory import DEFAULT_MODEL, find_model_directory
 from fastreid.engine.model_zoo import load_model_config
 from fastreid.engine.predictor import Predictor
@@ -29,6 +29,7 @@ from fastreid.index.side_data import PageResults, encode_thumbnail
 from fastreid.index.sources import Entry
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
+from fastreid.utils.temporary_folders import make_temporary_folder
 
 
 @dataclass(frozen=True)
@@ -146,16 +147,43 @@ class Embedder:
         Raises:
             InputError: the picture cannot be decoded, or the crop is outside of it.
         """
-        options = get_page_options(self._cfg)
-        if crop is None:
-            levels = decode_page(file, name, page=page, **options)
-        else:
-            levels = cut_array(decode_page(file, name, page=page, **{**options, "longest_px": 0}), crop, name)
-        return self.predictor.transform.prepare(levels)
+        return self.predictor.transform.prepare(self.decode_picture(file, name, page=page, crop=crop))
 
     def embed_prepared(self, pictures: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """Return the features of prepared pictures, computed in one batch, float32 (n, D)."""
         return self.predictor.compute_prepared(pictures)
+
+    @property
+    def has_color(self) -> bool:
+        """Whether the network gets pages in RGB."""
+        return bool(self._cfg.INPUT.COLOR == "rgb")
+
+    @functools.cached_property
+    def local_features(self) -> LocalFeatureExtractor:
+        """Computes the local features that `compare_drawings` matches."""
+        predictor = self.predictor
+        levels, _ = predictor.transform.prepare(np.full((64, 64), 255, np.uint8))
+        size_px = int(levels.shape[1]), int(levels.shape[2])
+        return LocalFeatureExtractor(predictor.model, size_px, device=predictor.device, dtype=predictor.dtype)
+
+    def load_page(self, picture: Page) -> Array:
+        """Return the pixels of a picture, uint8 (h, w), or (h, w, 3) if the network gets colors.
+
+        Raises:
+            InputError: the picture cannot be read.
+        """
+        return self.predictor.load_page(picture)
+
+    def decode_picture(self, file: BinaryIO, name: str, *, page: int = 0, crop: Crop | None = None) -> Array:
+        """Return the pixels of a picture or its part; arguments and errors as for `prepare_picture`."""
+        options = get_page_options(self._cfg)
+        if crop is None:
+            return decode_page(file, name, page=page, **options)
+        return cut_array(decode_page(file, name, page=page, **{**options, "longest_px": 0}), crop, name)
+
+    def compute_local(self, levels: Sequence[Tensor]) -> Tensor:
+        """Return the local features of images of the network's size, float32 (n, C, H', W')."""
+        return self.local_features.compute(levels)
 
     def embed_drawings(self, entries: Sequence[Entry]) -> EmbeddedDrawings:
         """Return the features and thumbnails of drawings; unreadable ones are left out.
@@ -166,8 +194,8 @@ class Embedder:
         """
         cfg = self._cfg if len(entries) >= MIN_FILES_FOR_WORKERS else self._in_process_cfg
         drawings = [Drawing(entry.address, entry.id, entry.id) for entry in entries]
-        with tempfile.TemporaryDirectory(prefix="fastreid-index-") as folder:
-            results = PageResults(Path(folder))
+        with make_temporary_folder("fastreid-index-") as folder:
+            results = PageResults(folder)
             read = PageRecorder(build_reader(cfg), results)
             with warnings.catch_warnings():
                 # Of LanceDB, which the worker processes do not use.

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple, NoReturn, cast, get_args
 
-from fastreid.index.columns import ColumnType, Value, parse_value
+from fastreid.index.columns import ColumnType, Value, list_names, parse_value
 from fastreid.index.filters import And, Comparison, Filter, IsNull, Not, OneOf, Operator, Or, StartsWith
 from fastreid.utils.errors import InputError, suggest_and_list
 from fastreid.utils.text import escape_unprintable
@@ -114,7 +114,7 @@ class _Parser:
             self._fail("a column is missing here, as in locarno STARTSWITH 06", token.position)
         column = token.text.lower()
         if column not in self.columns:
-            hint = suggest_and_list(column, self.columns)
+            hint = suggest_and_list(column, list_names(self.columns))
             self._fail(f"the column '{escape_unprintable(token.text)}' is unknown.{hint}", token.position)
         kind = self.columns[column]
         if self._accept("is"):

@@ -1,7 +1,8 @@
 """Filters on the metadata of drawings, as a tree.
 
-A condition on a missing value is false, so `NOT` of it is true: there are two truth values, unlike in SQL. `matches`
-defines what a filter means; back ends translate the tree and must agree with it.
+A condition on a missing value is false, so `NOT` of it is true: there are two truth values, unlike in SQL. If a text
+has several values, equality, `OneOf` and `StartsWith` are true if one of them fulfills the condition; order compares
+the whole text. `matches` defines what a filter means; back ends translate the tree and must agree with it.
 """
 
 import operator
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fastreid.index.columns import Row, Value
+from fastreid.index.columns import Row, Value, split_values
 
 Operator = Literal["=", "<", "<=", ">", ">="]
 
@@ -89,10 +90,13 @@ def matches(node: Filter, row: Row) -> bool:
     value = row.get(node.column)
     if isinstance(node, IsNull) or value is None:
         return isinstance(node, IsNull) and value is None
+    values = (value, *split_values(node.column, value))
     if isinstance(node, StartsWith):
-        return str(value).startswith(node.prefix)
+        return any(str(one).startswith(node.prefix) for one in values)
     if isinstance(node, OneOf):
-        return value in node.values
+        return any(one in node.values for one in values)
+    if node.operator == "=":
+        return node.value in values
     return _OPERATORS[node.operator](value, node.value)
 
 

@@ -15,6 +15,7 @@ from fastreid.index.side_data import encode_thumbnail
 from fastreid.index.side_storage import SideStorage
 from fastreid.utils.errors import InputError
 from fastreid.utils.page_address import join_page_address
+from fastreid.utils.text import format_count
 
 COMPACT_HINT = "`fastreid index compact` repairs this"
 _MAX_THUMBNAIL_PAGE_PX = 512
@@ -62,13 +63,14 @@ def check_collection(backend: Backend, side_data: SideStorage, *, dim: int) -> C
             report.faults.append(f"{row['id']}: its feature is NaN, Inf or zero; remove it and add its file again")
         if row["sha256"]:
             needed.add(row["id"])
-            missing_files += not os.path.exists(row["path"])
+            missing_files += not os.path.exists(row["path"])  # or its folder cannot be read
     thumbnails = side_data.list_thumbnails()
     report.faults += [f"{name}: has no thumbnail; {COMPACT_HINT}" for name in sorted(needed - thumbnails)]
     if thumbnails - ids:
         report.notes.append(f"{len(thumbnails - ids)} thumbnails of drawings that are not in the table; {COMPACT_HINT}")
     if missing_files:
-        report.notes.append(f"{missing_files} files no longer exist; `fastreid index update` removes their drawings")
+        found = f"{format_count(missing_files, 'file')} cannot be found; `fastreid index update` removes the drawings"
+        report.notes.append(f"{found} of those that no longer exist, and keeps those whose folder cannot be read")
     return report
 
 

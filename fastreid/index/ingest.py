@@ -7,7 +7,7 @@ because the state of each file is stored with its drawing.
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -43,6 +43,7 @@ class IngestReport:
         num_excluded: drawings that were removed by hand, which an update does not add again.
         faults: files and lines that were skipped, one line each.
         notes: messages about whole sources.
+        is_stopped: not all drawings were seen, because the caller stopped it.
     """
 
     num_embedded: int = 0
@@ -52,6 +53,12 @@ class IngestReport:
     num_excluded: int = 0
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    is_stopped: bool = False
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether the collection is another one than before."""
+        return bool(self.num_embedded + self.num_relabeled + self.num_removed)
 
     def describe(self) -> str:
         """Return the counts on one line."""
@@ -76,8 +83,16 @@ class _StoredState(NamedTuple):
     digest: str
 
 
-def scan_sources(sources: Sequence[Source], backend: Backend, report: IngestReport) -> list[Entry]:
+def scan_sources(
+    sources: Sequence[Source], backend: Backend, report: IngestReport, *, allow_empty: bool = False
+) -> list[Entry]:
     """Return the drawings of sources, each once, and add the columns of their metadata to the table.
+
+    Args:
+        sources: the sources.
+        backend: the table.
+        report: gets what was skipped.
+        allow_empty: as for `scan_source`.
 
     Raises:
         InputError: a source does not exist, or two of them have another type of the same column.
@@ -85,7 +100,7 @@ def scan_sources(sources: Sequence[Source], backend: Backend, report: IngestRepo
     entries: dict[str, Entry] = {}
     for source in sources:
         known = backend.columns()
-        scan = scan_source(source, known)
+        scan = scan_source(source, known, allow_empty=allow_empty)
         backend.add_columns({name: kind for name, kind in scan.types.items() if name not in known})
         for entry in scan.entries:
             entries[entry.id] = entry  # of the latest source that contains it
@@ -95,7 +110,14 @@ def scan_sources(sources: Sequence[Source], backend: Backend, report: IngestRepo
 
 
 def add_entries(
-    entries: Sequence[Entry], backend: Backend, side_data: SideStorage, *, embedder: Embedder, report: IngestReport
+    entries: Sequence[Entry],
+    backend: Backend,
+    side_data: SideStorage,
+    *,
+    embedder: Embedder,
+    report: IngestReport,
+    marks_new: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Compute the features of new and changed drawings, and store them in batches.
 
@@ -105,6 +127,8 @@ def add_entries(
         side_data: thumbnails.
         embedder: the model of the collection.
         report: gets the counts and faults.
+        marks_new: mark new and changed drawings in `side_data`, before they become visible.
+        should_stop: called before each batch; True ends the addition.
     """
     stored = {
         row["id"]: _StoredState(_FileState(row["size_bytes"], row["mtime_ns"], row["sha256"]), row["digest"])
@@ -114,6 +138,11 @@ def add_entries(
     with show_progress("adding drawings", unit="drawing") as update:
         num_done = 0
         for batch in _split_batches(entries, stored, report):
+            report.is_stopped = should_stop()
+            if report.is_stopped:
+                break
+            if marks_new:
+                side_data.mark("new", batch.embedded)
             _store_batch(batch, stored, backend, side_data=side_data, embedder=embedder, report=report)
             num_done += batch.num_seen
             update(num_done, len(entries))
@@ -176,12 +205,12 @@ def _split_batches(
     entries: Sequence[Entry], stored: Mapping[str, _StoredState], report: IngestReport
 ) -> Iterator[_Batch]:
     """Yield what is to be done for drawings, in batches."""
-    batch = _Batch()
+    batch, hashed = _Batch(), dict[str, _FileState]()
     for entry in entries:
         name, batch.num_seen = entry.id, batch.num_seen + 1
         before = stored.get(name)
         try:
-            state = _read_state(entry, before)
+            state = _read_state(entry, before, hashed)
         except OSError as error:
             report.faults.append(f"{entry.path}: cannot be read ({error.strerror}); check its permissions")
             continue
@@ -197,12 +226,22 @@ def _split_batches(
     yield batch
 
 
-def _read_state(entry: Entry, before: _StoredState | None) -> _FileState:
-    """Return the state of a file; it is only read if its size or time differs from before."""
+def _read_state(entry: Entry, before: _StoredState | None, hashed: dict[str, _FileState]) -> _FileState:
+    """Return the state of a file; it is only read if its size or time differs from before.
+
+    Args:
+        entry: a page of the file.
+        before: the stored state of the page.
+        hashed: the state of the file that was read last, by path; its other pages follow.
+    """
     status = os.stat(entry.path)
     state = (status.st_size, status.st_mtime_ns)
-    is_same = before is not None and state == before.file[:2]
-    return before.file if is_same and before is not None else _FileState(*state, compute_sha256(entry.path))
+    if before is not None and state == before.file[:2]:
+        return before.file
+    if entry.path not in hashed or hashed[entry.path][:2] != state:
+        hashed.clear()
+        hashed[entry.path] = _FileState(*state, compute_sha256(entry.path))
+    return hashed[entry.path]
 
 
 def _store_batch(

@@ -15,6 +15,7 @@ from fastreid.utils.files import read_file_bytes, write_text
 from fastreid.utils.locks import exclusive_lock
 
 MANIFEST_NAME, LOCK_NAME = "collection.json", ".lock"
+CREATE_HINT = "`fastreid index add` or `fastreid index create` makes one"
 FORMAT = 1
 _MAX_DIFFERENCES = 3  # of settings, in a message
 
@@ -73,11 +74,17 @@ class Source:
     images: str = ""
     metadata: str = ""
 
-    def with_defaults(self, earlier: "Source | None") -> "Source":
-        """Return a copy with the options of an earlier addition of the path where this one has none."""
+    def with_defaults(self, earlier: "Source | None", *, keep_metadata: bool = True) -> "Source":
+        """Return a copy with the options of an earlier addition of the path where this one has none.
+
+        Args:
+            earlier: the earlier one.
+            keep_metadata: also with its table of metadata.
+        """
         if earlier is None:
             return self
-        return Source(self.path, self.images or earlier.images, self.metadata or earlier.metadata)
+        metadata = earlier.metadata if keep_metadata else ""
+        return Source(self.path, self.images or earlier.images, self.metadata or metadata)
 
 
 @dataclass(frozen=True)
@@ -143,8 +150,9 @@ def read_manifest(folder: Path) -> CollectionManifest:
     try:
         return parse_manifest(read_file_bytes(path), where=str(folder), name=str(path))
     except FileNotFoundError:
-        hint = "`fastreid index add` or `fastreid index create` makes one"
-        raise InputError(f"{folder}: no such collection (it has no {MANIFEST_NAME}); {hint}")
+        raise InputError(f"{folder}: no such collection (it has no {MANIFEST_NAME}); {CREATE_HINT}")
+    except NotADirectoryError:
+        raise InputError(f"{folder}: is a file, not a collection, which is a folder; {CREATE_HINT}")
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions")
 

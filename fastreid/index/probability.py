@@ -43,6 +43,14 @@ class ProbabilityEstimator:
         values = calibration.compute_probabilities([hit.score for hit in hits], prior=1 / num_patents)
         return [replace(hit, probability=round(float(value), 6)) for hit, value in zip(hits, values, strict=True)]
 
+    def has_calibration(self) -> bool:
+        """Return whether the model has a calibration for its weights.
+
+        Raises:
+            StorageError: the calibration is damaged.
+        """
+        return self._read_calibration() is not None
+
     def _read_calibration(self) -> Calibration | None:
         if not self._is_read:
             directory = find_model_directory(self._model.name)

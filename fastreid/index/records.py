@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastreid.index.columns import ColumnType, Value, convert_name, convert_value
+from fastreid.index.columns import OPTIONAL_COLUMNS, ColumnType, Value, convert_name, convert_value, normalize_values
 from fastreid.index.tables import find_type
 from fastreid.utils.errors import InputError, NumericalError
 
@@ -29,7 +29,7 @@ def convert_records(
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     new: dict[str, ColumnType] = {
-        name: find_type([row.get(name) for row in rows])
+        name: OPTIONAL_COLUMNS.get(name) or find_type([row.get(name) for row in rows])
         for name in names
         if name not in known and convert_name(name) == name
     }
@@ -41,7 +41,7 @@ def convert_records(
     seen: set[Value | None] = set()
     for position, row in enumerate(rows):
         try:
-            values = {name: convert_value(value, kinds[name]) for name, value in row.items()}
+            values = {name: normalize_values(name, convert_value(value, kinds[name])) for name, value in row.items()}
         except InputError as error:
             raise InputError(f"row {position}: {error}")
         if not values.get("id") or values["id"] in seen:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from fastreid.index.backends.base import Backend
@@ -23,6 +23,7 @@ def remove_missing(
     *,
     side_data: SideStorage,
     report: IngestReport,
+    skip: Collection[str] = (),
 ) -> None:
     """Delete the drawings of sources that the sources no longer contain, but not those below an unreadable path.
 
@@ -32,13 +33,14 @@ def remove_missing(
         backend: the table.
         side_data: thumbnails.
         report: gets the number, and a note about the drawings that are kept.
+        skip: paths of files whose drawings are kept.
     """
     present = {entry.id for entry in entries}
     node = OneOf("source", tuple(source.path for source in sources))
     rows = (row for block in backend.scan(["id", "path", "source"], node) for row in block)
     missing, kept, checked = [], Counter[str](), dict[str, bool]()
     for row in rows:
-        if row["id"] in present:
+        if row["id"] in present or row["path"] in skip:
             continue
         unreadable = _find_unreadable(row["path"], row["source"], checked)
         if unreadable:

@@ -4,14 +4,18 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
+from fastreid import __version__
 from fastreid.engine.predictor_inputs import Page
 from fastreid.index.collection import Collection
 from fastreid.index.crop import Crop
+from fastreid.index.saved_queries import SavedQuery
 from fastreid.index.search import Hit
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
@@ -92,6 +96,49 @@ def collect_pictures(
         image.save(file, "PNG")
         found.append(QueryPicture(Path(str(picture)).name, file.getvalue(), crop_text))
     return found + [QueryPicture(f"drawing {name}", collection.thumbnail(name) or b"") for name in ids]
+
+
+def describe_search(collection: Collection) -> dict[str, str]:
+    """Return the collection and the model of a search, for people."""
+    info, model = collection.info(), collection.manifest.model
+    return {
+        "collection": f"{info['folder']}, version {info['version']}, {info['drawings']} drawings",
+        "model": f"{model.name}, weights sha256 {model.weights_sha256}",
+    }
+
+
+def list_versions() -> dict[str, str]:
+    """Return the versions of the software that a search depends on."""
+    return {"fastreid": __version__, "torch": torch.__version__}
+
+
+def format_monitor_report(collection: Collection, query: SavedQuery, hits: Sequence[Hit], *, time: datetime) -> str:
+    """Return the HTML of the new hits of a saved query.
+
+    Args:
+        collection: has the drawings.
+        query: the query.
+        hits: its new hits in order.
+        time: of the search, in UTC.
+    """
+    facts = {
+        "saved query": query.name,
+        **describe_search(collection),
+        "searched": "only drawings that are new",
+        "filter": query.filter,
+        "grouped by": query.group,
+        "smallest score": query.min_score if query.min_score > -1 else "",
+        "smallest probability": query.min_probability or "",
+        "largest number of results": query.k,
+    }
+    return format_report(
+        collect_pictures(collection, query.pictures, query.ids, crop=None, crop_text=""),
+        hits,
+        {hit.id: image for hit in hits if (image := collection.thumbnail(hit.id))},
+        date=f"{time:%Y-%m-%d %H:%M} UTC",
+        facts=facts,
+        versions=list_versions(),
+    )
 
 
 def to_data_url(image: bytes) -> str:

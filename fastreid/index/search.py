@@ -9,8 +9,9 @@ from torch import Tensor
 
 from fastreid.evaluation.search.metric_space import CosineSpace
 from fastreid.index.backends.base import Backend
-from fastreid.index.columns import SYSTEM_COLUMNS, Row
+from fastreid.index.columns import SYSTEM_COLUMNS, Row, list_names
 from fastreid.index.filters import Filter
+from fastreid.index.refinement import Refinement, refine
 from fastreid.utils.errors import InputError, describe_unknown
 
 Combine = Literal["mean", "best"]
@@ -61,6 +62,7 @@ def search_backend(
     group: str | None = None,
     combine: Combine = "mean",
     min_score: float = -1.0,
+    refinement: Refinement | None = None,
 ) -> list[Hit]:
     """Return the nearest rows of one object, nearest first; ties are ordered by id.
 
@@ -73,6 +75,7 @@ def search_backend(
         combine: "mean": search with the mean of the unit features; "best": order by the best rank of a row, or of its
             group, over the rankings of the pictures, then by distance.
         min_score: smallest score of a result.
+        refinement: how the best rows of each ranking are ordered; None: by distance.
 
     Raises:
         InputError: the queries have another dimension or their mean is zero, or an option is invalid.
@@ -82,7 +85,7 @@ def search_backend(
     if combine not in COMBINATIONS:
         raise InputError(describe_unknown("combine", combine, COMBINATIONS))
     if group is not None and group not in backend.columns():
-        raise InputError(describe_unknown("the column of group", group, backend.columns()))
+        raise InputError(describe_unknown("the column of group", group, list_names(backend.columns())))
     if queries.ndim != 2 or queries.shape[1] != backend.dim or not len(queries):
         raise InputError(f"a query must be float32 (n, {backend.dim}), not {tuple(queries.shape)}")
     if not torch.isfinite(queries).all() or (queries.norm(dim=1) == 0).any():
@@ -92,25 +95,36 @@ def search_backend(
         queries = units.mean(dim=0, keepdim=True).float()
         if queries.norm() < _MIN_NORM:
             raise InputError("the mean of the query pictures is zero; search with --combine best")
-    rankings = [_rank(backend, query, k, node=node, group=group) for query in queries]
-    hits = list(rankings[0].values()) if len(rankings) == 1 else _merge_by_rank(rankings)[:k]
-    return [hit for hit in hits if hit.score >= min_score]
+    rankings = [_rank(backend, query, k, node=node, group=group, refinement=refinement) for query in queries]
+    # Before they are merged: a drawing can have a large score for another picture than that of its best rank.
+    rankings = [{key: hit for key, hit in one.items() if hit.score >= min_score} for one in rankings]
+    return list(rankings[0].values()) if len(rankings) == 1 else _merge_by_rank(rankings)[:k]
 
 
-def _rank(backend: Backend, query: Tensor, k: int, *, node: Filter | None, group: str | None) -> dict[_Key, Hit]:
-    """Return the nearest row of each of the k nearest groups, nearest first."""
-    found = backend.find_candidates(query, k, node=node, distinct=group)
+def _rank(
+    backend: Backend,
+    query: Tensor,
+    k: int,
+    *,
+    node: Filter | None,
+    group: str | None,
+    refinement: Refinement | None,
+) -> dict[_Key, Hit]:
+    """Return the nearest row of each of the k nearest groups, nearest first or in the refined order."""
+    num = k if refinement is None else max(k, refinement.num_candidates)
+    found = backend.find_candidates(query, num, node=node, distinct=group)
     if not found.rows:
         return {}
     space = CosineSpace(query[None], found.vectors)
     distances = space.distances(torch.zeros(1, dtype=torch.int64), slice(0, len(found.rows)))[0].tolist()
-    hits = [
-        (_make_key(row, group), _make_hit(row, distance)) for row, distance in zip(found.rows, distances, strict=True)
-    ]
-    hits.sort(key=lambda pair: (pair[1].distance, pair[1].id))
+    hits = [_make_hit(row, distance) for row, distance in zip(found.rows, distances, strict=True)]
+    order = sorted(range(len(hits)), key=lambda row: (hits[row].distance, hits[row].id))
+    if refinement is not None:
+        best = order[: refinement.num_candidates]
+        order[: len(best)] = [best[position] for position in refine(query, found.vectors[best], refinement)]
     nearest: dict[_Key, Hit] = {}
-    for key, hit in hits:
-        nearest.setdefault(key, hit)
+    for row in order:
+        nearest.setdefault(_make_key(found.rows[row], group), hits[row])
     return dict(list(nearest.items())[:k])
 
 

@@ -1,4 +1,4 @@
-"""Thumbnails of the drawings of a collection, and the ids of removed ones, in an SQLite file.
+"""Thumbnails of the drawings of a collection, and marks of drawings and hits, in an SQLite file.
 
 They are not columns of the table, because a table of vectors is rewritten when its files are merged. A thumbnail is
 stored before its row, so a kill between the two leaves a thumbnail without a row, which `compact` removes.
@@ -10,11 +10,12 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from PIL import Image
 
+from fastreid.index.side_storage import Mark
 from fastreid.utils.errors import StorageError
 
 FILE_NAME = "thumbnails.sqlite"
@@ -24,7 +25,7 @@ _LEVELS = 16  # gray levels of a thumbnail: half the bytes of 256, without a vis
 _IDS_PER_STATEMENT = 500
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS thumbnails (id TEXT PRIMARY KEY, image BLOB NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS removed (id TEXT PRIMARY KEY) WITHOUT ROWID",
+    *(f"CREATE TABLE IF NOT EXISTS {mark} (id TEXT PRIMARY KEY) WITHOUT ROWID" for mark in get_args(Mark)),
 )
 
 
@@ -73,20 +74,20 @@ class SideData:
         with self._open() as database:
             database.executemany("DELETE FROM thumbnails WHERE id = ?", ((name,) for name in names))
 
-    def mark_removed(self, names: Iterable[str]) -> None:
-        """Remember that drawings were removed, so that an update does not add them again."""
+    def mark(self, mark: Mark, names: Iterable[str]) -> None:
+        """Give a mark to some ids."""
         with self._open() as database:
-            database.executemany("INSERT OR IGNORE INTO removed VALUES (?)", ((name,) for name in names))
+            database.executemany(f"INSERT OR IGNORE INTO {mark} VALUES (?)", ((name,) for name in names))
 
-    def unmark_removed(self, names: Iterable[str]) -> None:
-        """Forget that drawings were removed."""
+    def unmark(self, mark: Mark, names: Iterable[str]) -> None:
+        """Take a mark from some ids."""
         with self._open() as database:
-            database.executemany("DELETE FROM removed WHERE id = ?", ((name,) for name in names))
+            database.executemany(f"DELETE FROM {mark} WHERE id = ?", ((name,) for name in names))
 
-    def list_removed(self) -> set[str]:
-        """Return the ids of the drawings that were removed."""
+    def list_marked(self, mark: Mark) -> set[str]:
+        """Return the ids that have a mark."""
         with self._open() as database:
-            return {name for (name,) in database.execute("SELECT id FROM removed")}
+            return {name for (name,) in database.execute(f"SELECT id FROM {mark}")}
 
     def vacuum(self) -> None:
         """Return the space of deleted thumbnails to the disk."""

@@ -1,11 +1,15 @@
-"""The interface of thumbnails and removed ids, which a folder and a server store differently."""
+"""The interface of thumbnails and marks of drawings, which a folder and a server store differently."""
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Literal, Protocol
+
+# removed: drawings that an update does not add again; new: drawings in which saved queries have not been searched;
+# reported: hits of saved queries
+Mark = Literal["removed", "new", "reported"]
 
 
 class SideStorage(Protocol):
-    """Thumbnails by id, and the ids of removed drawings."""
+    """Thumbnails by id, and marks of drawings and hits."""
 
     def write_thumbnails(self, thumbnails: Mapping[str, bytes]) -> None:
         """Store thumbnails by id."""
@@ -19,14 +23,14 @@ class SideStorage(Protocol):
     def delete_thumbnails(self, names: Iterable[str]) -> None:
         """Delete the thumbnails of some ids."""
 
-    def mark_removed(self, names: Iterable[str]) -> None:
-        """Remember that drawings were removed, so that an update does not add them again."""
+    def mark(self, mark: Mark, names: Iterable[str]) -> None:
+        """Give a mark to some ids."""
 
-    def unmark_removed(self, names: Iterable[str]) -> None:
-        """Forget that drawings were removed."""
+    def unmark(self, mark: Mark, names: Iterable[str]) -> None:
+        """Take a mark from some ids."""
 
-    def list_removed(self) -> set[str]:
-        """Return the ids of the drawings that were removed."""
+    def list_marked(self, mark: Mark) -> set[str]:
+        """Return the ids that have a mark."""
 
     def vacuum(self) -> None:
         """Free the space of deleted thumbnails."""

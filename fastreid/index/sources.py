@@ -11,6 +11,7 @@ from pathlib import Path
 from fastreid.data.datasets.base import InvalidListError, read_list
 from fastreid.data.datasets.folder_tree import SUFFIXES, FolderTree, list_pages, scan_folder
 from fastreid.data.datasets.list_paths import PathResolver
+from fastreid.data.io.image import read_image
 from fastreid.index.columns import STANDARD_COLUMNS, SYSTEM_COLUMNS, ColumnType, Value
 from fastreid.index.manifest import Source
 from fastreid.index.tables import TABLE_SUFFIXES, read_table
@@ -19,6 +20,7 @@ from fastreid.utils.page_address import split_page_address
 from fastreid.utils.text import escape_unprintable, format_count, format_faults, is_unicode
 
 LIST_SUFFIXES = (".txt", *TABLE_SUFFIXES)
+_CHECKED_PX = 256  # longest side of a page that is decoded only to see whether that is possible
 _MAX_LIST_START = 100  # lines read to find out whether a list has ids
 
 
@@ -86,12 +88,13 @@ def find_source(path: str, *, images: str = "", metadata: str = "") -> Source:
     return Source(str(absolute), *(os.path.abspath(name) if name else "" for name in (images, metadata)))
 
 
-def scan_source(source: Source, known: Mapping[str, ColumnType]) -> Scan:
+def scan_source(source: Source, known: Mapping[str, ColumnType], *, allow_empty: bool = False) -> Scan:
     """Read a source.
 
     Args:
         source: the source.
         known: columns of the collection, with their types.
+        allow_empty: whether the source may contain no drawing.
 
     Raises:
         InputError: the source or its metadata cannot be read, or it contains no drawing.
@@ -121,7 +124,7 @@ def scan_source(source: Source, known: Mapping[str, ColumnType]) -> Scan:
     if source.metadata:
         entries = _add_metadata(entries, source, base, scan=scan, known=known)
     scan.entries = list({entry.id: entry for entry in entries}.values())
-    if not scan.entries and not scan.faults:
+    if not (scan.entries or scan.faults or allow_empty):
         raise InputError(f"{path}: contains no drawing ({', '.join(SUFFIXES)}); check the path")
     return scan
 
@@ -130,17 +133,23 @@ def check_sources(sources: Iterable[Source]) -> None:
     """Check that a new collection can be made of sources.
 
     Raises:
-        InputError: a source cannot be read, or none contains a drawing.
+        InputError: a source cannot be read, or none contains a drawing that can be decoded.
     """
     known: dict[str, ColumnType] = {**SYSTEM_COLUMNS, **STANDARD_COLUMNS}
-    faults, num = [], 0
+    faults: list[str] = []
+    entries: list[Entry] = []
     for source in sources:
         scan = scan_source(source, known)
         known |= scan.types
         faults += scan.faults
-        num += len(scan.entries)
-    if not num:
-        raise InputError(format_faults(faults, "none of the drawings can be read"))
+        entries += scan.entries
+    for entry in entries:
+        try:
+            read_image(entry.address, longest_px=_CHECKED_PX)
+            return
+        except InputError as error:
+            faults.append(str(error))
+    raise InputError(format_faults(faults, "none of the drawings can be read"))
 
 
 Found = Iterator[tuple[str, dict[str, Value]]]  # (absolute path or address of a page, metadata)

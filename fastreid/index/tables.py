@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from fastreid.index.columns import (
+    OPTIONAL_COLUMNS,
     STANDARD_COLUMNS,
     ColumnType,
     Value,
     convert_name,
     convert_value,
     infer_type,
+    normalize_values,
 )
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.files import read_file_bytes
@@ -76,9 +78,10 @@ def read_table(path: Path, known: dict[str, ColumnType]) -> Table:
         if name == PATH:
             paths = [str(value or "").strip().replace("\\", "/") for value in raw]
             continue
-        types[name] = known.get(name) or STANDARD_COLUMNS.get(name) or find_type(raw)
+        types[name] = known.get(name) or {**STANDARD_COLUMNS, **OPTIONAL_COLUMNS}.get(name) or find_type(raw)
         values[name] = [
-            _convert(value, types[name], f"{source}: {name}") for value, source in zip(raw, sources, strict=True)
+            normalize_values(name, _convert(value, types[name], f"{source}: {name}"))
+            for value, source in zip(raw, sources, strict=True)
         ]
     return Table(path, types, paths, values, sources)
 

@@ -1,12 +1,15 @@
 """Stop on SIGTERM like on Ctrl-C: by an exception, so that temporary files and worker processes are removed."""
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
 
+_POLL_S = 0.1  # between two looks at a flag that a signal sets
 SAME_SIGNAL_S = 1.0  # a signal to a process group can arrive twice: from its sender and from the parent process
 
 
@@ -62,3 +65,61 @@ def raise_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class StopRequest:
+    """Whether a signal has asked a `request_stop` block to end.
+
+    Attributes:
+        number: number of the signal; None: no signal yet.
+        message: written to stderr when the signal arrives; "": nothing.
+    """
+
+    def __init__(self, message: str = ""):
+        self.number: int | None = None
+        self.message = message
+        self._time_s = 0.0
+
+    def is_set(self) -> bool:
+        """Return whether a signal has arrived."""
+        return self.number is not None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a signal, at most some seconds, and return whether one has arrived."""
+        deadline = time.monotonic() + seconds
+        while not self.is_set() and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, _POLL_S))  # Python resumes a longer sleep after a signal
+        return self.is_set()
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Note a first signal; raise KeyboardInterrupt or TerminatedError at a later one."""
+        now = time.monotonic()
+        if self.number is None:
+            self.number, self._time_s = number, now
+            if self.message:
+                # A stream could be in use at this moment.
+                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{self.message}\n".encode())
+        elif now - self._time_s > SAME_SIGNAL_S:
+            raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError
+
+
+@contextlib.contextmanager
+def request_stop(message: str) -> Iterator[StopRequest]:
+    """Give the block a flag that the first SIGTERM or Ctrl-C sets; a second one stops it by an exception.
+
+    Outside of the main thread no signal sets the flag.
+
+    Args:
+        message: written to stderr at the first signal, such as what is finished before the end.
+    """
+    request = StopRequest(message)
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    previous = [signal.signal(number, request.handle) for number in numbers]
+    try:
+        yield request
+    finally:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)

@@ -5,11 +5,12 @@ import json
 import random
 import re
 import shutil
+import signal
 import time
 
 import numpy as np
 import pytest
-from commands import run_here
+from commands import run_here, start, wait
 from fork_server import get_server
 from index_pages import add_in_small_batches, write_model, write_pages
 
@@ -207,7 +208,7 @@ def test_command_without_lancedb_names_the_package(folder, model, monkeypatch):
 
 
 def kill_additions(folder, model, *, num_kills, rng):
-    """Kill additions at random moments, finish, and compare with an addition that was not interrupted."""
+    """Kill additions with a saved query at random moments, finish, and compare with one that was not interrupted."""
     names = [f"D{number // 4}/{number}.png" for number in range(40)]
     write_pages(folder / "many", names)
     whole = fastreid.index.create(folder / "whole", model=model)
@@ -215,7 +216,8 @@ def kill_additions(folder, model, *, num_kills, rng):
     counts = []
     for number in range(num_kills):
         progress = folder / f"started-{number}"
-        arguments = [str(folder / "killed"), str(folder / "many"), model, str(progress)]
+        hits = folder / "hits.json"
+        arguments = [str(folder / "killed"), str(folder / "many"), model, str(progress), str(hits)]
         process = get_server().start("index_pages:add_in_small_batches", *arguments, folder=folder)
         process.wait_for(progress)
         time.sleep(rng.uniform(0, 0.5))
@@ -224,10 +226,12 @@ def kill_additions(folder, model, *, num_kills, rng):
         report = fastreid.index.open(folder / "killed").check()
         assert report.faults == []
         assert report.num_drawings >= counts[-1]
-    add_in_small_batches(folder / "killed", folder / "many", model, folder / "finished")
+    add_in_small_batches(folder / "killed", folder / "many", model, folder / "finished", hits)
     killed = fastreid.index.open(folder / "killed")
     report = killed.check()
     assert (report.num_drawings, report.faults, report.notes) == (40, [], [])
+    found = [hit["path"] for hit in json.loads(hits.read_text())["hits"]]
+    assert sorted(found) == sorted(str(folder / "many" / name) for name in names)  # each once
     for query in names[::8]:
         expected, found = (one.search(str(folder / "many" / query), k=5) for one in (whole, killed))
         assert [hit.id for hit in found] == [hit.id for hit in expected]
@@ -242,3 +246,60 @@ def test_killed_additions_lose_nothing(tmp_path, model):
 def test_twenty_killed_additions_lose_nothing(tmp_path, model):
     counts = kill_additions(tmp_path, model, num_kills=20, rng=random.Random(1))
     assert counts[-1] > 0
+
+
+def test_following_and_saved_queries(folder, model):
+    query = {"name": "cup <1>", "pictures": ["drawings/D1/4.png"], "min_score": 0.99}
+    (folder / "queries.json").write_text(json.dumps([query]))
+    options = ("--watch-queries", "queries.json", "--hits", "hits.json", "--hits-html", "reports")
+    output = call(folder, "index add", "c", "drawings", "--model", model, *options)
+    assert "1 new hit of the saved queries\n" in output
+    assert "no new hit" in call(folder, "index update", "c", *options)
+    write_pages(folder / "drawings", ["D4/4.png"], first=4)  # the page of D1/4.png
+    (folder / "drawings/D2/broken.png").unlink()
+    process = start("index update", "c", "--watch", 0.2, *options, folder=folder)
+    while "D4/4.png" not in (folder / "hits.json").read_text():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    code, output, errors = wait(process)
+    assert code == 0, output + errors
+    assert "c: 1 drawing added, 9 unchanged; 10 drawings in the collection\n" in output
+    assert output.endswith("c: stopped by SIGTERM; all batches are stored\n")
+    hits = json.loads((folder / "hits.json").read_text())["hits"]
+    assert [(hit["query"], hit["patent"]) for hit in hits] == [("cup <1>", "D1"), ("cup <1>", "D4")]
+    first, second = sorted((folder / "reports").iterdir())
+    assert first.name.endswith("-cup-1.html")
+    assert "<dd>cup &lt;1&gt;</dd>" in first.read_text()
+    assert "D4/4.png" in second.read_text()
+
+
+def test_order_and_exclusions_of_a_search(folder, model):
+    (folder / "meta.csv").write_text("patent,family,locarno\nD0,7,06-01 | 07-02\nD1,7,07-02\nD2,8,\n")
+    call(folder, "index add", "c", "drawings", "--model", model, "--metadata", "meta.csv")
+    rows = json.loads(call(folder, "search", "c", "drawings/D1/4.png", "--json", "--filter", "locarno = 07-02"))
+    assert {hit["metadata"]["locarno"] for hit in rows["results"]} == {"06-01|07-02", "07-02"}
+    call(folder, "index export", "c", "--output", "c.csv")
+    assert "06-01|07-02" in (folder / "c.csv").read_text()
+    name = rows["results"][0]["id"]
+    output = call(
+        folder, "search", "c", "--id", name, "--exclude-own", "--expand", "--rerank", "k-reciprocal", "--json"
+    )
+    answer = json.loads(output)
+    assert {hit["patent"] for hit in answer["results"]} == {"D2"}
+    assert (answer["query"]["expand"], answer["query"]["rerank"]) == (True, "k-reciprocal")
+    output = call(folder, "search", "c", "--id", name, "--exclude-family", "8", "--group", "family", "--json")
+    assert [hit["patent"] for hit in json.loads(output)["results"]] in (["D0"], ["D1"])
+    call(folder, "index add", "c", "drawings", "--no-metadata")
+    assert '"family"' not in call(folder, "search", "c", "drawings/D1/4.png", "--json")
+    errors = call(folder, "search", "c", "drawings/D1/4.png", "--html", "nodir/r.html", code=2)
+    assert errors == "nodir/r.html: there is no folder nodir; create it, or choose another one\n"
+    assert not (folder / "nodir").exists()
+
+
+def test_no_collection_is_left_if_all_files_are_corrupt(folder, model):
+    for name in NAMES:
+        (folder / "drawings" / name).write_text("text")
+    errors = call(folder, "index add", "c", "drawings", "--model", model, code=2)
+    assert errors.startswith("none of the drawings can be read: 10 faults\n")
+    assert not (folder / "c").exists()

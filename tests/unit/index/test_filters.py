@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from fastreid.index.columns import convert_name, infer_type, parse_value
+from fastreid.index.columns import convert_name, convert_value, infer_type, normalize_values, parse_value
 from fastreid.index.filter_syntax import MAX_CONDITIONS, MAX_DEPTH, parse_filter
 from fastreid.index.filters import And, Comparison, Not, OneOf, StartsWith, matches
 from fastreid.utils.errors import InputError
@@ -58,6 +58,38 @@ def test_missing_values_fulfill_only_negations():
         assert not matches(parse_filter(text, COLUMNS), {})
         assert matches(parse_filter(f"NOT {text}", COLUMNS), {})
     assert matches(parse_filter("patent != x", COLUMNS), {"patent": None})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("locarno = 06-01", True),
+        ("locarno = 07-02", True),
+        ("locarno = '06-01|07-02'", True),
+        ("locarno = 06", False),
+        ("locarno != 07-02", False),
+        ("locarno IN (01-01, 07-02)", True),
+        ("locarno NOT IN (01-01, 02-02)", True),
+        ("locarno STARTSWITH 07", True),
+        ("locarno STARTSWITH 1", False),
+        ("locarno STARTSWITH '06-01|0'", True),
+        ("patent = b", False),
+        ("patent = 'a|b'", True),
+    ],
+)
+def test_one_of_several_values_fulfills_a_condition(text, expected):
+    node = parse_filter(text, COLUMNS)
+    assert matches(node, {"locarno": "06-01|07-02", "patent": "a|b"}) is expected
+
+
+def test_values_of_a_cell_are_normalized():
+    assert normalize_values("locarno", " 06-01 | |07-02|") == "06-01|07-02"
+    assert normalize_values("locarno", "|") is None
+    assert normalize_values("title", "A | B") == "A | B"
+    assert convert_value(["06-01", None, " 07-02 "], "text") == "06-01|07-02"
+    assert convert_value([], "text") is None
+    with pytest.raises(InputError, match="separates values"):
+        convert_value(["a|b"], "text")
 
 
 def test_words_after_an_operator_are_values():

@@ -7,12 +7,14 @@ import re
 import numpy as np
 import pytest
 import torch
+from index_pages import check_several_values
 
 import fastreid.index
 from fastreid.evaluation import nearest
 from fastreid.evaluation.calibration import Calibration, write_calibration
-from fastreid.index import IndexSettings, ModelIdentity
-from fastreid.index.backends.probes import measure_probes
+from fastreid.evaluation.postprocess.query_expansion import expand
+from fastreid.index import IndexSettings, ModelIdentity, Refinement
+from fastreid.index.backends.probes import Probes, describe_probes, measure_probes
 from fastreid.index.manifest import write_manifest
 from fastreid.utils.errors import InputError, NumericalError, WeightsError
 
@@ -107,7 +109,7 @@ def test_flat_search_of_a_large_collection_equals_the_reference(tmp_path):
 def test_index_finds_most_of_the_reference(tmp_path):
     collection = build(tmp_path / "collection", num_additions=1, exact_max_rows=1000, num_partitions=20)
     assert re.fullmatch(
-        r"IVF-PQ index of \d+ drawings, measured recall [01].\d+ with \d+ probes", collection.info()["search"]
+        r"IVF-RQ index of \d+ drawings, measured recall [01].\d+ with \d+ probes", collection.info()["search"]
     )
     ids, _ = expected_ids(list(range(NUM)))
     found = [{hit.id for hit in collection.search_features(query[None], model=MODEL, k=K)} for query in features()[1]]
@@ -238,3 +240,73 @@ def test_probabilities_follow_the_number_of_patents(tmp_path, monkeypatch):
         odds = np.exp(4) / (num_patents - 1)
         assert find_first(patents) == pytest.approx(odds / (1 + odds), abs=1e-6)
     assert find_first("AAA") is None
+
+
+@pytest.mark.parametrize("column", ["locarno", "classes"])
+def test_filters_on_several_values(tmp_path, column):
+    check_several_values(fastreid.index.create(tmp_path / "c", model=MODEL, dim=DIM), MODEL, column)
+
+
+def test_smallest_score_holds_for_each_picture(tmp_path):
+    """A drawing with a low score for its best picture does not take the place of others."""
+    collection = fastreid.index.create(tmp_path / "c", model=MODEL, dim=3)
+    rows = torch.tensor([[1.0, 0.1, 0.0], [1.0, 0.2, 0.0], [0.0, 0.3, 1.0], [0.0, 0.7, 1.0]])
+    collection.add_features(rows, [{"id": name} for name in "abcd"], model=MODEL)
+    queries = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.3]])
+
+    def search(**options):
+        return [hit.id for hit in collection.search(features=queries, combine="best", **options)]
+
+    assert search(k=2) == ["a", "d"]
+    assert search(k=2, min_score=0.9) == ["a", "b"]
+    assert search(k=9, min_score=0.7) == ["a", "d", "b"]
+    assert search(k=9, min_score=0.999) == []
+
+
+def test_refinement_orders_only_the_best_results(collection):
+    query = features()[1][:1]
+    plain = collection.search(features=query, k=60)
+    assert len({tuple(hit.id for hit in plain)}) == 1
+    for options in ({"expand": True}, {"rerank": "k-reciprocal"}, {"expand": True, "rerank": "superglobal"}):
+        refined = collection.search(features=query, k=60, refinement=Refinement(**options, num_candidates=40))
+        assert {hit.id for hit in refined[:40]} == {hit.id for hit in plain[:40]}
+        assert refined[40:] == plain[40:]
+        assert [hit.id for hit in refined] != [hit.id for hit in plain]
+        assert sorted(refined, key=lambda hit: hit.distance) == plain
+        groups = collection.search(features=query, k=30, group="patent", refinement=Refinement(**options))
+        assert len({hit.patent for hit in groups}) == 30
+    rows = features()[0][[int(hit.id) for hit in plain[:40]]]
+    expanded, _ = expand(query, rows, k=2, alpha=3, gallery_too=False)
+    order = nearest(expanded, rows, 40).indices[0].tolist()
+    refined = collection.search(features=query, k=40, refinement=Refinement(expand=True, num_candidates=40))
+    assert refined == [plain[row] for row in order]
+    few = collection.search(features=query, k=5, where="id = 00000", refinement=Refinement(expand=True))
+    assert [hit.id for hit in few] == ["00000"]
+    with pytest.raises(InputError, match="Did you mean 'superglobal'"):
+        Refinement(rerank="superglobl")
+
+
+def test_patents_and_families_are_excluded(tmp_path):
+    collection = fastreid.index.create(tmp_path / "c", model=MODEL, dim=DIM)
+    families = ["1", "1", "2", None, None, None]
+    rows = [{"id": name, "patent": patent} for name, patent in zip("abcdef", "AABCCD", strict=True)]
+    collection.add_features(features()[0][:6], rows, model=MODEL)
+    with pytest.raises(InputError, match="has no column family"):
+        collection.search(ids=["a"], exclude_families=["1"])
+    assert {hit.id for hit in collection.search(ids=["d"], exclude_own=True)} == set("abcf")
+    rows = [row | {"family": family} for row, family in zip(rows, families, strict=True)]
+    rows[2]["patent"], rows[1]["patent"] = "A", "B"
+    collection.add_features(features()[0][:6], rows, model=MODEL)
+    assert {hit.id for hit in collection.search(ids=["a"], exclude_own=True)} == set("def")
+    assert {hit.id for hit in collection.search(ids=["d"], exclude_families=["2"])} == set("abef")
+    assert {hit.id for hit in collection.search(ids=["d"], exclude_own=True)} == set("abcf")
+    hits = collection.search(ids=["d"], group="family")
+    assert sorted(hit.metadata.get("family", "") for hit in hits) == ["", "", "1", "2"]
+    with pytest.raises(InputError, match="give their ids"):
+        collection.search(features=features()[1][:1], exclude_own=True)
+
+
+def test_number_of_probes_of_the_settings_is_shown():
+    probes = Probes(4, 100, 0.962)
+    assert describe_probes(probes, 0) == describe_probes(probes, 4) == "measured recall 0.962 with 4 probes"
+    assert describe_probes(probes, 9) == "9 probes as set by --num-probes; measured recall 0.962 with 4"

@@ -9,11 +9,11 @@ from concurrent import futures
 import numpy as np
 import pytest
 import torch
-from index_pages import write_pages
+from index_pages import check_several_values, write_pages
 
 import fastreid.index
 from fastreid.evaluation import nearest
-from fastreid.index import IndexSettings, ModelIdentity
+from fastreid.index import IndexSettings, ModelIdentity, QueryMonitor, SavedQuery
 from fastreid.index.backends import milvus, milvus_table
 from fastreid.index.backends.milvus_client import TOKEN_VARIABLE, connect, is_address, parse_address
 from fastreid.index.backends.milvus_records import MilvusRecords, MilvusSideData
@@ -280,3 +280,29 @@ def test_second_creator_does_not_overwrite_the_first(collection):
     with pytest.raises(InputError, match="is already a collection"):
         store.create(dataclasses.replace(collection.manifest, created="later"))  # as if it had found the name free
     assert store.read_manifest().created == collection.manifest.created
+
+
+@pytest.mark.parametrize("column", ["locarno", "classes"])  # a field, and a dynamic field
+def test_filters_on_several_values(milvus_server, column):
+    check_several_values(create(f"{milvus_server}/several_{column}"), MODEL, column)
+
+
+def test_groups_of_several_values_are_complete(milvus_server, monkeypatch):
+    monkeypatch.setattr(milvus, "_MAX_RESULTS", 4)
+    collection = create(f"{milvus_server}/grouped")
+    texts = ["06", "06|07", "07", "06|07|08", None, "08", "06"]
+    collection.add_features(
+        ROWS[:7], [{"id": str(row), "classes": text} for row, text in enumerate(texts)], model=MODEL
+    )
+    hits = collection.search_features(ROWS[:1], model=MODEL, k=6, group="classes")
+    assert {hit.metadata.get("classes") for hit in hits} == set(texts)
+
+
+def test_hits_of_saved_queries_are_reported_once(milvus_server, model, tmp_path):
+    write_pages(tmp_path, ["D1/a.png", "D1/b.png"])
+    collection = fastreid.index.create(f"{milvus_server}/monitored", model=model)
+    monitor = QueryMonitor([SavedQuery("a", (str(tmp_path / "D1/a.png"),), min_score=0.9999)])
+    collection.add([tmp_path / "D1"], monitor=monitor)
+    hits = []
+    assert [collection.report_hits(monitor, hits.extend) for _ in range(2)] == [1, 0]
+    assert hits[0].hit.path == str(tmp_path / "D1/a.png")

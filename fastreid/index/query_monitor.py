@@ -1,0 +1,156 @@
+"""Search saved queries in the drawings that additions bring, and report each hit once.
+
+The order of the steps, each of which can be the last one before a kill:
+
+1. The ids of a batch of drawings get the mark "new", before its rows are stored.
+2. After the addition, the queries are searched among the drawings with this mark.
+3. The caller writes and prints the hits.
+4. The hits get the mark "reported".
+5. The mark "new" is taken from the drawings.
+
+A kill before 4 repeats 2 and 3 in the next run. A file of hits that leaves out those it already has, such as
+`HitFile`, then has each hit once.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastreid.index.columns import SYSTEM_COLUMNS
+from fastreid.index.reader import CollectionReader
+from fastreid.index.saved_queries import SavedQuery
+from fastreid.index.search import Hit
+from fastreid.index.side_storage import SideStorage
+from fastreid.utils.errors import InputError, describe_unknown
+
+_IDS_PER_SEARCH = 10_000
+
+
+@dataclass(frozen=True)
+class NewHit:
+    """A new drawing that a saved query found.
+
+    Args:
+        query: name of the query.
+        hit: the drawing.
+        sha256: of its file; the same drawing with another content is another hit.
+    """
+
+    query: str
+    hit: Hit
+    sha256: str
+
+    @property
+    def key(self) -> str:
+        """Identifies the hit in the collection and in files."""
+        return make_key(self.query, self.hit.id, self.sha256)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the hit with values that JSON has."""
+        return {"query": self.query, **self.hit.to_json(), "sha256": self.sha256}
+
+
+def make_key(query: str, name: str, sha256: str) -> str:
+    """Return the identity of the hit of a query, for the drawing with an id and a sha256."""
+    return "\n".join((query, name, sha256))
+
+
+class QueryMonitor:
+    """Saved queries, checked and with their features.
+
+    Args:
+        queries: the queries.
+    """
+
+    def __init__(self, queries: Sequence[SavedQuery]):
+        self.queries = queries
+        self._features: dict[str, Tensor] = {}
+
+    def prepare(self, collection: CollectionReader) -> None:
+        """Check the queries against a collection, and get their features, once: a drawing may be removed later.
+
+        Raises:
+            InputError: a filter, a group, an id or a picture is invalid.
+        """
+        for query in self.queries:
+            try:
+                self._check(query, collection)
+            except InputError as error:
+                raise InputError(f"saved query {query.name!r}: {error}")
+        for query in self.queries:
+            if query.name not in self._features:
+                try:
+                    self._features[query.name] = _get_features(query, collection)
+                except InputError as error:
+                    raise InputError(f"saved query {query.name!r}: {error}")
+
+    def find_hits(self, collection: CollectionReader, side_data: SideStorage) -> list[NewHit]:
+        """Return the hits among the drawings with the mark "new", best first for each query.
+
+        Args:
+            collection: to search in.
+            side_data: has the marks.
+        """
+        marked = side_data.list_marked("new")
+        if not marked or not self.queries:
+            return []
+        new = sorted(row["id"] for block in collection.scan(["id"]) for row in block if row["id"] in marked)
+        reported = side_data.list_marked("reported")
+        found = []
+        for query in self.queries:
+            hits = self._search(query, new, collection)
+            states = {str(row["id"]): str(row["sha256"] or "") for row in collection.get([hit.id for hit in hits])}
+            new_hits = (NewHit(query.name, hit, states[hit.id]) for hit in hits)
+            found += [one for one in new_hits if one.key not in reported]
+        return found
+
+    def _search(self, query: SavedQuery, new: Sequence[str], collection: CollectionReader) -> list[Hit]:
+        parts: list[Hit] = []
+        new = [name for name in new if name not in query.ids]
+        for start in range(0, len(new), _IDS_PER_SEARCH):
+            parts += collection.search(
+                features=self._features[query.name],
+                k=query.k,
+                where=query.filter,
+                group=query.group,
+                min_score=query.min_score,
+                among=new[start : start + _IDS_PER_SEARCH],
+            )
+        parts.sort(key=lambda hit: (hit.distance, hit.id))
+        best = {_make_group(hit, query.group): hit for hit in reversed(parts)}
+        hits = [hit for hit in parts if best[_make_group(hit, query.group)] is hit]
+        probable = (hit for hit in hits if not query.min_probability or (hit.probability or 0) >= query.min_probability)
+        return list(probable)[: query.k]
+
+    def _check(self, query: SavedQuery, collection: CollectionReader) -> None:
+        collection.check_filter(query.filter)
+        if query.name not in self._features:
+            collection.get(query.ids)
+        allowed = [name for name in collection.columns() if name not in SYSTEM_COLUMNS]
+        if query.group is not None and query.group not in allowed:
+            raise InputError(describe_unknown("the column of group", query.group, allowed))
+        if query.min_probability and not collection.has_probabilities():
+            raise InputError(
+                "min_probability needs a model with a calibration (`fastreid models calibrate`); give min_score"
+            )
+
+
+def _get_features(query: SavedQuery, collection: CollectionReader) -> Tensor:
+    parts = [collection.read_features(query.ids)]
+    if query.pictures:
+        parts.append(collection.embedder.embed_pictures(query.pictures))
+    return torch.cat(parts)
+
+
+def confirm_hits(hits: Iterable[NewHit], side_data: SideStorage) -> None:
+    """Remember that hits were reported, and that all new drawings were searched."""
+    side_data.mark("reported", [one.key for one in hits])
+    side_data.unmark("new", side_data.list_marked("new"))
+
+
+def _make_group(hit: Hit, column: str | None) -> tuple[str, Any]:
+    value = None if column is None else hit.patent if column == "patent" else hit.metadata.get(column)
+    return ("id", hit.id) if value is None else ("group", value)

@@ -1,0 +1,168 @@
+"""Saved queries: checked first, searched only in new drawings, each hit reported once, also after a kill."""
+
+import json
+
+import pytest
+from index_pages import write_pages
+
+import fastreid.index
+from fastreid.evaluation.calibration import Calibration, write_calibration
+from fastreid.index import embedder, ingest
+from fastreid.index.hit_file import HitFile
+from fastreid.index.query_monitor import QueryMonitor
+from fastreid.index.saved_queries import SavedQuery, read_queries
+from fastreid.utils.errors import InputError
+
+pytest.importorskip("lancedb", reason="the extra `search` is not installed")
+
+
+@pytest.fixture
+def collection(model, drawings, tmp_path):
+    collection = fastreid.index.create(tmp_path / "collection", model=model)
+    collection.add([drawings])
+    return collection
+
+
+def report(collection, monitor):
+    """Return (query, name of the file) of the hits that are reported."""
+    reported = []
+    num = collection.report_hits(monitor, reported.extend)
+    assert num == len(reported)
+    return [(one.query, one.hit.path.rsplit("/", 1)[1]) for one in reported]
+
+
+def test_only_new_drawings_are_hits_and_only_once(collection, drawings, tmp_path):
+    write_pages(drawings, ["D3/x.png", "D3/y.png", "D4/z.png"], first=20)
+    (tmp_path / "meta.csv").write_text("patent,locarno\nD3,06-01\nD4,07-01\n")
+    [name] = [row["id"] for block in collection.scan(["id"], "patent = D2") for row in block]
+    monitor = QueryMonitor(
+        [
+            SavedQuery("all", (str(drawings / "D1/a.png"),), ids=(name,)),
+            SavedQuery("grouped", (str(drawings / "D3/x.png"),), group="patent"),
+            SavedQuery("filtered", (str(drawings / "D3/x.png"),), filter="locarno STARTSWITH 06", k=1),
+            SavedQuery("near", (str(drawings / "D4/z.png"),), min_score=0.9999),
+        ]
+    )
+    collection.add([drawings], metadata=tmp_path / "meta.csv", monitor=monitor)
+    hits = report(collection, monitor)
+    assert sorted(hits[:3]) == [("all", "x.png"), ("all", "y.png"), ("all", "z.png")]
+    assert hits[3:] == [("grouped", "x.png"), ("grouped", "z.png"), ("filtered", "x.png"), ("near", "z.png")]
+    assert report(collection, monitor) == []
+    collection.update(monitor=monitor)
+    assert report(collection, monitor) == []
+    # Removed and added again with the same content: reported before. Another content: a new hit.
+    assert collection.remove(where="patent = D4 OR patent = D2") == 2  # also the drawing of a query
+    collection.add([drawings], monitor=monitor)
+    assert report(collection, monitor) == [("grouped", "c.png")]
+    write_pages(drawings, ["D4/z.png"], first=30)
+    collection.update(monitor=monitor)
+    assert report(collection, monitor) == [("all", "z.png"), ("grouped", "z.png")]
+
+
+def test_drawings_of_an_addition_without_queries_are_not_hits(collection, drawings):
+    monitor = QueryMonitor([SavedQuery("all", (str(drawings / "D1/a.png"),))])
+    write_pages(drawings, ["D3/x.png"], first=20)
+    collection.update()
+    write_pages(drawings, ["D3/y.png"], first=21)
+    collection.update(monitor=monitor)
+    assert report(collection, monitor) == [("all", "y.png")]
+
+
+@pytest.mark.parametrize("moment", ["before the rows", "after a batch", "before the file", "after the file"])
+def test_killed_run_reports_each_hit_once(collection, drawings, tmp_path, monkeypatch, moment):
+    write_pages(drawings, ["D3/x.png", "D3/y.png"], first=20)
+    query = SavedQuery("all", (str(drawings / "D1/a.png"),))
+    monitor = QueryMonitor([query])
+    monkeypatch.setattr(ingest, "BATCH_SIZE", 1)
+    path = tmp_path / "hits.json"
+
+    def fail(*arguments, **options):
+        raise KeyboardInterrupt
+
+    def write_and_fail(hits):
+        HitFile(path).add(hits)
+        raise KeyboardInterrupt
+
+    def run():
+        if moment == "after a batch":
+            answers = [False]
+            collection.add([drawings], monitor=monitor, should_stop=lambda: not answers or answers.pop())
+            raise KeyboardInterrupt
+        collection.add([drawings], monitor=monitor)
+        collection.report_hits(monitor, write_and_fail if moment == "after the file" else fail)
+
+    with monkeypatch.context() as patch:
+        if moment == "before the rows":
+            patch.setattr(ingest, "store_rows", fail)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    again = fastreid.index.open(collection.folder)
+    monitor = QueryMonitor([query])
+    again.update(monitor=monitor)
+    again.report_hits(monitor, HitFile(path).add)
+    assert again.report_hits(monitor, fail) == 0
+    hits = json.loads(path.read_text())["hits"]
+    assert sorted(hit["path"].rsplit("/", 1)[1] for hit in hits) == ["x.png", "y.png"]
+
+
+def test_queries_are_checked_before_the_first_drawing(collection, drawings, tmp_path, monkeypatch):
+    write_pages(drawings, ["D3/x.png"], first=20)
+    monkeypatch.setattr(embedder.Embedder, "embed_drawings", lambda *arguments: pytest.fail("a drawing was read"))
+    picture = (str(drawings / "D1/a.png"),)
+    for query, message in (
+        (SavedQuery("q", picture, filter="patnt = D1"), "saved query 'q': .*Did you mean 'patent'"),
+        (SavedQuery("q", picture, group="patnt"), "saved query 'q': .*Did you mean 'patent'"),
+        (SavedQuery("q", ids=("x",)), "saved query 'q': .*no drawing with the id 'x'"),
+        (SavedQuery("q", (str(tmp_path / "gone.png"),)), r"saved query 'q': .*gone.png"),
+        (SavedQuery("q", picture, min_probability=0.5), "needs a model with a calibration"),
+    ):
+        with pytest.raises(InputError, match=message):
+            collection.update(monitor=QueryMonitor([query]))
+
+
+def test_probability_selects_hits(collection, drawings, tmp_path, monkeypatch):
+    sha256 = collection.manifest.model.weights_sha256
+    monkeypatch.setattr("fastreid.index.probability.find_model_directory", lambda name: tmp_path)
+    write_calibration(tmp_path, Calibration(80.0, -75.0, 50, 500, weights_sha256=sha256))
+    write_pages(drawings, ["D3/x.png", "D3/y.png"], first=20)
+    monitor = QueryMonitor([SavedQuery("q", (str(drawings / "D3/x.png"),), min_probability=0.9)])
+    collection.update(monitor=monitor)
+    assert ("q", "x.png") in report(collection, monitor)
+
+
+def test_file_of_queries(tmp_path):
+    path = tmp_path / "queries.yml"
+    path.write_text(
+        "- {name: chair, pictures: [a.png], min_score: 0.5}\n- {name: cup, ids: [x, x], min_probability: 1}\n"
+    )
+    chair, cup = read_queries(path)
+    assert chair == SavedQuery("chair", (str(tmp_path / "a.png"),), min_score=0.5)
+    assert cup == SavedQuery("cup", ids=("x",), min_probability=1)
+    (tmp_path / "queries.json").write_text(
+        '[{"name": "a", "pictures": ["/b.png"], "min_score": -1, "group": "patent"}]'
+    )
+    assert read_queries(tmp_path / "queries.json")[0].pictures == ("/b.png",)
+    for text, message in (
+        ("{name: chair}", "must be a list of queries"),
+        ("[1]", "query 1: must have fields"),
+        ("[{", "neither JSON nor YAML"),
+        ("[{name: a, pictures: [b], min_scor: 1}]", "the field 'min_scor' is unknown. Did you mean 'min_score'"),
+        ("[{name: a, pictures: [b], min_score: 2}]", "min_score is 2; give a number from -1 to 1"),
+        ("[{name: a, pictures: b, min_score: 1}]", "pictures is 'b'; give a list of texts"),
+        ("[{name: a, min_score: 1}]", "has no pictures and no ids"),
+        ("[{name: a, pictures: [b]}]", "give min_score or min_probability"),
+        ("[{pictures: [b], min_score: 1, k: 0}]", "k is 0; give an integer from 1"),
+        ("[{name: a, ids: [b], min_score: 1}, {name: a, ids: [c], min_score: 1}]", "the name 'a' is repeated"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError) as error:
+            read_queries(path)
+        assert message in str(error.value)
+    with pytest.raises(InputError, match=r"must end in \.json"):
+        read_queries(tmp_path / "queries.txt")
+
+
+def test_other_file_is_not_overwritten_by_hits(tmp_path):
+    (tmp_path / "hits.json").write_text("[]")
+    with pytest.raises(InputError, match="is not a list of hits"):
+        HitFile(tmp_path / "hits.json")
