@@ -43,7 +43,7 @@ quick: setup
 	@$(BIN)/python -m pytest -n auto $$($(BIN)/python tests/changed_packages.py)
 
 faults: setup
-	@$(BIN)/python -m pytest -m faults -n auto -rP tests/faults
+	@$(BIN)/python -m pytest -m faults -n auto -rP tests/faults tests/unit/service
 
 check: setup
 	@$(BIN)/ruff check .

@@ -17,8 +17,10 @@ from fastreid.service.errors import make_response
 from fastreid.service.headers import SecurityHeaders
 from fastreid.service.limits import RateLimit, RequestLimits
 from fastreid.service.metrics import Metrics
+from fastreid.service.requests import list_fields
 from fastreid.service.routes_changes import router as changes_router
 from fastreid.service.routes_collection import router as collection_router
+from fastreid.service.routes_compare import router as compare_router
 from fastreid.service.routes_drawings import router as drawings_router
 from fastreid.service.routes_search import router as search_router
 from fastreid.service.routes_status import build_page_router
@@ -55,12 +57,12 @@ def build_app(
         title="fastreid", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
     )
     app.state.service = service
-    routers = (search_router, drawings_router, collection_router, changes_router, status_router, build_page_router())
-    for router in routers:
+    routers = (search_router, compare_router, drawings_router, collection_router, changes_router, status_router)
+    for router in (*routers, build_page_router()):
         app.include_router(router)
 
-    async def answer(_: Request, error: Exception) -> JSONResponse:
-        return make_response(error, hidden=collection.uri)
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        return make_response(error, hidden=service.hidden_paths, fields=list_fields(request))
 
     for kind in (FastreidError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer)

@@ -5,25 +5,26 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from torch import Tensor
 
 from fastreid.service.metrics import Metrics
 
-Prepared = tuple[Tensor, Tensor]  # of `Embedder.prepare_picture`
+_P = TypeVar("_P")  # a prepared picture
 
 
 @dataclass(frozen=True)
-class _Job:
-    pictures: Sequence[Prepared]
+class _Job(Generic[_P]):
+    pictures: Sequence[_P]
     result: "asyncio.Future[Tensor]"
 
 
-class FeatureBatcher:
+class FeatureBatcher(Generic[_P]):
     """A queue in front of the network; while a batch is computed, the next one fills.
 
     Args:
-        compute: features float32 (n, D) of n pictures.
+        compute: features float32 (n, ...) of n pictures.
         executor: runs `compute`, one call at a time.
         metrics: gets the sizes and times of batches.
         max_pictures: of a batch, unless a single request has more.
@@ -32,7 +33,7 @@ class FeatureBatcher:
 
     def __init__(
         self,
-        compute: Callable[[Sequence[Prepared]], Tensor],
+        compute: Callable[[Sequence[_P]], Tensor],
         executor: Executor,
         metrics: Metrics,
         *,
@@ -41,11 +42,11 @@ class FeatureBatcher:
     ):
         self._compute, self._executor, self._metrics = compute, executor, metrics
         self._max_pictures, self._wait_s = max_pictures, wait_s
-        self._queue: asyncio.Queue[_Job] = asyncio.Queue()
-        self._next: _Job | None = None  # does not fit into the batch before it
+        self._queue: asyncio.Queue[_Job[_P]] = asyncio.Queue()
+        self._next: _Job[_P] | None = None  # does not fit into the batch before it
 
-    async def compute(self, pictures: Sequence[Prepared]) -> Tensor:
-        """Return the features of the pictures of a request, float32 (n, D).
+    async def compute(self, pictures: Sequence[_P]) -> Tensor:
+        """Return the features of the pictures of a request, float32 (n, ...).
 
         Raises:
             FastreidError: the network failed; all requests of the batch fail.
@@ -61,7 +62,7 @@ class FeatureBatcher:
             if jobs:
                 await self._compute_batch(jobs)
 
-    async def _collect(self) -> list[_Job]:
+    async def _collect(self) -> list[_Job[_P]]:
         """Return the jobs of the next batch."""
         jobs = [self._next or await self._queue.get()]
         self._next = None
@@ -79,7 +80,7 @@ class FeatureBatcher:
             num += len(job.pictures)
         return jobs
 
-    async def _compute_batch(self, jobs: Sequence[_Job]) -> None:
+    async def _compute_batch(self, jobs: Sequence[_Job[_P]]) -> None:
         pictures = [picture for job in jobs for picture in job.pictures]
         self._metrics.batch_size.observe(len(pictures))
         try:

@@ -1,13 +1,15 @@
 """Uploaded pictures of a request: their limits, names, pages and crops."""
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
 from fastapi import UploadFile
 from torch import Tensor
 
+from fastreid.data.io.image import Array
 from fastreid.data.io.source import PDF_HEADER_BYTES
 from fastreid.index.crop import Crop, parse_crop
 from fastreid.index.embedder import Embedder
@@ -18,6 +20,7 @@ from fastreid.utils.text import escape_unprintable
 
 MAX_NAME_CHARACTERS = 80
 MAX_PAGE = 1_000_000
+_BLOCK_BYTES = 1 << 20
 _T = TypeVar("_T")
 
 
@@ -42,6 +45,22 @@ class Picture:
         """Whether the file may be a PDF, which can take long to render."""
         self.file.seek(0)
         return b"%PDF-" in self.file.read(PDF_HEADER_BYTES)
+
+    def compute_key(self) -> Hashable:
+        """Return what the decoded picture depends on: the digest of the file, its page and its crop."""
+        self.file.seek(0)
+        digest = hashlib.sha256()
+        while block := self.file.read(_BLOCK_BYTES):
+            digest.update(block)
+        return digest.digest(), self.page, self.crop
+
+    def decode(self, embedder: Embedder) -> Array:
+        """Return the pixels of the picture or its part, uint8 (h, w), or (h, w, 3) if the network gets colors.
+
+        Raises:
+            InputError: it cannot be decoded, or its crop is invalid.
+        """
+        return embedder.decode_picture(self.file, self.name, page=self.page - 1, crop=self._parse_crop())
 
     def prepare(self, embedder: Embedder) -> tuple[Tensor, Tensor]:
         """Decode the picture for the network.

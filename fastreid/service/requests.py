@@ -1,19 +1,35 @@
 """What several routes share: the service of a request, checks of forms, and drawings as JSON."""
 
+import hashlib
+import os
+from collections.abc import Iterable
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Depends, Request
+from fastapi.responses import Response
 from python_multipart.multipart import parse_options_header
 
+from fastreid.index import Hit
 from fastreid.index.columns import SYSTEM_COLUMNS, Row
+from fastreid.index.manifest import Source
+from fastreid.index.sources import LIST_SUFFIXES
 from fastreid.service.errors import ServiceError
 from fastreid.service.schemas import ErrorBody
 from fastreid.service.service import Service
 
 PREFIX = "/api/v1"
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
+CACHED = {"Cache-Control": "private, max-age=3600"}
 _FORM_TYPES = (b"multipart/form-data", b"application/x-www-form-urlencoded")
+
+
+def list_fields(request: Request) -> list[str]:
+    """Return the fields that the form or the query of a request may have."""
+    dependant = getattr(request.scope.get("route"), "dependant", None)
+    params = [*dependant.body_params, *dependant.query_params] if dependant else []
+    models = [param.field_info.annotation for param in params]
+    return [name for model in models for name in getattr(model, "model_fields", {})]
 
 
 def get_service(request: Request) -> Service:
@@ -40,15 +56,68 @@ def check_form(request: Request) -> None:
 CheckedForm = Depends(check_form)
 
 
-def describe_drawing(row: Row) -> dict[str, Any]:
+def describe_hit(hit: Hit, sources: Iterable[Source]) -> dict[str, Any]:
+    """Return a result of a search as a drawing of the API, with its score."""
+    path = shorten_path(hit.path, [source.path for source in sources])
+    return {**hit.to_json(), "path": path, **make_links(hit.id)}
+
+
+def shorten_path(path: str, sources: Iterable[str]) -> str:
+    """Return the path of a file from the folder that contains its source, or its name if it is below none.
+
+    The folders of the server above a source are not shown to clients.
+
+    Args:
+        path: absolute path of the file.
+        sources: paths of the sources: folders, files and lists.
+    """
+    for source in sorted(sources, key=len, reverse=True):  # the innermost one
+        folder = os.path.dirname(source)
+        if path == source or path.startswith(os.path.join(source, "")):
+            return os.path.relpath(path, folder)
+    for source in sources:  # a list, with the images below its folder
+        if path.startswith(os.path.join(os.path.dirname(source), "")) and source.endswith(LIST_SUFFIXES):
+            return os.path.relpath(path, os.path.dirname(source))
+    return os.path.basename(path)
+
+
+def describe_drawing(row: Row, sources: Iterable[Source]) -> dict[str, Any]:
     """Return a row of the collection as a drawing of the API."""
     metadata = {
         name: value if isinstance(value, (int, float)) else str(value)
         for name, value in row.items()
         if value is not None and name != "patent" and name not in SYSTEM_COLUMNS
     }
-    fields = {"id": row["id"], "patent": row.get("patent"), "path": row.get("path") or "", "page": row.get("page") or 1}
+    path = shorten_path(str(row.get("path") or ""), [source.path for source in sources])
+    fields = {"id": row["id"], "patent": row.get("patent"), "path": path, "page": row.get("page") or 1}
     return {**fields, "metadata": metadata, **make_links(str(row["id"]))}
+
+
+def answer_file(request: Request, content: bytes, media_type: str, *, etag: str = "") -> Response:
+    """Return a file, or the status 304 if the client has it.
+
+    Args:
+        request: may have the header If-None-Match.
+        content: the file.
+        media_type: of the file.
+        etag: identifies the content; "": a digest of it.
+    """
+    etag = etag or make_etag(hashlib.sha256(content).hexdigest())
+    headers = {**CACHED, "ETag": etag}
+    if is_known(request, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=media_type, headers=headers)
+
+
+def make_etag(*parts: object) -> str:
+    """Return the tag of a content that depends on these parts."""
+    return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Return whether the header If-None-Match has a tag."""
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    return etag in known or known == ["*"]
 
 
 def make_links(name: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi import Form as FormBody
 
 from fastreid.index import Collection, IngestReport
-from fastreid.service.errors import ServiceError
+from fastreid.service.errors import ServiceError, hide_folders
 from fastreid.service.pictures import check_uploads, clean_name
 from fastreid.service.requests import ERRORS, PREFIX, CheckedForm, CurrentService
 from fastreid.service.routes_drawings import find_row
@@ -45,7 +45,7 @@ async def add_drawings(
 
     def add(collection: Collection) -> dict[str, Any]:
         uploads = [Upload(name, file.read()) for name, file in files]
-        return _describe_report(collection, add_uploads(collection, folder, uploads, metadata))
+        return _describe_report(collection, add_uploads(collection, folder, uploads, metadata), service)
 
     return await service.change(add)
 
@@ -54,7 +54,7 @@ async def add_drawings(
 async def update_collection(service: CurrentService, _: Annotated[NoQuery, Query()]) -> dict[str, Any]:
     """Read all sources of the collection again."""
     check_enabled(service)
-    return await service.change(lambda collection: _describe_report(collection, collection.update()))
+    return await service.change(lambda collection: _describe_report(collection, collection.update(), service))
 
 
 @router.delete("/drawings/{name:path}", response_model=RemoveResponse)
@@ -69,13 +69,14 @@ async def remove_drawing(name: str, service: CurrentService, _: Annotated[NoQuer
     return await service.change(remove)
 
 
-def _describe_report(collection: Collection, report: IngestReport) -> dict[str, Any]:
+def _describe_report(collection: Collection, report: IngestReport, service: Service) -> dict[str, Any]:
+    hidden = service.hidden_paths
     return {
         "added": report.num_embedded,
         "relabeled": report.num_relabeled,
         "unchanged": report.num_unchanged,
         "removed": report.num_removed,
         "excluded": report.num_excluded,
-        "faults": report.faults[:MAX_FAULTS_SHOWN],
+        "faults": [hide_folders(fault, hidden) for fault in report.faults[:MAX_FAULTS_SHOWN]],
         "drawings": collection.count(),
     }

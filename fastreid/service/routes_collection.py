@@ -1,12 +1,15 @@
 """GET /api/v1/collection and GET /api/v1/facets."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from fastreid.index import Collection
-from fastreid.service.requests import ERRORS, PREFIX, CurrentService
+from fastreid.index.columns import Value, list_names, split_values
+from fastreid.index.manifest import Source
+from fastreid.service.requests import ERRORS, PREFIX, CurrentService, shorten_path
 from fastreid.service.schemas import (
     MAX_LIMIT,
     CollectionResponse,
@@ -17,7 +20,8 @@ from fastreid.service.schemas import (
 from fastreid.utils.errors import InputError, describe_unknown
 
 router = APIRouter(prefix=PREFIX, tags=["collection"], responses=ERRORS)
-_COPIED = ("drawings", "patents", "model", "weights_sha256", "dimension", "created", "version", "search", "columns")
+_COPIED = ("drawings", "patents", "weights_sha256", "dimension", "created", "version", "search", "columns")
+_PATH_COLUMNS = ("path", "source")  # whose values are paths of the server
 
 
 @router.get("/collection", response_model=CollectionResponse)
@@ -36,6 +40,7 @@ async def get_collection(service: CurrentService, _: Annotated[NoQuery, Query()]
     return {
         "name": service.collection.name,
         **{name: info[name] for name in _COPIED},
+        "model": service.model_name,
         "limits": limits,
         **access,
     }
@@ -44,15 +49,19 @@ async def get_collection(service: CurrentService, _: Annotated[NoQuery, Query()]
 @router.get("/facets", response_model=FacetResponse)
 async def get_facets(query: Annotated[FacetQuery, Query()], service: CurrentService) -> dict[str, Any]:
     """Return the values of a column with the number of drawings that have them."""
-    return await service.read(count_values, service.collection, query.column, where=query.filter, limit=query.limit)
+    options = {"where": query.filter, "limit": query.limit}
+    return await service.read(count_values, service.collection, query.column, service.sources, **options)
 
 
-def count_values(collection: Collection, column: str, *, where: str, limit: int) -> dict[str, Any]:
+def count_values(
+    collection: Collection, column: str, sources: Iterable[Source] = (), *, where: str, limit: int
+) -> dict[str, Any]:
     """Count the values of a column, the most frequent ones first.
 
     Args:
         collection: the collection.
         column: a column of metadata.
+        sources: of the collection; paths start with the name of theirs.
         where: filter; "": none.
         limit: number of values.
 
@@ -61,9 +70,15 @@ def count_values(collection: Collection, column: str, *, where: str, limit: int)
     """
     columns = collection.columns()
     if column not in columns:
-        raise InputError(describe_unknown("the column", column[:100], columns))
-    counts = Counter(row[column] for block in collection.scan([column], where) for row in block)
-    total, missing = sum(counts.values()), counts.pop(None, 0)
+        raise InputError(describe_unknown("the column", column[:100], list_names(columns)))
+    rows = Counter(row[column] for block in collection.scan([column], where) for row in block)
+    total, missing = rows.total(), rows.pop(None, 0)
+    counts = Counter[Value]()
+    paths = [source.path for source in sources]
+    for value, count in rows.items():
+        if column in _PATH_COLUMNS:
+            value = shorten_path(str(value), paths)
+        counts.update(dict.fromkeys(split_values(column, value), count))
     values = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
     return {
         "column": column,

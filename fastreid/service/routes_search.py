@@ -7,8 +7,9 @@ from fastapi import Form as FormBody
 
 from fastreid.index.records import format_now
 from fastreid.service.errors import ServiceError
+from fastreid.service.grouping import count_other_drawings
 from fastreid.service.pictures import list_pictures
-from fastreid.service.requests import ERRORS, PREFIX, CheckedForm, CurrentService, make_links
+from fastreid.service.requests import ERRORS, PREFIX, CheckedForm, CurrentService, describe_hit
 from fastreid.service.schemas import SearchForm, SearchResponse
 from fastreid.utils.errors import InputError
 
@@ -31,21 +32,33 @@ async def search(
     if form.k > settings.max_results:
         raise ServiceError(422, "invalid_request", f"k: {form.k} is more than the {settings.max_results} allowed")
     options = form.model_dump(include={"k", "group", "exclude_patents", "min_score", "combine"})
-    ids = list(dict.fromkeys(form.ids))
-    hits = await service.search(pictures, ids, where=form.filter, **options)
-    model = service.collection.manifest.model
+    ids, collection = list(dict.fromkeys(form.ids)), service.collection
+    group, within = form.group, None
+    if form.within is not None:
+        if group is None:
+            raise InputError("within needs group, the column that has its value")
+        group, within = None, (group, form.within)
+    hits, version = await service.search(pictures, ids, where=form.filter, within=within, **{**options, "group": group})
+    shown = hits[form.offset : form.offset + form.limit]
+    views: list[int | None] = [None] * len(shown)
+    if group is not None:
+        excluded = {"exclude_patents": form.exclude_patents, "ids": ids}
+        views = [*await service.read(count_other_drawings, collection, shown, group, where=form.filter, **excluded)]
+    model = collection.manifest.model
     query = {
         "pictures": [{"name": picture.name, "page": picture.page, "crop": picture.crop} for picture in pictures],
         "ids": ids,
         "filter": form.filter,
         **options,
-        "collection": service.collection.name,
-        "model": model.name,
+        "within": form.within,
+        "collection": collection.name,
+        "version": version,
+        "model": service.model_name,
         "weights_sha256": model.weights_sha256,
         "time": format_now(),
     }
     results = [
-        {"rank": rank, **hit.to_json(), **make_links(hit.id)}
-        for rank, hit in enumerate(hits[form.offset : form.offset + form.limit], form.offset + 1)
+        {"rank": rank, **describe_hit(hit, service.sources), "other_views": num_views}
+        for rank, (hit, num_views) in enumerate(zip(shown, views, strict=True), form.offset + 1)
     ]
     return {"query": query, "total": len(hits), "offset": form.offset, "limit": form.limit, "results": results}

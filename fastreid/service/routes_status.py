@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from fastreid.service.metrics import CONTENT_TYPE
-from fastreid.service.requests import CurrentService
+from fastreid.service.requests import CurrentService, is_known, make_etag
 from fastreid.service.schemas import StatusResponse
 from fastreid.service.static_files import StaticFile, load_static_files, render_routes
 
@@ -55,8 +55,13 @@ def build_page_router() -> APIRouter:
     return pages
 
 
-def _make_endpoint(file: StaticFile) -> Callable[[], Awaitable[Response]]:
-    async def get_file() -> Response:
-        return Response(file.content, media_type=file.media_type, headers={"Cache-Control": "no-cache"})
+def _make_endpoint(file: StaticFile) -> Callable[[Request], Awaitable[Response]]:
+    etag = make_etag(file.content)
+
+    async def get_file(request: Request) -> Response:
+        headers = {"Cache-Control": "no-cache", "ETag": etag}
+        if is_known(request, etag):
+            return Response(status_code=304, headers=headers)
+        return Response(file.content, media_type=file.media_type, headers=headers)
 
     return get_file

@@ -24,12 +24,22 @@ class SearchForm(Form):
     ids: list[_Text] = Field(default=[], description="drawings of the collection as query")
     filter: Annotated[str, Field(max_length=20_000)] = ""
     group: _Text | None = Field(default=None, description="only the best drawing of each value of this column")
+    within: _Text | None = Field(default=None, description="with group: all drawings of this value of the column")
     k: int = Field(default=20, ge=1, description="number of results")
     exclude_patents: Annotated[list[_Text], Field(max_length=100)] = Field(default=[])
     min_score: float = Field(default=-1.0, ge=-1, le=1, allow_inf_nan=False)
     combine: Literal["mean", "best"] = "mean"
     offset: int = Field(default=0, ge=0, le=1_000_000)
     limit: int = Field(default=50, ge=1, le=MAX_LIMIT)
+
+
+class CompareForm(Form):
+    """Two drawings: pictures, drawings of the collection, or one of each."""
+
+    pictures: list[UploadFile] = Field(default=[], description="image files")
+    crop: list[_Text] = Field(default=[], description="x,y,w,h in pixels or percent: one for all, or one per picture")
+    page: list[int] = Field(default=[], description="page of a TIFF or PDF, from 1: one for all, or one per picture")
+    ids: list[_Text] = Field(default=[], description="drawings of the collection")
 
 
 class UploadForm(Form):
@@ -91,6 +101,7 @@ class Result(Drawing):
     score: float
     distance: float
     probability: float | None
+    other_views: int | None
 
 
 class QueryPicture(BaseModel):
@@ -108,11 +119,13 @@ class Query(BaseModel):
     ids: list[str]
     filter: str
     group: str | None
+    within: str | None
     k: int
     exclude_patents: list[str]
     min_score: float
     combine: str
     collection: str
+    version: int
     model: str
     weights_sha256: str
     time: str
@@ -126,6 +139,31 @@ class SearchResponse(BaseModel):
     offset: int
     limit: int
     results: list[Result]
+
+
+class Region(BaseModel):
+    """A ninth of the ink of a drawing: its share of the ink, and the mean value of the match there."""
+
+    ink: float
+    matched: float
+
+
+class ComparedDrawing(BaseModel):
+    """A drawing whose ink is colored by how well it matches the other one."""
+
+    name: str
+    id: str | None
+    width: int
+    height: int
+    matched: float
+    regions: list[list[Region]]
+    image: str
+
+
+class CompareResponse(BaseModel):
+    """The two drawings, the pictures first."""
+
+    drawings: list[ComparedDrawing]
 
 
 class CollectionResponse(BaseModel):

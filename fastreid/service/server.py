@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from fastreid.index import Collection
 from fastreid.service.access_log import write_line
@@ -19,21 +19,54 @@ from fastreid.service.settings import ServiceSettings
 from fastreid.utils.errors import EnvironmentSetupError
 from fastreid.utils.logger import get_logger
 
-HEADER_S = 10.0  # until the header of the first request of a connection has arrived
+HEADER_S = 10.0  # until the header of a request has arrived
 KEEP_ALIVE_S = 10
+HEADER_BYTES = 65_536
+_PART_BYTES = 4096  # of a header that are parsed at once
 _MAX_CONNECTIONS = 1000
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class TimedProtocol(H11Protocol):
-    """Closes a connection that sends no complete header of a request in time."""
+    """Closes a connection that sends no complete header in time, of the first or a later request.
+
+    A header is parsed in small parts, because h11 limits only the size of an incomplete one.
+    """
+
+    _timer: asyncio.TimerHandle | None = None  # runs while a header is incomplete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base class
         super().connection_made(transport)
-        self.loop.call_later(HEADER_S, self._close_if_silent)
+        self._timer = self.loop.call_later(HEADER_S, self._close)
 
-    def _close_if_silent(self) -> None:
-        if getattr(self, "cycle", None) is None and not self.transport.is_closing():
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        while data and self._is_between_requests():
+            before = self.cycle
+            super().data_received(data[:_PART_BYTES])
+            data = data[_PART_BYTES:]
+            if self.cycle is not before:
+                self._stop_timer()
+            elif self._timer is None and not self.transport.is_closing():
+                self._timer = self.loop.call_later(HEADER_S, self._close)
+        if data and not self.transport.is_closing():
+            super().data_received(data)
+
+    def _is_between_requests(self) -> bool:
+        """Return whether the next bytes are those of a header."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return not self.transport.is_closing() and (cycle is None or cycle.response_complete)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close(self) -> None:
+        if not self.transport.is_closing():
             self.transport.close()
 
 
@@ -91,6 +124,7 @@ def run_server(collection: Collection, settings: ServiceSettings, *, has_access_
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
             timeout_keep_alive=KEEP_ALIVE_S,
+            h11_max_incomplete_event_size=HEADER_BYTES,
             timeout_graceful_shutdown=round(settings.request_s) + 1,
             limit_concurrency=_MAX_CONNECTIONS,
         )

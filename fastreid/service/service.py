@@ -13,7 +13,11 @@ from torch import Tensor
 
 import fastreid.index
 from fastreid.index import Collection, Hit
+from fastreid.index.manifest import Source
+from fastreid.index.sources import LIST_SUFFIXES
 from fastreid.service.batching import FeatureBatcher
+from fastreid.service.cache import BoundedCache
+from fastreid.service.comparison import Comparer, Workers
 from fastreid.service.errors import ServiceError
 from fastreid.service.metrics import Metrics
 from fastreid.service.pictures import Picture
@@ -22,6 +26,7 @@ from fastreid.utils.logger import get_logger
 
 INFO_S = 5.0  # how long the properties of the collection are remembered
 _READERS = 4
+_FEATURE_CACHE_BYTES = 16_000_000
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -46,7 +51,10 @@ class Service:
         self._pdfs = ThreadPoolExecutor(1, "pdf")  # PDFium has one thread, for which other pictures do not wait
         self._readers = ThreadPoolExecutor(_READERS, "read")
         self._network, self._search, self._writer = (ThreadPoolExecutor(1, name) for name in ("net", "search", "write"))
-        self._batcher: FeatureBatcher | None = None
+        self._batcher: FeatureBatcher[tuple[Tensor, Tensor]] | None = None
+        self._local_batcher: FeatureBatcher[Tensor] | None = None
+        self._features: BoundedCache[Tensor] = BoundedCache(_FEATURE_CACHE_BYTES)  # of uploads: more pages of results
+        self.comparer = Comparer(collection, Workers(self._decode, self.read, self._compute_local))
         self._info: tuple[float, dict[str, Any]] | None = None
         self._changed: Collection | None = None
 
@@ -57,14 +65,18 @@ class Service:
         Args:
             on_failure: called if the model cannot be loaded; `failure` has the reason.
         """
+        options: dict[str, Any] = {
+            "max_pictures": self.settings.max_batch,
+            "wait_s": self.settings.batch_wait_s,
+        }
         self._batcher = FeatureBatcher(
-            lambda pictures: self.collection.embedder.embed_prepared(pictures),
-            self._network,
-            self.metrics,
-            max_pictures=self.settings.max_batch,
-            wait_s=self.settings.batch_wait_s,
+            lambda pictures: self.collection.embedder.embed_prepared(pictures), self._network, self.metrics, **options
         )
-        tasks = [asyncio.create_task(self._batcher.run()), asyncio.create_task(self._load(on_failure))]
+        self._local_batcher = FeatureBatcher(
+            lambda levels: self.collection.embedder.compute_local(levels), self._network, self.metrics, **options
+        )
+        work = (self._batcher.run(), self._local_batcher.run(), self._load(on_failure))
+        tasks = [asyncio.create_task(coroutine) for coroutine in work]
         try:
             yield
         finally:
@@ -89,6 +101,29 @@ class Service:
         self.metrics.ready.set(1)
         get_logger().info(f"ready: {self.collection.uri} is loaded")
 
+    @property
+    def model_name(self) -> str:
+        """Name of the model; of a model directory without the folders of the server that contain it."""
+        name = self.collection.manifest.model.name
+        return os.path.basename(name) if os.path.isabs(name) else name
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What was added to the collection by path, with the additions of this service."""
+        return (self._changed or self.collection).manifest.sources
+
+    @property
+    def hidden_paths(self) -> list[str]:
+        """Paths of the server that messages may contain, and of which clients see only the last part."""
+        folder, model = os.path.abspath(self.collection.uri), self.collection.manifest.model.name
+        paths = [self.collection.uri, folder, folder.lstrip("/")]  # LanceDB writes paths without the first slash
+        paths += [model] if os.path.isabs(model) else []
+        paths += [] if self.settings.uploads is None else [os.path.abspath(self.settings.uploads)]
+        for source in self.sources:
+            paths += [source.path, source.images, source.metadata]
+            paths += [os.path.dirname(source.path)] if source.path.endswith(LIST_SUFFIXES) else []
+        return paths
+
     def check_ready(self) -> None:
         """Check that searches are possible.
 
@@ -98,8 +133,8 @@ class Service:
         if not self.is_ready:
             raise ServiceError(503, "not_ready", "the model is loading; try again in a few seconds", retry_after_s=2)
 
-    async def search(self, pictures: Sequence[Picture], ids: Sequence[str], **options: Any) -> list[Hit]:
-        """Return the nearest drawings; arguments as for `Collection.search`.
+    async def search(self, pictures: Sequence[Picture], ids: Sequence[str], **options: Any) -> tuple[list[Hit], int]:
+        """Return the nearest drawings, and the version of the collection; arguments as for `Collection.search`.
 
         Raises:
             InputError: a picture cannot be read, or an id or option is invalid.
@@ -107,24 +142,36 @@ class Service:
         features = await self._embed(pictures) if pictures else None
         loop = asyncio.get_running_loop()
 
-        def search() -> list[Hit]:
+        def search() -> tuple[list[Hit], int]:
             with self.metrics.search_s.time():
-                return self.collection.search(ids=list(ids), features=features, **options)
+                version = self.collection.version
+                return self.collection.search(ids=list(ids), features=features, **options), version
 
         return await loop.run_in_executor(self._search, search)
 
     async def _embed(self, pictures: Sequence[Picture]) -> Tensor:
+        """Return the features of pictures, those of equal pictures from the cache, float32 (n, D)."""
         self.check_ready()
-        loop, embedder = asyncio.get_running_loop(), self.collection.embedder
-        prepared = await asyncio.gather(
-            *(
-                loop.run_in_executor(self._pdfs if picture.is_pdf else self._decoders, picture.prepare, embedder)
-                for picture in pictures
+        keys = await asyncio.gather(*(self._decode(picture, Picture.compute_key) for picture in pictures))
+        known = {key: features for key in keys if (features := self._features.get(key)) is not None}
+        missing = {key: picture for key, picture in zip(keys, pictures) if key not in known}
+        if missing:
+            embedder = self.collection.embedder
+            prepared = await asyncio.gather(
+                *(self._decode(picture, lambda picture: picture.prepare(embedder)) for picture in missing.values())
             )
-        )
-        if self._batcher is None:
-            raise ServiceError(503, "not_ready", "the service is not running", retry_after_s=2)
-        return await self._batcher.compute(prepared)
+            for key, features in zip(missing, await _get_running(self._batcher).compute(prepared), strict=True):
+                known[key] = features.clone()  # not a view of the whole batch
+                self._features.put(key, known[key], num_bytes=features.numel() * features.element_size())
+        return torch.stack([known[key] for key in keys])
+
+    async def _decode(self, picture: Picture, function: Callable[[Picture], _T]) -> _T:
+        """Call a function with an uploaded picture, in a thread."""
+        executor = self._pdfs if picture.is_pdf else self._decoders
+        return await asyncio.get_running_loop().run_in_executor(executor, function, picture)
+
+    async def _compute_local(self, levels: Sequence[Tensor]) -> Tensor:
+        return await _get_running(self._local_batcher).compute(levels)
 
     async def read(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Call a function that only reads the collection, in a thread."""
@@ -149,3 +196,9 @@ class Service:
         if self._info is None or time.monotonic() - self._info[0] > INFO_S:
             self._info = time.monotonic(), await self.read(self.collection.info)
         return self._info[1]
+
+
+def _get_running(batcher: FeatureBatcher[_T] | None) -> FeatureBatcher[_T]:
+    if batcher is None:
+        raise ServiceError(503, "not_ready", "the service is not running", retry_after_s=2)
+    return batcher

@@ -7,6 +7,7 @@ from source_tree import PACKAGE, TOOLS, label, tree
 PUBLIC_API = {
     "ImageDataset": "base class of datasets written for fast-reid",
     "add_features": "collections from Python",
+    "compare_drawings": "maps of two drawings from Python",
     "create_app": "the service in another server",
     "from_pretrained": "networks from Python",
     "k_reciprocal": "evaluation from Python",
@@ -31,7 +32,9 @@ CALLED_BY_FRAMEWORK = {
     "_format_args": "argparse",
     "_get_help_string": "argparse",
     "capture_signals": "uvicorn",
+    "connection_lost": "asyncio",
     "connection_made": "asyncio",
+    "data_received": "asyncio",
 }
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 

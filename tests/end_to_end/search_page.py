@@ -3,16 +3,28 @@
 import base64
 import contextlib
 import re
+import shutil
 import time
 import urllib.error
 import urllib.request
 
+import pytest
 from commands import start
 from index_pages import write_model, write_pages
 
 import fastreid.index
 
+for package in ("lancedb", "fastapi", "uvicorn", "prometheus_client", "playwright"):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+expect, sync_playwright = (
+    getattr(pytest.importorskip("playwright.sync_api"), name) for name in ("expect", "sync_playwright")
+)
+CHROMIUM = shutil.which("chromium")
+if CHROMIUM is None:
+    pytest.skip("chromium is not installed", allow_module_level=True)
+
 TOKEN = "0123456789abcdef0123"
+LIMIT_MS = 30_000
 MARKUP = "<img src=x onerror=alert(1)>"
 NAMES = [f"D{number // 3}/{number}.png" for number in range(12)]
 ROWS = (
@@ -22,6 +34,55 @@ ROWS = (
     "D2,Sofa,06-03,2003",
     "D3,=1+1,06-01,2004",
 )
+
+
+@contextlib.contextmanager
+def launch_browser():
+    """Start Chromium until the block ends."""
+    expect.set_options(timeout=LIMIT_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Pages:
+    """Opens the page in its own contexts, and checks that it sends nothing elsewhere and reports no fault."""
+
+    def __init__(self, browser, address):
+        self.browser, self.address = browser, address
+        self.contexts, self.faults = [], []
+
+    def open(self, fragment="", *, token=TOKEN, expected_faults=0, **options):
+        context = self.browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+        context.set_default_timeout(LIMIT_MS)
+        if token:
+            context.add_init_script(f"sessionStorage.setItem('fastreid.token', '{token}')")
+        page = context.new_page()
+        found = []
+        page.on("request", lambda request: self.is_own(request.url) or found.append(f"request to {request.url}"))
+        page.on("pageerror", lambda error: found.append(f"error: {error}"))
+        page.on("console", lambda message: message.type in ("error", "warning") and found.append(message.text))
+        self.contexts.append(context)
+        self.faults.append((found, expected_faults))
+        page.goto(self.address + fragment)
+        return page
+
+    def is_own(self, url):
+        return url.startswith((self.address, "data:", f"blob:{self.address}"))
+
+    def close(self):
+        for context in self.contexts:
+            context.close()
+        for found, expected in self.faults:
+            assert len(found) == expected, found
+            assert all(text.startswith("Failed to load resource") for text in found), found
+
+
+def wait_for_focus(page, label):
+    """Wait until the focused element has a label that starts with a text."""
+    code = "label => document.activeElement.getAttribute('aria-label')?.startsWith(label)"
+    page.wait_for_function(code, arg=label, timeout=LIMIT_MS)
 
 
 def write_collection(folder):

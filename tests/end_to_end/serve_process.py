@@ -15,8 +15,8 @@ BOUNDARY = "limit"
 class ServeProcess:
     """A server on a free port, which has loaded its model."""
 
-    def __init__(self, folder, *options):
-        self.process = start("serve", "c", "--port", 0, *options, folder=folder)
+    def __init__(self, folder, *options, name="c"):
+        self.process = start("serve", name, "--port", 0, *options, folder=folder)
         deadline = time.monotonic() + 120
         while not (match := re.search(r"http://127\.0\.0\.1:(\d+)/", self.process.read_errors())):
             self._wait(deadline)
@@ -51,9 +51,10 @@ class ServeProcess:
         return connection
 
 
-def make_body(path):
+def make_body(path, suffix=b""):
+    """Return a form with the picture of a file, and bytes behind it that change its digest only."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="pictures"; filename="q.png"\r\n\r\n'
-    return head.encode() + path.read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode()
+    return head.encode() + path.read_bytes() + suffix + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 def read_answer(connection):

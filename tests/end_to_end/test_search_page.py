@@ -4,29 +4,23 @@ import csv
 import io
 import json
 import re
-import shutil
 
 import pytest
-from search_page import MARKUP, NAMES, TOKEN, give, list_patents, save, search, serve, write_collection
-
-for package in ("lancedb", "fastapi", "uvicorn", "prometheus_client", "playwright"):
-    pytest.importorskip(package, reason=f"{package} is not installed")
-
-expect, sync_playwright = (
-    getattr(pytest.importorskip("playwright.sync_api"), name) for name in ("expect", "sync_playwright")
+from search_page import (
+    MARKUP,
+    NAMES,
+    TOKEN,
+    Pages,
+    expect,
+    give,
+    launch_browser,
+    list_patents,
+    save,
+    search,
+    serve,
+    wait_for_focus,
+    write_collection,
 )
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None:
-    pytest.skip("chromium is not installed", allow_module_level=True)
-
-LIMIT_MS = 30_000
-expect.set_options(timeout=LIMIT_MS)
-
-
-def wait_for_focus(page, label):
-    """Wait until the focused element has a label that starts with a text."""
-    code = "label => document.activeElement.getAttribute('aria-label')?.startsWith(label)"
-    page.wait_for_function(code, arg=label, timeout=LIMIT_MS)
 
 
 @pytest.fixture(scope="module")
@@ -44,41 +38,16 @@ def address(folder):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launch_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def open_page(browser, address):
     """Return a function that opens the page; afterwards it has sent nothing elsewhere and reported no fault."""
-    contexts, faults = [], []
-
-    def open_page(fragment="", *, token=TOKEN, expected_faults=0, **options):
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
-        context.set_default_timeout(LIMIT_MS)
-        if token:
-            context.add_init_script(f"sessionStorage.setItem('fastreid.token', '{token}')")
-        page = context.new_page()
-        found = []
-        page.on("request", lambda request: is_own(request.url) or found.append(f"request to {request.url}"))
-        page.on("pageerror", lambda error: found.append(f"error: {error}"))
-        page.on("console", lambda message: message.type in ("error", "warning") and found.append(message.text))
-        contexts.append(context)
-        faults.append((found, expected_faults))
-        page.goto(address + fragment)
-        return page
-
-    def is_own(url):
-        return url.startswith((address, "data:", f"blob:{address}"))
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    for found, expected in faults:
-        assert len(found) == expected, found
-        assert all(text.startswith("Failed to load resource") for text in found), found
+    pages = Pages(browser, address)
+    yield pages.open
+    pages.close()
 
 
 def test_upload_filter_group_and_more(open_page, folder):
@@ -179,6 +148,54 @@ def test_compare_more_like_this_exclude_and_link(open_page, folder, address):
     page.keyboard.press("Escape")
     page.go_back()
     page.locator("#results article >> nth=3").wait_for()
+
+
+def test_matching_lines_are_colored(open_page, folder):
+    page = open_page()
+    search(page, folder / "drawings/D1/4.png", folder / "drawings/D2/6.png")
+    page.click("#results article .sheet >> nth=0")
+    expect(page.locator("#matches")).to_be_hidden()
+    with page.expect_response("**/api/v1/compare") as answer:
+        page.keyboard.press("s")
+    page.locator("#matches-text:has-text('Result:')").wait_for()
+    expect(page.locator("#matches-text")).to_contain_text("% of the lines match")
+    assert [drawing["id"] is None for drawing in answer.value.json()["drawings"]] == [True, False]
+    expect(page.locator(".pane img.matches")).to_have_count(2)
+    page.click("#zoom-in")
+    sizes = page.locator("#query-pane img").evaluate_all("images => images.map((image) => image.style.transform)")
+    assert len(sizes) == 2
+    assert len(set(sizes)) == 1
+    with page.expect_response("**/api/v1/compare"):
+        page.select_option("#query-choice", "1")
+    with page.expect_response("**/api/v1/compare"):
+        page.keyboard.press("n")
+    page.uncheck("#show-matches")
+    expect(page.locator(".pane img.matches")).to_have_count(0)
+    expect(page.locator("#matches")).to_be_hidden()
+
+
+def test_other_views_of_a_patent(open_page, folder):
+    page = open_page()
+    search(page, folder / "drawings/D1/4.png")
+    button = page.locator("#results article .open-views >> nth=1")
+    expect(button).to_have_text("2 more views")
+    page.focus("#results article >> nth=1")
+    with page.expect_response("**/api/v1/search") as answer:
+        page.keyboard.press("v")
+    assert answer.value.json()["query"]["within"] in {"D0", "D2", "D3"}
+    views = page.locator("#results article >> nth=1 >> .view")
+    expect(views).to_have_count(2)
+    expect(button).to_have_attribute("aria-expanded", "true")
+    views.nth(1).click()
+    expect(page.locator("#compare-heading")).to_contain_text("2. Patent")
+    expect(page.locator("#next-result")).to_be_disabled()
+    page.keyboard.press("Escape")
+    wait_for_focus(page, "Compare drawing 3 of Patent")
+    button.click()
+    expect(views.first).to_be_hidden()
+    page.locator("#group").uncheck()
+    page.locator("#results article >> nth=11").wait_for()
+    expect(page.locator(".open-views")).to_have_count(0)
 
 
 def test_keep_and_export(open_page, folder):

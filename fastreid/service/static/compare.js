@@ -3,6 +3,7 @@
 import { explain, loadImage } from "./api.js";
 import { byId, describeDrawing, describeScore, make, makeButton, makeLabel, openDialog } from "./dom.js";
 import { isKept } from "./kept.js";
+import { hideMatches, showMatches } from "./matches.js";
 import { renderPart } from "./picture_data.js";
 import { LinkedPanes } from "./zoom.js";
 
@@ -11,22 +12,26 @@ const dialog = byId("compare-dialog");
 let parts = [];
 let results = [];
 let index = 0;
-let handlers = {}; // onSimilar, onKeep, onExclude, onClose(index)
+let handlers = {}; // onSimilar, onKeep, onExclude
+let onClose = () => {}; // called with the index of the result that was shown last
 
 const panes = new LinkedPanes([byId("query-pane"), byId("result-pane")], {
   isLinked: () => byId("sync").checked,
   onChange: (scale) => (byId("zoom-text").textContent = `${Math.round(scale * 100)} %`),
 });
 
-export function openCompare(givenParts, givenResults, result) {
+// Compare the query with the result at a position of a list.
+export function openCompare(givenParts, givenResults, position, whenClosed) {
   parts = givenParts;
   results = givenResults;
+  onClose = whenClosed;
   const choice = byId("query-choice");
   choice.replaceChildren(...parts.map((part, position) => make("option", { value: position, text: nameOf(part) })));
   byId("query-choice-line").hidden = parts.length < 2;
   openDialog(dialog);
+  index = -1;
   showQuery(0);
-  showResult(results.findIndex((other) => other.id === result.id));
+  showResult(position);
   byId("result-pane").focus({ preventScroll: true });
 }
 
@@ -40,15 +45,23 @@ async function showQuery(position) {
   pane.replaceChildren(make("p", { className: "hint", text: "Loading …" }));
   try {
     const address = await renderPart(part, LONGEST_PX);
-    if (part === parts[Number(byId("query-choice").value)]) {
-      pane.replaceChildren(make("img", { alt: name, draggable: false, src: address }));
-    }
+    if (part === getPart()) showBelow(pane, make("img", { alt: name, draggable: false, src: address }));
   } catch (error) {
+    if (part !== getPart()) return;
     const text = part.id ? explain(error) : "This browser cannot show the picture, but the server has read it.";
-    pane.replaceChildren(make("p", { className: "hint", text }));
+    showBelow(pane, make("p", { className: "hint", text }));
   }
   panes.update();
 }
+
+const getPart = () => parts[Number(byId("query-choice").value)];
+
+// Replace the picture of a pane, below the colored one.
+function showBelow(pane, element) {
+  pane.replaceChildren(element, ...pane.querySelectorAll("img.matches"));
+}
+
+const updateMatches = () => showMatches(getPart(), results[index], () => panes.update());
 
 function showResult(position) {
   index = Math.min(Math.max(position, 0), results.length - 1);
@@ -68,6 +81,7 @@ function showResult(position) {
   byId("compare-metadata").replaceChildren(...rows.map(([label, value]) =>
     make("div", {}, make("dt", { text: makeLabel(label) }), make("dd", { text: String(value) }))));
   panes.reset();
+  updateMatches();
 }
 
 // Show the thumbnail until the page is loaded; it remains if the page cannot be read.
@@ -109,14 +123,22 @@ export function prepareCompare(given) {
   byId("zoom-reset").addEventListener("click", () => panes.reset());
   byId("previous-result").addEventListener("click", () => showResult(index - 1));
   byId("next-result").addEventListener("click", () => showResult(index + 1));
-  byId("query-choice").addEventListener("change", (event) => showQuery(Number(event.target.value)));
-  dialog.addEventListener("close", () => handlers.onClose(index));
+  byId("query-choice").addEventListener("change", (event) => {
+    showQuery(Number(event.target.value));
+    updateMatches();
+  });
+  byId("show-matches").addEventListener("change", updateMatches);
+  dialog.addEventListener("close", () => {
+    hideMatches();
+    onClose(index);
+  });
   window.addEventListener("resize", () => dialog.open && panes.update());
   dialog.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("select, input[type=text]")) return;
     if (event.key === "n") showResult(index + 1);
     else if (event.key === "p") showResult(index - 1);
     else if (event.key === "k") toggleKept(results[index]);
+    else if (event.key === "s") byId("show-matches").click();
     else if (!panes.pressKey(event.key, document.activeElement)) return;
     event.preventDefault();
   });

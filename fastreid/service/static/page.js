@@ -12,7 +12,8 @@ import { prepareLink } from "./link.js";
 import { preparePictures, setLimits, showPictures } from "./pictures.js";
 import { addPart, copyQuery, makeFragment, parseFragment, query, replaceQuery } from "./query.js";
 import { focusResult, getFocusedIndex, getResults, prepareResults, updateKept } from "./results.js";
-import { clearSearch, getSearch, isChanged, prepareSearch, search, setCollection, showMessage, showStatus } from "./search.js";
+import { clearSearch, findViews, getSearch, isChanged, prepareSearch, search, setCollection, showMessage, showStatus } from "./search.js";
+import { prepareViews } from "./views.js";
 
 const loadedAt = Date.now();
 const visited = new Map(); // number in the history -> query with its pictures
@@ -86,7 +87,8 @@ function keep(result) {
 }
 
 function compare(result) {
-  openCompare(getSearch().source.parts, getResults(), result);
+  const results = getResults();
+  openCompare(getSearch().source.parts, results, results.findIndex((other) => other.id === result.id), focusResult);
 }
 
 function clear() {
@@ -201,7 +203,11 @@ prepareExport(() => {
 prepareLink(() => getSearch().source);
 const actions = { onSimilar: searchSimilar, onKeep: keep, onExclude: excludePatent };
 prepareResults({ ...actions, onCompare: compare });
-prepareCompare({ ...actions, onClose: focusResult });
+prepareCompare(actions);
+prepareViews({
+  findViews,
+  onCompare: (drawings, position, whenClosed) => openCompare(getSearch().source.parts, drawings, position, whenClosed),
+});
 
 const toggleGroup = () => (getSearch().source ? start() : showChange());
 byId("search").addEventListener("submit", (event) => {

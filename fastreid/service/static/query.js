@@ -45,19 +45,24 @@ export function formatCrop(crop) {
   return [left, top, width, height].map((value) => `${value}%`).join(",");
 }
 
-export function makeForm(source, { k, offset, limit }) {
-  const form = new FormData();
-  for (const part of source.parts) {
-    if (part.id) {
-      form.append("ids", part.id);
-      continue;
-    }
-    form.append("pictures", part.file, part.name);
-    form.append("crop", formatCrop(part.crop));
-    form.append("page", String(part.page));
+// Add a picture or a drawing to a form.
+export function appendPart(form, part) {
+  if (part.id) {
+    form.append("ids", part.id);
+    return;
   }
+  form.append("pictures", part.file, part.name);
+  form.append("crop", formatCrop(part.crop));
+  form.append("page", String(part.page));
+}
+
+// within: a patent, of which all drawings are wanted; null: the best one of each patent, or all drawings
+export function makeForm(source, { k, offset, limit, within = null }) {
+  const form = new FormData();
+  for (const part of source.parts) appendPart(form, part);
   if (source.filter) form.append("filter", source.filter);
   if (source.group) form.append("group", "patent");
+  if (within !== null) form.append("within", within);
   for (const patent of source.exclude) form.append("exclude_patents", patent);
   if (source.minScore !== "") form.append("min_score", source.minScore);
   form.append("combine", source.combine);

@@ -3,6 +3,7 @@
 import { showImage } from "./api.js";
 import { byId, describeDrawing, describeProbability, describeScore, make, makeButton, makeLabel } from "./dom.js";
 import { isKept } from "./kept.js";
+import { makeViews } from "./views.js";
 
 const SHOWN_COLUMNS = ["title", "applicant", "locarno", "jurisdiction", "filing_date", "publication_date", "figure"];
 const MAX_LINES = 4;
@@ -74,7 +75,7 @@ function makeCard(result) {
     "aria-label": `${result.rank}. ${name}, ${describeScore(result)}${title}`,
   });
   card.append(sheet, make("h3", {}, make("span", { className: "rank", text: `${result.rank} ` }), name), score,
-    makeMetadata(result), buttons);
+    makeMetadata(result), ...makeViews(result), buttons);
   card.querySelectorAll("button").forEach((button) => (button.tabIndex = -1));
   return card;
 }
@@ -113,6 +114,8 @@ function pressKey(event) {
     handlers.onSimilar(result);
   } else if (event.key === "k") {
     handlers.onKeep(result);
+  } else if (event.key === "v" && cards[index].querySelector(".open-views")) {
+    cards[index].querySelector(".open-views").click();
   } else if (event.key === "x" && result.patent) {
     handlers.onExclude(result);
   } else {

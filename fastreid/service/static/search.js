@@ -91,6 +91,13 @@ function isVisible(element) {
   return top >= 0 && bottom <= window.innerHeight;
 }
 
+// Return the drawings of the patent of a result, best first.
+export async function findViews(result) {
+  const range = { k: MAX_LIMIT, offset: 0, limit: MAX_LIMIT, within: result.patent };
+  const answer = await postForm("api/v1/search", makeForm(state.source, range));
+  return answer.results.filter((other) => other.id !== result.id).map((other) => ({ ...other, rank: result.rank }));
+}
+
 export async function loadMore() {
   if (!state.source) return;
   const hadFocus = document.activeElement === byId("more");

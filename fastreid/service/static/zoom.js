@@ -4,7 +4,7 @@ const MAX_SCALE = 40;
 const PAN_STEP = 0.1; // of the pane
 
 export class LinkedPanes {
-  // elements: panes, in which an <img> fills the box; onChange is called with the scale of the first one.
+  // elements: panes, in which each <img> fills the box; onChange is called with the scale of the first one.
   constructor(elements, { isLinked, onChange }) {
     this.panes = elements.map((element) => ({ element, scale: 1, x: 0, y: 0, pointers: new Map() }));
     this.isLinked = isLinked;
@@ -60,10 +60,10 @@ export class LinkedPanes {
       const limit = (value) => Math.min(Math.max(value, 0.9 - pane.scale), 0.1);
       pane.x = pane.scale === 1 ? 0 : limit(pane.x);
       pane.y = pane.scale === 1 ? 0 : limit(pane.y);
-      const image = pane.element.querySelector("img");
-      if (!image) continue;
       const { width, height } = pane.element.getBoundingClientRect();
-      image.style.transform = `translate(${pane.x * width}px, ${pane.y * height}px) scale(${pane.scale})`;
+      for (const image of pane.element.querySelectorAll("img")) {
+        image.style.transform = `translate(${pane.x * width}px, ${pane.y * height}px) scale(${pane.scale})`;
+      }
     }
     this.onChange(this.panes[0].scale);
   }

@@ -27,13 +27,18 @@ PATHS = (
     "~root/x",
 )
 IDS = (*PATHS, *SCRIPTS, "x" * 900, "\0", "%00", "' OR 1=1 --", "0" * 16, "..", "a/thumbnail/b", "\U0001f600")
-SEARCH, BOUNDARY = "/api/v1/search", "limit"
+SEARCH, COMPARE, BOUNDARY = "/api/v1/search", "/api/v1/compare", "limit"
 MULTIPART = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
 def upload(content, name="query.png", **fields):
     """Return a search with one picture."""
     return "POST", SEARCH, {"files": [("pictures", (name, content, "image/png"))], "data": fields}
+
+
+def compare(*contents, **fields):
+    """Return a comparison of pictures."""
+    return "POST", COMPARE, {"files": [("pictures", ("a.png", content)) for content in contents], "data": fields}
 
 
 def fields(**values):
@@ -136,7 +141,20 @@ def list_kinds(rng, bombs):
         (upload(picture, limit="201"), {422}),
         (upload(picture, crop=["1,1,5,5"] * 3), {400}),
         (upload(picture, secret="1"), {422}),
+        (upload(picture, **{name: path}), {400, 422}),
+        (upload(picture, within=name), {400}),
+        (upload(picture, within="x" * 2000, group="patent"), {422}),
+        (upload(picture, within=identity, group="patent"), {200}),  # no drawing has this patent
+        (upload(picture, within=text, group="patent", filter=text), {400}),
         (upload(large, name), {413}),
+        (compare(picture), {400}),
+        (compare(picture, noise), {400}),
+        (compare(picture, bombs[rng.integers(len(bombs))]), {400}),
+        (compare(picture, picture, crop=crop), {400}),
+        (compare(picture, picture, k=number), {422}),
+        (compare(picture, large), {413}),
+        (compare(picture, ids=identity), {400}),
+        (compare(picture, ids=["x"] * 50), {400}),
         (fields(ids=identity), {400}),
         (fields(ids=["x"] * int(rng.integers(8, 50))), {413}),
         (fields(exclude_patents=["x"] * 101, ids="x"), {422}),
@@ -160,6 +178,8 @@ def list_kinds(rng, bombs):
         (get("/api/v1/facets", params={"column": name}), {400}),
         (get("/api/v1/facets", params={"column": "patent", "filter": text}), {400}),
         (get("/api/v1/facets", params={"column": "patent", "limit": number}), {422}),
+        (get("/api/v1/drawings/x/image", headers={"if-none-match": name.encode("utf-8", "replace")}), {404}),
+        (get("/page.js", headers={"if-none-match": ", ".join(['W/"x'] * 500)}), {200}),
         (get("/api/v1/facets"), {422}),
         (get("/api/v1/collection", params={"x": "1"}), {422}),
         (get("/static/..%2f..%2fapp.py"), {404}),

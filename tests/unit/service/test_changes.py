@@ -62,6 +62,7 @@ def test_added_drawing_is_found_and_removed(editor, folder):
     assert editor.get(f"/{best['image']}").status_code == 200
     files = sorted(path.relative_to(folder / "uploads").as_posix() for path in (folder / "uploads").glob("*/*"))
     assert len(files) == 2
+    assert best["path"] in files
     assert all(len(name) == 28 for name in files)  # DIGEST/drawing.png
     answer = editor.delete(f"/api/v1/drawings/{best['id']}").json()
     assert answer == {"removed": 1, "drawings": 10}
@@ -102,8 +103,17 @@ def test_update_reads_the_sources_again(editor, collection_folder):
     try:
         answer = editor.post("/api/v1/update").json()
         assert (answer["added"], answer["unchanged"], answer["drawings"]) == (1, 9, 10)
+        (drawings / "D7/new.png").write_bytes(encode(draw_page(70))[:100])
+        (fault,) = editor.post("/api/v1/update").json()["faults"]
+        assert fault.startswith("drawings/D7/new.png: ")  # not where the server has it
     finally:
         shutil.rmtree(drawings / "D7")
+    moved = drawings.rename(drawings.with_name("moved"))
+    try:
+        message = get_error(editor.post("/api/v1/update"), 400, "invalid_input")
+    finally:
+        moved.rename(drawings)
+    assert message.startswith("drawings: this source of the collection no longer exists")
 
 
 def test_invalid_additions_change_nothing(editor, folder):

@@ -2,14 +2,20 @@
 
 import io
 import json
+import os
 import re
 
 import numpy as np
 import pytest
+import torch
 from index_pages import draw_page
 from PIL import Image
 from service_requests import get_error, start_client
 
+import fastreid.index
+from fastreid.service.errors import hide_folders
+from fastreid.service.requests import shorten_path
+from fastreid.service.routes_collection import count_values
 from fastreid.service.static_files import load_static_files
 
 
@@ -31,6 +37,46 @@ def test_drawing_and_its_images(client, drawing):
         message = get_error(client.get(f"/api/v1/drawings/a%2Fb{suffix}"), 404, "not_found")
         assert message == "there is no drawing with the id 'a/b'; a search returns ids"
     assert "longest_px" in get_error(client.get(f"/{drawing['image']}?longest_px=9"), 422, "invalid_request")
+
+
+def test_images_that_the_client_has_are_not_sent_again(client, drawing, collection_folder):
+    path = collection_folder.parent / "drawings" / "D1/4.png"
+    for address in (drawing["thumbnail"], drawing["image"], "page.css"):
+        first = client.get(f"/{address}")
+        tag = first.headers["etag"]
+        for header in (tag, f'"x", W/{tag}', "*"):
+            again = client.get(f"/{address}", headers={"If-None-Match": header})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+            assert again.headers["cache-control"] == first.headers["cache-control"]
+        other = client.get(f"/{address}", headers={"If-None-Match": '"x"'})
+        assert (other.status_code, other.content) == (200, first.content)
+    tag = client.get(f"/{drawing['image']}").headers["etag"]
+    assert client.get(f"/{drawing['image']}?longest_px=64", headers={"If-None-Match": tag}).status_code == 200
+    os.utime(path, (1, 1))  # the file has changed
+    assert client.get(f"/{drawing['image']}", headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_paths_are_relative_to_their_source():
+    sources = ["/data/patents", "/data/patents/more", "/lists/new.csv", "/data/one.png"]
+    for path, shown in (
+        ("/data/patents/D1/1.png", "patents/D1/1.png"),
+        ("/data/patents/more/1.png", "more/1.png"),
+        ("/data/one.png", "one.png"),
+        ("/lists/images/2.png", "images/2.png"),
+        ("/data/patents2/1.png", "1.png"),
+        ("", ""),
+    ):
+        assert shorten_path(path, sources) == shown
+
+
+def test_messages_show_only_the_last_part_of_paths():
+    paths = ["/srv/data", "/srv/data/more", "srv/c.index", "/srv/c.index", "", "/"]
+    for text, shown in (
+        ("/srv/data/D1/1.png: corrupt; /srv/data/more/2.png", "data/D1/1.png: corrupt; more/2.png"),
+        ("/srv/c.index/lance: not found: srv/c.index/lance", "c.index/lance: not found: c.index/lance"),
+        ("a/b", "a/b"),
+    ):
+        assert hide_folders(text, paths) == shown
 
 
 def test_image_is_reduced_and_keeps_color(collection_folder, tmp_path):
@@ -68,8 +114,22 @@ def test_facets(client):
     assert answer["values"] == [{"value": 2002, "count": 6}]
     answer = client.get("/api/v1/facets", params={"column": "applicant"}).json()
     assert (answer["missing"], answer["values"], answer["minimum"]) == (9, [], None)
+    for column, value in (("path", "drawings/D0/0.png"), ("source", "drawings")):  # not where the server has them
+        answer = client.get("/api/v1/facets", params={"column": column, "filter": "patent = D0"}).json()
+        assert (answer["values"][0]["value"], answer["minimum"]) == (value, value)
     message = get_error(client.get("/api/v1/facets", params={"column": "locarn"}), 400, "invalid_input")
     assert "Did you mean 'locarno'?" in message
+
+
+def test_facets_count_each_of_several_values(tmp_path):
+    identity = fastreid.index.ModelIdentity("features", "0" * 64)
+    collection = fastreid.index.create(tmp_path / "c", model=identity, dim=2)
+    texts = ["06-01|07-02", "07-02", None, "07-02"]
+    rows = [{"id": str(row), "locarno": text} for row, text in enumerate(texts)]
+    collection.add_features(torch.ones(4, 2), rows, model=identity)
+    answer = count_values(collection, "locarno", where="", limit=9)
+    assert answer["values"] == [{"value": "07-02", "count": 3}, {"value": "06-01", "count": 1}]
+    assert (answer["total"], answer["missing"], answer["distinct"]) == (4, 1, 2)
 
 
 def test_probes_and_metrics(client, picture):

@@ -39,7 +39,8 @@ def check_hits(answer, hits):
 def test_upload_finds_the_same_drawing(client, collection, picture):
     answer = post_ok(client, picture.part[1])
     assert (answer["total"], answer["results"][0]["score"], answer["results"][0]["rank"]) == (9, 1.0, 1)
-    assert answer["results"][0]["path"].endswith("D1/4.png")
+    assert answer["results"][0]["path"] == "drawings/D1/4.png"  # from the folder of its source
+    assert (answer["query"]["version"], answer["query"]["model"]) == (collection.version, "model")
     check_hits(answer, collection.search(draw_page(4)))
     assert answer["query"]["pictures"] == [{"name": "query.png", "page": 1, "crop": ""}]
     assert answer["query"]["weights_sha256"] == collection.manifest.model.weights_sha256
@@ -101,6 +102,54 @@ def test_paging(client, picture):
     assert post_ok(client, picture.part[1], offset=50)["results"] == []
 
 
+def test_other_drawings_of_a_group(client, collection, picture):
+    options = {"filter": "year >= 2001", "exclude_patents": "D2"}
+    answer = post_ok(client, picture.part[1], group="patent", **options)
+    best = {result["patent"]: result for result in answer["results"]}
+    assert {patent: result["other_views"] for patent, result in best.items()} == {"D0": 2, "D1": 2}
+    inside = post_ok(client, picture.part[1], group="patent", within="D0", **options)
+    check_hits(inside, collection.search(draw_page(4), where="patent = D0"))
+    assert inside["results"][0]["score"] == best["D0"]["score"]
+    assert (inside["total"], inside["query"]["within"], inside["results"][0]["other_views"]) == (3, "D0", None)
+    own = inside["results"][0]["id"]
+    answer = post_ok(client, ids=own, group="patent")
+    assert {result["patent"]: result["other_views"] for result in answer["results"]}["D0"] == 1  # without the query
+    answer = post_ok(client, picture.part[1], group="year", k=1)
+    assert [result["other_views"] for result in answer["results"]] == [5]
+    assert post_ok(client, picture.part[1], group="year", within="2002")["total"] == 6
+    answer = post_ok(client, picture.part[1], group="applicant")  # a column without values
+    assert [result["other_views"] for result in answer["results"]] == [0] * 9
+    for fields, message in (
+        ({"within": "D0"}, "within needs group"),
+        ({"within": "x", "group": "year"}, "'x' is not an integer"),
+        ({"within": "x", "group": "patnt"}, "Did you mean 'patent'?"),
+        ({"within": "D0", "group": "patent", "filter": "patnt = 1"}, "filter 'patnt = 1', position 1:"),
+    ):
+        assert message in get_error(post(client, picture.part[1], **fields), 400, "invalid_input")
+
+
+def test_equal_pictures_are_computed_once(client, picture, monkeypatch):
+    embedder = client.app.state.service.collection.embedder
+    sizes, compute = [], embedder.embed_prepared
+    monkeypatch.setattr(embedder, "embed_prepared", lambda pictures: sizes.append(len(pictures)) or compute(pictures))
+    page = encode(draw_page(50))
+    pages = [post_ok(client, (name, page), offset=offset, limit=3) for name, offset in (("a.png", 0), ("b.png", 3))]
+    assert sizes == [1]
+    whole = post_ok(client, ("a.png", page), ("b.png", page), picture.part[1], combine="best")
+    assert sum(sizes) <= 2
+    assert len(whole["query"]["pictures"]) == 3
+    assert pages[0]["results"] + pages[1]["results"] == post_ok(client, ("a.png", page))["results"][:6]
+    post_ok(client, ("a.png", page), crop="0%,0%,50%,100%")  # another picture
+    assert sizes[-1] == 1
+
+
+def test_messages_do_not_list_internal_columns(client, picture):
+    for fields in ({"filter": "sha265 = 1"}, {"group": "sha265"}):
+        message = get_error(post(client, picture.part[1], **fields), 400, "invalid_input")
+        assert "locarno" in message
+        assert not any(name in message for name in ("sha256", "mtime_ns", "size_bytes", "digest", "source"))
+
+
 def test_faults_are_those_of_the_library(client, picture):
     part = picture.part[1]
     for fields, message in (
@@ -115,8 +164,14 @@ def test_faults_are_those_of_the_library(client, picture):
     assert "not an image" in get_error(post(client, ("../x.png", b"text")), 400, "invalid_input")
     for fields, message in (
         ({"k": 1001}, "k: 1001 is more than the 1000 allowed"),
-        ({"k": "x"}, "k: Input should be a valid integer"),
-        ({"colour": "1"}, "colour: Extra inputs are not permitted"),
+        ({"k": "x"}, "k: 'x' is not allowed; give an integer"),
+        ({"k": "0"}, "k: '0' is too small; allowed is at least 1"),
+        ({"min_score": "inf"}, "min_score: 'inf' is not allowed; give a finite number"),
+        ({"combine": "men"}, "combine: 'men' is unknown; allowed is 'mean' or 'best'"),
+        ({"filter": "x" * 30_000}, "filter: a text of 30,000 characters is too long; allowed are 20,000 characters"),
+        ({"exclude_patents": ["x"] * 101}, "a list of 101 values is too long; allowed are 100 values"),
+        ({"grup": "1"}, "the field 'grup' is unknown. Did you mean 'group'? Available: combine, crop"),
     ):
         assert message in get_error(post(client, part, **fields), 422, "invalid_request")
+    assert get_error(client.post(SEARCH, data={"pictures": "x"}), 422, "invalid_request").endswith("give a file")
     assert "no query is given" in get_error(client.post(SEARCH, data={"k": 3}), 400, "invalid_input")

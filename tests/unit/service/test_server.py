@@ -1,6 +1,7 @@
 """Sockets, signals, and connections that send nothing."""
 
 import asyncio
+import contextlib
 import signal
 import time
 
@@ -67,5 +68,46 @@ def test_connection_without_a_complete_header_is_closed(monkeypatch):
             await writer.wait_closed()
         listener.close()
         assert replies[0].startswith(b"HTTP/1.1 204")
+
+    asyncio.run(main())
+
+
+def test_later_headers_of_a_connection_have_the_same_limits(monkeypatch):
+    monkeypatch.setattr(server, "HEADER_S", 0.2)
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    large = request[:-2] + b"X: " + b"a" * 2 * server.HEADER_BYTES + b"\r\n\r\n"
+
+    async def main():
+        config = uvicorn.Config(
+            answer,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=30,
+            h11_max_incomplete_event_size=server.HEADER_BYTES,
+        )
+        config.load()
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(lambda: server.TimedProtocol(config, state, {}), "127.0.0.1", 0)
+        host, port = listener.sockets[0].getsockname()
+        for num_before in (0, 2):
+            for text, status in ((request[:20], b""), (large, b"HTTP/1.1 400"), (request + request, b"HTTP/1.1 204")):
+                reader, writer = await asyncio.open_connection(host, port)
+                for _ in range(num_before):
+                    writer.write(request)
+                    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
+                writer.write(text)
+                if status == b"HTTP/1.1 204":  # two requests at once
+                    replies = [await reader.readuntil(b"\r\n\r\n") for _ in range(2)]
+                    assert all(reply.startswith(status) for reply in replies)
+                else:
+                    with contextlib.suppress(ConnectionError):  # closed before all of the header is read
+                        reply = await asyncio.wait_for(reader.read(), 10)
+                        assert reply.startswith(status)
+                with contextlib.suppress(ConnectionError):
+                    writer.close()
+                    await writer.wait_closed()
+        listener.close()
 
     asyncio.run(main())
