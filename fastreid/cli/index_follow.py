@@ -61,12 +61,15 @@ class Follower:
         from fastreid.index.query_monitor import QueryMonitor
         from fastreid.index.saved_queries import read_queries
         from fastreid.index.watching import SourceTracker
+        from fastreid.utils.files import check_writable
 
         for name in ("hits", "hits_html"):
             if getattr(args, name) and not args.watch_queries:
                 raise InputError(f"--{name.replace('_', '-')} is for the hits of --watch-queries; add it")
         if args.hits_html and args.hits_html.exists() and not args.hits_html.is_dir():
             raise InputError(f"--hits-html {args.hits_html}: is no folder; give another name")
+        if args.hits_html:
+            check_writable(args.hits_html / "report.html")
         self.args, self.stop = args, stop
         self.monitor: QueryMonitor | None = None
         self.tracker: SourceTracker | None = SourceTracker(args.watch) if args.watch else None
@@ -85,11 +88,12 @@ class Follower:
         """Return the files of sources that were changed less than an interval ago, which --watch reads later."""
         if self.tracker is None:
             return frozenset()
-        skip = self.tracker.poll(sources).skip
-        if skip:
-            files = format_count(len(skip), "file")
+        poll = self.tracker.poll(sources)
+        num = len(poll.skip) - len(poll.faults)  # without the sources that cannot be read, such as an empty folder
+        if num:
+            files = format_count(num, "file")
             print_message(f"{files} changed less than {self.args.watch:g} s ago; read when they no longer change")
-        return skip
+        return poll.skip
 
     def show_report(self, collection: "Collection", report: "IngestReport") -> None:
         """Print an addition and the hits of the saved queries.
@@ -150,11 +154,11 @@ class Follower:
         from fastreid.utils.files import write_text
 
         time = datetime.now(timezone.utc)
-        for query in monitor.queries:
+        for number, query in enumerate(monitor.queries, 1):  # different names can become equal names of files
             found = [one.hit for one in hits if one.query == query.name]
             if found:
                 name = re.sub(r"[^0-9A-Za-z]+", "-", query.name).strip("-")[:60] or "query"
-                path = self.args.hits_html / f"{time:%Y%m%dT%H%M%S%fZ}-{name}.html"
+                path = self.args.hits_html / f"{time:%Y%m%dT%H%M%S%fZ}-{number}-{name}.html"
                 write_text(path, format_monitor_report(collection, query, found, time=time))
 
     def _raise_stop(self) -> None:

@@ -22,10 +22,9 @@ def run(args: argparse.Namespace) -> int:
     with request_stop(STOPPING) as stop:
         follower = Follower(args, stop)
         collection = index.open(args.collection, model=args.model)
-        if args.watch:
-            follower.follow(collection)
-        else:
-            follower.show_report(collection, collection.update(**follower.options))
+        skip = follower.find_unfinished(collection.read_sources())
+        follower.show_report(collection, collection.update(skip=skip, **follower.options))
+        follower.follow(collection)
     return 0
 
 

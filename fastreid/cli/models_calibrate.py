@@ -72,7 +72,7 @@ def format_report(report: "CalibrationReport") -> str:
 COMMAND = Command(
     "models calibrate",
     "Fit the probability that two drawings with a given score show the same object.",
-    "fastreid models calibrate models/mine --features logs/test/features/PatentTest",
+    "fastreid models calibrate models/mine --features logs/test/features/Patent",
     add_options,
     run,
 )

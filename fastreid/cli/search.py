@@ -186,7 +186,7 @@ def format_html(
         "filter": args.filter,
         "grouped by": args.group,
         "excluded patents": ", ".join([*args.exclude_patent, *(["those of the query"] if args.exclude_own else [])]),
-        "excluded families": ", ".join(args.exclude_family),
+        "excluded families": ", ".join([*args.exclude_family, *(["those of the query"] if args.exclude_own else [])]),
         "smallest score": args.min_score if args.min_score > -1 else "",
         "largest number of results": args.k,
         "order of the best results": ", ".join(

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from fastreid.engine.model_directory import DEFAULT_MODEL, find_model_directory
 from fastreid.engine.model_zoo import load_model_config
 from fastreid.engine.predictor import Predictor
 from fastreid.engine.predictor_inputs import Page
+from fastreid.engine.setup import resolve_device
 from fastreid.index.crop import Crop, crop_page, cut_array
 from fastreid.index.manifest import ModelIdentity
 from fastreid.index.side_data import PageResults, encode_thumbnail
@@ -30,6 +31,8 @@ from fastreid.index.sources import Entry
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
 from fastreid.utils.temporary_folders import make_temporary_folder
+
+CPU_BATCH_SIZE = 16  # drawings; batches of 64 took a fourth more CPU time (docs/decisions/0013)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Embedder:
         directory = find_model_directory(name)
         is_path = directory is not None and Path(name).exists()
         self.name = str(directory) if is_path else name
-        self._cfg = load_model_config(self.name)
+        self._cfg = _load_settings(self.name)
         if self._cfg.TEST.METRIC != "cosine":
             raise InputError(
                 f"{name}: TEST.METRIC is {self._cfg.TEST.METRIC}, but collections compare features by the cosine; use "
@@ -213,7 +216,15 @@ class Embedder:
     @functools.cached_property
     def _in_process_cfg(self) -> CfgNode:
         """The settings for a few drawings, which are read before worker processes have started."""
-        return load_model_config(self.name, ["DATALOADER.NUM_WORKERS", 0])
+        return _load_settings(self.name, "DATALOADER.NUM_WORKERS", 0)
+
+
+def _load_settings(name: str, *options: Any) -> CfgNode:
+    """Return the settings of a model, with batches that suit the device."""
+    cfg = load_model_config(name, list(options))
+    if resolve_device(cfg).type != "cpu" or cfg.TEST.IMS_PER_BATCH <= CPU_BATCH_SIZE:
+        return cfg
+    return load_model_config(name, [*options, "TEST.IMS_PER_BATCH", CPU_BATCH_SIZE])
 
 
 def load_embedder(model: str | Embedder, *, uri: str, recorded: str) -> Embedder:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fastreid.engine.features import FEATURE_IRRELEVANT_SETTINGS
 from fastreid.evaluation.storage.manifest import diff_values
 from fastreid.index.backends.base import IndexSettings
 from fastreid.utils.errors import InputError, StorageError, WeightsError, describe_unknown
@@ -51,7 +52,12 @@ class ModelIdentity:
                 f"{where}: its features are of the model {self.name} (sha256 {self.weights_sha256[:12]}), not of "
                 f"{other.name} (sha256 {other.weights_sha256[:12]}); use the same model, or create a new collection"
             )
-        changes = diff_values(self.settings, other.settings)
+        # Earlier versions also stored settings that affect no features.
+        before, now = (
+            {name: value for name, value in one.settings.items() if not name.startswith(FEATURE_IRRELEVANT_SETTINGS)}
+            for one in (self, other)
+        )
+        changes = diff_values(before, now)
         if changes:
             more = f" and {len(changes) - _MAX_DIFFERENCES} more" if len(changes) > _MAX_DIFFERENCES else ""
             raise WeightsError(

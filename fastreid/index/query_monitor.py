@@ -97,23 +97,25 @@ class QueryMonitor:
         marked = side_data.list_marked("new")
         if not marked or not self.queries:
             return []
-        new = sorted(row["id"] for block in collection.scan(["id"]) for row in block if row["id"] in marked)
+        rows = (row for block in collection.scan(["id", "sha256"]) for row in block if row["id"] in marked)
+        states = {str(row["id"]): str(row["sha256"] or "") for row in sorted(rows, key=lambda row: str(row["id"]))}
         reported = side_data.list_marked("reported")
         found = []
         for query in self.queries:
-            hits = self._search(query, new, collection)
-            states = {str(row["id"]): str(row["sha256"] or "") for row in collection.get([hit.id for hit in hits])}
+            # Hits that were reported before do not count for `k`, but no other drawing of their group is reported.
+            num_reported = sum(make_key(query.name, *state) in reported for state in states.items())
+            hits = self._search(query, list(states), collection, k=query.k + num_reported)
             new_hits = (NewHit(query.name, hit, states[hit.id]) for hit in hits)
-            found += [one for one in new_hits if one.key not in reported]
+            found += [one for one in new_hits if one.key not in reported][: query.k]
         return found
 
-    def _search(self, query: SavedQuery, new: Sequence[str], collection: CollectionReader) -> list[Hit]:
+    def _search(self, query: SavedQuery, new: Sequence[str], collection: CollectionReader, *, k: int) -> list[Hit]:
         parts: list[Hit] = []
         new = [name for name in new if name not in query.ids]
         for start in range(0, len(new), _IDS_PER_SEARCH):
             parts += collection.search(
                 features=self._features[query.name],
-                k=query.k,
+                k=k,
                 where=query.filter,
                 group=query.group,
                 min_score=query.min_score,
@@ -123,7 +125,7 @@ class QueryMonitor:
         best = {_make_group(hit, query.group): hit for hit in reversed(parts)}
         hits = [hit for hit in parts if best[_make_group(hit, query.group)] is hit]
         probable = (hit for hit in hits if not query.min_probability or (hit.probability or 0) >= query.min_probability)
-        return list(probable)[: query.k]
+        return list(probable)[:k]
 
     def _check(self, query: SavedQuery, collection: CollectionReader) -> None:
         collection.check_filter(query.filter)

@@ -234,6 +234,8 @@ class CollectionReader:
         *,
         where: str = "",
         exclude_patents: Sequence[str] = (),
+        exclude_families: Sequence[str] = (),
+        exclude_own: bool = False,
         ids: Sequence[str] = (),
     ) -> Counter[Value]:
         """Return the number of drawings of each of some values of a column.
@@ -243,6 +245,8 @@ class CollectionReader:
             values: of its type.
             where: filter of the drawings that count; "": none.
             exclude_patents: patents whose drawings do not count.
+            exclude_families: families whose drawings do not count.
+            exclude_own: leave out the patents and families of the drawings with the ids.
             ids: drawings that do not count.
 
         Raises:
@@ -251,6 +255,8 @@ class CollectionReader:
         nodes = (
             OneOf(column, tuple(dict.fromkeys(part for value in values for part in split_values(column, value)))),
             self._exclude("patent", exclude_patents),
+            self._exclude("family", exclude_families),
+            *(self._exclude_own(ids) if exclude_own else ()),
             self._parse(where) if where else None,
         )
         rows = (row for block in self._backend.scan(list({"id", column}), join(*nodes)) for row in block)
@@ -276,7 +282,10 @@ class CollectionReader:
         kind = self.columns().get(column)
         if kind is None:
             raise InputError(f"{self.uri}: has no column {column}; add it with a table of metadata (--metadata)")
-        return Not(OneOf(column, tuple(parse_value(value, kind) for value in values)))
+        try:
+            return Not(OneOf(column, tuple(parse_value(value, kind) for value in values)))
+        except InputError as error:
+            raise InputError(f"{column}: {error}")
 
     def _exclude_own(self, ids: Sequence[str]) -> list[Filter | None]:
         """Return the filters that exclude the patents and families of some drawings."""
@@ -284,7 +293,10 @@ class CollectionReader:
         if not rows:
             raise InputError("exclude_own leaves out the patents of the drawings of the query; give their ids")
         own = {
-            column: {value for row in rows if (value := row.get(column)) is not None} for column in ("patent", "family")
+            column: {
+                part for row in rows if (value := row.get(column)) is not None for part in split_values(column, value)
+            }
+            for column in ("patent", "family")
         }
         return [Not(OneOf(column, tuple(sorted(values, key=str)))) for column, values in own.items() if values]
 

@@ -86,7 +86,8 @@ def _find_faults(item: Any) -> list[str]:
         f"the field '{name}' is unknown.{suggest_and_list(str(name), _FIELDS)}" for name in item if name not in _FIELDS
     ]
     if not isinstance(item.get("name"), str) or not item["name"].strip():
-        faults.append("the name is missing; give a text")
+        given = f"is {item['name']!r}" if item.get("name") is not None else "is missing"
+        faults.append(f"the name {given}; give a text")
     for name in ("pictures", "ids"):
         values = item.get(name, [])
         if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):

@@ -95,9 +95,8 @@ def search_backend(
         queries = units.mean(dim=0, keepdim=True).float()
         if queries.norm() < _MIN_NORM:
             raise InputError("the mean of the query pictures is zero; search with --combine best")
-    rankings = [_rank(backend, query, k, node=node, group=group, refinement=refinement) for query in queries]
-    # Before they are merged: a drawing can have a large score for another picture than that of its best rank.
-    rankings = [{key: hit for key, hit in one.items() if hit.score >= min_score} for one in rankings]
+    options: dict[str, Any] = {"node": node, "group": group, "min_score": min_score, "refinement": refinement}
+    rankings = [_rank(backend, query, k, **options) for query in queries]
     return list(rankings[0].values()) if len(rankings) == 1 else _merge_by_rank(rankings)[:k]
 
 
@@ -108,9 +107,14 @@ def _rank(
     *,
     node: Filter | None,
     group: str | None,
+    min_score: float,
     refinement: Refinement | None,
 ) -> dict[_Key, Hit]:
-    """Return the nearest row of each of the k nearest groups, nearest first or in the refined order."""
+    """Return the nearest row of each of the k nearest groups, nearest first or in the refined order.
+
+    Rows with a smaller score are left out here, because the refined order is not that of the scores, and because a row
+    can have a large score for another picture than that of its best rank.
+    """
     num = k if refinement is None else max(k, refinement.num_candidates)
     found = backend.find_candidates(query, num, node=node, distinct=group)
     if not found.rows:
@@ -124,7 +128,8 @@ def _rank(
         order[: len(best)] = [best[position] for position in refine(query, found.vectors[best], refinement)]
     nearest: dict[_Key, Hit] = {}
     for row in order:
-        nearest.setdefault(_make_key(found.rows[row], group), hits[row])
+        if hits[row].score >= min_score:
+            nearest.setdefault(_make_key(found.rows[row], group), hits[row])
     return dict(list(nearest.items())[:k])
 
 

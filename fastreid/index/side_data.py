@@ -23,10 +23,10 @@ THUMBNAIL_PX = 192  # longest side
 _DARKENING = 2  # factor on the darkness of a gray thumbnail: lines thinner than its pixels would be nearly invisible
 _LEVELS = 16  # gray levels of a thumbnail: half the bytes of 256, without a visible difference in line drawings
 _IDS_PER_STATEMENT = 500
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS thumbnails (id TEXT PRIMARY KEY, image BLOB NOT NULL) WITHOUT ROWID",
-    *(f"CREATE TABLE IF NOT EXISTS {mark} (id TEXT PRIMARY KEY) WITHOUT ROWID" for mark in get_args(Mark)),
-)
+_SCHEMA = {
+    "thumbnails": "CREATE TABLE IF NOT EXISTS thumbnails (id TEXT PRIMARY KEY, image BLOB NOT NULL) WITHOUT ROWID",
+    **{mark: f"CREATE TABLE IF NOT EXISTS {mark} (id TEXT PRIMARY KEY) WITHOUT ROWID" for mark in get_args(Mark)},
+}
 
 
 def encode_thumbnail(page: np.ndarray[Any, Any]) -> bytes:
@@ -55,59 +55,59 @@ class SideData:
 
     def write_thumbnails(self, thumbnails: Mapping[str, bytes]) -> None:
         """Store thumbnails by id, all or none."""
-        with self._open() as database:
+        with self._open("thumbnails") as database:
             database.executemany("INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", thumbnails.items())
 
     def read_thumbnail(self, name: str) -> bytes | None:
         """Return the thumbnail of an id, or None."""
-        with self._open() as database:
+        with self._open("thumbnails") as database:
             row = database.execute("SELECT image FROM thumbnails WHERE id = ?", (name,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def list_thumbnails(self) -> set[str]:
         """Return the ids that have a thumbnail."""
-        with self._open() as database:
+        with self._open("thumbnails") as database:
             return {name for (name,) in database.execute("SELECT id FROM thumbnails")}
 
     def delete_thumbnails(self, names: Iterable[str]) -> None:
         """Delete the thumbnails of some ids."""
-        with self._open() as database:
+        with self._open("thumbnails") as database:
             database.executemany("DELETE FROM thumbnails WHERE id = ?", ((name,) for name in names))
 
     def mark(self, mark: Mark, names: Iterable[str]) -> None:
         """Give a mark to some ids."""
-        with self._open() as database:
+        with self._open(mark) as database:
             database.executemany(f"INSERT OR IGNORE INTO {mark} VALUES (?)", ((name,) for name in names))
 
     def unmark(self, mark: Mark, names: Iterable[str]) -> None:
         """Take a mark from some ids."""
-        with self._open() as database:
+        with self._open(mark) as database:
             database.executemany(f"DELETE FROM {mark} WHERE id = ?", ((name,) for name in names))
 
     def list_marked(self, mark: Mark) -> set[str]:
         """Return the ids that have a mark."""
-        with self._open() as database:
+        with self._open(mark) as database:
             return {name for (name,) in database.execute(f"SELECT id FROM {mark}")}
 
     def vacuum(self) -> None:
         """Return the space of deleted thumbnails to the disk."""
-        with self._connect() as database:
+        with self._connect("thumbnails") as database:
             database.execute("VACUUM")
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self, table: str) -> Iterator[sqlite3.Connection]:
         """Open the file for one transaction."""
-        with self._connect() as database:
+        with self._connect(table) as database:
             database.execute("BEGIN")
             yield database
             database.execute("COMMIT")
 
     @contextlib.contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
+    def _connect(self, table: str) -> Iterator[sqlite3.Connection]:
+        """Open the file, with one table: a search of a collection that may not be written adds no other ones."""
         try:
             with contextlib.closing(sqlite3.connect(self.path, timeout=60, isolation_level=None)) as database:
-                for statement in _SCHEMA:
-                    database.execute(statement)
+                database.execute(_SCHEMA[table])
                 yield database
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: {error}; free space, or restore the file")

@@ -24,6 +24,7 @@ COLORS = ((200, 80, 0), (150, 150, 150), (20, 90, 220))  # of the values 0, 0.5 
 FULL_MATCH = 0.8  # a value that has the last color
 _NUM_COLORS, _NUM_SHADES = 15, 16
 _GAMMA = 0.7  # thin lines are pale; this makes their color visible
+_MIN_COVERAGE = 25  # of 255: more of a reduced pixel is ink
 _MARGIN = 0.03  # around the ink, as a ratio of its longer side
 
 
@@ -132,11 +133,7 @@ def prepare_local_drawing(embedder: Embedder, page: Array) -> LocalDrawing:
         page: uint8 (H, W) or (H, W, 3).
     """
     extractor = embedder.local_features
-    image = Image.fromarray(page)
-    if max(image.size) > LONGEST_PX:
-        image.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.BILINEAR, reducing_gap=2)
-    gray = np.asarray(image.convert("L"))
-    ink = gray < INK_LEVEL
+    image, ink = _reduce(Image.fromarray(page))
     found = [np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0)]
     top, left, bottom, right = 0, 0, image.height, image.width
     if found[0].size:
@@ -159,6 +156,19 @@ def prepare_local_drawing(embedder: Embedder, page: Array) -> LocalDrawing:
         np.clip((np.arange(image.height) - box[1] + 0.5) * scale + offset[1], 0, height - 1).astype(np.int64),
         np.clip((np.arange(image.width) - box[0] + 0.5) * scale + offset[0], 0, width - 1).astype(np.int64),
     )
+
+
+def _reduce(image: Image.Image) -> tuple[Image.Image, Array]:
+    """Return a page of at most `LONGEST_PX` and which of its pixels are ink, bool (h, w).
+
+    The ink is found before the reduction, which makes thin lines pale.
+    """
+    ink = np.asarray(image.convert("L")) < INK_LEVEL
+    if max(image.size) <= LONGEST_PX:
+        return image, ink
+    image.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.BILINEAR, reducing_gap=2)
+    coverage = Image.fromarray(ink.astype(np.uint8) * 255).resize(image.size, Image.Resampling.BOX)
+    return image, np.asarray(coverage) > _MIN_COVERAGE
 
 
 def map_similarity(

@@ -1,6 +1,7 @@
 """How many drawings the groups of results have."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastreid.index import Collection, Hit
 from fastreid.index.columns import Value
@@ -12,8 +13,8 @@ def count_other_drawings(
     group: str,
     *,
     where: str,
-    exclude_patents: Sequence[str],
     ids: Sequence[str],
+    **excluded: Any,
 ) -> list[int]:
     """Return, for the best drawing of each group, the number of other drawings that the group has.
 
@@ -22,14 +23,14 @@ def count_other_drawings(
         hits: the best drawings.
         group: column of the groups; a drawing without a value is a group of one.
         where: filter of the search; "": none.
-        exclude_patents: patents that are not counted.
         ids: drawings of the query, which are not counted.
+        **excluded: as for `Collection.search`: `exclude_patents`, `exclude_families` and `exclude_own`.
     """
     values = [_find_value(hit, group) for hit in hits]
     present = list(dict.fromkeys(value for value in values if value is not None))
     if not present:
         return [0] * len(hits)
-    counts = collection.count_groups(group, present, where=where, exclude_patents=exclude_patents, ids=ids)
+    counts = collection.count_groups(group, present, where=where, ids=ids, **excluded)
     return [0 if value is None else max(0, counts[value] - 1) for value in values]
 
 

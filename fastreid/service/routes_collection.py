@@ -49,8 +49,8 @@ async def get_collection(service: CurrentService, _: Annotated[NoQuery, Query()]
 @router.get("/facets", response_model=FacetResponse)
 async def get_facets(query: Annotated[FacetQuery, Query()], service: CurrentService) -> dict[str, Any]:
     """Return the values of a column with the number of drawings that have them."""
-    options = {"where": query.filter, "limit": query.limit}
-    return await service.read(count_values, service.collection, query.column, service.sources, **options)
+    collection, sources = service.collection, service.sources
+    return await service.read(count_values, collection, query.column, sources, where=query.filter, limit=query.limit)
 
 
 def count_values(

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from fastapi import Form as FormBody
 
+from fastreid.index import Refinement
 from fastreid.index.records import format_now
 from fastreid.service.errors import ServiceError
 from fastreid.service.grouping import count_other_drawings
@@ -12,6 +13,8 @@ from fastreid.service.pictures import list_pictures
 from fastreid.service.requests import ERRORS, PREFIX, CheckedForm, CurrentService, describe_hit
 from fastreid.service.schemas import SearchForm, SearchResponse
 from fastreid.utils.errors import InputError
+
+_SEARCH_OPTIONS = {"k", "group", "exclude_patents", "exclude_families", "exclude_own", "min_score", "combine"}
 
 router = APIRouter(prefix=PREFIX, tags=["search"], responses=ERRORS)
 
@@ -31,25 +34,33 @@ async def search(
         raise InputError("no query is given; send pictures, ids, or both")
     if form.k > settings.max_results:
         raise ServiceError(422, "invalid_request", f"k: {form.k} is more than the {settings.max_results} allowed")
-    options = form.model_dump(include={"k", "group", "exclude_patents", "min_score", "combine"})
+    options = form.model_dump(include=_SEARCH_OPTIONS)
     ids, collection = list(dict.fromkeys(form.ids)), service.collection
     group, within = form.group, None
     if form.within is not None:
         if group is None:
             raise InputError("within needs group, the column that has its value")
         group, within = None, (group, form.within)
-    hits, version = await service.search(pictures, ids, where=form.filter, within=within, **{**options, "group": group})
+    refinement = Refinement(form.expand, form.rerank) if form.expand or form.rerank else None
+    hits, version = await service.search(
+        pictures, ids, where=form.filter, within=within, refinement=refinement, **{**options, "group": group}
+    )
     shown = hits[form.offset : form.offset + form.limit]
     views: list[int | None] = [None] * len(shown)
     if group is not None:
-        excluded = {"exclude_patents": form.exclude_patents, "ids": ids}
-        views = [*await service.read(count_other_drawings, collection, shown, group, where=form.filter, **excluded)]
+        excluded = {name: options[name] for name in ("exclude_patents", "exclude_families", "exclude_own")}
+        count = await service.read(
+            count_other_drawings, collection, shown, group, where=form.filter, ids=ids, **excluded
+        )
+        views = [*count]
     model = collection.manifest.model
     query = {
         "pictures": [{"name": picture.name, "page": picture.page, "crop": picture.crop} for picture in pictures],
         "ids": ids,
         "filter": form.filter,
         **options,
+        "expand": form.expand,
+        "rerank": form.rerank,
         "within": form.within,
         "collection": collection.name,
         "version": version,

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
+from fastreid.index.refinement import Rerank
+
 MAX_LIMIT, MAX_FACET_VALUES = 200, 1000
 _Text = Annotated[str, Field(max_length=1000)]
 
@@ -27,6 +29,10 @@ class SearchForm(Form):
     within: _Text | None = Field(default=None, description="with group: all drawings of this value of the column")
     k: int = Field(default=20, ge=1, description="number of results")
     exclude_patents: Annotated[list[_Text], Field(max_length=100)] = Field(default=[])
+    exclude_families: Annotated[list[_Text], Field(max_length=100)] = Field(default=[])
+    exclude_own: bool = Field(default=False, description="leave out the patents and families of the drawings in ids")
+    expand: bool = Field(default=False, description="order the best results by an expanded query")
+    rerank: Rerank | None = Field(default=None, description="order the best results by their neighbors")
     min_score: float = Field(default=-1.0, ge=-1, le=1, allow_inf_nan=False)
     combine: Literal["mean", "best"] = "mean"
     offset: int = Field(default=0, ge=0, le=1_000_000)
@@ -122,6 +128,10 @@ class Query(BaseModel):
     within: str | None
     k: int
     exclude_patents: list[str]
+    exclude_families: list[str]
+    exclude_own: bool
+    expand: bool
+    rerank: str | None
     min_score: float
     combine: str
     collection: str

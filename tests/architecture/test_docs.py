@@ -12,6 +12,7 @@ from fastreid.experiments import read_variants
 
 BLOCK = re.compile(r"(<!-- not run: .+? -->\n+)?^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+ANCHOR = re.compile(r"\]\((?!https?:)([^)#]*)#([^)]+)\)")
 
 
 def code_blocks(path) -> tuple[str, list[str]]:
@@ -38,6 +39,18 @@ def test_code_of_page_runs(path, tmp_path):
 def test_links_resolve(path):
     text = path.read_text(encoding="utf-8")
     assert [link for link in LINK.findall(text) if not (path.parent / link).exists()] == []
+
+
+def list_anchors(path):
+    """Return the anchors of the headings of a page."""
+    headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=label)
+def test_anchors_of_links_are_headings(path):
+    links = ANCHOR.findall(path.read_text(encoding="utf-8"))
+    assert [link for link in links if link[1] not in list_anchors(path.parent / link[0] if link[0] else path)] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=label)

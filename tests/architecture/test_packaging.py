@@ -6,6 +6,7 @@ import sys
 from source_tree import PACKAGE, ROOT, TOOLS, called, imports, tree
 
 from fastreid import __version__
+from fastreid.cli.doctor import EXTRAS
 
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 MODULE = {"pillow": "PIL", "faiss-cpu": "faiss", "pyyaml": "yaml", "scikit-learn": "sklearn", "jinja2": "jinja2"}
@@ -45,6 +46,14 @@ def test_page_of_dependencies_is_complete():
     minimum = dict(re.fullmatch(r"([\w-]+?)(?:>=([\d.]+))?", word).groups() for word in re.findall(r'"(.+?)"', block))
     assert documented.keys() == minimum.keys()
     assert [name for name, version in minimum.items() if not documented[name].startswith(version or "")] == []
+
+
+def test_doctor_lists_all_extras():
+    block = re.search(r"extras_require=\{(.*?)\n    \}", SETUP, re.DOTALL)[1]
+    extras = set(re.findall(r'^        "(\w+)": \[', block, re.MULTILINE)) - {"gpu", "dev"}
+    assert {extra: set(packages) for extra, packages in EXTRAS.items()} == {
+        extra: requirements(f'"{extra}"') for extra in extras
+    }
 
 
 def test_every_folder_is_a_package():

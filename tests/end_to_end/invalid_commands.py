@@ -267,7 +267,8 @@ def invalid_names():
     yield invalid("test.py", "--eval-only", "--resume", message="use only one of them")
     yield invalid("train_net.py", "--eval-only", "--resume", message="use only one of them")
     yield invalid("plain_train_net.py", "--resume", message="--resume, --eval-only and several processes are not")
-    yield invalid("plain_train_net.py", "SOLVER.SAVE_TOP_K", 2, message="SOLVER.SAVE_TOP_K must be 0")
+    for text in ("SOLVER.SAVE_TOP_K 2", "SOLVER.HEAD_ONLY True", "MODEL.HEADS.PROJECTION pca", "TRACKER.NAME wandb"):
+        yield invalid("plain_train_net.py", *text.split(), message=f"{text.split()[0]} must be ")
 
 
 def invalid_environments():

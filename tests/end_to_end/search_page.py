@@ -154,3 +154,19 @@ def save(page, format):
     with page.expect_download() as download:
         page.click(f"button[data-format={format}]")
     return download.value.path().read_text(encoding="utf-8")
+
+
+def check_images_in_memory(page):
+    """Check that the page frees the oldest images when it has more than 500."""
+    revoked, expected = page.evaluate(
+        """async () => {
+          const { getImage, makeAddress } = await import(new URL("api.js", document.baseURI));
+          const revoked = [], made = [];
+          window.fetch = async () => new Response("image");
+          URL.revokeObjectURL = (address) => revoked.push(address);
+          for (let number = 0; number < 1000; number += 1) made.push(makeAddress(await getImage(`${number}.png`)));
+          await Promise.resolve();
+          return [revoked.filter((address) => made.includes(address)), made.slice(0, 500)];
+        }"""
+    )
+    assert revoked == expected

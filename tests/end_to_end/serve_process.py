@@ -18,7 +18,7 @@ class ServeProcess:
     def __init__(self, folder, *options, name="c"):
         self.process = start("serve", name, "--port", 0, *options, folder=folder)
         deadline = time.monotonic() + 120
-        while not (match := re.search(r"http://127\.0\.0\.1:(\d+)/", self.process.read_errors())):
+        while not (match := re.search(r"http://[\d.]+:(\d+)/", self.process.read_errors())):
             self._wait(deadline)
         self.port = int(match[1])
         while self.get("/readyz")[0] != 200:

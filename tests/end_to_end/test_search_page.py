@@ -11,6 +11,7 @@ from search_page import (
     NAMES,
     TOKEN,
     Pages,
+    check_images_in_memory,
     expect,
     give,
     launch_browser,
@@ -76,6 +77,7 @@ def test_upload_filter_group_and_more(open_page, folder):
     page.locator("#results article >> nth=11").wait_for()
     expect(page.locator("#results article")).to_have_count(12)
     expect(page.locator("#more")).to_be_hidden()
+    check_images_in_memory(page)
 
 
 def test_crops_of_dropped_and_pasted_pictures(open_page, folder):
@@ -308,11 +310,9 @@ def test_phone(open_page, folder):
     page = open_page(has_touch=True, is_mobile=True)
     page.set_viewport_size({"width": 360, "height": 740})
     search(page, folder / "drawings/D1/4.png")
-    widths = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    assert page.evaluate(widths) == [360, 360]
+    assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]") == [360, 360]
     page.tap("#results article .sheet >> nth=0")
-    dialog = page.locator("#compare-dialog").evaluate("box => [box.scrollWidth, box.clientWidth]")
-    assert dialog[0] <= dialog[1]
+    assert page.locator("#compare-dialog").evaluate("box => box.scrollWidth <= box.clientWidth")
     page.tap("#compare-dialog .close")
     page.tap("button.crop")
     assert page.locator("#crop-stage").bounding_box()["width"] <= 360

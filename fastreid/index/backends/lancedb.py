@@ -94,7 +94,9 @@ class LanceBackend(Backend):
         return self._dim
 
     def columns(self) -> dict[str, ColumnType]:
-        return {field.name: column_type(field.type) for field in self._table.schema if field.name != VECTOR}
+        with self._translate_errors():
+            schema = self._table.schema
+        return {field.name: column_type(field.type) for field in schema if field.name != VECTOR}
 
     def add_columns(self, columns: Mapping[str, ColumnType]) -> None:
         if columns:
@@ -171,7 +173,8 @@ class LanceBackend(Backend):
             self._index.update(self.count())
 
     def read_version(self) -> int:
-        return int(self._table.version)
+        with self._translate_errors():
+            return int(self._table.version)
 
     def describe(self) -> dict[str, Any]:
         num_rows = self.count()
@@ -276,5 +279,5 @@ class LanceBackend(Backend):
         return VectorMatrix(vectors, np.concatenate(row_ids) if row_ids else np.empty(0, np.uint64), ids)
 
     def _read_column(self, column: str, matrix: VectorMatrix, node: Filter | None = None) -> list[Any]:
-        values = {row["id"]: row[column] for block in self.scan(["id", column], node) for row in block}
+        values = {row["id"]: row[column] for block in self.scan(list({"id", column}), node) for row in block}
         return [values.get(name) for name in matrix.ids]

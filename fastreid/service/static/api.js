@@ -57,12 +57,19 @@ export function explain(error) {
 
 export function getImage(address) {
   if (!images.has(address)) {
-    if (images.size >= MAX_IMAGES) images.delete(images.keys().next().value);
+    if (images.size >= MAX_IMAGES) removeOldest();
     const loading = send(address, {}).then((response) => response.blob());
     loading.catch(() => images.delete(address));
     images.set(address, loading);
   }
   return images.get(address);
+}
+
+// An address keeps its blob in memory until it is revoked; images that show it remain.
+function removeOldest() {
+  const [address, loading] = images.entries().next().value;
+  images.delete(address);
+  loading.then((blob) => addresses.has(blob) && URL.revokeObjectURL(addresses.get(blob)), () => {});
 }
 
 export function makeAddress(blob) {

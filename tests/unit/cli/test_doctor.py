@@ -46,9 +46,13 @@ def test_missing_folders_are_reported(capsys, tmp_path):
 
 
 def test_missing_extras_name_the_pip_command(capsys, monkeypatch):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "timm" else find_spec(name))
-    assert report(capsys)["fastreid"]["extra timm"] == "missing: pip install timm"
+    find_spec, missing = importlib.util.find_spec, ("timm", "uvicorn", "prometheus_client", "mlflow")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else find_spec(name))
+    parts = report(capsys)["fastreid"]
+    assert parts["extra timm"] == "missing: pip install timm"
+    assert parts["extra pretrained"].startswith("missing: pip install timm")
+    assert parts["extra serve"].endswith("uvicorn prometheus-client")
+    assert parts["extra mlflow"] == "missing: pip install mlflow-skinny"
 
 
 def test_broken_torch_is_reported(capsys, monkeypatch):

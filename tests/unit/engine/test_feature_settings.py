@@ -11,6 +11,7 @@ from fastreid.data.datasets.base import RetrievalData
 from fastreid.engine.build import build_step
 from fastreid.engine.evaluate_saved import _check_provenance
 from fastreid.engine.features import FEATURE_IRRELEVANT_SETTINGS, extract_datasets, feature_settings
+from fastreid.engine.model_directory import TRAINING_ONLY_SETTINGS
 from fastreid.evaluation.storage.manifest import Provenance
 from fastreid.modeling import build_model
 from fastreid.structures import Drawing
@@ -36,6 +37,12 @@ def test_docs_list_settings_that_affect_features():
     } == named
     named = set(re.findall(r"`MODEL\.([A-Z_.]+)`", counts_not.split("\n")[0]))
     assert {name.removeprefix("MODEL.").rstrip(".") for name in FEATURE_IRRELEVANT_SETTINGS} == named
+
+
+def test_settings_that_model_directories_leave_out_do_not_affect_features():
+    """Otherwise the features of a network could not calibrate the model directory that was saved from it."""
+    names = feature_settings(cfg_with())
+    assert [name for name in names if name.startswith(TRAINING_ONLY_SETTINGS)] == []
 
 
 def test_inactive_setting_is_ignored():

@@ -5,7 +5,7 @@ import torch
 
 import fastreid.index
 from fastreid.index import ModelIdentity
-from fastreid.utils.errors import InputError
+from fastreid.utils.errors import InputError, WeightsError
 
 pytest.importorskip("lancedb", reason="the extra `search` is not installed")
 MODEL, DIM = ModelIdentity("test", "0" * 64), 8
@@ -38,3 +38,10 @@ def test_columns_of_one_value_and_of_other_types(tmp_path):
         collection.search(features=torch.ones(1, DIM), within=("year", "x"))
     with pytest.raises(InputError, match="Did you mean 'patent'"):
         collection.search(features=torch.ones(1, DIM), within=("patnt", "x"))
+
+
+def test_settings_that_affect_no_features_are_not_compared():
+    old = ModelIdentity("test", "0" * 64, {"MODEL.HEADS.MARGIN": 0.3, "INPUT.SIZE_TEST": [64, 64]})
+    old.check_equal(ModelIdentity("test", "0" * 64, {"INPUT.SIZE_TEST": [64, 64]}), where="c")
+    with pytest.raises(WeightsError, match=r"INPUT\.SIZE_TEST was"):
+        old.check_equal(ModelIdentity("test", "0" * 64, {"INPUT.SIZE_TEST": [32, 32]}), where="c")

@@ -275,6 +275,8 @@ def test_refinement_orders_only_the_best_results(collection):
         assert sorted(refined, key=lambda hit: hit.distance) == plain
         groups = collection.search(features=query, k=30, group="patent", refinement=Refinement(**options))
         assert len({hit.patent for hit in groups}) == 30
+        good = collection.search(features=query, k=25, min_score=plain[24].score, refinement=Refinement(**options))
+        assert {hit.id for hit in good} == {hit.id for hit in plain[:25]}
     rows = features()[0][[int(hit.id) for hit in plain[:40]]]
     expanded, _ = expand(query, rows, k=2, alpha=3, gallery_too=False)
     order = nearest(expanded, rows, 40).indices[0].tolist()
@@ -288,7 +290,7 @@ def test_refinement_orders_only_the_best_results(collection):
 
 def test_patents_and_families_are_excluded(tmp_path):
     collection = fastreid.index.create(tmp_path / "c", model=MODEL, dim=DIM)
-    families = ["1", "1", "2", None, None, None]
+    families = ["1|3", "1", "2", None, None, None]
     rows = [{"id": name, "patent": patent} for name, patent in zip("abcdef", "AABCCD", strict=True)]
     collection.add_features(features()[0][:6], rows, model=MODEL)
     with pytest.raises(InputError, match="has no column family"):
@@ -301,7 +303,8 @@ def test_patents_and_families_are_excluded(tmp_path):
     assert {hit.id for hit in collection.search(ids=["d"], exclude_families=["2"])} == set("abef")
     assert {hit.id for hit in collection.search(ids=["d"], exclude_own=True)} == set("abcf")
     hits = collection.search(ids=["d"], group="family")
-    assert sorted(hit.metadata.get("family", "") for hit in hits) == ["", "", "1", "2"]
+    assert sorted(hit.metadata.get("family", "") for hit in hits) == ["", "", "1", "1|3", "2"]
+    assert len(collection.search(ids=["d"], group="id")) == 5
     with pytest.raises(InputError, match="give their ids"):
         collection.search(features=features()[1][:1], exclude_own=True)
 

@@ -178,10 +178,10 @@ def test_missing_source_stops_an_update(collection, drawings):
     with pytest.raises(InputError, match="no longer exists; mount it again"):
         collection.update()
     assert collection.count() == 3
-    (note,) = collection.check().notes
-    assert note.startswith(
-        "3 files cannot be found; `fastreid index update` removes the drawings of those that no longer"
-    )
+    assert collection.check().notes == [
+        "3 files cannot be found; `fastreid index update` removes the drawings of those that no longer exist, and "
+        "keeps those whose folder cannot be read"
+    ]
 
 
 def test_update_keeps_drawings_below_an_unreadable_folder(collection, drawings, monkeypatch):
@@ -278,6 +278,14 @@ def test_damaged_table_is_a_storage_error(collection, drawings, part):
         fastreid.index.open(collection.folder).search(str(drawings / "D1/a.png"))
     assert str(collection.folder) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_table_removed_after_opening_is_a_storage_error(collection):
+    shutil.rmtree(collection.folder / "lance")
+    for read in (collection.columns, lambda: collection.version, lambda: collection.check_filter("patent = D1")):
+        with pytest.raises(StorageError, match="restore the folder") as error:
+            read()
+        assert len(str(error.value).splitlines()) == 1
 
 
 def test_features_do_not_depend_on_workers(model, tmp_path, monkeypatch):

@@ -1,17 +1,24 @@
 """Saved queries: checked first, searched only in new drawings, each hit reported once, also after a kill."""
 
+import argparse
+import contextlib
 import json
+import sqlite3
 
 import pytest
 from index_pages import write_pages
 
 import fastreid.index
+from fastreid.cli import index_update
+from fastreid.cli.index_follow import Follower
 from fastreid.evaluation.calibration import Calibration, write_calibration
 from fastreid.index import embedder, ingest
 from fastreid.index.hit_file import HitFile
 from fastreid.index.query_monitor import QueryMonitor
 from fastreid.index.saved_queries import SavedQuery, read_queries
-from fastreid.utils.errors import InputError
+from fastreid.index.sources import find_source
+from fastreid.utils.errors import InputError, StorageError
+from fastreid.utils.termination import StopRequest
 
 pytest.importorskip("lancedb", reason="the extra `search` is not installed")
 
@@ -57,6 +64,31 @@ def test_only_new_drawings_are_hits_and_only_once(collection, drawings, tmp_path
     write_pages(drawings, ["D4/z.png"], first=30)
     collection.update(monitor=monitor)
     assert report(collection, monitor) == [("all", "z.png"), ("grouped", "z.png")]
+
+
+def test_reported_drawing_that_is_added_again_takes_no_place_of_another(collection, drawings):
+    write_pages(drawings, ["D3/x.png"], first=20)
+    monitor = QueryMonitor([SavedQuery("best", (str(drawings / "D3/x.png"),), group="patent", k=1)])
+    collection.update(monitor=monitor)
+    assert report(collection, monitor) == [("best", "x.png")]
+    assert collection.remove(where="patent = D3") == 1
+    write_pages(drawings, ["D3/y.png", "D4/z.png"], first=21)
+    collection.add([drawings], monitor=monitor)
+    assert report(collection, monitor) == [("best", "z.png")]
+
+
+def test_kill_between_the_marks_reports_no_other_drawing_of_a_group(collection, drawings):
+    write_pages(drawings, ["D3/x.png", "D3/y.png"], first=20)
+    monitor = QueryMonitor([SavedQuery("best", (str(drawings / "D3/x.png"),), group="patent")])
+    collection.update(monitor=monitor)
+
+    def mark_and_fail(hits):
+        collection._side_data.mark("reported", [one.key for one in hits])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collection.report_hits(monitor, mark_and_fail)
+    assert report(collection, monitor) == []
 
 
 def test_drawings_of_an_addition_without_queries_are_not_hits(collection, drawings):
@@ -152,6 +184,7 @@ def test_file_of_queries(tmp_path):
         ("[{name: a, min_score: 1}]", "has no pictures and no ids"),
         ("[{name: a, pictures: [b]}]", "give min_score or min_probability"),
         ("[{pictures: [b], min_score: 1, k: 0}]", "k is 0; give an integer from 1"),
+        ("[{name: 5, pictures: [b], min_score: 1}]", "the name is 5; give a text"),
         ("[{name: a, ids: [b], min_score: 1}, {name: a, ids: [c], min_score: 1}]", "the name 'a' is repeated"),
     ):
         path.write_text(text)
@@ -166,3 +199,62 @@ def test_other_file_is_not_overwritten_by_hits(tmp_path):
     (tmp_path / "hits.json").write_text("[]")
     with pytest.raises(InputError, match="is not a list of hits"):
         HitFile(tmp_path / "hits.json")
+
+
+@pytest.fixture
+def options(collection, drawings, tmp_path):
+    """Return the options of `index update`, with two queries whose names differ only in characters."""
+    fields = {"pictures": [str(drawings / "D1/a.png")], "min_score": -1}
+    (tmp_path / "queries.json").write_text(json.dumps([{"name": name, **fields} for name in ("cup 1", "cup/1")]))
+    return argparse.Namespace(
+        collection=str(collection.folder),
+        model=None,
+        watch=None,
+        watch_queries=tmp_path / "queries.json",
+        hits=None,
+        hits_html=tmp_path / "reports",
+    )
+
+
+def test_each_query_has_a_report(options, drawings, tmp_path):
+    write_pages(drawings, ["D3/x.png"], first=20)
+    assert index_update.run(options) == 0
+    names = sorted(path.name.split("Z-")[1] for path in (tmp_path / "reports").iterdir())
+    assert names == ["1-cup-1.html", "2-cup-1.html"]
+    options.hits_html = tmp_path / "queries.json" / "reports"
+    with pytest.raises(StorageError, match="cannot be written"):
+        Follower(options, StopRequest())
+
+
+def test_errors_end_a_watch_before_it_starts(options, collection, drawings):
+    options.watch = 60
+    (drawings / "D1/a.png").rename(drawings / "b.png")
+    with pytest.raises(InputError, match=r"saved query 'cup 1': .*a\.png"):
+        index_update.run(options)
+    collection.remove_source(drawings)
+    with pytest.raises(InputError, match="has no source to update from"):
+        index_update.run(options)
+
+
+def test_only_files_are_counted_as_changing(options, tmp_path, capsys):
+    options.watch = 60
+    (tmp_path / "empty").mkdir()
+    source = find_source(str(tmp_path / "empty"))
+    assert Follower(options, StopRequest()).find_unfinished([source]) == {source.path}
+    assert capsys.readouterr().out == ""
+    write_pages(tmp_path, ["empty/new.png"])
+    Follower(options, StopRequest()).find_unfinished([source])
+    assert capsys.readouterr().out.startswith("1 file changed less than 60 s ago")
+
+
+def test_collection_of_an_earlier_version_is_read_without_a_change(collection):
+    path = collection.folder / "thumbnails.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        for mark in ("new", "reported"):
+            database.execute(f"DROP TABLE IF EXISTS {mark}")
+    content = path.read_bytes()
+    assert collection.thumbnail(next(collection.scan(["id"]))[0]["id"])
+    assert path.read_bytes() == content
+    collection._backend.add_columns({"family": "integer"})  # its type was chosen by the first table
+    with pytest.raises(InputError, match="family: 'x' is not an integer"):
+        collection.search(ids=[next(collection.scan(["id"]))[0]["id"]], exclude_families=["x"])

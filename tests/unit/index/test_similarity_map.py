@@ -48,6 +48,13 @@ def test_equal_drawings_match_completely(embedder):
     np.testing.assert_array_equal(np.isnan(drawing.values), on_other_sheet >= 192)
 
 
+def test_lines_that_become_pale_when_a_large_page_is_reduced(embedder):
+    page = np.full((1400, 7000), 255, np.uint8)
+    page[200::300] = page[:, 500::900] = 0  # lines of 1 px, which become lighter than INK_LEVEL
+    first, second = compare_drawings(embedder, page, page)
+    assert first.matched == second.matched == pytest.approx(1)
+
+
 def test_equal_half_matches_and_the_other_half_does_not(embedder):
     first, second = frame(draw_page(1, 200)), frame(draw_page(2, 200))
     second[:, :100] = first[:, :100]

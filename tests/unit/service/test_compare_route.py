@@ -98,10 +98,9 @@ def test_faults(client, picture, drawings, collection_folder):
     get_error(post(*[part] * 8), 413, "too_large")
     path = collection_folder.parent / "drawings" / "D0/0.png"
     (gone,) = [drawing["id"] for drawing in drawings if drawing["path"].endswith("D0/0.png")]
-    content = path.read_bytes()
-    path.unlink()
+    moved = path.rename(path.with_name("moved"))
     try:
         message = get_error(post(part, ids=gone), 404, "not_found")
     finally:
-        path.write_bytes(content)
+        moved.rename(path)
     assert message == f"the file of the drawing {gone!r} cannot be read, so it cannot be compared"

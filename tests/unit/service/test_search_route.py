@@ -84,6 +84,21 @@ def test_filter_group_and_other_options(client, collection, picture):
     assert {result["patent"] for result in answer["results"]} == {"D0", "D2"}
 
 
+def test_own_patents_and_the_order_of_results(client, collection, picture):
+    name = collection.search(draw_page(4), k=1)[0].id
+    answer = post_ok(client, ids=name, exclude_own="true", group="patent")
+    hits = collection.search(ids=[name], exclude_own=True, group="patent")
+    check_hits(answer, hits)
+    assert "D1" not in {result["patent"] for result in answer["results"]}
+    views = {result["patent"]: result["other_views"] for result in answer["results"]}
+    assert views == {hit.patent: collection.count(f"patent = {hit.patent}") - 1 for hit in hits}
+    answer = post_ok(client, picture.part[1], expand="true", rerank="superglobal")
+    refinement = fastreid.index.Refinement(expand=True, rerank="superglobal")
+    check_hits(answer, collection.search(draw_page(4), refinement=refinement))
+    assert (answer["query"]["expand"], answer["query"]["rerank"]) == (True, "superglobal")
+    get_error(post(client, ids=name, rerank="best"), 422, "invalid_request")
+
+
 def test_more_like_this(client, collection):
     best, second = collection.search(draw_page(4), k=2)
     answer = post_ok(client, ids=best.id)
