@@ -18,6 +18,8 @@ from fastreid.utils.text import summarize_error
 TOKEN_VARIABLE = "FASTREID_MILVUS_TOKEN"
 CALL_S = 120.0  # longest time of one call, with its retries
 _CONNECT_S = 10.0
+# pymilvus sends a ping every 10 s, but servers with the defaults of gRPC close the connection after three within 5 min.
+_GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
 _PORTS = {"http": 19530, "https": 443}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")  # Milvus allows 255; some names get a suffix
 _EXAMPLE = "http://localhost:19530/patents"
@@ -102,7 +104,9 @@ def connect(address: MilvusAddress) -> Any:
         get_logger().warning(f"{address.server}: the token is sent without encryption; use https://")
     module = import_pymilvus()
     with translate_errors(address):
-        return module.MilvusClient(uri=address.server, token=token, db_name=address.database, timeout=_CONNECT_S)
+        return module.MilvusClient(
+            uri=address.server, token=token, db_name=address.database, timeout=_CONNECT_S, grpc_options=_GRPC_OPTIONS
+        )
 
 
 def read_server_version(client: Any, address: MilvusAddress) -> tuple[int, int]:

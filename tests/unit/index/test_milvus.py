@@ -187,6 +187,15 @@ def test_parts_of_an_address():
     assert [parse_address(f"{start}/a").is_exposed for start in ("http://10.0.0.1", "https://10.0.0.1")] == [1, 0]
 
 
+def test_idle_connection_sends_no_pings(milvus_server, monkeypatch):
+    options = {}
+    pymilvus = pytest.importorskip("pymilvus")
+    client = pymilvus.MilvusClient
+    monkeypatch.setattr(pymilvus, "MilvusClient", lambda **given: options.update(given) or client(**given))
+    connect(parse_address(f"{milvus_server}/name")).close()
+    assert options["grpc_options"]["grpc.keepalive_time_ms"] >= 300_000  # gRPC's servers close after three within 5 min
+
+
 def test_errors_of_a_server(milvus_server, collection, monkeypatch):
     for address, error, message in (
         (f"{milvus_server}/absent", InputError, r"absent: no such collection on the server; `fastreid index add`"),
