@@ -9,6 +9,9 @@ DOCS := .venv/docs
 READY := .venv/.ready
 EXTENSION := $(wildcard fastreid/evaluation/scoring/rank_cy.pyx)
 
+# The tests start many interpreters, each of which would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test quick faults check fix docs bench fuzz audit
 
 setup: $(READY)

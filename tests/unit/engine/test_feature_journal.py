@@ -119,6 +119,16 @@ def test_journal_is_opened_as_a_binary_file(journals, monkeypatch):
     assert [bool(flags & os.O_APPEND) for flags in opened] == [True]
 
 
+def test_journal_is_synced_before_it_is_closed(journals, monkeypatch):
+    calls = []
+    for name in ("fsync", "close"):
+        function = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda file, name=name, call=function: calls.append((name, file)) or call(file))
+    run_with_journal(journals.open(DRAWINGS), Network())
+    [synced] = [file for name, file in calls if name == "fsync"]
+    assert calls.index(("fsync", synced)) < calls.index(("close", synced))
+
+
 def test_flipped_bit_never_changes_features(journals):
     whole = run_with_journal(journals.open(DRAWINGS), Network())
     [path] = journals.folder.iterdir()
