@@ -28,6 +28,12 @@ def test_milestones_count_from_the_end_of_the_delay():
     assert schedule.lr(1.0, 70) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(("warmup", "first"), [(0, 1), (10, 1), (11, 2), (20, 2), (21, 3)])
+def test_decay_starts_after_the_last_epoch_of_the_warmup(warmup, first):
+    schedule = CosineSchedule(10, 8, warmup=Warmup(warmup))
+    assert [schedule.num_decay_epochs(10 * epoch) for epoch in (first - 1, first, first + 1)] == [0, 1, 2]
+
+
 def test_unknown_warmup_method_raises():
     with pytest.raises(InputError, match="WARMUP_METHOD 'cubic' is unknown; available: linear"):
         Warmup(10, method="cubic")
