@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read all rows, and print what is inconsistent."""
+    """Read all rows and print the inconsistencies."""
     from fastreid import index
 
     report = index.open(args.collection).check()

@@ -9,8 +9,11 @@ from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.engine.train_step import TrainStep
 from fastreid.engine.trainer import DefaultTrainer
 
+DefaultPredictor = Predictor.from_cfg  # the name in fast-reid
+
 __all__ = [
     "Checkpointer",
+    "DefaultPredictor",
     "DefaultTrainer",
     "Hook",
     "Predictor",

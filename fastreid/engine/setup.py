@@ -22,6 +22,7 @@ from fastreid.utils import comm
 from fastreid.utils.arguments import CommandParser, add_config_options, add_output_options, add_process_options
 from fastreid.utils.errors import EnvironmentSetupError, FastreidError, InputError, StorageError
 from fastreid.utils.files import open_own_file, remove_temporary_files, write_text
+from fastreid.utils.locks import try_lock
 from fastreid.utils.logger import get_logger, setup_logger
 from fastreid.utils.resources import find_resource_error
 from fastreid.utils.seeding import derive_seed
@@ -243,7 +244,7 @@ def _lock_folder(folder: Path) -> int:
         handle = open_own_file(folder / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise _describe_folder_error(folder, error)
-    if not _try_lock(handle):
+    if not try_lock(handle, without_locks=True):
         owner = os.read(handle, 100).decode(errors="replace").strip()
         os.close(handle)
         raise EnvironmentSetupError(
@@ -267,19 +268,6 @@ def _describe_folder_error(folder: Path, error: OSError) -> FastreidError:
     return find_resource_error(error) or EnvironmentSetupError(
         f"OUTPUT_DIR {folder} cannot be written ({error.strerror}); choose another with OUTPUT_DIR"
     )
-
-
-def _try_lock(handle: int) -> bool:
-    """Lock an open file; return False if another process has locked it. Without `fcntl` (Windows) nothing is locked."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _release_lock_in_worker(handle: int, owner: int) -> None:

@@ -19,7 +19,7 @@ class ServiceSettings:
         port: port to listen on; 0: a free one.
         token: what clients must send as "Authorization: Bearer TOKEN"; "": nothing.
         needs_no_token: allow an address that other machines can reach without a token.
-        allowed_hosts: names of the server in the header `Host`, besides those of this machine and IP addresses.
+        allowed_hosts: names of the server in the header `Host`, in addition to those of this machine and IP addresses.
         trusted_proxies: IP addresses of proxies, whose header X-Forwarded-For has the address of the client.
         uploads: folder of added drawings; None: the collection cannot be changed.
         max_pictures: pictures and ids of a query.

@@ -49,6 +49,24 @@ def exclusive_lock(lock: str | os.PathLike[str], *, activity: str, config_key: s
             os.close(handle)
 
 
+def try_lock(handle: int, *, without_locks: bool) -> bool:
+    """Lock an open file and return whether that was possible; False if another process has locked it.
+
+    Args:
+        handle: the open file; closing it releases the lock.
+        without_locks: the result on a system without `fcntl` (Windows), where nothing is locked.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return without_locks
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def _wait_for_lock(handle: int, folder: Path, activity: str) -> None:
     try:
         import fcntl

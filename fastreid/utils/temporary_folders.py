@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from fastreid.utils.locks import try_lock
+
 _LOCK_NAME = ".lock"
 _MIN_AGE_S = 60.0  # of a folder that is deleted: a new one is not locked at once
 
@@ -16,7 +18,7 @@ _MIN_AGE_S = 60.0  # of a folder that is deleted: a new one is not locked at onc
 def make_temporary_folder(prefix: str) -> Iterator[Path]:
     """Create a folder and delete it at the end, as well as older ones of the same prefix whose process was killed.
 
-    A lock tells whether the process of a folder still runs. Without file locks (Windows), older folders are kept.
+    A lock shows whether the process of a folder still runs. Without file locks (Windows), older folders are kept.
 
     Args:
         prefix: start of the name.
@@ -27,7 +29,7 @@ def make_temporary_folder(prefix: str) -> Iterator[Path]:
         lock.touch()
         handle = os.open(lock, os.O_RDONLY)
         try:
-            _try_lock(handle)
+            try_lock(handle, without_locks=False)
             yield Path(name)
         finally:
             os.close(handle)
@@ -40,20 +42,7 @@ def _delete_remains(prefix: str) -> None:
                 continue
             handle = os.open(folder / _LOCK_NAME, os.O_RDONLY)
             try:
-                if _try_lock(handle):
+                if try_lock(handle, without_locks=False):
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(handle)
-
-
-def _try_lock(handle: int) -> bool:
-    """Lock an open file and return whether that was possible."""
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

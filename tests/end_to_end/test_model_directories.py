@@ -12,6 +12,7 @@ import torch
 from commands import TINY, run, run_here
 
 import fastreid
+from fastreid.engine import DefaultPredictor
 from fastreid.engine.model_directory import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from fastreid.engine.setup import load_config
 from fastreid.evaluation.calibration import read_calibration
@@ -76,7 +77,7 @@ def test_pretrained_network_is_tested_without_training(config, tmp_path):
     code, output, errors = run_here("extract", *options, folder=tmp_path)
     assert code == 0, output + errors
     features = torch.from_numpy(np.load(tmp_path / "out/features/Generated/gallery.npy"))
-    predictor = fastreid.Predictor.from_cfg(load_config(config, ["MODEL.WEIGHTS", "pretrained"]))
+    predictor = DefaultPredictor(load_config(config, ["MODEL.WEIGHTS", "pretrained"]))
     assert features.shape[1] == predictor.model.heads.in_channels
 
 

@@ -106,7 +106,7 @@ class MilvusTable:
                 self.client.delete(self.name, ids=list(keys[start : start + _KEYS_PER_CALL]), timeout=CALL_S)
 
     def count(self, expression: str) -> int:
-        """Return the number of rows that fulfill an expression; "": of all."""
+        """Return the number of rows that fulfill an expression; "" counts every row."""
         rows = self._query(expression, ["count(*)"])
         return int(rows[0]["count(*)"])
 

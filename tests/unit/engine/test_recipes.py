@@ -31,7 +31,7 @@ def name_of(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def drawings(tmp_path_factory):
-    """Return the folder with the rendered drawings of all runs."""
+    """Return the folder of rendered drawings, which every run uses."""
     return tmp_path_factory.mktemp("drawings")
 
 

@@ -98,3 +98,10 @@ def test_damaged_file_is_an_error(change, tmp_path):
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(StorageError, match=r"calibration\.json: damaged"):
         read_calibration(tmp_path)
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0])
+def test_extreme_priors_give_finite_probabilities(prior):
+    low, high = Calibration(10.0, -5.0, 1, 1).compute_probabilities([0.0, 1.0], prior=prior)
+    assert 0 <= low <= high <= 1
+    assert abs(low - prior) < 0.01
