@@ -42,7 +42,8 @@ class LocalNetwork(nn.Module):
         known = dict(backbone.named_modules())
         module = f"{_TIMM}{module}" if f"{_TIMM}{module}" in known else module
         if module and module not in known:
-            shallow = [name for name in known if name and name.count(".") < 3]
+            names = [name.removeprefix(_TIMM) for name in known if name and f"{name}." != _TIMM]
+            shallow = [name for name in names if name.count(".") < 2]
             raise InputError(describe_unknown("TEST.LOCAL.MODULE", module, shallow))
         self.module = module or LocalFeatureExtractor(model, size_px, device=device).module
         self._source = [known[self.module]]  # in a list, as it is not another part of this network

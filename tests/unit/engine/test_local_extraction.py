@@ -59,3 +59,7 @@ def test_unknown_module_and_module_without_a_map_raise(network):
     with pytest.raises(InputError, match=r"TEST\.LOCAL\.MODULE unused returns no map of \(32, 48\) px images"):
         build(network, module="unused")(torch.zeros(1, 3, 32, 48))
     del network.backbone.unused
+    network.backbone.body = nn.Sequential(nn.Conv2d(1, 1, 1))  # as in the backbone of a timm network
+    with pytest.raises(InputError, match=r"Available: (?:(?!body).)*0(?:(?!body).)*$"):
+        build(network, module="unknown")
+    del network.backbone.body
