@@ -5,17 +5,17 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastreid.engine.model_directory import ModelCard
-    from fastreid.engine.model_zoo import create_model
+    from fastreid.engine.model.directory import ModelCard
+    from fastreid.engine.model.zoo import create_model
     from fastreid.engine.predictor import Predictor
 
 __version__ = "0.2.0"
 __all__ = ["ModelCard", "Predictor", "__version__", "create_model"]
 
 _LAZY = {  # imported when they are first used, because torch takes seconds
-    "ModelCard": "fastreid.engine.model_directory",
+    "ModelCard": "fastreid.engine.model.directory",
     "Predictor": "fastreid.engine.predictor",
-    "create_model": "fastreid.engine.model_zoo",
+    "create_model": "fastreid.engine.model.zoo",
 }
 
 # Threads of torch spin while they wait, which slows steps down many times if other processes use the machine

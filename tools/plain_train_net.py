@@ -18,7 +18,7 @@ from fastreid.data.build import build_unreadable_drawings, fill_cache_if_enabled
 from fastreid.engine import default_argument_parser, default_setup
 from fastreid.engine.data import build_datasets, build_train_loader
 from fastreid.engine.evaluate import build_testers
-from fastreid.engine.model import build_training_model, load_initial_weights
+from fastreid.engine.model.network import build_training_model, load_initial_weights
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import load_config, resolve_device, write_config
 from fastreid.solver.build import build_optimizer, build_schedule

@@ -28,8 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the weighted mean of the checkpoints."""
-    from fastreid.engine.data_fingerprint import get_classes
-    from fastreid.engine.model import CLASSIFIER_WEIGHT, read_network
+    from fastreid.engine.model.network import CLASSIFIER_WEIGHT, read_network
+    from fastreid.engine.resume.data_fingerprint import get_classes
     from fastreid.modeling.soup import average_states
     from fastreid.modeling.weights import check_finite
 

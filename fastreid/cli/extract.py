@@ -12,7 +12,7 @@ from fastreid.utils.files import expand_home
 from fastreid.utils.text import print_message
 
 if TYPE_CHECKING:
-    from fastreid.engine.features import SavedDataset
+    from fastreid.engine.features.extract import SavedDataset
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def extract(args: argparse.Namespace) -> None:
     """Extract in this process of the run."""
-    from fastreid.engine.features import extract_datasets
+    from fastreid.engine.features.extract import extract_datasets
     from fastreid.engine.setup import default_setup, load_config, load_test_config
     from fastreid.utils import comm
 

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 def open_or_create(args: argparse.Namespace, sources: "Sequence[Source]") -> "Collection":
     """Return the collection; a new one is created if one of the drawings can be read, or if more are waited for."""
     from fastreid import index
-    from fastreid.engine.model_directory import DEFAULT_MODEL
+    from fastreid.engine.model.directory import DEFAULT_MODEL
     from fastreid.index.sources import check_sources
 
     if not index.exists(args.collection):

@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Create the collection."""
     from fastreid import index
-    from fastreid.engine.model_directory import DEFAULT_MODEL
+    from fastreid.engine.model.directory import DEFAULT_MODEL
 
     names = [name.replace("-", "_") for name in SETTINGS]
     settings = {name: value for name in names if (value := getattr(args, name)) is not None}

@@ -17,7 +17,7 @@ def launch_command(run: Callable[[argparse.Namespace], None], args: argparse.Nam
         InputError: the config is invalid.
         UserFacingError: a process failed; with its message and exit code.
     """
-    from fastreid.engine.launch import launch
+    from fastreid.engine.processes.launch import launch
     from fastreid.engine.setup import load_config
 
     launch(

@@ -10,7 +10,7 @@ from fastreid.utils.option_values import parse_path
 from fastreid.utils.text import print_message
 
 if TYPE_CHECKING:
-    from fastreid.engine.calibrate import CalibrationReport
+    from fastreid.engine.model.calibrate import CalibrationReport
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, and print the reliability on the same features."""
-    from fastreid.engine.calibrate import calibrate_model, evaluate_calibration
-    from fastreid.engine.model_directory import find_model_directory, get_model_folder
+    from fastreid.engine.model.calibrate import calibrate_model, evaluate_calibration
+    from fastreid.engine.model.directory import find_model_directory, get_model_folder
 
     directory = find_model_directory(args.directory)
     if directory is None:
@@ -56,7 +56,7 @@ def format_report(report: "CalibrationReport") -> str:
     """Return the report as lines and a table."""
     from tabulate import tabulate
 
-    from fastreid.engine.calibrate import NUM_RESULTS
+    from fastreid.engine.model.calibrate import NUM_RESULTS
 
     calibration = report.calibration
     rows = [(f"{one.mean_probability:.2f}", f"{one.match_ratio:.2f}", one.num_pairs) for one in report.bins]

@@ -13,7 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load the weights of a model once, which stores downloaded files in the cache."""
-    from fastreid.engine.model_zoo import create_model
+    from fastreid.engine.model.zoo import create_model
 
     model = create_model(args.name)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -12,7 +12,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the shipped models, the packages with weights and how to find networks of timm."""
-    from fastreid.engine.model_directory import DEFAULT_MODEL, list_models
+    from fastreid.engine.model.directory import DEFAULT_MODEL, list_models
     from fastreid.modeling.backbones.packages import PACKAGES, SCHEME, is_installed
 
     print_message("shipped models, for MODEL.WEIGHTS NAME:")

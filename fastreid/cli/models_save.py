@@ -12,7 +12,7 @@ from fastreid.utils.option_values import parse_path
 from fastreid.utils.text import print_message
 
 if TYPE_CHECKING:
-    from fastreid.engine.model_directory import ModelCard
+    from fastreid.engine.model.directory import ModelCard
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def read_card(path: Path) -> "ModelCard":
         InputError: the file does not exist, or has an unknown, missing or invalid entry.
     """
     from fastreid.config.reader import read_settings
-    from fastreid.engine.model_directory import ModelCard
+    from fastreid.engine.model.directory import ModelCard
 
     if not path.is_file():
         raise InputError(f"--card {path}: no such file; check the path")

@@ -13,8 +13,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the model card, or the settings of a timm network."""
-    from fastreid.engine.model_directory import CARD_FILE, find_model_directory
-    from fastreid.engine.model_zoo import load_model_config
+    from fastreid.engine.model.directory import CARD_FILE, find_model_directory
+    from fastreid.engine.model.zoo import load_model_config
 
     directory = find_model_directory(args.name)
     if directory is not None:

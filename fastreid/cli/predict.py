@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     gallery, faults = _find_images([args.gallery]) if args.gallery is not None else ([], [])
     if not gallery:
         _raise_faults(faults, "unreadable gallery")
-    from fastreid.engine.model_directory import DEFAULT_MODEL
+    from fastreid.engine.model.directory import DEFAULT_MODEL
     from fastreid.engine.predictor import Predictor
     from fastreid.engine.setup import load_config
     from fastreid.utils.files import check_writable

@@ -16,9 +16,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train in this process of the run."""
+    from fastreid.engine.model.weights_source import check_initial_weights
     from fastreid.engine.setup import default_setup, load_config
     from fastreid.engine.trainer import DefaultTrainer
-    from fastreid.engine.weights_source import check_initial_weights
 
     cfg = load_config(args.config_file, args.opts)
     default_setup(cfg, args)

@@ -26,10 +26,10 @@ from fastreid.data.io.image import read_image
 from fastreid.data.loading.unreadable import UnreadableDrawings
 from fastreid.engine.compile import CompiledCaller
 from fastreid.engine.data import build_datasets, build_test_datasets
-from fastreid.engine.feature_journal import JournalFolder
-from fastreid.engine.features import build_journals, build_provenance, extract_features, extract_local_features
-from fastreid.engine.local_extraction import count_positions
-from fastreid.engine.model import build_model_with_weights
+from fastreid.engine.features.extract import build_journals, build_provenance, extract_features, extract_local_features
+from fastreid.engine.features.journal import JournalFolder
+from fastreid.engine.features.local_extraction import count_positions
+from fastreid.engine.model.network import build_model_with_weights
 from fastreid.engine.precision import warn_if_dtype_is_slow
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import check_output_folder, resolve_device

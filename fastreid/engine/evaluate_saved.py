@@ -7,13 +7,13 @@ from pathlib import Path
 
 from fastreid.config import CfgNode, get_cfg
 from fastreid.engine.evaluate import log_and_write, result_options
-from fastreid.engine.feature_options import check_feature_options, check_negatives
-from fastreid.engine.features import feature_settings, training_set_name
-from fastreid.engine.local_extraction import count_positions, describe_local_settings
-from fastreid.engine.model_directory import find_model_directory
+from fastreid.engine.features.extract import feature_settings, training_set_name
+from fastreid.engine.features.local_extraction import count_positions, describe_local_settings
+from fastreid.engine.features.options import check_feature_options, check_negatives
+from fastreid.engine.model.directory import find_model_directory
+from fastreid.engine.model.weights_source import PRETRAINED, compute_weights_sha256
 from fastreid.engine.setup import resolve_search_device
 from fastreid.engine.tester import ResultWriter
-from fastreid.engine.weights_source import PRETRAINED, compute_weights_sha256
 from fastreid.evaluation.build import build_evaluator, uses_training_features
 from fastreid.evaluation.evaluator import Evaluation, Evaluator
 from fastreid.evaluation.features import Features

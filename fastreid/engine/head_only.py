@@ -10,7 +10,7 @@ from fastreid.data.build import build_sampler
 from fastreid.data.datasets.base import encode_labels
 from fastreid.data.loading.loader import steps_per_epoch
 from fastreid.data.loading.workers import worker_died_error
-from fastreid.engine.features import extract_features
+from fastreid.engine.features.extract import extract_features
 from fastreid.modeling.baseline import Baseline
 from fastreid.modeling.build import build_losses
 from fastreid.modeling.heads import EmbeddingHead

@@ -15,12 +15,12 @@ from fastreid.data.io.image import decode_page
 from fastreid.data.loading.batches import Transform
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine.evaluate import build_page_reader, get_page_options
-from fastreid.engine.feature_options import check_feature_options, check_network_options, get_feature_options
-from fastreid.engine.image_scales import ONE_SCALE
-from fastreid.engine.inference import compute_features, eval_mode
-from fastreid.engine.model import build_model_with_weights
-from fastreid.engine.model_directory import DEFAULT_MODEL, ModelCard, save_model_directory
-from fastreid.engine.model_zoo import load_model_config
+from fastreid.engine.features.image_scales import ONE_SCALE
+from fastreid.engine.features.inference import compute_features, eval_mode
+from fastreid.engine.features.options import check_feature_options, check_network_options, get_feature_options
+from fastreid.engine.model.directory import DEFAULT_MODEL, ModelCard, save_model_directory
+from fastreid.engine.model.network import build_model_with_weights
+from fastreid.engine.model.zoo import load_model_config
 from fastreid.engine.precision import inference_dtype, warn_if_dtype_is_slow
 from fastreid.engine.predictor_inputs import Page, encode_image, list_pages
 from fastreid.engine.setup import load_test_config, resolve_device

@@ -12,17 +12,17 @@ from fastreid.data.datasets.base import RetrievalData, raise_faults
 from fastreid.data.io.image import REPLACE_OR_REMOVE
 from fastreid.data.io.verification import find_unreadable, select_files
 from fastreid.data.transforms.build import build_test_transforms
-from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.checkpoint.disk_space import CheckpointPlan, compute_needed_bytes, count_bytes, measure_checkpoints
 from fastreid.engine.data import build_dataset
-from fastreid.engine.data_fingerprint import DataFingerprint, compute_fingerprint
-from fastreid.engine.disk_space import CheckpointPlan, compute_needed_bytes, count_bytes, measure_checkpoints
-from fastreid.engine.feature_options import check_feature_options, check_negatives
-from fastreid.engine.optimizer_check import estimate_state_bytes
+from fastreid.engine.features.options import check_feature_options, check_negatives
+from fastreid.engine.model.weights_source import find_weights, uses_pretrained_backbone
 from fastreid.engine.precision import inference_dtype
-from fastreid.engine.process_check import check_processes_agree
-from fastreid.engine.starting_point import select_backbone
-from fastreid.engine.unreadable_record import read_record
-from fastreid.engine.weights_source import find_weights, uses_pretrained_backbone
+from fastreid.engine.processes.agreement import check_processes_agree
+from fastreid.engine.resume.data_fingerprint import DataFingerprint, compute_fingerprint
+from fastreid.engine.resume.optimizer_state import estimate_state_bytes
+from fastreid.engine.resume.unreadable_record import read_record
+from fastreid.engine.step.starting_point import select_backbone
 from fastreid.evaluation.build import check_evaluator_names, compute_whitening_sha256
 from fastreid.evaluation.scoring.matches import check_matches
 from fastreid.evaluation.scoring.metrics import check_score_name

@@ -14,9 +14,9 @@ import torch
 from fastreid import __version__
 from fastreid.config import CfgNode, get_cfg
 from fastreid.config.reader import parse_settings
-from fastreid.engine.checkpoint_index import BEST_FILE
-from fastreid.engine.model_directory import CONFIG_FILE as MODEL_CONFIG_FILE
-from fastreid.engine.model_directory import find_model_directory
+from fastreid.engine.checkpoint.index import BEST_FILE
+from fastreid.engine.model.directory import CONFIG_FILE as MODEL_CONFIG_FILE
+from fastreid.engine.model.directory import find_model_directory
 from fastreid.modeling.network_settings import resolve_network_settings
 from fastreid.utils import comm
 from fastreid.utils.arguments import CommandParser, add_config_options, add_output_options, add_process_options

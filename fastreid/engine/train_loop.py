@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from fastreid.engine.train_step import StepResult, TrainStep
+from fastreid.engine.step.train_step import StepResult, TrainStep
 from fastreid.structures import Batch
 
 

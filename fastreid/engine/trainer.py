@@ -13,8 +13,8 @@ from fastreid.data.datasets.base import RetrievalData
 from fastreid.data.loading.loader import TrainLoader
 from fastreid.data.loading.workers import translate_worker_errors
 from fastreid.engine.build import build_diagnostics, build_step, check_micro_batch_size
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.checkpoint_index import BEST_FILE, archive_previous_run
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.checkpoint.index import BEST_FILE, archive_previous_run
 from fastreid.engine.data import build_datasets, build_train_loader
 from fastreid.engine.evaluate import build_testers, collect_drawing_lists
 from fastreid.engine.head_only import FeatureLoader, check_head_only, freeze_backbone, prepare_head
@@ -35,7 +35,7 @@ from fastreid.engine.hooks import (
     StopOnSignal,
     WriteMetrics,
 )
-from fastreid.engine.model import build_training_model, load_initial_weights, resolve_num_classes
+from fastreid.engine.model.network import build_training_model, load_initial_weights, resolve_num_classes
 from fastreid.engine.run_checks import (
     check_component_names,
     check_disk_space,

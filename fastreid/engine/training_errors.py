@@ -4,11 +4,11 @@ import contextlib
 import signal
 from collections.abc import Iterator, Sequence
 
-from fastreid.engine.checkpoint import Checkpointer
+from fastreid.engine.checkpoint.checkpointer import Checkpointer
 from fastreid.engine.hooks.metrics import write_bad_step_record
 from fastreid.engine.setup import check_output_folder
+from fastreid.engine.step.train_step import NonFiniteLossError
 from fastreid.engine.train_loop import TrainLoop
-from fastreid.engine.train_step import NonFiniteLossError
 from fastreid.structures import Drawing
 from fastreid.utils import comm
 from fastreid.utils.cli import StoppedBySignalError

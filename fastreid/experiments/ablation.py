@@ -9,17 +9,17 @@ from pathlib import Path
 
 from fastreid.config import CfgNode, get_cfg
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.engine.checkpoint_index import FINAL_FILE
+from fastreid.engine.checkpoint.index import FINAL_FILE
 from fastreid.engine.data import build_datasets
 from fastreid.engine.evaluate import run_test
 from fastreid.engine.hooks.signals import restore_default_signals
-from fastreid.engine.model import load_initial_weights
-from fastreid.engine.resume_settings import diff_settings
+from fastreid.engine.model.network import load_initial_weights
+from fastreid.engine.model.weights_source import check_initial_weights
+from fastreid.engine.resume.settings import diff_settings
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import default_setup, load_config
-from fastreid.engine.train_step import NonFiniteLossError
+from fastreid.engine.step.train_step import NonFiniteLossError
 from fastreid.engine.trainer import DefaultTrainer
-from fastreid.engine.weights_source import check_initial_weights
 from fastreid.evaluation.scoring.comparison import Delta, compare_runs
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.experiments.run_folder import (

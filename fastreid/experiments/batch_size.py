@@ -15,10 +15,10 @@ from fastreid.config import CfgNode
 from fastreid.data.transforms.build import build_train_transforms
 from fastreid.engine.build import build_step
 from fastreid.engine.data import build_datasets
-from fastreid.engine.model import build_training_model
+from fastreid.engine.model.network import build_training_model
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import resolve_device
-from fastreid.engine.train_step import TrainStep
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.modeling.heads import EmbeddingHead
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import EnvironmentSetupError, InputError

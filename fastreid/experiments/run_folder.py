@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid.engine.checkpoint_index import remove_checkpoints
-from fastreid.engine.resume_settings import RESULT_AFFECTING_SETTINGS, RESUME_SAFE_SETTINGS, diff_settings
+from fastreid.engine.checkpoint.index import remove_checkpoints
+from fastreid.engine.resume.settings import RESULT_AFFECTING_SETTINGS, RESUME_SAFE_SETTINGS, diff_settings
 from fastreid.evaluation.reporting.results import read_per_query_table
 from fastreid.evaluation.scoring.per_query import QueryScores
 from fastreid.utils.errors import InputError

@@ -15,7 +15,7 @@ import yaml
 
 from fastreid.config import CfgNode
 from fastreid.engine.evaluate_saved import load_saved_dataset
-from fastreid.engine.feature_options import TESTS_ARE_NEGATIVES
+from fastreid.engine.features.options import TESTS_ARE_NEGATIVES
 from fastreid.engine.setup import resolve_search_device
 from fastreid.evaluation.build import build_evaluator
 from fastreid.evaluation.evaluator import Evaluator

@@ -17,10 +17,10 @@ from fastreid.data.io.image import Array, decode_page
 from fastreid.data.io.reader import ReadPage
 from fastreid.engine.data import build_reader
 from fastreid.engine.evaluate import get_page_options
-from fastreid.engine.features import build_provenance, extract_features
-from fastreid.engine.local_features import LocalFeatureExtractor
-from fastreid.engine.model_directory import DEFAULT_MODEL, find_model_directory
-from fastreid.engine.model_zoo import load_model_config
+from fastreid.engine.features.extract import build_provenance, extract_features
+from fastreid.engine.features.local_features import LocalFeatureExtractor
+from fastreid.engine.model.directory import DEFAULT_MODEL, find_model_directory
+from fastreid.engine.model.zoo import load_model_config
 from fastreid.engine.predictor import Predictor
 from fastreid.engine.predictor_inputs import Page
 from fastreid.engine.setup import resolve_device

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fastreid.engine.features import FEATURE_IRRELEVANT_SETTINGS
+from fastreid.engine.features.extract import FEATURE_IRRELEVANT_SETTINGS
 from fastreid.evaluation.storage.manifest import diff_values
 from fastreid.index.backends.base import IndexSettings
 from fastreid.utils.errors import InputError, StorageError, WeightsError, describe_unknown

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from fastreid.engine.model_directory import DEFAULT_MODEL
+from fastreid.engine.model.directory import DEFAULT_MODEL
 from fastreid.index.backends.base import IndexSettings
 from fastreid.index.backends.milvus_client import is_address, parse_address
 from fastreid.index.collection import Collection

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fastreid.engine.model_directory import find_model_directory
+from fastreid.engine.model.directory import find_model_directory
 from fastreid.evaluation.calibration import Calibration, read_calibration
 from fastreid.index.backends.base import Backend
 from fastreid.index.manifest import ModelIdentity

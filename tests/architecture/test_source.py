@@ -12,8 +12,8 @@ CODE = [*PACKAGE, *TOOLS]
 APPEND_ONLY = {
     "fastreid/monitoring/writers.py": "metrics.json gets one line per iteration; readers skip a torn line",
     "fastreid/utils/logger.py": "no program reads log.txt",
-    "fastreid/engine/feature_journal.py": "each record has a digest; readers drop a torn record",
-    "fastreid/engine/unreadable_record.py": "readers skip a torn line",
+    "fastreid/engine/features/journal.py": "each record has a digest; readers drop a torn record",
+    "fastreid/engine/resume/unreadable_record.py": "readers skip a torn line",
     "fastreid/engine/setup.py": "the lock file of an OUTPUT_DIR contains a process id that is only logged",
     "fastreid/utils/locks.py": "a lock file is empty",
     "fastreid/experiments/batch_size.py": "a file of /proc resets the peak memory of the process",

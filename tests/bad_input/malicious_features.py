@@ -14,7 +14,7 @@ from malicious import LARGE, Payload, header, shell, single_file
 from PIL import Image
 
 from fastreid.data.io.cache.store import PageCache
-from fastreid.engine.feature_journal import FeatureJournal
+from fastreid.engine.features.journal import FeatureJournal
 from fastreid.evaluation.storage.manifest import Provenance, _compute_digest
 from fastreid.evaluation.storage.saved_features import FeaturePart, save_features
 from fastreid.structures import Drawing, Embeddings

@@ -17,9 +17,9 @@ from fastreid.config import get_cfg
 from fastreid.data.datasets.base import read_list
 from fastreid.data.io.cache.store import PageCache
 from fastreid.data.io.image import read_header, read_image
-from fastreid.engine.checkpoint import Checkpointer
-from fastreid.engine.feature_journal import FeatureJournal
-from fastreid.engine.train_step import TrainStep
+from fastreid.engine.checkpoint.checkpointer import Checkpointer
+from fastreid.engine.features.journal import FeatureJournal
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.evaluation.postprocess.whitening import load_whitening
 from fastreid.evaluation.storage.saved_features import load_features
 from fastreid.experiments.comparison import read_runs

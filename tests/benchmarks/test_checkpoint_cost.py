@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
 from fastreid.engine.setup import load_config
-from fastreid.engine.train_step import TrainStep
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer
 from fastreid.utils.checksums import checksum_path, verify_checksum

@@ -9,8 +9,8 @@ import torch
 from index_pages import write_model, write_pages
 
 import fastreid.index
-from fastreid.engine.features import extract_features
-from fastreid.engine.model_zoo import load_model_config
+from fastreid.engine.features.extract import extract_features
+from fastreid.engine.model.zoo import load_model_config
 from fastreid.engine.predictor import Predictor
 from fastreid.index import ModelIdentity
 from fastreid.structures import Drawing

@@ -26,8 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fastreid.engine.build import build_step
 from fastreid.engine.compile import CompiledCaller
-from fastreid.engine.inference import compute_features, eval_mode
-from fastreid.engine.model import to_device
+from fastreid.engine.features.inference import compute_features, eval_mode
+from fastreid.engine.model.network import to_device
 from fastreid.evaluation import expand, k_reciprocal, nearest
 from fastreid.structures import Batch
 

@@ -15,8 +15,8 @@ from reference_network import (
 )
 from torch import nn
 
-from fastreid.engine.inference import compute_features, eval_mode
-from fastreid.engine.train_step import TrainStep
+from fastreid.engine.features.inference import compute_features, eval_mode
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.solver.build import build_optimizer
 from fastreid.structures import Batch
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
 from processes import run_in_processes
 
 from fastreid.config import get_cfg
-from fastreid.engine.train_step import TrainStep
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.modeling import build_model
 from fastreid.structures import Batch
 from fastreid.utils import comm

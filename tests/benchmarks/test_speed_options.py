@@ -10,8 +10,8 @@ from reference_network import total_loss
 from fastreid.config import get_cfg
 from fastreid.engine.build import build_step
 from fastreid.engine.compile import CompiledCaller
-from fastreid.engine.inference import compute_features, eval_mode
-from fastreid.engine.model import to_device
+from fastreid.engine.features.inference import compute_features, eval_mode
+from fastreid.engine.model.network import to_device
 from fastreid.modeling import build_model
 from fastreid.structures import Batch
 

@@ -20,8 +20,8 @@ from random_features import load_patents
 from random_sheets import encode_sheet, make_sheet
 from reference_network import random_images
 
-from fastreid.engine.inference import compute_features, eval_mode
-from fastreid.engine.model import to_device
+from fastreid.engine.features.inference import compute_features, eval_mode
+from fastreid.engine.model.network import to_device
 from fastreid.engine.setup import load_config
 from fastreid.modeling import build_model
 

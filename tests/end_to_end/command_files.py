@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.io import savemat
 
 import fastreid.index
-from fastreid.engine.model import build_model_with_weights
+from fastreid.engine.model.network import build_model_with_weights
 from fastreid.engine.setup import load_config
 from fastreid.modeling.backbones.resnet import ResNet
 

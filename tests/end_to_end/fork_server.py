@@ -198,7 +198,7 @@ def fork_processes_of_runs():
     """Make `launch` fork the processes of a run instead of spawning them."""
     from torch.multiprocessing import start_processes
 
-    launch = importlib.import_module("fastreid.engine.launch")  # `fastreid.engine.launch` is also a function
+    launch = importlib.import_module("fastreid.engine.processes.launch")
     launch.spawn = lambda *args, **options: start_processes(*args, **{**options, "start_method": "fork"})
 
 

@@ -8,8 +8,8 @@ import tiny_backbone  # noqa: F401  # registers the backbone of tiny.yml
 import torch
 from PIL import Image
 
-from fastreid.engine.model import build_model_with_weights
-from fastreid.engine.model_directory import ModelCard, save_model_directory
+from fastreid.engine.model.directory import ModelCard, save_model_directory
+from fastreid.engine.model.network import build_model_with_weights
 from fastreid.engine.setup import load_config
 
 TINY = Path(__file__).parent / "tiny.yml"

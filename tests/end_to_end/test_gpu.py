@@ -5,7 +5,7 @@ import torch
 from commands import RESNET, kill_and_resume, metrics, run_here, run_interpreter, same_bits
 
 from fastreid.engine import Predictor
-from fastreid.engine.inference import compute_features, eval_mode
+from fastreid.engine.features.inference import compute_features, eval_mode
 from fastreid.engine.setup import load_config
 from fastreid.modeling import build_model
 

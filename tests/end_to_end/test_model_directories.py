@@ -13,7 +13,7 @@ from commands import TINY, run, run_here
 
 import fastreid
 from fastreid.engine import DefaultPredictor
-from fastreid.engine.model_directory import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from fastreid.engine.model.directory import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from fastreid.engine.setup import load_config
 from fastreid.evaluation.calibration import read_calibration
 from fastreid.modeling.backbones.packages import is_installed

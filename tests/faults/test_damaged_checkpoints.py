@@ -7,7 +7,7 @@ import pytest
 from compare_runs import find_differences
 from training_runs import build_checkpointer, read_errors, run_training
 
-from fastreid.engine.checkpoint import Progress
+from fastreid.engine.checkpoint.checkpointer import Progress
 from fastreid.modeling.weights import read_weights
 from fastreid.utils.errors import InputError, WeightsError
 

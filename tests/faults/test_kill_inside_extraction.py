@@ -15,8 +15,8 @@ from torch import nn
 from fastreid.config import get_cfg
 from fastreid.data.loading.loader import TestLoader
 from fastreid.data.transforms.build import build_test_transforms
-from fastreid.engine.feature_journal import JournalFolder
-from fastreid.engine.inference import run_inference
+from fastreid.engine.features.inference import run_inference
+from fastreid.engine.features.journal import JournalFolder
 from fastreid.structures import Drawing
 
 

@@ -170,7 +170,7 @@ def write_files(folder):
 
 def save_checkpoints(folder):
     """Save the same checkpoint again and again; its weights and iteration are the number of the save."""
-    from fastreid.engine.checkpoint import Progress
+    from fastreid.engine.checkpoint.checkpointer import Progress
 
     checkpointer = build_checkpointer(folder)
     for count in range(1_000_000):
@@ -181,8 +181,8 @@ def save_checkpoints(folder):
 def build_checkpointer(folder):
     import torch
 
-    from fastreid.engine.checkpoint import Checkpointer
-    from fastreid.engine.train_step import TrainStep
+    from fastreid.engine.checkpoint.checkpointer import Checkpointer
+    from fastreid.engine.step.train_step import TrainStep
 
     model = torch.nn.Linear(100, 1000)
     step = TrainStep(model, torch.optim.Adam(model.parameters()), device=torch.device("cpu"))

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.engine.train_loop import TrainLoop
-from fastreid.engine.train_step import TrainStep
 from fastreid.structures import Batch
 from fastreid.utils.logger import get_logger
 from fastreid.utils.seeding import keyed_torch_rng

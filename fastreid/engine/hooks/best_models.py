@@ -2,8 +2,8 @@
 
 from collections.abc import Set
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.checkpoint_index import find_best_models, remove_checkpoint
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.checkpoint.index import find_best_models, remove_checkpoint
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.utils import comm
 from fastreid.utils.logger import get_logger

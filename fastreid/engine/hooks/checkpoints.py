@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.checkpoint_index import (
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.checkpoint.index import (
     BEFORE_EVALUATION_FILE,
     FINAL_AVERAGE_FILE,
     FINAL_FILE,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fastreid.engine.checkpoint import Progress
+from fastreid.engine.checkpoint.checkpointer import Progress
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.utils.logger import RESULT, get_logger
 

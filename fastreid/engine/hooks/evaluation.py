@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.checkpoint_index import BEST_AVERAGE_FILE, BEST_FILE, FINAL_FILE
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.checkpoint.index import BEST_AVERAGE_FILE, BEST_FILE, FINAL_FILE
 from fastreid.engine.hooks.best_models import SaveBestModels
 from fastreid.engine.hooks.checkpoints import is_evaluation_due
 from fastreid.engine.hooks.metrics import WriteMetrics

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastreid.data.samplers.complete import prune_tables
-from fastreid.engine.checkpoint import Progress
-from fastreid.engine.model import CLASSIFIER_WEIGHT
+from fastreid.engine.checkpoint.checkpointer import Progress
+from fastreid.engine.model.network import CLASSIFIER_WEIGHT
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.evaluation.search.nearest import nearest, self_first
 from fastreid.utils import comm

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from fastreid.engine.checkpoint import Progress
+from fastreid.engine.checkpoint.checkpointer import Progress
 from fastreid.engine.hooks.lr import learning_rate_per_part
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.monitoring.projector import ProjectorData

@@ -4,8 +4,8 @@ import signal
 import time
 from types import FrameType
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.checkpoint_index import STOPPED_FILE
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.checkpoint.index import STOPPED_FILE
 from fastreid.engine.train_loop import Hook, TrainLoop
 from fastreid.utils import comm
 from fastreid.utils.cli import StoppedBySignalError

@@ -3,9 +3,9 @@
 import contextlib
 
 from fastreid.data.loading.unreadable import UnreadableDrawingError, UnreadableDrawings
-from fastreid.engine.checkpoint import Checkpointer
+from fastreid.engine.checkpoint.checkpointer import Checkpointer
+from fastreid.engine.resume.unreadable_record import UnreadableRecord
 from fastreid.engine.train_loop import Hook, TrainLoop
-from fastreid.engine.unreadable_record import UnreadableRecord
 from fastreid.utils.errors import StorageError
 
 

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.engine.train_loop import Hook, TrainLoop
-from fastreid.engine.train_step import TrainStep
 from fastreid.utils.errors import NumericalError
 from fastreid.utils.logger import get_logger
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fastreid.cli.main import main
-from fastreid.engine.data_fingerprint import FORMAT
-from fastreid.engine.model_directory import ModelCard, save_model_directory
+from fastreid.engine.model.directory import ModelCard, save_model_directory
+from fastreid.engine.resume.data_fingerprint import FORMAT
 from fastreid.engine.setup import load_config
 from fastreid.modeling import build_model
 from fastreid.utils.checksums import verify_checksum
@@ -77,7 +77,7 @@ def test_model_directory_and_its_name_are_averaged(tmp_path, monkeypatch):
     first, second = (build_model(cfg, num_classes=2) for _ in range(2))
     save_model_directory(tmp_path / "models/mine", cfg, first, ModelCard("mine"))
     torch.save({"model": second.state_dict()}, tmp_path / "b.pth")
-    monkeypatch.setattr("fastreid.engine.model_directory.get_model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("fastreid.engine.model.directory.get_model_folder", lambda: tmp_path / "models")
     for name in ("mine", str(tmp_path / "models/mine")):
         assert main(["average", name, str(tmp_path / "b.pth"), "--output", str(tmp_path / "soup.pth")]) == 0
         content = torch.load(tmp_path / "soup.pth", weights_only=True)

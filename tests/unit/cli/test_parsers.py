@@ -82,7 +82,7 @@ def test_help_names_defaults(name, capsys):
 
 def test_choices_and_defaults_equal_those_of_the_package():
     from fastreid.cli.tune import STEPS
-    from fastreid.engine.features import SPLITS
+    from fastreid.engine.features.extract import SPLITS
     from fastreid.evaluation.postprocess.tuning_grid import Grid
     from fastreid.synthetic import VARIETY
 

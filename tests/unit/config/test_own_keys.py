@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from fastreid.config import CfgNode, get_cfg
-from fastreid.engine.resume_settings import diff_settings
+from fastreid.engine.resume.settings import diff_settings
 from fastreid.engine.setup import load_config
 from fastreid.utils.errors import InputError
 

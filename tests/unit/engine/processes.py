@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from fork_server import fork_processes_of_runs, get_server
 
-from fastreid.engine.launch import _process_group, launch
+from fastreid.engine.processes.launch import _process_group, launch
 from fastreid.utils.cli import run_tool
 
 

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.checkpoint_index import archive_previous_run
-from fastreid.engine.data_fingerprint import compute_fingerprint
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.checkpoint.index import archive_previous_run
 from fastreid.engine.hooks import EarlyStopping, Evaluate, SaveBestModels, SaveCheckpoints, WriteMetrics
-from fastreid.engine.process_check import check_processes_agree
+from fastreid.engine.processes.agreement import check_processes_agree
+from fastreid.engine.resume.data_fingerprint import compute_fingerprint
 from fastreid.engine.run_checks import check_evaluation_period
 from fastreid.engine.setup import load_config
 from fastreid.engine.train_loop import Hook

@@ -5,9 +5,9 @@ import resource
 import pytest
 import torch
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.checkpoint_index import archive_previous_run
-from fastreid.engine.data_fingerprint import compute_fingerprint
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.checkpoint.index import archive_previous_run
+from fastreid.engine.resume.data_fingerprint import compute_fingerprint
 from fastreid.structures import SYNTHETIC_PREFIX, Drawing
 from fastreid.utils.checksums import checksum_path, verify_checksum
 from fastreid.utils.errors import InputError, NumericalError, StorageError, WeightsError

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from fastreid.engine import data_fingerprint
-from fastreid.engine.data_fingerprint import (
+from fastreid.engine.resume import data_fingerprint
+from fastreid.engine.resume.data_fingerprint import (
     NUM_SAMPLED_FILES,
     TRAINING,
     compute_fingerprint,
@@ -64,7 +64,7 @@ def test_file_that_can_no_longer_be_read_is_named_with_the_reason(number, tmp_pa
             raise OSError(number, "the reason")
         return open_regular_file(path, flags)
 
-    for module in ("engine.data_fingerprint", "data.io.image"):
+    for module in ("engine.resume.data_fingerprint", "data.io.image"):
         monkeypatch.setattr(f"fastreid.{module}.open_regular_file", fail)
     now = compute_fingerprint(drawings, {})
     if number == errno.EIO:

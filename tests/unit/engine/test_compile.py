@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from fastreid.engine.build import build_step
-from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
 from fastreid.engine.compile import CompiledCaller
-from fastreid.engine.features import feature_settings
-from fastreid.engine.inference import run_inference
+from fastreid.engine.features.extract import feature_settings
+from fastreid.engine.features.inference import run_inference
 from fastreid.engine.setup import load_config
 from fastreid.modeling import build_model
 from fastreid.structures import Batch, Drawing

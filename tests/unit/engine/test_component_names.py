@@ -6,7 +6,7 @@ import pytest
 
 from fastreid.config import get_cfg
 from fastreid.engine.evaluate import run_test
-from fastreid.engine.features import extract_datasets
+from fastreid.engine.features.extract import extract_datasets
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import load_config
 from fastreid.experiments.batch_size import try_batch_sizes
@@ -28,7 +28,7 @@ def configure(*opts):
 
 @pytest.fixture
 def no_data(monkeypatch):
-    for function in ("evaluate.build_test_datasets", "evaluate.build_datasets", "features.build_test_datasets"):
+    for function in ("evaluate.build_test_datasets", "evaluate.build_datasets", "features.extract.build_test_datasets"):
         monkeypatch.setattr(f"fastreid.engine.{function}", lambda cfg: pytest.fail("read the data"))
     monkeypatch.setattr("fastreid.experiments.batch_size.build_datasets", lambda cfg: pytest.fail("read the data"))
 

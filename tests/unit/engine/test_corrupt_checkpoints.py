@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.data_fingerprint import compute_fingerprint
-from fastreid.engine.optimizer_check import find_optimizer_faults
-from fastreid.engine.weight_average import WeightAverage
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.resume.data_fingerprint import compute_fingerprint
+from fastreid.engine.resume.optimizer_state import find_optimizer_faults
+from fastreid.engine.step.weight_average import WeightAverage
 from fastreid.structures import SYNTHETIC_PREFIX, Drawing
 from fastreid.utils.checksums import checksum_path
 from fastreid.utils.errors import WeightsError

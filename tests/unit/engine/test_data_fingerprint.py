@@ -8,11 +8,11 @@ from PIL import Image
 from processes import run_in_processes
 
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.engine import data_fingerprint
-from fastreid.engine.data_fingerprint import compute_fingerprint, describe_change
-from fastreid.engine.process_check import check_processes_agree
-from fastreid.engine.resume_data import describe_change_since, describe_changed_times, find_repaired
-from fastreid.engine.unreadable_record import RECORD_FILE, UnreadableRecord, read_record
+from fastreid.engine.processes.agreement import check_processes_agree
+from fastreid.engine.resume import data_fingerprint
+from fastreid.engine.resume.data import describe_change_since, describe_changed_times, find_repaired
+from fastreid.engine.resume.data_fingerprint import compute_fingerprint, describe_change
+from fastreid.engine.resume.unreadable_record import RECORD_FILE, UnreadableRecord, read_record
 from fastreid.structures import SYNTHETIC_PREFIX, Drawing
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError

@@ -65,7 +65,7 @@ def test_loaded_config_contains_the_device_of_auto(machine, expected, monkeypatc
 
 
 def test_process_count_must_fit_the_device(monkeypatch):
-    from fastreid.engine.launch import launch
+    from fastreid.engine.processes.launch import launch
 
     with pytest.raises(InputError, match=r"MODEL.DEVICE is mps.*--num-gpus 2"):
         launch(print, 2, device="mps")

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from fastreid.engine.build import build_step
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.model_directory import ModelCard, save_model_directory
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.model.directory import ModelCard, save_model_directory
 from fastreid.engine.setup import load_config
 from fastreid.modeling import build_model
 from fastreid.modeling.losses.distillation import similarity_loss
@@ -140,7 +140,7 @@ def small_teacher(tmp_path):
 
 def test_model_directory_is_a_teacher_without_config(small_teacher, tmp_path, monkeypatch):
     expected = make_step(*small_teacher)
-    monkeypatch.setattr("fastreid.engine.model_directory.get_model_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("fastreid.engine.model.directory.get_model_folder", lambda: tmp_path / "models")
     images = make_batch().images
     for name in ("mine", str(tmp_path / "models/mine")):
         step = make_step(*small_teacher[:-2], "MODEL.DISTILL.WEIGHTS", name)

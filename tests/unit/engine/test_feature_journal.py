@@ -6,10 +6,10 @@ from torch import nn
 
 from fastreid.config import get_cfg
 from fastreid.data.loading.unreadable import UnreadableDrawings
-from fastreid.engine import feature_journal
-from fastreid.engine import features as features_module
-from fastreid.engine.feature_journal import JournalFolder
-from fastreid.engine.inference import run_inference
+from fastreid.engine.features import extract as features_module
+from fastreid.engine.features import journal as feature_journal
+from fastreid.engine.features.inference import run_inference
+from fastreid.engine.features.journal import JournalFolder
 from fastreid.structures import Batch, Drawing
 from fastreid.utils.errors import EnvironmentSetupError, NumericalError
 
@@ -145,7 +145,7 @@ def test_full_disk_is_logged_once(journals, caplog, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fastreid.engine.feature_journal.os.write", full)
+    monkeypatch.setattr("fastreid.engine.features.journal.os.write", full)
     assert len(run_with_journal(journals.open(DRAWINGS), Network())) == NUM_DRAWINGS
     assert caplog.text.count("batches of features cannot be stored (No space left on device)") == 1
     assert journals.open(DRAWINGS).read() == {}

@@ -10,8 +10,8 @@ from fastreid.config import get_cfg
 from fastreid.data.datasets.base import RetrievalData
 from fastreid.engine.build import build_step
 from fastreid.engine.evaluate_saved import _check_provenance
-from fastreid.engine.features import FEATURE_IRRELEVANT_SETTINGS, extract_datasets, feature_settings
-from fastreid.engine.model_directory import TRAINING_ONLY_SETTINGS
+from fastreid.engine.features.extract import FEATURE_IRRELEVANT_SETTINGS, extract_datasets, feature_settings
+from fastreid.engine.model.directory import TRAINING_ONLY_SETTINGS
 from fastreid.evaluation.storage.manifest import Provenance
 from fastreid.modeling import build_model
 from fastreid.structures import Drawing
@@ -84,15 +84,15 @@ def test_extraction_reports_files_by_their_paths_in_the_lists(monkeypatch, tmp_p
     """As `fastreid test` does; absolute paths are only for the saved features."""
     drawings = (Drawing("data/a.png", "a.png", "1"), Drawing("data/b.png", "b.png", "1"))
     tests = {"Own": RetrievalData("Own", (), drawings[:1], drawings)}
-    monkeypatch.setattr("fastreid.engine.features.check_component_names", lambda cfg, training: None)
-    monkeypatch.setattr("fastreid.engine.features.build_test_datasets", lambda cfg: tests)
+    monkeypatch.setattr("fastreid.engine.features.extract.check_component_names", lambda cfg, training: None)
+    monkeypatch.setattr("fastreid.engine.features.extract.build_test_datasets", lambda cfg: tests)
     checked = []
 
     def check_readable(cfg, *lists, decode):
         checked.extend(drawing.path for one in lists for drawing in one)
         raise InputError("unreadable")
 
-    monkeypatch.setattr("fastreid.engine.features.check_readable", check_readable)
+    monkeypatch.setattr("fastreid.engine.features.extract.check_readable", check_readable)
     with pytest.raises(InputError, match="unreadable"):
         next(iter(extract_datasets(cfg_with("OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cpu"), random_weights=True)))
     assert checked == ["data/a.png", "data/a.png", "data/b.png"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
 from fastreid.engine.hooks.hard_identities import MineHardIdentities, mine_hard_identities
 from fastreid.engine.run_checks import check_evaluation_period
 from fastreid.engine.setup import load_config

@@ -6,7 +6,8 @@ from itertools import islice
 import pytest
 import torch
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.features.inference import eval_mode
 from fastreid.engine.hooks import (
     CheckWeightUpdates,
     FreezeLayers,
@@ -18,9 +19,8 @@ from fastreid.engine.hooks import (
     WriteMetrics,
 )
 from fastreid.engine.hooks.metrics import write_bad_step_record
-from fastreid.engine.inference import eval_mode
+from fastreid.engine.step.train_step import StepResult
 from fastreid.engine.train_loop import Hook
-from fastreid.engine.train_step import StepResult
 from fastreid.layers.norm import FrozenBatchNorm
 from fastreid.monitoring.writers import JSONWriter
 from fastreid.solver.schedule import CosineSchedule, Warmup

@@ -9,7 +9,7 @@ from fastreid.cli.main import main
 from fastreid.data.transforms.build import build_test_transforms
 from fastreid.engine import Predictor
 from fastreid.engine.evaluate import build_page_reader
-from fastreid.engine.features import feature_settings
+from fastreid.engine.features.extract import feature_settings
 from fastreid.engine.setup import load_config
 from fastreid.evaluation.reporting.ranking_plot import plot_rankings
 from fastreid.modeling import build_model

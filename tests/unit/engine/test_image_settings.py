@@ -5,9 +5,9 @@ import torch
 
 from fastreid.config import get_cfg
 from fastreid.config.config import iter_settings
-from fastreid.engine import model as model_module
-from fastreid.engine.image_settings import find_changed_settings
-from fastreid.engine.model import build_model_with_weights
+from fastreid.engine.features.image_settings import find_changed_settings
+from fastreid.engine.model import network as model_module
+from fastreid.engine.model.network import build_model_with_weights
 from fastreid.utils.logger import get_logger
 
 NETWORK = ("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.DEPTH", "18x", "MODEL.PIXEL_STD", [58.395, 57.12, 57.375])

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from fastreid.engine.image_scales import check_scales, scale_images, scale_size
-from fastreid.engine.inference import check_gem_power, compute_features, eval_mode, run_inference
+from fastreid.engine.features.image_scales import check_scales, scale_images, scale_size
+from fastreid.engine.features.inference import check_gem_power, compute_features, eval_mode, run_inference
 from fastreid.layers.gem_pooling import GeneralizedMeanPooling, GeneralizedMeanPoolingP
 from fastreid.modeling.heads import pool_features
 from fastreid.structures import Batch, Drawing

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from torch.distributed import HashStore
 
-from fastreid.engine.launch import _process_group, launch
+from fastreid.engine.processes.launch import _process_group, launch
 from fastreid.utils import comm
 from fastreid.utils.errors import EnvironmentSetupError
 

@@ -6,7 +6,7 @@ import torch
 from tiny_backbone import TinyBackbone
 from torch import nn
 
-from fastreid.engine.local_extraction import LocalNetwork
+from fastreid.engine.features.local_extraction import LocalNetwork
 from fastreid.utils.errors import InputError
 
 

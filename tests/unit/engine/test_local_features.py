@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastreid.engine.local_features import LocalFeatureExtractor, arrange_map
+from fastreid.engine.features.local_features import LocalFeatureExtractor, arrange_map
 from fastreid.utils.errors import InputError
 
 

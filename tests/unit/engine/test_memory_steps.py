@@ -8,9 +8,9 @@ import torch
 from processes import run_in_processes
 
 from fastreid.engine.build import build_step
-from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
 from fastreid.engine.setup import load_config
-from fastreid.engine.train_step import NonFiniteLossError
+from fastreid.engine.step.train_step import NonFiniteLossError
 from fastreid.modeling import build_model
 from fastreid.structures import Batch
 from fastreid.utils import comm

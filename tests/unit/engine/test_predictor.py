@@ -12,7 +12,7 @@ from torch import nn
 from fastreid.data.io.image import read_image
 from fastreid.data.transforms.pipeline import Pipeline, Resize
 from fastreid.engine import Predictor
-from fastreid.engine.inference import compute_features, eval_mode
+from fastreid.engine.features.inference import compute_features, eval_mode
 from fastreid.layers.gem_pooling import GeneralizedMeanPooling
 from fastreid.utils.errors import InputError
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from fastreid.data.samplers.instance import InferenceSampler
 from fastreid.engine.build import build_step
-from fastreid.engine.inference import run_inference
+from fastreid.engine.features.inference import run_inference
 from fastreid.engine.setup import load_config
-from fastreid.engine.train_step import TrainStep
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.modeling import BACKBONES, build_model
 from fastreid.structures import Batch, Drawing
 from fastreid.utils import comm

@@ -10,8 +10,8 @@ import time
 import pytest
 from fork_server import get_server
 
-from fastreid.engine.launch import launch
-from fastreid.engine.rendezvous import check_address, join_processes, join_torchrun, parse_dist_url
+from fastreid.engine.processes.launch import launch
+from fastreid.engine.processes.rendezvous import check_address, join_processes, join_torchrun, parse_dist_url
 from fastreid.utils.cli import explain_error
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from fastreid.engine.checkpoint_index import archive_previous_run
-from fastreid.engine.data_fingerprint import TRAINING, compute_fingerprint
-from fastreid.engine.resume_data import (
+from fastreid.engine.checkpoint.index import archive_previous_run
+from fastreid.engine.resume.data import (
     describe_change_since,
     describe_changed_times,
     find_repaired,
     merge_fingerprints,
 )
-from fastreid.engine.unreadable_record import RECORD_FILE, UnreadableRecord, read_record
+from fastreid.engine.resume.data_fingerprint import TRAINING, compute_fingerprint
+from fastreid.engine.resume.unreadable_record import RECORD_FILE, UnreadableRecord, read_record
 from fastreid.structures import Drawing
 from fastreid.utils import files
 from fastreid.utils.errors import StorageError

@@ -1,7 +1,7 @@
 import pytest
 
 from fastreid.config import get_cfg
-from fastreid.engine.resume_settings import diff_processes, find_score_changes
+from fastreid.engine.resume.settings import diff_processes, find_score_changes
 
 
 def dump(*settings):

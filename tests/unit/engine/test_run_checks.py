@@ -7,8 +7,8 @@ from torch import nn
 
 from fastreid.config import get_cfg
 from fastreid.engine import run_checks
-from fastreid.engine.checkpoint import Progress
-from fastreid.engine.checkpoint_index import BEFORE_EVALUATION_FILE
+from fastreid.engine.checkpoint.checkpointer import Progress
+from fastreid.engine.checkpoint.index import BEFORE_EVALUATION_FILE
 from fastreid.utils import comm
 from fastreid.utils.errors import StorageError
 

@@ -7,9 +7,9 @@ import tiny_backbone
 import torch
 
 from fastreid.engine.build import build_step
-from fastreid.engine.checkpoint import Checkpointer, Progress
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
 from fastreid.engine.setup import load_config
-from fastreid.engine.starting_point import StartingPointDecay
+from fastreid.engine.step.starting_point import StartingPointDecay
 from fastreid.modeling import build_model
 from fastreid.structures import Batch
 from fastreid.utils.errors import WeightsError

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastreid.engine.train_step import MAX_SKIPPED_STEPS, GradientClip, NonFiniteLossError
+from fastreid.engine.step.train_step import MAX_SKIPPED_STEPS, GradientClip, NonFiniteLossError
 from fastreid.structures import Batch
 
 

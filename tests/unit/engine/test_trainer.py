@@ -5,11 +5,11 @@ import pytest
 import tiny_backbone
 
 from fastreid.data.datasets.base import RetrievalData
-from fastreid.engine.launch import launch
-from fastreid.engine.model import resolve_num_classes
+from fastreid.engine.model.network import resolve_num_classes
+from fastreid.engine.processes.launch import launch
 from fastreid.engine.run_checks import check_model_selection
 from fastreid.engine.setup import default_setup, load_config
-from fastreid.engine.train_step import TrainStep
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.engine.trainer import DefaultTrainer
 from fastreid.structures import Drawing
 from fastreid.utils.errors import EnvironmentSetupError, InputError

@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.checkpoint_index import CheckpointIndex
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.checkpoint.index import CheckpointIndex
 from fastreid.engine.hooks import SaveCheckpoints, SaveUnfinishedWork, SetLearningRate, StopOnSignal, WriteMetrics
+from fastreid.engine.step.train_step import NonFiniteLossError
 from fastreid.engine.train_loop import Hook
-from fastreid.engine.train_step import NonFiniteLossError
 from fastreid.monitoring.writers import JSONWriter
 from fastreid.solver.schedule import CosineSchedule
 from fastreid.structures import Batch

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from fastreid.engine.checkpoint import Checkpointer, Progress
-from fastreid.engine.weight_average import WeightAverage
+from fastreid.engine.checkpoint.checkpointer import Checkpointer, Progress
+from fastreid.engine.step.weight_average import WeightAverage
 
 
 def build_average(model, method="ema", *, decay=0.9, start=0, iters_per_epoch=4):

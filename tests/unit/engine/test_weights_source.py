@@ -5,11 +5,11 @@ import torch
 from safetensors.torch import save_file
 
 from fastreid.config import get_cfg
-from fastreid.engine.model import load_initial_weights
-from fastreid.engine.model_directory import CONFIG_FILE, WEIGHTS_FILE
+from fastreid.engine.model.directory import CONFIG_FILE, WEIGHTS_FILE
+from fastreid.engine.model.network import load_initial_weights
+from fastreid.engine.model.weights_source import check_initial_weights, compute_weights_sha256, find_weights
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import load_config
-from fastreid.engine.weights_source import check_initial_weights, compute_weights_sha256, find_weights
 from fastreid.modeling.backbones.packages import is_installed
 from fastreid.utils.errors import InputError, WeightsError
 

@@ -10,7 +10,7 @@ from index_pages import draw_page
 from PIL import Image
 from torch import nn
 
-from fastreid.engine.local_features import LocalFeatureExtractor
+from fastreid.engine.features.local_features import LocalFeatureExtractor
 from fastreid.index import compare_drawings
 from fastreid.index.crop import parse_crop
 from fastreid.index.similarity_map import COLORS

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from fastreid.engine.image_scales import check_scaled_images
+from fastreid.engine.features.image_scales import check_scaled_images
 from fastreid.modeling.backbones import TimmBackbone
 from fastreid.utils.errors import InputError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastreid.engine.model import build_model_with_weights, build_training_model
+from fastreid.engine.model.network import build_model_with_weights, build_training_model
 from fastreid.engine.setup import load_config
 from fastreid.layers import ArcSoftmax, CircleSoftmax, CosSoftmax, GlobalAvgPool, Linear
 from fastreid.layers.margin_softmax import compute_class_margins

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastreid.engine.checkpoint import Progress
+from fastreid.engine.checkpoint.checkpointer import Progress
 from fastreid.engine.hooks.metrics import WriteMetrics
-from fastreid.engine.train_step import StepResult
+from fastreid.engine.step.train_step import StepResult
 from fastreid.monitoring import console
 from fastreid.monitoring.console import ConsoleWriter
 from fastreid.monitoring.writers import Writer

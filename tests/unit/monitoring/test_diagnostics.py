@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from fastreid.engine.hooks.diagnostics import RunDiagnostics
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.engine.train_loop import TrainLoop
-from fastreid.engine.train_step import TrainStep
 from fastreid.layers.pooling import GlobalAvgPool
 from fastreid.modeling.baseline import Baseline
 from fastreid.modeling.heads import EmbeddingHead

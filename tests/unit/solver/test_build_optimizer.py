@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fastreid.config import get_cfg
-from fastreid.engine.model import freeze_unreached_parameters
+from fastreid.engine.model.network import freeze_unreached_parameters
 from fastreid.modeling import build_model
 from fastreid.solver.build import build_optimizer, create_optimizer
 from fastreid.solver.layerwise_lr import layerwise_lr_factors

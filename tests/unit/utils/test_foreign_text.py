@@ -14,7 +14,7 @@ from fastreid.config.locate import find_config
 from fastreid.config.reader import read_config
 from fastreid.data.datasets.base import InvalidListError
 from fastreid.data.io.image import read_image
-from fastreid.engine.rendezvous import check_address, join_torchrun
+from fastreid.engine.processes.rendezvous import check_address, join_torchrun
 from fastreid.evaluation.postprocess.whitening import load_whitening
 from fastreid.modeling.weights import load_state, read_weights
 from fastreid.monitoring.writers import Writer

@@ -1,7 +1,7 @@
 """Check before the first iteration that all processes of a run read the same data with the same settings."""
 
-from fastreid.engine.data_fingerprint import DataFingerprint, describe_change
-from fastreid.engine.resume_settings import diff_processes
+from fastreid.engine.resume.data_fingerprint import DataFingerprint, describe_change
+from fastreid.engine.resume.settings import diff_processes
 from fastreid.utils import comm
 from fastreid.utils.errors import InputError
 

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from fastreid.config import CfgNode
 from fastreid.config.config import iter_settings
 from fastreid.data.datasets.base import encode_labels
-from fastreid.engine.data_fingerprint import get_classes
-from fastreid.engine.image_settings import find_changed_settings
-from fastreid.engine.model_directory import WEIGHTS_FILE, contains_backbone, read_directory_state
-from fastreid.engine.setup import load_config, resolve_device
-from fastreid.engine.weights_source import (
+from fastreid.engine.features.image_settings import find_changed_settings
+from fastreid.engine.model.directory import WEIGHTS_FILE, contains_backbone, read_directory_state
+from fastreid.engine.model.weights_source import (
     find_initial_weights,
     find_named_weights,
     find_weights,
     uses_pretrained_backbone,
 )
+from fastreid.engine.resume.data_fingerprint import get_classes
+from fastreid.engine.setup import load_config, resolve_device
 from fastreid.modeling import build_model
 from fastreid.modeling.backbones import ResNet, TimmBackbone
 from fastreid.modeling.build import load_pretrained_backbone

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fastreid.engine.checkpoint_index import (
+from fastreid.engine.checkpoint.index import (
     BEFORE_EVALUATION_FILE,
     BEST_AVERAGE_FILE,
     BEST_FILE,
@@ -18,7 +18,7 @@ from fastreid.engine.checkpoint_index import (
     PREVIOUS_SUFFIX,
     TEMPORARY_FILES,
 )
-from fastreid.engine.optimizer_check import TENSOR_BYTES
+from fastreid.engine.resume.optimizer_state import TENSOR_BYTES
 
 _BEST_MODEL = " best model"  # ends the names of additional best models, which contain scores in reality
 

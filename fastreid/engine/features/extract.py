@@ -20,16 +20,16 @@ from fastreid.data.loading.unreadable import UnreadableDrawings
 from fastreid.data.loading.workers import translate_worker_errors
 from fastreid.engine.compile import CompiledCaller
 from fastreid.engine.data import build_datasets, build_test_datasets, build_test_loader
-from fastreid.engine.feature_journal import JournalFolder
-from fastreid.engine.feature_options import check_network_options, get_feature_options
-from fastreid.engine.image_settings import TEST_SETTINGS, select_page_settings
-from fastreid.engine.inference import run_inference
-from fastreid.engine.local_extraction import build_local_network, fingerprint_part, is_local, without_averages
-from fastreid.engine.model import build_model_with_weights
+from fastreid.engine.features.image_settings import TEST_SETTINGS, select_page_settings
+from fastreid.engine.features.inference import run_inference
+from fastreid.engine.features.journal import JournalFolder
+from fastreid.engine.features.local_extraction import build_local_network, fingerprint_part, is_local, without_averages
+from fastreid.engine.features.options import check_network_options, get_feature_options
+from fastreid.engine.model.network import build_model_with_weights
+from fastreid.engine.model.weights_source import compute_weights_sha256, find_weights
 from fastreid.engine.precision import explain_float16_overflow, inference_dtype, warn_if_dtype_is_slow
 from fastreid.engine.run_checks import check_component_names
 from fastreid.engine.setup import resolve_device
-from fastreid.engine.weights_source import compute_weights_sha256, find_weights
 from fastreid.evaluation.scoring.matches import check_matches
 from fastreid.evaluation.storage.manifest import LOCAL_SUFFIX, Manifest, Provenance, read_manifest
 from fastreid.evaluation.storage.saved_features import FeaturePart, save_features, stale_parts

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastreid.engine.features import build_provenance
-from fastreid.engine.model_zoo import load_model_config
+from fastreid.engine.features.extract import build_provenance
+from fastreid.engine.model.zoo import load_model_config
 from fastreid.evaluation.calibration import (
     CALIBRATION_FILE,
     Calibration,

@@ -17,16 +17,16 @@ from typing import Any
 
 import torch
 
-from fastreid.engine.checkpoint_index import BEST_AVERAGE_FILE, BEST_FILE, CheckpointIndex, archive_best_models
-from fastreid.engine.data_fingerprint import DataFingerprint, get_classes
-from fastreid.engine.resume_check import (
+from fastreid.engine.checkpoint.index import BEST_AVERAGE_FILE, BEST_FILE, CheckpointIndex, archive_best_models
+from fastreid.engine.resume.check import (
     check_data,
     check_settings,
     check_step_state,
     check_values,
     find_whitening_change,
 )
-from fastreid.engine.train_step import TrainStep
+from fastreid.engine.resume.data_fingerprint import DataFingerprint, get_classes
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.modeling.weights import (
     extract_model_state,
     find_nonfinite_tensors,

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastreid.engine.checkpoint_index import BEST_MODEL_PATTERN
-from fastreid.engine.data_fingerprint import FORMAT
+from fastreid.engine.checkpoint.index import BEST_MODEL_PATTERN
+from fastreid.engine.resume.data_fingerprint import FORMAT
 from fastreid.utils.text import escape_unprintable
 
 Check = Callable[[str, Any], Iterator[str]]

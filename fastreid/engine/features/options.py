@@ -5,8 +5,8 @@ from typing import Any
 from torch import nn
 
 from fastreid.config import CfgNode
-from fastreid.engine.image_scales import check_scaled_images, check_scales
-from fastreid.engine.inference import NO_GEM_POOLING, check_gem_power
+from fastreid.engine.features.image_scales import check_scaled_images, check_scales
+from fastreid.engine.features.inference import NO_GEM_POOLING, check_gem_power
 from fastreid.layers.gem_pooling import GeneralizedMeanPooling
 from fastreid.modeling.build import POOLING
 from fastreid.modeling.network_settings import find_network_settings

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fastreid.data.io.image import read_drawing
-from fastreid.engine.data_fingerprint import (
+from fastreid.engine.resume.data_fingerprint import (
     NO_FILE,
     TRAINING,
     DataFingerprint,

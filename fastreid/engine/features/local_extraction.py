@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from fastreid.config import CfgNode
-from fastreid.engine.feature_options import get_test_size
-from fastreid.engine.local_features import LocalFeatureExtractor, arrange_map
+from fastreid.engine.features.local_features import LocalFeatureExtractor, arrange_map
+from fastreid.engine.features.options import get_test_size
 from fastreid.engine.setup import resolve_device
 from fastreid.evaluation.storage.manifest import LOCAL_SUFFIX
 from fastreid.evaluation.storage.saved_features import list_fingerprint

@@ -4,19 +4,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastreid.engine.checkpoint_check import find_epoch_faults, find_tensor_faults, find_value_faults
-from fastreid.engine.data_fingerprint import FORMAT, TRAINING, DataFingerprint
-from fastreid.engine.optimizer_check import describe_size_change, find_optimizer_faults
-from fastreid.engine.resume_data import (
+from fastreid.engine.model.teacher import describe_teacher_change
+from fastreid.engine.resume.checkpoint_values import find_epoch_faults, find_tensor_faults, find_value_faults
+from fastreid.engine.resume.data import (
     describe_change_since,
     describe_changed_times,
     find_repaired,
     merge_fingerprints,
 )
-from fastreid.engine.resume_settings import diff_settings, find_forbidden_changes, find_score_changes
-from fastreid.engine.starting_point import select_backbone
-from fastreid.engine.teacher import describe_teacher_change
-from fastreid.engine.train_step import TrainStep
+from fastreid.engine.resume.data_fingerprint import FORMAT, TRAINING, DataFingerprint
+from fastreid.engine.resume.optimizer_state import describe_size_change, find_optimizer_faults
+from fastreid.engine.resume.settings import diff_settings, find_forbidden_changes, find_score_changes
+from fastreid.engine.step.starting_point import select_backbone
+from fastreid.engine.step.train_step import TrainStep
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.logger import get_logger
 from fastreid.utils.text import escape_unprintable, format_count, summarize_error

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastreid.engine.checkpoint_check import is_number, show_value
+from fastreid.engine.resume.checkpoint_values import is_number, show_value
 
 DEVICE_OPTIONS = ("fused", "foreach", "capturable")  # may differ between devices; the results are the same
 VARIABLE_OPTIONS = ("params", "lr", *DEVICE_OPTIONS)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastreid.engine.inference import eval_mode
+from fastreid.engine.features.inference import eval_mode
 from fastreid.engine.precision import autocast
 from fastreid.utils.errors import InputError
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from fastreid.engine.data_fingerprint import DataFingerprint, FileKey
+from fastreid.engine.resume.data_fingerprint import DataFingerprint, FileKey
 from fastreid.utils.errors import FastreidError, StorageError
 from fastreid.utils.files import append_line, open_own_file
 from fastreid.utils.logger import get_logger

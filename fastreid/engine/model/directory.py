@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fastreid.config import CfgNode, get_cfg
 from fastreid.config.config import flat_defaults, iter_settings
-from fastreid.engine.image_settings import PAGE_SETTINGS, TEST_SETTINGS
+from fastreid.engine.features.image_settings import PAGE_SETTINGS, TEST_SETTINGS
 from fastreid.modeling.backbones import packages
 from fastreid.modeling.weights import extract_model_state, read_weights
 from fastreid.utils.errors import InputError, WeightsError

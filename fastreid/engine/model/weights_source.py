@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastreid.config import CfgNode
-from fastreid.engine.checkpoint_index import CheckpointIndex
-from fastreid.engine.model_directory import WEIGHTS_FILE, contains_backbone, find_model_directory, read_pretrain_path
+from fastreid.engine.checkpoint.index import CheckpointIndex
+from fastreid.engine.model.directory import WEIGHTS_FILE, contains_backbone, find_model_directory, read_pretrain_path
 from fastreid.modeling.backbones import packages
 from fastreid.modeling.build import check_pretrained_source
 from fastreid.utils.errors import InputError, WeightsError

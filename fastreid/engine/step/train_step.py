@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fastreid.engine.compile import CompiledCaller, Network
-from fastreid.engine.gradient_clip import GradientClip
 from fastreid.engine.precision import autocast
-from fastreid.engine.scalars import Scalars, scale_values, sum_values, to_floats
-from fastreid.engine.starting_point import StartingPointDecay
-from fastreid.engine.weight_average import WeightAverage
+from fastreid.engine.step.gradient_clip import GradientClip
+from fastreid.engine.step.scalars import Scalars, scale_values, sum_values, to_floats
+from fastreid.engine.step.starting_point import StartingPointDecay
+from fastreid.engine.step.weight_average import WeightAverage
 from fastreid.modeling.losses.memory import MemoryBank
 from fastreid.solver.fused_optimizers import keep_fused_flags
 from fastreid.structures import Batch

@@ -16,7 +16,13 @@ import torch.multiprocessing as mp
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
-from fastreid.engine.rendezvous import DEFAULT_TIMEOUT_S, check_address, join_processes, join_torchrun, parse_dist_url
+from fastreid.engine.processes.rendezvous import (
+    DEFAULT_TIMEOUT_S,
+    check_address,
+    join_processes,
+    join_torchrun,
+    parse_dist_url,
+)
 from fastreid.utils.cli import UserFacingError, explain_error
 from fastreid.utils.errors import EnvironmentSetupError, InputError
 from fastreid.utils.logger import setup_logger

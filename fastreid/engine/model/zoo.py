@@ -5,10 +5,10 @@ from typing import Any
 from torch import nn
 
 from fastreid.config import CfgNode
-from fastreid.engine.model import build_model_with_weights
-from fastreid.engine.model_directory import DEFAULT_MODEL, find_model_directory, list_models
+from fastreid.engine.model.directory import DEFAULT_MODEL, find_model_directory, list_models
+from fastreid.engine.model.network import build_model_with_weights
+from fastreid.engine.model.weights_source import PRETRAINED
 from fastreid.engine.setup import load_config
-from fastreid.engine.weights_source import PRETRAINED
 from fastreid.modeling.backbones.timm_network import import_timm
 from fastreid.utils.errors import InputError, describe_unknown, suggest_nearest
 

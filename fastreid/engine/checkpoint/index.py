@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from fastreid.engine.unreadable_record import RECORD_FILE
+from fastreid.engine.resume.unreadable_record import RECORD_FILE
 from fastreid.utils.checksums import SUFFIX, checksum_path, move_with_checksum
 from fastreid.utils.files import write_text
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from fastreid.engine.compile import CompiledCaller, Network
-from fastreid.engine.image_scales import ONE_SCALE, scale_images
+from fastreid.engine.features.image_scales import ONE_SCALE, scale_images
 from fastreid.engine.precision import autocast
 from fastreid.layers.gem_pooling import GeneralizedMeanPooling
 from fastreid.structures import Batch, Drawing, Embeddings

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from fastreid.config import CfgNode
 from fastreid.config.config import flat_defaults, iter_settings
-from fastreid.engine.model import CLASSIFIER_WEIGHT, build_model_with_weights, image_size
-from fastreid.engine.model_directory import TRAINING_ONLY_SETTINGS, find_model_directory
+from fastreid.engine.model.directory import TRAINING_ONLY_SETTINGS, find_model_directory
+from fastreid.engine.model.network import CLASSIFIER_WEIGHT, build_model_with_weights, image_size
 from fastreid.engine.setup import load_test_config
 from fastreid.modeling.baseline import Baseline
 from fastreid.modeling.losses.distillation import SimilarityDistillation
