@@ -126,7 +126,7 @@ def find_model_directory(name: str | Path) -> Path | None:
 
 def get_model_folder() -> Path:
     """Return the folder of the shipped models."""
-    return Path(__file__).parents[1] / "models"
+    return Path(__file__).parents[2] / "models"
 
 
 def list_models() -> list[str]:
