@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,17 @@ from tqdm import tqdm
 
 from fastreid.utils import comm
 from fastreid.utils.logger import get_logger, is_quiet
+
+
+class _Bar(tqdm):  # type: ignore[misc]
+    """A bar of one process.
+
+    tqdm's own lock is a semaphore for several processes, which a killed process of a run leaves behind: Python then
+    warns after the message of the run.
+    """
+
+
+_Bar.set_lock(threading.RLock())
 
 
 @contextlib.contextmanager
@@ -36,7 +48,7 @@ def show_progress(
     latest, num_before = start, num_done
     is_hidden = is_quiet() or not comm.is_main_process()
     options = {"desc": description, "leave": False, "initial": num_before, "delay": delay_s}
-    with tqdm(disable=is_hidden or None, unit=f" {unit}", **options, **_default_size()) as bar:
+    with _Bar(disable=is_hidden or None, unit=f" {unit}", **options, **_default_size()) as bar:
 
         def update(num_done: int, num: int) -> None:
             nonlocal latest

@@ -162,3 +162,11 @@ def test_first_use_of_generated_drawings_is_logged(monkeypatch, tmp_path, log):
     left = ("0:01:02", "0:00:31", "0:00:00")
     lines = [f"rendering drawings: {n} of 3 patents, 0.0323 per s, {time} left" for n, time in enumerate(left, 1)]
     assert log.messages == [f"{dataset.folder}: rendering its drawings; later runs read them from there", *lines]
+
+
+def test_bar_creates_no_lock_between_processes(monkeypatch):
+    monkeypatch.delattr("tqdm.std.tqdm._lock", raising=False)
+    monkeypatch.setattr("tqdm.std.TqdmDefaultWriteLock.__init__", lambda self: pytest.fail("created a semaphore"))
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with show_progress("reading", unit="file") as update:
+        update(1, 2)
