@@ -16,7 +16,13 @@ from fastreid.experiments.drawing_measures.statistics import MEASURES, count_dra
 
 LONGEST_PX = 320  # larger pages are reduced to this size before they are measured
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-RANGES = {"ink": (0, 0.3), "stroke": (0.9, 3), "pieces": (0, 800), "aspect": (0, 2.5), "drawings": (1, 17)}  # of plots
+RANGES = {
+    "ink": (0, 0.3),
+    "stroke width": (0.9, 3),
+    "components": (0, 800),
+    "width / height": (0, 2.5),
+    "drawings": (1, 17),
+}  # of plots
 NUM_BARS, BAR_PX, PLOT_PX, TEXT_PX = 16, 14, 90, 13
 
 

@@ -13,7 +13,7 @@ def test_tables_and_histograms_have_all_collections(tmp_path, capsys):
     plots = tmp_path / "plots.png"
     assert main(["data", "measure", f"a={tmp_path}", f"b={tmp_path}", "--plots", str(plots)]) == 0
     output = capsys.readouterr().out
-    for measure in ("ink", "stroke", "pieces", "aspect", "drawings"):
+    for measure in ("ink", "stroke width", "components", "width / height", "drawings"):
         rows = [line.split("|")[3:] for line in output.splitlines() if line.startswith(f"| {measure} ")]
         assert len(rows) == 2
         assert rows[0] == rows[1]

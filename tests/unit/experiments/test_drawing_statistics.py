@@ -17,14 +17,19 @@ def page_with_lines(*, width_px):
 @pytest.mark.parametrize("width_px", [1, 2, 4])
 def test_two_lines_are_two_pieces_of_their_width(width_px):
     measured = measure_page(page_with_lines(width_px=width_px))
-    assert measured["pieces"] == 2
-    assert measured["stroke"] == pytest.approx(width_px, rel=0.15)
+    assert measured["components"] == 2
+    assert measured["stroke width"] == pytest.approx(width_px, rel=0.15)
     assert measured["ink"] == pytest.approx(2 * width_px * 40 / 5000)
-    assert measured["aspect"] == 0.5
+    assert measured["width / height"] == 0.5
 
 
 def test_empty_page_has_no_ink_and_no_stroke():
-    assert measure_page(np.full((10, 10), 255, dtype=np.uint8)) == {"ink": 0, "stroke": 0, "pieces": 0, "aspect": 1}
+    assert measure_page(np.full((10, 10), 255, dtype=np.uint8)) == {
+        "ink": 0,
+        "stroke width": 0,
+        "components": 0,
+        "width / height": 1,
+    }
 
 
 def test_count_drawings_per_patent():
