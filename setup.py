@@ -73,6 +73,8 @@ setup(
         "search": ["lancedb>=0.40"],
         "milvus": ["pymilvus>=3.0"],
         "serve": ["lancedb>=0.40", "fastapi", "uvicorn", "python-multipart", "prometheus-client"],
+        "export": ["onnx>=1.20", "onnxruntime>=1.24", "onnxscript>=0.6"],
+        "runtime": ["onnxruntime>=1.24"],
         "wandb": ["wandb"],
         "mlflow": ["mlflow-skinny"],
         "dev": [
@@ -84,6 +86,9 @@ setup(
             "lancedb",
             "milvus-lite",
             "mypy",
+            "onnx",
+            "onnxruntime",
+            "onnxscript",
             "pandas",
             "playwright",
             "pre-commit",

@@ -36,6 +36,8 @@ EXTRAS = {
     "search": ("lancedb",),
     "milvus": ("pymilvus",),
     "serve": ("lancedb", "fastapi", "uvicorn", "python-multipart", "prometheus-client"),
+    "export": ("onnx", "onnxruntime", "onnxscript"),
+    "runtime": ("onnxruntime",),
     "wandb": ("wandb",),
     "mlflow": ("mlflow-skinny",),
 }

@@ -264,6 +264,8 @@ RULES: dict[str, Rule] = {
     "TEST.PROJECTOR": Rule(0, 10_000),
     "TEST.MEMORY_MB": AT_LEAST_ONE,
     "TEST.NETWORK_PRECISION": Rule(choices=("float32", "bfloat16", "float16")),
+    "TEST.RUNTIME": Rule(choices=("torch", "onnxruntime")),
+    "TEST.NUM_THREADS": NONNEGATIVE,
     "TEST.SCALES": Rule(0.1, 10, num_items=(1, math.inf)),
     "TEST.GEM_POWER": Rule(0, 1000),
     "TEST.WHITEN.LEARN_FROM": PATH,  # or gallery or train

@@ -20,6 +20,7 @@ from fastreid.engine.features.inference import compute_features, eval_mode
 from fastreid.engine.features.options import check_feature_options, check_network_options, get_feature_options
 from fastreid.engine.model.directory import DEFAULT_MODEL, ModelCard, save_model_directory
 from fastreid.engine.model.network import build_model_with_weights
+from fastreid.engine.model.onnx_network import OnnxNetwork
 from fastreid.engine.model.zoo import load_model_config
 from fastreid.engine.precision import inference_dtype, warn_if_dtype_is_slow
 from fastreid.engine.predictor_inputs import Page, encode_image, list_pages
@@ -91,19 +92,23 @@ class Predictor:
         return cls.from_cfg(load_test_config(config_file, overrides))
 
     @classmethod
-    def from_pretrained(cls, name: str | Path = DEFAULT_MODEL, opts: Sequence[Any] = ()) -> "Predictor":
+    def from_pretrained(
+        cls, name: str | Path = DEFAULT_MODEL, opts: Sequence[Any] = (), *, runtime: str | None = None
+    ) -> "Predictor":
         """Build the predictor of a shipped model, a model directory, or a timm network with pretrained weights.
 
         Args:
             name: as for `fastreid.create_model`.
             opts: KEY VALUE pairs that override the settings of the model.
+            runtime: torch, or onnxruntime for a folder that `fastreid export` wrote; None: as the folder says.
 
         Raises:
             InputError: there is no such model.
             EnvironmentSetupError: a package is not installed.
             WeightsError: the weights are damaged or do not match.
         """
-        return cls.from_cfg(load_model_config(str(name), list(opts)))
+        overrides = [] if runtime is None else ["TEST.RUNTIME", runtime]
+        return cls.from_cfg(load_model_config(str(name), [*opts, *overrides]))
 
     def save_pretrained(self, folder: str | Path, card: ModelCard) -> Path:
         """Write the network and its settings as a model directory, which every command accepts as MODEL.WEIGHTS.
@@ -117,6 +122,8 @@ class Predictor:
         """
         if self.cfg is None:
             raise InputError("save_pretrained needs a predictor of settings: from_cfg, from_config or from_pretrained")
+        if isinstance(self.model, OnnxNetwork):
+            raise InputError("save_pretrained needs a network in torch, not an exported one; use TEST.RUNTIME torch")
         return save_model_directory(folder, self.cfg, self.model, card)
 
     @classmethod

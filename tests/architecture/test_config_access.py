@@ -14,6 +14,8 @@ CONFIG_READERS = {
     "fastreid/engine/data.py",
     "fastreid/engine/evaluate.py",
     "fastreid/engine/evaluate_saved.py",
+    "fastreid/engine/export/exporting.py",
+    "fastreid/engine/export/scores.py",
     "fastreid/engine/features/extract.py",
     "fastreid/engine/features/local_extraction.py",
     "fastreid/engine/features/options.py",

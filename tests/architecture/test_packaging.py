@@ -13,6 +13,7 @@ MODULE = {"pillow": "PIL", "faiss-cpu": "faiss", "pyyaml": "yaml", "scikit-learn
 OPTIONAL = {  # extras, imported when they are used
     *("timm", "huggingface_hub", "pyarrow", "pypdfium2", "lancedb", "pymilvus", "huggingface_hub", "wandb", "mlflow"),
     *("fastapi", "pydantic", "python_multipart", "starlette", "uvicorn", "prometheus_client"),
+    *("onnx", "onnxruntime"),
 }
 
 

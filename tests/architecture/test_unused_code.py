@@ -21,6 +21,7 @@ CALLED_BY_FRAMEWORK = {
     "extra_repr": "torch: prints a module",
     "redirect_request": "urllib",
     "emit": "logging",
+    "get_next": "onnxruntime: images for int8",
     "readable": "io: a file for Pillow",
     "readall": "io: a file for Pillow",
     "readinto": "PDFium: a file",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from fastreid.config import CfgNode
-from fastreid.engine.features.local_features import LocalFeatureExtractor, arrange_map
+from fastreid.engine.features.local_features import LocalFeatureExtractor, arrange_map, find_backbone
 from fastreid.engine.features.options import get_test_size
 from fastreid.engine.setup import resolve_device
 from fastreid.evaluation.storage.manifest import LOCAL_SUFFIX
@@ -38,7 +38,7 @@ class LocalNetwork(nn.Module):
     def __init__(self, model: nn.Module, *, module: str, grid: int, size_px: tuple[int, int], device: torch.device):
         super().__init__()
         self.model, self.grid = model, grid
-        backbone = getattr(model, "backbone", model)
+        backbone = find_backbone(model)
         known = dict(backbone.named_modules())
         module = f"{_TIMM}{module}" if f"{_TIMM}{module}" in known else module
         if module and module not in known:

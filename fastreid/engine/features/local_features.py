@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastreid.engine.features.inference import eval_mode
+from fastreid.engine.model.onnx_network import OnnxNetwork
 from fastreid.engine.precision import autocast
 from fastreid.utils.errors import InputError
 
@@ -79,8 +80,7 @@ class LocalFeatureExtractor:
 
     @functools.cached_property
     def _modules(self) -> dict[str, nn.Module]:
-        backbone = getattr(self.model, "backbone", self.model)
-        return {name: module for name, module in backbone.named_modules() if name}
+        return {name: module for name, module in find_backbone(self.model).named_modules() if name}
 
     def _run(self, images: Tensor, names: Sequence[str]) -> dict[str, Any]:
         """Return the outputs of modules, in the order of the computation."""
@@ -98,6 +98,18 @@ class LocalFeatureExtractor:
             for handle in handles:
                 handle.remove()
         return outputs
+
+
+def find_backbone(model: nn.Module) -> nn.Module:
+    """Return the backbone of a network, or the network itself if it has none.
+
+    Raises:
+        InputError: the network was exported, so its layers are not accessible.
+    """
+    if isinstance(model, OnnxNetwork):
+        raise InputError("local features come from layers inside the network, which needs TEST.RUNTIME torch")
+    backbone: nn.Module = getattr(model, "backbone", model)
+    return backbone
 
 
 def arrange_map(output: Any, size_px: tuple[int, int]) -> Tensor | None:

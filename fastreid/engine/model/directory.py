@@ -4,6 +4,7 @@
   of the extra `pretrained`
 - `config.yaml`: the settings of the network and of its images that differ from the defaults
 - `README.md`: the model card with data, scores, license and intended use
+- `model.onnx` and `export.json`: the network for onnxruntime, if `fastreid export` wrote the folder
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from fastreid.config import CfgNode, get_cfg
 from fastreid.config.config import flat_defaults, iter_settings
+from fastreid.engine.export.record import RECORD_FILE
 from fastreid.engine.features.image_settings import PAGE_SETTINGS, TEST_SETTINGS
 from fastreid.modeling.backbones import packages
 from fastreid.modeling.weights import extract_model_state, read_weights
@@ -102,13 +104,13 @@ def save_model_directory(folder: str | Path, cfg: CfgNode, model: nn.Module, car
     if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
         raise InputError(f"{folder}: exists and is not a model directory; choose another folder")
     state = {name: tensor for name, tensor in model.state_dict().items() if name != _CLASSIFIER}
-    settings = _select_settings(cfg)
+    settings = select_settings(cfg)
     if _is_backbone_of_package(cfg, state):
         state = {name: tensor for name, tensor in state.items() if not name.startswith(_BACKBONE)}
     else:
         settings = {name: value for name, value in settings.items() if "PRETRAIN" not in name}
     folder.mkdir(parents=True, exist_ok=True)
-    text = _format_settings(settings)
+    text = format_settings(settings)
     with atomic_write(folder / WEIGHTS_FILE) as file:
         file.write(save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}))
     write_text(folder / CONFIG_FILE, text)
@@ -117,9 +119,13 @@ def save_model_directory(folder: str | Path, cfg: CfgNode, model: nn.Module, car
 
 
 def find_model_directory(name: str | Path) -> Path | None:
-    """Return the folder of a model directory, or of a shipped model by its name; None if it is neither."""
+    """Return the folder of a model directory, or of a shipped model by its name; None if it is neither.
+
+    A model directory has weights, an exported network, or both.
+    """
     for folder in (Path(name), get_model_folder() / str(name)):
-        if str(name) and (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file():
+        has_network = any((folder / file).is_file() for file in (WEIGHTS_FILE, RECORD_FILE))
+        if str(name) and (folder / CONFIG_FILE).is_file() and has_network:
             return folder.resolve()
     return None
 
@@ -170,7 +176,8 @@ def _read_names(path: Path) -> list[str]:
         return list(file.keys())
 
 
-def _select_settings(cfg: CfgNode) -> dict[str, Any]:
+def select_settings(cfg: CfgNode) -> dict[str, Any]:
+    """Return the settings of the network and of its images that differ from the defaults, by full name."""
     defaults = flat_defaults()
     network = [name for name in defaults if name.startswith("MODEL.") and not name.startswith(TRAINING_ONLY_SETTINGS)]
     wanted = {*network, *PAGE_SETTINGS, *TEST_SETTINGS, "TEST.METRIC"}
@@ -192,7 +199,8 @@ def _is_backbone_of_package(cfg: CfgNode, state: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(state[name].cpu(), original[name]) for name in names)
 
 
-def _format_settings(settings: Mapping[str, Any]) -> str:
+def format_settings(settings: Mapping[str, Any]) -> str:
+    """Return settings by full name as the text of a config file."""
     tree: dict[str, Any] = {}
     for name, value in settings.items():
         *parents, key = name.split(".")

@@ -13,7 +13,9 @@ from fastreid.config.config import iter_settings
 from fastreid.data.datasets.base import encode_labels
 from fastreid.engine.features.image_settings import find_changed_settings
 from fastreid.engine.model.directory import WEIGHTS_FILE, contains_backbone, read_directory_state
+from fastreid.engine.model.onnx_network import load_onnx_network
 from fastreid.engine.model.weights_source import (
+    ONNXRUNTIME,
     find_initial_weights,
     find_named_weights,
     find_weights,
@@ -32,6 +34,7 @@ from fastreid.utils.allocator import keep_freed_memory
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.logger import get_logger
 
+IN_TORCH = ("TEST.RUNTIME", "torch")
 CLASSIFIER_WEIGHT = "heads.weight"  # the only tensor that depends on the training patents
 
 
@@ -48,6 +51,8 @@ def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> n
         InputError: MODEL.WEIGHTS is empty or does not exist, or a timm network does not accept INPUT.SIZE_TEST.
         WeightsError: the weights do not fit the network.
     """
+    if cfg.TEST.RUNTIME == ONNXRUNTIME:
+        return _load_exported(cfg, random_weights=random_weights)
     if random_weights:
         if cfg.MODEL.BACKBONE.PRETRAIN:
             get_logger().info("random weights: the pretrained ones are not loaded; MODEL.WEIGHTS pretrained tests them")
@@ -80,6 +85,34 @@ def build_model_with_weights(cfg: CfgNode, *, random_weights: bool = False) -> n
     return to_device(cfg, model)
 
 
+def _load_exported(cfg: CfgNode, *, random_weights: bool) -> nn.Module:
+    """Open the exported network of MODEL.WEIGHTS.
+
+    Raises:
+        InputError: a setting belongs to networks in torch, or is part of the file.
+    """
+    if random_weights:
+        raise InputError("TEST.RUNTIME onnxruntime has no random weights; use TEST.RUNTIME torch")
+    source = find_weights(cfg)
+    device = resolve_device(cfg)
+    network = load_onnx_network(
+        Path(source.name), device=device, num_threads=cfg.TEST.NUM_THREADS, size_px=image_size(cfg, cfg.INPUT.SIZE_TEST)
+    )
+    settings = (
+        ("MODEL.COMPILE", cfg.MODEL.COMPILE, "True is for networks in torch; set it to False"),
+        ("TEST.NETWORK_PRECISION", cfg.TEST.NETWORK_PRECISION != "float32", "is part of the file; set it to float32"),
+        ("TEST.GEM_POWER", cfg.TEST.GEM_POWER, "is part of the file; set it to 0"),
+        ("TEST.FLIP.ENABLED", cfg.TEST.FLIP.ENABLED and network.record.flip, "is part of the file; set it to False"),
+    )
+    for name, is_set, message in settings:
+        if is_set:
+            raise InputError(f"TEST.RUNTIME onnxruntime: {name} {message}")
+    get_logger().info(
+        f"{cfg.MODEL.WEIGHTS}: {network.record.precision} in onnxruntime on {device}, {network.num_threads} threads"
+    )
+    return network
+
+
 def read_network(path: str) -> dict[str, Any]:
     """Return the network of a weights file, a model directory or a shipped model, in the form of a checkpoint.
 
@@ -99,7 +132,7 @@ def read_network(path: str) -> dict[str, Any]:
         content = read_weights(source.name)
         extras = {key: content[key] for key in ("config", "data") if key in content}
         return extras | {"model": extract_model_state(content, source=path)}
-    cfg = load_config(None, ["MODEL.WEIGHTS", str(source.directory), "MODEL.DEVICE", "cpu"])
+    cfg = load_config(None, ["MODEL.WEIGHTS", str(source.directory), *IN_TORCH, "MODEL.DEVICE", "cpu"])
     state = build_model_with_weights(cfg).state_dict()
     return {"model": {name: state[name] for name in state if name != CLASSIFIER_WEIGHT}, "config": cfg.dump()}
 

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.engine.checkpoint.index import CheckpointIndex
+from fastreid.engine.export.record import RECORD_FILE, read_record
 from fastreid.engine.model.directory import WEIGHTS_FILE, contains_backbone, find_model_directory, read_pretrain_path
 from fastreid.modeling.backbones import packages
 from fastreid.modeling.build import check_pretrained_source
 from fastreid.utils.errors import InputError, WeightsError
 from fastreid.utils.files import compute_sha256
 
+TRAINS_IN_TORCH = "TEST.RUNTIME onnxruntime runs exported networks, which are not trained; set TEST.RUNTIME torch"
+ONNXRUNTIME = "onnxruntime"  # value of TEST.RUNTIME
 PRETRAINED = "pretrained"  # MODEL.WEIGHTS: the backbone's pretrained weights, without training
 
 
@@ -23,10 +26,12 @@ class WeightsSource:
     Args:
         name: absolute path of the file or directory, or "pretrained".
         directory: model directory; None: a file, or "pretrained".
+        is_exported: the network in the directory runs in onnxruntime.
     """
 
     name: str
     directory: Path | None = None
+    is_exported: bool = False
 
     @property
     def is_pretrained(self) -> bool:
@@ -48,8 +53,10 @@ def find_weights(cfg: CfgNode) -> WeightsSource:
             "MODEL.WEIGHTS is empty; add MODEL.WEIGHTS path/to/model_best.pth, MODEL.WEIGHTS pretrained to use the "
             "pretrained weights of the backbone, or test an untrained network with fastreid test --random-weights"
         )
-    if path == PRETRAINED:
+    if path == PRETRAINED and cfg.TEST.RUNTIME != ONNXRUNTIME:
         return WeightsSource(PRETRAINED)
+    if cfg.TEST.RUNTIME == ONNXRUNTIME:
+        return _find_exported(path)
     source = find_named_weights(path)
     if source.directory is not None:
         _check_own_backbone(cfg, source.directory)
@@ -64,6 +71,10 @@ def find_named_weights(path: str) -> WeightsSource:
     """
     directory = find_model_directory(path)
     if directory is not None:
+        if not (directory / WEIGHTS_FILE).is_file():
+            raise InputError(
+                f"{path}: has an exported network only, which torch cannot read; give the weights it was exported from"
+            )
         return WeightsSource(str(directory), directory)
     if os.path.isdir(path):
         raise InputError(
@@ -74,6 +85,16 @@ def find_named_weights(path: str) -> WeightsSource:
     return WeightsSource(os.path.abspath(path))
 
 
+def _find_exported(path: str) -> WeightsSource:
+    directory = find_model_directory(path)
+    if directory is None or not (directory / RECORD_FILE).is_file():
+        raise InputError(
+            f"TEST.RUNTIME onnxruntime: MODEL.WEIGHTS {path} is no exported network; write one with fastreid export, "
+            "or use TEST.RUNTIME torch"
+        )
+    return WeightsSource(str(directory), directory, is_exported=True)
+
+
 def find_initial_weights(cfg: CfgNode) -> WeightsSource | None:
     """Return the weights from which a training run starts; None: random ones.
 
@@ -82,6 +103,8 @@ def find_initial_weights(cfg: CfgNode) -> WeightsSource | None:
     Raises:
         InputError: as `find_weights`.
     """
+    if cfg.TEST.RUNTIME == ONNXRUNTIME:
+        raise InputError(TRAINS_IN_TORCH)
     if cfg.MODEL.WEIGHTS:
         return find_weights(cfg)
     return WeightsSource(PRETRAINED) if cfg.MODEL.BACKBONE.PRETRAIN else None
@@ -89,6 +112,8 @@ def find_initial_weights(cfg: CfgNode) -> WeightsSource | None:
 
 def uses_pretrained_backbone(source: WeightsSource) -> bool:
     """Return whether weights are completed by the pretrained weights of the backbone."""
+    if source.is_exported:
+        return False
     return source.is_pretrained or (source.directory is not None and not contains_backbone(source.directory))
 
 
@@ -118,6 +143,8 @@ def compute_weights_sha256(cfg: CfgNode) -> str:
         FastreidError: as `find_weights` and `check_pretrained_source`.
     """
     source = find_weights(cfg)
+    if source.is_exported and source.directory is not None:
+        return read_record(source.directory).weights_sha256
     if uses_pretrained_backbone(source):
         check_pretrained_source(cfg)
     if source.is_pretrained:
