@@ -82,12 +82,12 @@ def export_network(
     Raises:
         InputError: the folder has other content, the options exclude each other, or a layer cannot be exported.
         EnvironmentSetupError: onnx, onnxscript or onnxruntime is not installed.
-        NumericalError: weights are not finite, or the features of the file differ from those of torch.
+        NumericalError: the features of the file differ from those of torch.
+        WeightsError: the weights are damaged or not finite.
     """
     folder = Path(folder)
     _check_arguments(cfg, folder, options)
     predictor = Predictor.from_cfg(cfg)
-    _check_finite(predictor.model)
     images = _load_images(predictor, drawings)
     forward = onnx_graph.ExportedForward(predictor.model, flip=options.flip).eval()
     with eval_mode(predictor.model, gem_power=cfg.TEST.GEM_POWER):
@@ -127,12 +127,6 @@ def _check_arguments(cfg: CfgNode, folder: Path, options: ExportOptions) -> None
         raise InputError(f"--output {folder}: exists and is no exported network; choose another folder")
     if options.target == "dir" and cfg.TEST.GEM_POWER:
         raise InputError("TEST.GEM_POWER would differ between the two files of --to dir; set it to 0, or use --to onnx")
-
-
-def _check_finite(model: nn.Module) -> None:
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise NumericalError(f"the weights {name} contain NaN or Inf, so the network is not exported")
 
 
 def _load_images(predictor: Predictor, drawings: Sequence[str]) -> Tensor:
@@ -182,21 +176,27 @@ def _export_once(
     if options.precision != "float32":
         cosine = onnx_graph.mean_cosine(features, reference)
         get_logger().info(f"{options.precision}: mean cosine to the features in float32 {cosine:.4f}")
-    elif not difference <= MAX_DIFFERENCE:
+    else:
+        _check_difference(difference)
+    if any_size:
+        _check_other_size(forward, run, images, is_exact=options.precision == "float32")
+    return content, difference
+
+
+def _check_difference(difference: float) -> None:
+    if not difference <= MAX_DIFFERENCE:
         raise NumericalError(
             f"features of the exported network differ from those of torch by {difference:.1e} of the largest value; "
             f"at most {MAX_DIFFERENCE:.0e} is allowed, so nothing is written"
         )
-    if any_size:
-        _check_other_size(forward, run, images)
-    return content, difference
 
 
-def _check_other_size(forward: nn.Module, run: nn.Module, images: Tensor) -> None:
-    """Check that a file runs with larger images too; its precision was checked with the first size.
+def _check_other_size(forward: nn.Module, run: nn.Module, images: Tensor, *, is_exact: bool) -> None:
+    """Check that a file accepts larger images too.
 
     Raises:
-        InputError: it does not run, or has another number of features.
+        InputError: it does not run.
+        NumericalError: its features differ from those of torch.
     """
     height, width = (side + SIZE_STEP_PX for side in images.shape[2:])
     larger = torch.nn.functional.interpolate(images[:2], (height, width))
@@ -204,8 +204,8 @@ def _check_other_size(forward: nn.Module, run: nn.Module, images: Tensor) -> Non
         wanted, found = forward(larger), run(larger)
     except Exception as error:  # of torch or onnxruntime
         raise InputError(f"the network does not accept images of {height} x {width} px") from error
-    if wanted.shape != found.shape:
-        raise InputError(f"the features of images of {height} x {width} px have another shape")
+    if is_exact:
+        _check_difference(onnx_graph.measure_difference(found, wanted))
 
 
 class _SessionNetwork(nn.Module):

@@ -55,7 +55,7 @@ def trace(network: nn.Module, images: Tensor, *, any_size: bool) -> torch.export
         with torch.no_grad(), _quiet():
             return torch.export.export(network, (images,), dynamic_shapes={"images": shape})
     except Exception as error:  # torch.export raises many classes
-        raise InputError(f"the network cannot be exported: {summarize_error(error)}") from error
+        raise InputError(f"the network cannot be exported: {summarize_error(_find_cause(error))}") from error
 
 
 def convert_to_onnx(program: torch.export.ExportedProgram, *, opset: int) -> bytes:
@@ -83,9 +83,11 @@ def convert_to_onnx(program: torch.export.ExportedProgram, *, opset: int) -> byt
                 verbose=False,
             )
     except Exception as error:  # the exporter raises many classes
-        names = sorted(set(re.findall(r"aten[.:]+\w+|torchvision[.:]+\w+", _full_text(error))))
-        layers = f" ({', '.join(names)})" if names else ""
-        raise InputError(f"a layer of the network has no ONNX operator{layers}: {summarize_error(error)}") from error
+        cause = _find_cause(error)
+        name = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(cause))
+        if name is not None:
+            raise InputError(f"a layer of the network has no ONNX operator: {name[1]}") from error
+        raise InputError(f"the network cannot be converted to ONNX: {summarize_error(cause)}") from error
     if exported is None:
         raise InputError("the network cannot be exported to ONNX: torch returned no graph")
     model = exported.model_proto
@@ -119,12 +121,11 @@ def mean_cosine(features: Tensor, reference: Tensor) -> float:
     return float((normalize(features) * normalize(reference)).sum(dim=1).mean())
 
 
-def _full_text(error: BaseException | None) -> str:
-    texts = []
-    while error is not None:
-        texts.append(str(error))
-        error = error.__cause__ or error.__context__
-    return "\n".join(texts)
+def _find_cause(error: Exception) -> Exception:
+    """Return the first error of a chain."""
+    while isinstance(before := error.__cause__ or error.__context__, Exception):
+        error = before
+    return error
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastreid.utils.errors import EnvironmentSetupError, InputError
+from fastreid.utils.files import atomic_write
 from fastreid.utils.temporary_folders import make_temporary_folder
 from fastreid.utils.text import summarize_error
 
@@ -37,7 +38,6 @@ def convert_precision(content: bytes, precision: str, images: np.ndarray) -> byt
 
 
 def _to_int8(content: bytes, images: np.ndarray) -> bytes:
-    onnx = importlib.import_module("onnx")
     quantization = importlib.import_module("onnxruntime.quantization")
     preparation = importlib.import_module("onnxruntime.quantization.shape_inference")
 
@@ -57,9 +57,10 @@ def _to_int8(content: bytes, images: np.ndarray) -> bytes:
     logger.setLevel(logging.ERROR)  # the library logs advice to the root logger
     try:
         with make_temporary_folder("fastreid-export-") as folder:
-            prepared, result = (folder / name for name in ("prepared.onnx", "int8.onnx"))
-            source = onnx.load_from_string(content)
-            preparation.quant_pre_process(source, str(prepared), skip_symbolic_shape=True)
+            source, prepared, result = (folder / name for name in ("source.onnx", "prepared.onnx", "int8.onnx"))
+            with atomic_write(source) as file:
+                file.write(content)
+            preparation.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             quantization.quantize_static(
                 str(prepared),
                 str(result),
