@@ -39,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="folder of drawings with which the file is checked and int8 is calibrated; default: test drawings of "
         "DATASETS.TESTS",
     )
+    parser.add_argument("--any-size", action="store_true", help="accept images of any size, not only INPUT.SIZE_TEST")
     number = NumberParser(int, 1, example="64")
     parser.add_argument("--num-drawings", type=number, default=64, metavar="N", help="how many of them (default 64)")
     parser.add_argument("--opset", type=int, default=20, help="version of the ONNX operators, 18 to 23 (default 20)")
@@ -61,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.scores and args.to == "torch-export":
         raise InputError("--scores is for --to onnx and --to dir")
-    options = ExportOptions(target=args.to, precision=args.precision, flip=args.include_flip, opset=args.opset)
+    options = ExportOptions(
+        target=args.to, precision=args.precision, flip=args.include_flip, any_size=args.any_size, opset=args.opset
+    )
     card = ModelCard(title=args.output.name) if args.card is None else read_card(args.card)
     cfg = load_test_config(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"])
     drawings = list_images([str(args.drawings)]) if args.drawings is not None else _list_test_drawings(cfg)

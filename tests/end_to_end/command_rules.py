@@ -3,14 +3,18 @@
 import dataclasses
 import re
 
+from command_exceptions import NOT_EXECUTED, NOT_EXECUTED_PAGES
 from command_settings import (
     COLLECTION,
     CONFIG,
     DEMO,
+    EXPORT,
+    EXPORT_LINES,
     EXTRACT_DEMO,
     EXTRACT_OWN,
     EXTRACT_TINY,
     FEW_GENERATED,
+    NUM_GENERATED,
     PRETRAINED,
     PROJECTED_TEST,
     PROJECTION,
@@ -263,6 +267,28 @@ RULES = (
     ),
     Rule(r"fastreid models save .*", ("card",), settings=("MODEL.DEVICE", "cpu"), packages=PRETRAINED, is_slow=True),
     Rule(r"fastreid models show models/mine|fastreid predict --weights models/mine .*", ("model", "pages")),
+    Rule(
+        r"fastreid export .*own/small.yml .*",
+        ("datasets",),
+        settings=("MODEL.WEIGHTS", "weights.pth", *TEST, *TINY_NETWORK),
+        replace={"../shared/data/uspto_design/train_data": "datasets/train_data"},
+        packages=EXPORT,
+        is_slow=True,
+    ),
+    Rule(
+        r"fastreid export .*",
+        ("datasets",),
+        settings=("INPUT.SIZE_TEST", "[64,64]", *NUM_GENERATED),
+        packages=(*EXPORT, *PRETRAINED),
+        is_slow=True,
+    ),
+    Rule(
+        r"fastreid (predict|index add) .*exported/lines.*",
+        ("pages", "datasets"),
+        (EXPORT_LINES,),
+        packages=(*EXPORT, *PRETRAINED, *SEARCH),
+        is_slow=True,
+    ),
     Rule(r"fastreid predict .*", ("pages",), packages=PRETRAINED, is_slow=True),
     Rule(r"fastreid index create .*", packages=(*SEARCH, *PRETRAINED), is_slow=True),
     Rule(
@@ -278,21 +304,6 @@ RULES = (
     Rule(r"([A-Z_]+=\d )?(.venv/bin/python -m )?pytest .*", how="find_tests"),
     Rule(r"pip install .*", how="find_extras"),
 )
-
-NOT_EXECUTED_PAGES = {
-    "docs/lab-notebook.md": "a record of earlier measurements, with data outside of the repository, of many hours",
-}
-NOT_EXECUTED = {
-    r"\. \.venv/bin/activate|export .*": "changes the shell only",
-    r"pip uninstall .*|\.venv/bin/pip freeze .*|\.venv/bin/pre-commit install": "changes or describes the installation",
-    r"tensorboard --logdir logs|milvus-lite server .*": "a server of another project",
-    r"\.venv/bin/python docs/pictures\.py NAME": "needs the models of `make demo`, minutes, and a browser",
-    r"fastreid models download (swinv2|tf_efficientnet|vit)_.*": "needs the Hugging Face hub",
-    r"torchrun .*": "test_several_processes.py starts torchrun with two processes on a CPU",
-    r"OMP_WAIT_POLICY=ACTIVE fastreid train \.\.\.": "names a variable of the environment, not a command",
-    r"python my_fastreid\.py .*": "the script of docs/extending.md, which tests/architecture/test_docs.py executes",
-    r"sha256sum -c": "names the format of a file, not a command",
-}
 
 
 def find_rule(command):

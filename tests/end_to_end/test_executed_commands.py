@@ -10,8 +10,9 @@ import subprocess
 import time
 
 import pytest
+from command_exceptions import NOT_EXECUTED, NOT_EXECUTED_PAGES
 from command_files import FILES, TOKEN, build_shared_files, write_missing_weights
-from command_rules import NOT_EXECUTED, NOT_EXECUTED_PAGES, RULES, Rule, find_reason, find_rule
+from command_rules import RULES, Rule, find_reason, find_rule
 from command_settings import WORDS
 from commands import run_here, start
 from documented_commands import list_commands, list_mentions

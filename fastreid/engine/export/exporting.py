@@ -13,6 +13,7 @@ from fastreid.config import CfgNode
 from fastreid.config.config import iter_settings
 from fastreid.engine.export import onnx_graph, quantization
 from fastreid.engine.export.record import ONNX_FILE, PROGRAM_FILE, RECORD_FILE, ExportRecord, write_record
+from fastreid.engine.features.image_scales import ONE_SCALE
 from fastreid.engine.features.image_settings import select_page_settings
 from fastreid.engine.features.inference import compute_features, eval_mode
 from fastreid.engine.features.options import get_test_size
@@ -46,6 +47,7 @@ class ExportOptions:
         target: onnx, torch-export, or dir (a model directory with an ONNX file).
         precision: float32, float16 or int8.
         flip: the file averages the features of each image and its mirror image.
+        any_size: the file accepts images of any size, which takes longer to export; otherwise only INPUT.SIZE_TEST.
         opset: version of the ONNX operators.
 
     Raises:
@@ -55,6 +57,7 @@ class ExportOptions:
     target: str = "onnx"
     precision: str = "float32"
     flip: bool = False
+    any_size: bool = False
     opset: int = onnx_graph.DEFAULT_OPSET
 
     def __post_init__(self) -> None:
@@ -92,7 +95,7 @@ def export_network(
     forward = onnx_graph.ExportedForward(predictor.model, flip=options.flip).eval()
     with eval_mode(predictor.model, gem_power=cfg.TEST.GEM_POWER):
         reference = compute_features(forward, images)
-        content, any_size, difference = _export_checked(forward, images, reference, options)
+        content, difference = _export_checked(forward, images, reference, options)
     file = PROGRAM_FILE if options.target == "torch-export" else ONNX_FILE
     _write_folder(folder, cfg, predictor.model, card, options)
     with atomic_write(folder / file) as stream:
@@ -105,7 +108,7 @@ def export_network(
         precision=options.precision,
         flip=options.flip,
         gem_power=cfg.TEST.GEM_POWER,
-        size_px=() if any_size else size_px,
+        size_px=() if options.any_size else size_px,
         example_size_px=size_px,
         num_features=reference.shape[1],
         opset=0 if options.target == "torch-export" else options.opset,
@@ -125,6 +128,8 @@ def _check_arguments(cfg: CfgNode, folder: Path, options: ExportOptions) -> None
         )
     if folder.exists() and any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():
         raise InputError(f"--output {folder}: exists and is no exported network; choose another folder")
+    if not options.any_size and tuple(cfg.TEST.SCALES) != ONE_SCALE:
+        raise InputError(f"TEST.SCALES {list(cfg.TEST.SCALES)} needs a file for several sizes; add --any-size")
     if options.target == "dir" and cfg.TEST.GEM_POWER:
         raise InputError("TEST.GEM_POWER would differ between the two files of --to dir; set it to 0, or use --to onnx")
 
@@ -145,25 +150,9 @@ def _load_images(predictor: Predictor, drawings: Sequence[str]) -> Tensor:
 
 def _export_checked(
     forward: nn.Module, images: Tensor, reference: Tensor, options: ExportOptions
-) -> tuple[bytes, bool, float]:
-    """Return the content of a file, whether it accepts any size of images, and its difference from torch.
-
-    A file for any size is tried first; a network that needs its own size gets a file for this size.
-    """
-    try:
-        content, difference = _export_once(forward, images, reference, options, any_size=True)
-    except (InputError, NumericalError) as error:
-        height, width = images.shape[2:]
-        content, difference = _export_once(forward, images, reference, options, any_size=False)
-        get_logger().info(f"the file accepts images of {height} x {width} px only: {error}")
-        return content, False, difference
-    return content, True, difference
-
-
-def _export_once(
-    forward: nn.Module, images: Tensor, reference: Tensor, options: ExportOptions, *, any_size: bool
 ) -> tuple[bytes, float]:
-    program = onnx_graph.trace(forward, images[:2], any_size=any_size)
+    """Return the content of a file and the difference of its features from those of torch."""
+    program = onnx_graph.trace(forward, images[:2], any_size=options.any_size)
     if options.target == "torch-export":
         content = onnx_graph.serialize_program(program)
         run: nn.Module = _ProgramNetwork(content)
@@ -178,7 +167,7 @@ def _export_once(
         get_logger().info(f"{options.precision}: mean cosine to the features in float32 {cosine:.4f}")
     else:
         _check_difference(difference)
-    if any_size:
+    if options.any_size:
         _check_other_size(forward, run, images, is_exact=options.precision == "float32")
     return content, difference
 

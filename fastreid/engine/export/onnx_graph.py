@@ -49,6 +49,9 @@ def trace(network: nn.Module, images: Tensor, *, any_size: bool) -> torch.export
     Raises:
         InputError: a layer of the network cannot be exported, or the program is for this size only.
     """
+    same = [name for name, module in network.named_modules() if type(module).__name__.endswith("Same")]
+    if any_size and same:  # tracing such a network for any size does not end
+        raise InputError(f"the padding of {same[0]} depends on the size of the images; export it without --any-size")
     dynamic = torch.export.Dim.DYNAMIC
     shape = {0: torch.export.Dim("batch", min=1, max=2**20)} | ({2: dynamic, 3: dynamic} if any_size else {})
     try:

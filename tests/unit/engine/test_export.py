@@ -1,80 +1,25 @@
 """Exported networks compute the features of the networks in torch, and invalid ones are rejected."""
 
-import hashlib
 import json
 
 import numpy as np
 import pytest
-import tiny_backbone
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
+from small_networks import CARD, FIXED, RESNET, SIZE_PX, SMALL, TIMM, change, relative, save_weights, write_pages
 from torch import nn
 
 from fastreid.engine import Predictor
 from fastreid.engine.export import onnx_graph
 from fastreid.engine.export.exporting import ExportOptions, export_network
-from fastreid.engine.model.directory import ModelCard
 from fastreid.engine.model.network import build_model_with_weights
 from fastreid.engine.model.weights_source import compute_weights_sha256
 from fastreid.engine.setup import load_config
-from fastreid.modeling import build_model
-from fastreid.modeling.build import BACKBONES
-from fastreid.utils.errors import EnvironmentSetupError, InputError, NumericalError, WeightsError
+from fastreid.utils.errors import InputError, NumericalError, WeightsError
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
-
-SIZE_PX = 64
-CARD = ModelCard(title="lines")
-HEAD = (
-    *("MODEL.DEVICE", "cpu", "MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPoolingP", "MODEL.HEADS.WITH_BNNECK", True),
-    *("INPUT.SIZE_TEST", [SIZE_PX, SIZE_PX]),
-)
-SMALL = (*HEAD, "MODEL.BACKBONE.NAME", "tiny_backbone", "MODEL.BACKBONE.FEAT_DIM", tiny_backbone.NUM_CHANNELS)
-RESNET = (
-    *(*HEAD, "MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "18x"),
-    *("MODEL.BACKBONE.WITH_IBN", True, "MODEL.BACKBONE.WITH_NL", True, "MODEL.BACKBONE.FEAT_DIM", 512),
-    *("MODEL.BACKBONE.PRETRAIN", False),
-)
-FIXED = (*HEAD, "MODEL.BACKBONE.NAME", "fixed_size", "MODEL.BACKBONE.FEAT_DIM", 8, "MODEL.HEADS.WITH_BNNECK", False)
-TIMM = (
-    *("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.PRETRAIN", False),
-    *("INPUT.SIZE_TEST", [160, 160]),
-)
-
-
-class FixedSizeBackbone(nn.Sequential):
-    """A linear layer on all pixels: vectors (B, 8) of images of one size."""
-
-    feature_dim = 8
-
-    def __init__(self):
-        super().__init__(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(3 * (SIZE_PX // 8) ** 2, 8))
-
-
-BACKBONES.register("fixed_size")(lambda cfg: FixedSizeBackbone())
-
-
-def write_pages(folder, num=4):
-    folder.mkdir()
-    for number in range(num):
-        page = Image.new("L", (90, 70 + 10 * number), 255)
-        ImageDraw.Draw(page).ellipse((10, 10, 40 + 12 * number, 60), outline=0, width=2)
-        page.save(folder / f"{number}.png")
-    return [str(path) for path in sorted(folder.iterdir())]
-
-
-def save_weights(path, settings):
-    """Save a network with random weights, and statistics of batch norm that are not the initial ones."""
-    torch.manual_seed(0)
-    model = build_model(load_config(None, settings), num_classes=1)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.2, 0.2)
-            module.running_var.uniform_(0.8, 1.2)
-    torch.save({"model": model.state_dict()}, path)
-    return load_config(None, [*settings, "MODEL.WEIGHTS", str(path)])
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +35,8 @@ def cfg(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, cfg, pages):
     folder = tmp_path_factory.mktemp("exported") / "lines"
-    export_network(cfg, folder, pages, ExportOptions(), CARD)
+    export_network(cfg, folder, pages, ExportOptions(any_size=True), CARD)
     return folder
-
-
-def change(cfg, *settings):
-    copy = cfg.clone()
-    copy.merge_from_list(list(settings))
-    copy.freeze()
-    return copy
-
-
-def relative(features, reference):
-    return onnx_graph.measure_difference(torch.as_tensor(features), torch.as_tensor(reference))
 
 
 def test_features_are_those_of_torch_for_any_batch_and_size(exported, cfg, pages):
@@ -181,6 +115,8 @@ def test_program_is_loaded_by_torch(cfg, pages, tmp_path):
 
 def test_network_of_one_size_says_so(pages, tmp_path):
     fixed = save_weights(tmp_path / "fixed.pth", FIXED)
+    with pytest.raises(InputError, match=r"the network cannot be exported: |does not accept images of 96 x 96 px"):
+        export_network(fixed, tmp_path / "any", pages, ExportOptions(any_size=True), CARD)
     record = export_network(fixed, tmp_path / "fixed", pages, ExportOptions(), CARD)
     assert record.size_px == (SIZE_PX, SIZE_PX)
     assert relative(Predictor.from_pretrained(tmp_path / "fixed")(pages), Predictor.from_cfg(fixed)(pages)) < 1e-4
@@ -193,8 +129,26 @@ def test_network_of_one_size_says_so(pages, tmp_path):
 def test_timm_networks(pages, tmp_path, name):
     pytest.importorskip("timm")
     network = save_weights(tmp_path / "timm.pth", [*TIMM, "MODEL.BACKBONE.TIMM_NAME", name])
-    assert export_network(network, tmp_path / name, pages, ExportOptions(), CARD).size_px == ()
+    assert export_network(network, tmp_path / name, pages, ExportOptions(any_size=True), CARD).size_px == ()
     assert relative(Predictor.from_pretrained(tmp_path / name)(pages), Predictor.from_cfg(network)(pages)) < 1e-4
+
+
+def test_padding_that_depends_on_the_size_is_rejected_before_tracing():
+    class Conv2dSame(nn.Conv2d):
+        pass
+
+    with pytest.raises(
+        InputError, match="padding of 0 depends on the size of the images; export it without --any-size"
+    ):
+        onnx_graph.trace(nn.Sequential(Conv2dSame(3, 4, 3)).eval(), torch.rand(2, 3, 8, 8), any_size=True)
+
+
+def test_scales_need_a_file_for_any_size(cfg, pages, exported, tmp_path):
+    scales = change(cfg, "TEST.SCALES", [0.5, 1.0])
+    with pytest.raises(InputError, match=r"TEST\.SCALES \[0\.5, 1\.0\] needs a file for several sizes; add --any-size"):
+        export_network(scales, tmp_path / "a", pages, ExportOptions(), CARD)
+    wanted = Predictor.from_cfg(scales)(pages)
+    assert relative(Predictor.from_pretrained(exported, ["TEST.SCALES", [0.5, 1.0]])(pages), wanted) < 1e-4
 
 
 def test_wrong_features_are_not_written(cfg, pages, tmp_path, monkeypatch):
@@ -252,68 +206,3 @@ def test_options_that_exclude_each_other(cfg, exported, pages, tmp_path):
     again = load_config(None, ["MODEL.WEIGHTS", str(exported), "MODEL.DEVICE", "cpu"])
     with pytest.raises(InputError, match="is exported already; give the weights of the run"):
         export_network(again, tmp_path / "a", pages, ExportOptions(), CARD)
-
-
-DAMAGES = {
-    "no record": (lambda folder: (folder / "export.json").write_text("{"), "cannot be read"),
-    "another version": (lambda folder: edit(folder, format_version=2), "has format version 2, but .* reads version 1"),
-    "a missing entry": (lambda folder: edit(folder, precision=None), "has an invalid value"),
-    "an unknown entry": (lambda folder: edit(folder, more=1), r"has unknown entries \['more'\]"),
-    "another file": (lambda folder: edit(folder, file="../x"), "has an invalid value"),
-    "no file": (lambda folder: (folder / "model.onnx").unlink(), "no such file"),
-    "a damaged file": (lambda folder: (folder / "model.onnx").write_bytes(b"x"), "is not the file that export.json"),
-}
-
-
-def copy_files(source, target):
-    for file in source.iterdir():
-        (target / file.name).write_bytes(file.read_bytes())
-
-
-def edit(folder, **values):
-    path = folder / "export.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-@pytest.mark.parametrize("name", DAMAGES)
-def test_damaged_folder_is_rejected(exported, tmp_path, name):
-    copy_files(exported, tmp_path)
-    damage, message = DAMAGES[name]
-    damage(tmp_path)
-    with pytest.raises(WeightsError, match=message):
-        Predictor.from_pretrained(tmp_path)
-
-
-def test_file_that_onnxruntime_cannot_load(exported, tmp_path):
-    copy_files(exported, tmp_path)
-    (tmp_path / "model.onnx").write_bytes(b"not a model")
-    edit(tmp_path, sha256=hashlib.sha256(b"not a model").hexdigest())
-    with pytest.raises(WeightsError, match=r"onnxruntime [\d.]+ cannot load it"):
-        Predictor.from_pretrained(tmp_path)
-
-
-def test_settings_of_torch_are_rejected(exported):
-    for settings, message in (
-        (["MODEL.COMPILE", True], r"MODEL\.COMPILE True is for networks in torch"),
-        (["TEST.NETWORK_PRECISION", "bfloat16"], r"TEST\.NETWORK_PRECISION is part of the file"),
-        (["TEST.GEM_POWER", 3.0], r"TEST\.GEM_POWER is part of the file"),
-    ):
-        with pytest.raises(InputError, match=message):
-            Predictor.from_pretrained(exported, settings)
-    with pytest.raises(InputError, match=r"has an exported network only, which torch cannot read"):
-        Predictor.from_pretrained(exported, runtime="torch")
-    with pytest.raises(InputError, match=r"MODEL\.WEIGHTS .* is no exported network; write one with fastreid export"):
-        Predictor.from_pretrained("lines-mobilenetv2", runtime="onnxruntime")
-    with pytest.raises(InputError, match="save_pretrained needs a network in torch"):
-        Predictor.from_pretrained(exported).save_pretrained("x", CARD)
-
-
-def test_missing_provider_is_named(exported, monkeypatch):
-    monkeypatch.setattr("fastreid.engine.model.network.resolve_device", lambda cfg: torch.device("cuda", 0))
-    with pytest.raises(EnvironmentSetupError, match=r"onnxruntime has no provider for it .* set MODEL\.DEVICE cpu"):
-        build_model_with_weights(load_config(None, ["MODEL.WEIGHTS", str(exported)]))
-
-
-def test_threads_can_be_chosen(exported):
-    assert Predictor.from_pretrained(exported, ["TEST.NUM_THREADS", 3]).model.num_threads == 3
-    assert Predictor.from_pretrained(exported).model.num_threads == torch.get_num_threads()
