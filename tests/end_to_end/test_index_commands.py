@@ -121,6 +121,16 @@ def test_report_is_one_file_with_the_query_and_the_results(folder, model):
         "4 results for 1 picture",
     ):
         assert words in text
+    assert "matching lines" not in text
+    [name] = [row["id"] for block in fastreid.index.open(folder / "c").scan(["id"], "patent = D2") for row in block][:1]
+    (folder / "drawings/D2/8.png").rename(folder / "8.png")
+    for query, num_all in (("drawings/<b>D1/4.png", 1), (("--id", name), 0)):
+        query = (query,) if isinstance(query, str) else query
+        call(folder, "search", "c", *query, "--html", "report.html", "--maps", 8)
+        text = (folder / "report.html").read_text(encoding="utf-8")
+        assert text.count("<div>matching lines ") == 7  # one file is gone, and the report has its thumbnail
+        assert text.count("matching lines 100%") == num_all
+        assert "orange lines have none" in text
 
 
 def test_calibrated_model_gives_probabilities(folder, model, tmp_path):
