@@ -53,12 +53,12 @@ def _parse_collections(words: Sequence[str]) -> dict[str, Path]:
     collections: dict[str, Path] = {}
     for word in words:
         name, _, path = word.partition("=")
-        folder = parse_path(path)
         if not name or not path:
             raise InputError(
                 f"'{word}' is not NAME=DIR; write a name, '=' and the folder that contains train_data, such as "
                 "real=/data/deeppatent"
             )
+        folder = parse_path(path)
         if name in collections:
             raise InputError(f"'{name}' names two folders, {collections[name]} and {folder}; choose another name")
         if not folder.is_dir():

@@ -48,16 +48,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Add the drawings and print the counts; with --watch, follow the sources."""
+    from fastreid import index
     from fastreid.index.sources import find_source
 
     sources = [find_source(path, images=args.images or "", metadata=args.metadata or "") for path in args.paths]
     with request_stop(STOPPING) as stop:
         follower = Follower(args, stop)
         skip = follower.find_unfinished(sources)
+        is_new = not index.exists(args.collection)
         collection = open_or_create(args, sources)
         metadata = None if args.no_metadata else args.metadata or ""
         options = {"images": args.images or "", "metadata": metadata, **follower.options}
-        report = collection.add(args.paths, skip=skip, allow_empty=bool(args.watch), **options)
+        try:
+            report = collection.add(args.paths, skip=skip, allow_empty=bool(args.watch), **options)
+        except InputError:  # such as a filter of a saved query that names no column
+            if is_new:
+                collection.discard()
+            raise
         follower.show_report(collection, report)
         num_read = report.num_embedded + report.num_relabeled + report.num_unchanged
         if report.faults and not num_read and not report.is_stopped and not args.watch:

@@ -1,8 +1,9 @@
 """What `fastreid index add` and `index update` share: stopping, saved queries, and following the sources."""
 
 import argparse
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -75,20 +76,22 @@ class Follower:
         self.tracker: SourceTracker | None = SourceTracker(args.watch) if args.watch else None
         self._file: HitFile | None = None
         if args.watch_queries:
-            self.monitor = QueryMonitor(read_queries(args.watch_queries))
+            self.monitor = QueryMonitor(read_queries(args.watch_queries), os.path.abspath(args.watch_queries))
             self._file = HitFile(args.hits) if args.hits else None
         self._shown: set[str] = set()
+        self._is_current: Callable[[str], bool] = lambda path: True
 
     @property
     def options(self) -> dict[str, Any]:
         """Arguments of `Collection.add` and `update`."""
-        return {"monitor": self.monitor, "should_stop": self.stop.is_set}
+        return {"monitor": self.monitor, "is_current": self._is_current, "should_stop": self.stop.is_set}
 
     def find_unfinished(self, sources: Sequence["Source"]) -> frozenset[str]:
         """Return the files of sources that were changed less than an interval ago, which --watch reads later."""
         if self.tracker is None:
             return frozenset()
         poll = self.tracker.poll(sources)
+        self._is_current = poll.is_current
         num = len(poll.skip) - len(poll.faults)  # without the sources that cannot be read, such as an empty folder
         if num:
             files = format_count(num, "file")

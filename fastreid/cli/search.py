@@ -77,6 +77,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--html", type=parse_path, metavar="FILE", help="write a report with pictures to an HTML file, to print or keep"
     )
+    parser.add_argument(
+        "--maps",
+        type=NumberParser(int, 1, 1000, example="5"),
+        default=0,
+        metavar="N",
+        help="color the lines of the first N results of the report that match the first picture, or drawing of --id",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--exclude-own leaves out the patents of the drawings of --id; add it")
     if args.crop and not args.pictures:
         raise InputError("--crop is a part of the pictures, but only --id is given; add an image file")
+    if args.maps and args.html is None:
+        raise InputError("--maps colors the results of a report; add --html FILE")
     crop = parse_crop(args.crop) if args.crop else None
     for path in (args.csv, args.html):
         if path is not None:
@@ -179,7 +188,12 @@ def format_html(
     """Return the report of a search as HTML."""
     from datetime import datetime, timezone
 
-    from fastreid.index.report import collect_pictures, describe_search, format_report, list_versions
+    from fastreid.index.report import collect_pictures, compare_hits, describe_search, format_report, list_versions
+
+    maps = {}
+    if args.maps and hits:
+        query = args.pictures[0] if args.pictures else find_page(collection, args.id[0])
+        maps = compare_hits(collection, query, hits[: args.maps], crop=crop if args.pictures else None)
 
     facts = {
         **describe_search(collection),
@@ -201,7 +215,17 @@ def format_html(
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         facts=facts,
         versions=list_versions(),
+        maps=maps,
     )
+
+
+def find_page(collection: "Collection", name: str) -> str:
+    """Return the address of the page of a drawing of the collection."""
+    from fastreid.utils.page_address import join_page_address
+
+    row = collection.get([name])[0]
+    path, page = str(row.get("path") or ""), int(str(row.get("page") or 1))
+    return path if page == 1 else join_page_address(path, page - 1)
 
 
 COMMAND = Command(

@@ -36,6 +36,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-token", action="store_true", help="allow an address that other machines can reach without a token"
     )
+    group.add_argument(
+        "--tls-cert", type=parse_path, metavar="FILE", help="PEM file with the certificate of the server, for https"
+    )
+    group.add_argument("--tls-key", type=parse_path, metavar="FILE", help="PEM file with its private key")
     names = ListParser("search.example.org")
     group.add_argument(
         "--allow-host",
@@ -97,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
         port=args.port,
         token=read_token(args.token_file, os.environ.get(TOKEN_VARIABLE, "")),
         needs_no_token=args.no_token,
+        tls_cert=args.tls_cert,
+        tls_key=args.tls_key,
         allowed_hosts=tuple(args.allow_host),
         trusted_proxies=tuple(args.trusted_proxy),
         uploads=args.enable_changes,

@@ -8,6 +8,7 @@ folder/
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -18,12 +19,12 @@ from torch import Tensor
 from fastreid.index.filters import OneOf
 from fastreid.index.health import compact_collection
 from fastreid.index.ingest import IngestReport, add_entries, delete_ids, scan_sources, store_rows
-from fastreid.index.manifest import ModelIdentity
-from fastreid.index.query_monitor import NewHit, QueryMonitor, confirm_hits
+from fastreid.index.manifest import ModelIdentity, Source
+from fastreid.index.query_monitor import NewHit, QueryMonitor
 from fastreid.index.reader import CollectionReader
 from fastreid.index.records import check_features, convert_records, format_now
 from fastreid.index.removal import remove_missing, remove_source_drawings
-from fastreid.index.sources import find_source
+from fastreid.index.sources import Entry, find_source
 from fastreid.utils.errors import InputError
 
 
@@ -41,6 +42,7 @@ class Collection(CollectionReader):
         metadata: str | None = "",
         monitor: QueryMonitor | None = None,
         skip: AbstractSet[str] = frozenset(),
+        is_current: Callable[[str], bool] = lambda path: True,
         allow_empty: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> IngestReport:
@@ -55,6 +57,7 @@ class Collection(CollectionReader):
                 None: none, also if there was one earlier.
             monitor: saved queries, checked before the first drawing is embedded; `report_hits` searches them.
             skip: paths of files that are not read.
+            is_current: called with the path of a file before it is read; False leaves its drawings as they are.
             allow_empty: whether a path may contain no drawing yet.
             should_stop: called between batches; True ends the addition, which the next one continues.
 
@@ -79,7 +82,7 @@ class Collection(CollectionReader):
                 self.manifest = self.manifest.with_source(source)
             self._store.write_manifest(self.manifest)
             self._side_data.unmark("removed", [entry.id for entry in entries])
-            options: dict[str, Any] = {"marks_new": monitor is not None, "should_stop": should_stop}
+            options = self._make_options(monitor, is_current=is_current, should_stop=should_stop)
             add_entries(entries, self._backend, self._side_data, embedder=embedder, report=report, **options)
         return report
 
@@ -88,6 +91,7 @@ class Collection(CollectionReader):
         *,
         monitor: QueryMonitor | None = None,
         skip: AbstractSet[str] = frozenset(),
+        is_current: Callable[[str], bool] = lambda path: True,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> IngestReport:
         """Read all sources again: add new and changed drawings, remove those that no longer exist.
@@ -96,6 +100,7 @@ class Collection(CollectionReader):
             monitor: as for `add`.
             skip: paths of files whose drawings are left as they are; all drawings of a source are left if its path,
                 its table of metadata or the folder of its images is among them.
+            is_current: as for `add`; also called after a list or a table of metadata was read.
             should_stop: as for `add`.
 
         Raises:
@@ -105,17 +110,16 @@ class Collection(CollectionReader):
         with self._change():
             if not self.manifest.sources:
                 raise InputError(f"{self.uri}: has no source to update from; add one with `fastreid index add`")
-            sources = [one for one in self.manifest.sources if not {one.path, one.metadata, one.images} & skip]
+            sources, scanned, skip = self._scan_settled(report, skip, is_current)
             others = OneOf("source", tuple(one.path for one in self.manifest.sources if one not in sources))
             left = {row["id"] for block in self._backend.scan(["id"], others) for row in block} if others.values else {}
-            scanned = scan_sources(sources, self._backend, report)
             entries = [entry for entry in scanned if entry.path not in skip and entry.id not in left]
             if monitor is not None:
                 monitor.prepare(self)
             removed = self._side_data.list_marked("removed")
             kept = [entry for entry in entries if entry.id not in removed]
             report.num_excluded = len(entries) - len(kept)
-            options: dict[str, Any] = {"marks_new": monitor is not None, "should_stop": should_stop}
+            options = self._make_options(monitor, is_current=is_current, should_stop=should_stop)
             add_entries(kept, self._backend, self._side_data, embedder=embedder, report=report, **options)
             if not report.is_stopped:
                 remove_missing(kept, sources, self._backend, side_data=self._side_data, report=report, skip=skip)
@@ -136,7 +140,7 @@ class Collection(CollectionReader):
             hits = monitor.find_hits(self, self._side_data)
             if hits:
                 write(hits)
-            confirm_hits(hits, self._side_data)
+            monitor.confirm_hits(hits, self._side_data)
         return len(hits)
 
     def add_features(self, features: Tensor, rows: Sequence[Mapping[str, Any]], *, model: ModelIdentity) -> None:
@@ -205,6 +209,35 @@ class Collection(CollectionReader):
         """
         with self._change():
             return compact_collection(self._backend, self._side_data)
+
+    def discard(self) -> None:
+        """Delete the collection if it has no drawing and no source, such as after a first addition that failed."""
+        with self._change():
+            if not self.count() and not self.manifest.sources:
+                self._store.delete()
+
+    def _scan_settled(
+        self, report: IngestReport, skip: AbstractSet[str], is_current: Callable[[str], bool]
+    ) -> tuple[list[Source], list[Entry], AbstractSet[str]]:
+        """Return the sources, their drawings, and what is skipped with the lists and tables that have just changed."""
+        while True:
+            sources = [one for one in self.manifest.sources if not {one.path, one.metadata, one.images} & skip]
+            entries = scan_sources(sources, self._backend, report)
+            files = {path for one in sources for path in (one.path, one.metadata) if os.path.isfile(path)}
+            changed = {path for path in files if not is_current(path)}
+            if not changed:
+                return sources, entries, skip
+            skip = skip | changed
+            report.faults, report.notes = [], []
+
+    def _make_options(
+        self, monitor: QueryMonitor | None, *, is_current: Callable[[str], bool], should_stop: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """Return options of `add_entries`."""
+        options: dict[str, Any] = {"is_current": is_current, "should_stop": should_stop}
+        if monitor is not None:
+            options["mark_new"] = functools.partial(monitor.mark_new, side_data=self._side_data)
+        return options
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[None]:

@@ -46,6 +46,7 @@ STATE_COLUMNS = frozenset({"source", "size_bytes", "mtime_ns", "sha256", "digest
 VECTOR = "vector"
 KEYWORDS = frozenset({"and", "or", "not", "in", "is", "null", "startswith"})  # of filters
 
+_MAX_EXACT_FLOAT = 2**53  # all integers up to it are floats
 MAX_INTEGER = 2**63  # absolute values of integers are smaller
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
@@ -138,7 +139,7 @@ def convert_value(value: object, kind: ColumnType) -> Value | None:
         InputError: the value does not fit the type.
     """
     if kind == "text" and isinstance(value, (list, tuple)):
-        texts = [str(item).strip() for item in value if item is not None]
+        texts = [_make_text(item).strip() for item in value if item is not None]
         if any(SEPARATOR in text for text in texts):
             raise InputError(f"a value of a list contains {SEPARATOR!r}, which separates values; replace it")
         value = SEPARATOR.join(filter(None, texts))
@@ -147,12 +148,19 @@ def convert_value(value: object, kind: ColumnType) -> Value | None:
     if isinstance(value, datetime.datetime):
         value = value.date()
     if kind == "text":
-        return value.isoformat() if isinstance(value, datetime.date) else _check_text(str(value))
+        return _check_text(_make_text(value))
     if kind == "date" and isinstance(value, datetime.date):
         return value
     if kind == "boolean" and isinstance(value, bool):
         return value
     return parse_value(str(value), kind)
+
+
+def _make_text(value: object) -> str:
+    """Return a value as text; a whole float, which other programs make of integers with missing values, as integer."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _MAX_EXACT_FLOAT:
+        return str(int(value))
+    return value.isoformat() if isinstance(value, datetime.date) else str(value)
 
 
 def _check_text(text: str) -> str:

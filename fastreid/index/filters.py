@@ -100,6 +100,13 @@ def matches(node: Filter, row: Row) -> bool:
     return _OPERATORS[node.operator](value, node.value)
 
 
+def list_columns(node: Filter) -> set[str]:
+    """Return the columns whose values a filter compares."""
+    if isinstance(node, (And, Or)):
+        return {column for part in node.parts for column in list_columns(part)}
+    return list_columns(node.part) if isinstance(node, Not) else {node.column}
+
+
 def join(*filters: Filter | None) -> Filter | None:
     """Return the filter that all given filters fulfill; None without any."""
     parts = tuple(part for part in filters if part is not None)

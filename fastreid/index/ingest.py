@@ -116,7 +116,8 @@ def add_entries(
     *,
     embedder: Embedder,
     report: IngestReport,
-    marks_new: bool = False,
+    mark_new: Callable[[Collection[str]], object] = lambda ids: None,
+    is_current: Callable[[str], bool] = lambda path: True,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Compute the features of new and changed drawings, and store them in batches.
@@ -127,7 +128,8 @@ def add_entries(
         side_data: thumbnails.
         embedder: the model of the collection.
         report: gets the counts and faults.
-        marks_new: mark new and changed drawings in `side_data`, before they become visible.
+        mark_new: called with the ids of new and changed drawings, before they become visible.
+        is_current: returns whether the file with a path is as the caller saw it; others are left as they are.
         should_stop: called before each batch; True ends the addition.
     """
     stored = {
@@ -137,12 +139,12 @@ def add_entries(
     }
     with show_progress("adding drawings", unit="drawing") as update:
         num_done = 0
-        for batch in _split_batches(entries, stored, report):
+        for batch in _split_batches(entries, stored, report, is_current=is_current):
             report.is_stopped = should_stop()
             if report.is_stopped:
                 break
-            if marks_new:
-                side_data.mark("new", batch.embedded)
+            if batch.embedded:
+                mark_new(batch.embedded)
             _store_batch(batch, stored, backend, side_data=side_data, embedder=embedder, report=report)
             num_done += batch.num_seen
             update(num_done, len(entries))
@@ -202,12 +204,18 @@ class _Batch:
 
 
 def _split_batches(
-    entries: Sequence[Entry], stored: Mapping[str, _StoredState], report: IngestReport
+    entries: Sequence[Entry],
+    stored: Mapping[str, _StoredState],
+    report: IngestReport,
+    *,
+    is_current: Callable[[str], bool],
 ) -> Iterator[_Batch]:
     """Yield what is to be done for drawings, in batches."""
     batch, hashed = _Batch(), dict[str, _FileState]()
     for entry in entries:
         name, batch.num_seen = entry.id, batch.num_seen + 1
+        if not is_current(entry.path):
+            continue
         before = stored.get(name)
         try:
             state = _read_state(entry, before, hashed)

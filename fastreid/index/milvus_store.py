@@ -76,6 +76,11 @@ class MilvusStore(Store):
                 MilvusBackend.create_table(self._client, self.address, dim=manifest.dim)
             self.write_manifest(manifest)
 
+    def delete(self) -> None:
+        self._lock.check()
+        self._records.delete_text(_MANIFEST)
+        MilvusTable(self._client, self.address, self.name).drop()
+
     def read_manifest(self) -> CollectionManifest:
         text = self._records.load_text(_MANIFEST) if self._load_records() else None
         if text is None:

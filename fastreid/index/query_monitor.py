@@ -2,7 +2,7 @@
 
 The order of the steps, each of which can be the last one before a kill:
 
-1. The ids of a batch of drawings get the mark "new", before its rows are stored.
+1. The ids of a batch of drawings get the mark "new" for the file of queries, before its rows are stored.
 2. After the addition, the queries are searched among the drawings with this mark.
 3. The caller writes and prints the hits.
 4. The hits get the mark "reported".
@@ -12,6 +12,8 @@ A kill before 4 repeats 2 and 3 in the next run. A file of hits that leaves out 
 `HitFile`, then has each hit once.
 """
 
+import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,10 +65,13 @@ class QueryMonitor:
 
     Args:
         queries: the queries.
+        name: identifies them for the mark "new", such as the path of their file. Drawings remain new for the queries
+            with this name until these have been searched.
     """
 
-    def __init__(self, queries: Sequence[SavedQuery]):
+    def __init__(self, queries: Sequence[SavedQuery], name: str = ""):
         self.queries = queries
+        self._prefix = hashlib.sha256(os.fsencode(name)).hexdigest()[:16] + "\n" if name else ""
         self._features: dict[str, Tensor] = {}
 
     def prepare(self, collection: CollectionReader) -> None:
@@ -87,14 +92,35 @@ class QueryMonitor:
                 except InputError as error:
                     raise InputError(f"saved query {query.name!r}: {error}")
 
+    def mark_new(self, ids: Iterable[str], *, side_data: SideStorage) -> None:
+        """Mark drawings as new for these queries."""
+        side_data.mark("new", [self._prefix + one for one in ids])
+
+    def confirm_hits(self, hits: Iterable[NewHit], side_data: SideStorage) -> None:
+        """Remember that hits were reported, and that all drawings that were new for these queries were searched."""
+        side_data.mark("reported", [one.key for one in hits])
+        side_data.unmark("new", [mark for marks in self._find_marks(side_data).values() for mark in marks])
+
+    def _find_marks(self, side_data: SideStorage) -> dict[str, list[str]]:
+        """Return the marks of the drawings that are new for these queries, by id.
+
+        Marks without a name are of queries without one, or of an earlier version: they are those of any queries.
+        """
+        marks: dict[str, list[str]] = {}
+        for mark in side_data.list_marked("new"):
+            prefix, newline, one = mark.rpartition("\n")
+            if prefix + newline in ("", self._prefix):
+                marks.setdefault(one, []).append(mark)
+        return marks
+
     def find_hits(self, collection: CollectionReader, side_data: SideStorage) -> list[NewHit]:
-        """Return the hits among the drawings with the mark "new", best first for each query.
+        """Return the hits among the drawings that are new for these queries, best first for each query.
 
         Args:
             collection: to search in.
             side_data: has the marks.
         """
-        marked = side_data.list_marked("new")
+        marked = self._find_marks(side_data)
         if not marked or not self.queries:
             return []
         rows = (row for block in collection.scan(["id", "sha256"]) for row in block if row["id"] in marked)
@@ -145,12 +171,6 @@ def _get_features(query: SavedQuery, collection: CollectionReader) -> Tensor:
     if query.pictures:
         parts.append(collection.embedder.embed_pictures(query.pictures))
     return torch.cat(parts)
-
-
-def confirm_hits(hits: Iterable[NewHit], side_data: SideStorage) -> None:
-    """Remember that hits were reported, and that all new drawings were searched."""
-    side_data.mark("reported", [one.key for one in hits])
-    side_data.unmark("new", side_data.list_marked("new"))
 
 
 def _make_group(hit: Hit, column: str | None) -> tuple[str, Any]:

@@ -14,11 +14,12 @@ from fastreid.index.crop import Crop
 from fastreid.index.embedder import Embedder, load_embedder
 from fastreid.index.filter_syntax import parse_filter
 from fastreid.index.filters import And, Comparison, Filter, Not, OneOf, join
+from fastreid.index.group_counts import count_drawings, count_similar_drawings
 from fastreid.index.health import CheckReport, check_collection, describe_collection
 from fastreid.index.manifest import ModelIdentity, Source
 from fastreid.index.probability import ProbabilityEstimator
 from fastreid.index.refinement import Refinement
-from fastreid.index.search import Combine, Hit, search_backend
+from fastreid.index.search import Combine, Hit, combine_queries, search_backend
 from fastreid.index.stores import Store
 from fastreid.utils.errors import InputError, describe_unknown
 
@@ -237,6 +238,9 @@ class CollectionReader:
         exclude_families: Sequence[str] = (),
         exclude_own: bool = False,
         ids: Sequence[str] = (),
+        features: Tensor | None = None,
+        combine: Combine = "mean",
+        min_score: float = -1.0,
     ) -> Counter[Value]:
         """Return the number of drawings of each of some values of a column.
 
@@ -248,6 +252,9 @@ class CollectionReader:
             exclude_families: families whose drawings do not count.
             exclude_own: leave out the patents and families of the drawings with the ids.
             ids: drawings that do not count.
+            features: with `ids` the query of `min_score`, float32 (n, D).
+            combine: as for `search`.
+            min_score: smallest score of a drawing that counts; -1: all count.
 
         Raises:
             InputError: the filter is invalid.
@@ -259,8 +266,12 @@ class CollectionReader:
             *(self._exclude_own(ids) if exclude_own else ()),
             self._parse(where) if where else None,
         )
-        rows = (row for block in self._backend.scan(list({"id", column}), join(*nodes)) for row in block)
-        return Counter(row[column] for row in rows if row["id"] not in ids)
+        if min_score <= -1:
+            return count_drawings(self._backend, column, join(*nodes), without=ids)
+        parts = [self.read_features(ids), *([] if features is None else [features])]
+        queries = combine_queries(torch.cat(parts), combine)
+        options: dict[str, Any] = {"queries": queries, "min_score": min_score}
+        return count_similar_drawings(self._backend, column, join(*nodes), without=ids, **options)
 
     def _select(self, column: str, text: str) -> Filter:
         """Return the filter that a column has the value of a text, of several values exactly these."""

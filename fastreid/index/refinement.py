@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from fastreid.evaluation.postprocess.query_expansion import expand
 from fastreid.evaluation.postprocess.rerank import KReciprocalDistances, RerankSettings
@@ -18,6 +19,7 @@ _EXPANSION_K, _EXPANSION_ALPHA = 2, 3.0  # the query and its nearest drawing, we
 _K_RECIPROCAL = RerankSettings(k1=6, k2=2, lambda_value=0.5)
 _SUPERGLOBAL = SuperGlobalSettings(k=3)
 _MEMORY_MB = 256
+_MIN_NORM = 1e-30  # below that of any feature of a collection
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,18 @@ class Refinement:
 
 
 def refine(query: Tensor, candidates: Tensor, refinement: Refinement) -> list[int]:
-    """Return the order of the nearest drawings of a query.
+    """Return the order of the nearest drawings of a query; it does not depend on the norms of the features.
 
     Args:
         query: float32 (D,).
-        candidates: their features, float32 (n, D), nearest first.
+        candidates: features of the nearest drawings, float32 (n, D), nearest first.
         refinement: the method.
     """
     num = len(candidates)
     if num < 2:
         return list(range(num))
-    queries = query[None]
+    # The sum of an expansion weights a feature by its norm, and the mean of several pictures is shorter than a unit.
+    queries, candidates = _make_units(query[None]), _make_units(candidates)
     if refinement.expand:
         options: dict[str, Any] = {"k": _EXPANSION_K, "alpha": _EXPANSION_ALPHA, "gallery_too": False}
         queries, _ = expand(queries, candidates, memory_mb=_MEMORY_MB, **options)
@@ -68,3 +71,7 @@ def refine(query: Tensor, candidates: Tensor, refinement: Refinement) -> list[in
     else:
         source = SuperGlobalDistances(space, replace(_SUPERGLOBAL, top_n=num), memory_mb=_MEMORY_MB)
     return [int(row) for row in source.topk(num).indices[0]]
+
+
+def _make_units(rows: Tensor) -> Tensor:
+    return normalize(rows.double(), eps=_MIN_NORM).float()

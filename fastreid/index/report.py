@@ -17,6 +17,10 @@ from fastreid.index.collection import Collection
 from fastreid.index.crop import Crop
 from fastreid.index.saved_queries import SavedQuery
 from fastreid.index.search import Hit
+from fastreid.index.similarity_map import FULL_MATCH, SimilarityMap, map_similarity, prepare_local_drawing
+from fastreid.utils.errors import InputError
+from fastreid.utils.logger import get_logger
+from fastreid.utils.page_address import join_page_address
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 QUERY_PX = 640  # longest side of a query picture
@@ -46,6 +50,7 @@ def format_report(
     date: str,
     facts: Mapping[str, Any],
     versions: Mapping[str, str],
+    maps: Mapping[str, SimilarityMap] | None = None,
 ) -> str:
     """Return the HTML of a report. All texts are escaped, and a browser loads nothing from elsewhere.
 
@@ -57,6 +62,7 @@ def format_report(
         facts: what else the result depends on, such as the collection, the model and the filter; empty values are left
             out.
         versions: versions of the software.
+        maps: id -> which lines of a result match the query, shown instead of its thumbnail; None: none.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -68,7 +74,7 @@ def format_report(
         pictures=[
             {"name": one.name, "crop": one.crop, "url": to_data_url(one.image) if one.image else ""} for one in pictures
         ],
-        hits=[_describe_hit(hit, thumbnails.get(hit.id)) for hit in hits],
+        hits=[_describe_hit(hit, thumbnails.get(hit.id), (maps or {}).get(hit.id)) for hit in hits],
         footer=", ".join(f"{name} {version}" for name, version in versions.items()),
     )
 
@@ -96,6 +102,34 @@ def collect_pictures(
         image.save(file, "PNG")
         found.append(QueryPicture(Path(str(picture)).name, file.getvalue(), crop_text))
     return found + [QueryPicture(f"drawing {name}", collection.thumbnail(name) or b"") for name in ids]
+
+
+def compare_hits(
+    collection: Collection, query: Page, hits: Sequence[Hit], *, crop: Crop | None
+) -> dict[str, SimilarityMap]:
+    """Return which lines of the results match the query, by id; without results whose files cannot be read.
+
+    Args:
+        collection: has the model.
+        query: a picture.
+        hits: the results.
+        crop: the part of the picture to use; None: all.
+
+    Raises:
+        InputError: the picture cannot be read, the crop is outside of it, or the network has no map inside.
+    """
+    embedder, maps = collection.embedder, {}
+    drawing = prepare_local_drawing(embedder, embedder.read_part(query, crop or _WHOLE))
+    features = embedder.compute_local([drawing.levels])[0]
+    for hit in hits:
+        try:
+            page = embedder.load_page(hit.path if hit.page == 1 else join_page_address(hit.path, hit.page - 1))
+        except InputError as error:
+            get_logger().warning(f"{error}; the report shows its thumbnail")
+            continue
+        other = prepare_local_drawing(embedder, page)
+        _, maps[hit.id] = map_similarity((drawing, features), (other, embedder.compute_local([other.levels])[0]))
+    return maps
 
 
 def describe_search(collection: Collection) -> dict[str, str]:
@@ -147,8 +181,9 @@ def to_data_url(image: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
 
 
-def _describe_hit(hit: Hit, thumbnail: bytes | None) -> dict[str, Any]:
+def _describe_hit(hit: Hit, thumbnail: bytes | None, lines: SimilarityMap | None) -> dict[str, Any]:
     fields = hit.to_json()
+    image = thumbnail if lines is None else lines.render()
     return {
         "id": hit.id,
         "patent": hit.patent,
@@ -157,7 +192,8 @@ def _describe_hit(hit: Hit, thumbnail: bytes | None) -> dict[str, Any]:
         "path": hit.path,
         "page": hit.page,
         "metadata": sorted(fields["metadata"].items()),
-        "url": to_data_url(thumbnail) if thumbnail else "",
+        "url": to_data_url(image) if image else "",
+        "matched": "" if lines is None else f"{min(1.0, lines.matched / FULL_MATCH):.0%}",
     }
 
 

@@ -90,14 +90,34 @@ def search_backend(
         raise InputError(f"a query must be float32 (n, {backend.dim}), not {tuple(queries.shape)}")
     if not torch.isfinite(queries).all() or (queries.norm(dim=1) == 0).any():
         raise InputError("the features of a query are NaN, Inf or zero; check the pictures and the model")
-    if combine == "mean" and len(queries) > 1:
-        units = queries.double() / queries.double().norm(dim=1, keepdim=True)
-        queries = units.mean(dim=0, keepdim=True).float()
-        if queries.norm() < _MIN_NORM:
-            raise InputError("the mean of the query pictures is zero; search with --combine best")
+    queries = combine_queries(queries, combine)
     options: dict[str, Any] = {"node": node, "group": group, "min_score": min_score, "refinement": refinement}
     rankings = [_rank(backend, query, k, **options) for query in queries]
     return list(rankings[0].values()) if len(rankings) == 1 else _merge_by_rank(rankings)[:k]
+
+
+def combine_queries(queries: Tensor, combine: Combine) -> Tensor:
+    """Return the features whose rankings a search merges: all, or their mean, float32 (n, D).
+
+    Args:
+        queries: features of pictures of one object, float32 (n, D).
+        combine: as for `search_backend`.
+
+    Raises:
+        InputError: their mean is zero.
+    """
+    if combine != "mean" or len(queries) < 2:
+        return queries
+    units = queries.double() / queries.double().norm(dim=1, keepdim=True)
+    mean: Tensor = units.mean(dim=0, keepdim=True).float()
+    if mean.norm() < _MIN_NORM:
+        raise InputError("the mean of the query pictures is zero; search with --combine best")
+    return mean
+
+
+def make_score(distance: float) -> float:
+    """Return the score of a distance, rounded."""
+    return round(1 - distance, 6)
 
 
 def _rank(
@@ -143,7 +163,7 @@ def _make_hit(row: Row, distance: float) -> Hit:
     return Hit(
         str(row["id"]),
         None if patent is None else str(patent),
-        round(1 - distance, 6),
+        make_score(distance),
         distance,
         str(row.get("path") or ""),
         int(str(row.get("page") or 1)),

@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from fastreid.index.backends.lancedb import LanceBackend
 from fastreid.index.columns import STANDARD_COLUMNS, SYSTEM_COLUMNS
 from fastreid.index.manifest import (
     LOCK_NAME,
+    MANIFEST_NAME,
     CollectionManifest,
     is_collection,
     lock_collection,
     read_manifest,
     write_manifest,
 )
+from fastreid.index.side_data import FILE_NAME as THUMBNAILS
 from fastreid.index.side_data import SideData
 from fastreid.index.side_storage import SideStorage
 from fastreid.utils.errors import InputError
@@ -64,6 +67,10 @@ class Store(abc.ABC):
         Raises:
             InputError: there are drawings without a manifest.
         """
+
+    @abc.abstractmethod
+    def delete(self) -> None:
+        """Delete the collection; the caller holds the lock."""
 
     @abc.abstractmethod
     def read_manifest(self) -> CollectionManifest:
@@ -124,6 +131,11 @@ class FolderStore(Store):
             if backend.dim != manifest.dim or backend.count():
                 raise InputError(f"{self.uri}: has a table of drawings without collection.json; choose another folder")
             self.write_manifest(manifest)
+
+    def delete(self) -> None:
+        (self.folder / MANIFEST_NAME).unlink()  # first, so that a kill leaves no half of a collection
+        (self.folder / THUMBNAILS).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / TABLE_FOLDER)
 
     def read_manifest(self) -> CollectionManifest:
         return read_manifest(self.folder)

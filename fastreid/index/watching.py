@@ -1,5 +1,6 @@
 """Follow the sources of a collection: look at their files now and then, and update it after they have changed."""
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,18 @@ class Poll:
     states: dict[Source, _States]
     skip: frozenset[str]
     faults: list[str]
+
+    @functools.cached_property
+    def _all_states(self) -> set[tuple[str, _State]]:
+        return {item for states in self.states.values() for item in states.items()}
+
+    def is_current(self, path: str) -> bool:
+        """Return whether a file that need not be skipped is still in the state that was found."""
+        try:
+            status = os.stat(path)
+        except OSError:  # an addition reports it, or an update finds that it was deleted
+            return True
+        return (path, (status.st_size, status.st_mtime_ns)) in self._all_states
 
 
 class SourceTracker:
@@ -160,7 +173,9 @@ def follow_sources(
             faults = poll.faults
             if tracker.has_changed(poll):
                 stop.message = message
-                report = collection.update(monitor=monitor, skip=poll.skip, should_stop=stop.is_set)
+                report = collection.update(
+                    monitor=monitor, skip=poll.skip, is_current=poll.is_current, should_stop=stop.is_set
+                )
                 on_update(report)
                 if not report.is_stopped:
                     tracker.accept(poll)

@@ -14,6 +14,7 @@ from fastreid.index import Collection
 from fastreid.service.access_log import AccessLog
 from fastreid.service.auth import HostCheck, TokenCheck
 from fastreid.service.errors import make_response
+from fastreid.service.head import HeadRequests
 from fastreid.service.headers import SecurityHeaders
 from fastreid.service.limits import RateLimit, RequestLimits
 from fastreid.service.metrics import Metrics
@@ -68,6 +69,7 @@ def build_app(
         app.add_exception_handler(kind, answer)
     names = {*LOOPBACK_NAMES, settings.host, socket.gethostname(), *settings.allowed_hosts}
     # The last one is the first to see a request.
+    app.add_middleware(HeadRequests)
     app.add_middleware(
         RequestLimits,
         max_concurrent=settings.max_concurrent,

@@ -1,6 +1,7 @@
 """Compare two drawings: which lines of them match, computed once per drawing and pair."""
 
 import base64
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -32,11 +33,13 @@ class Workers:
     Args:
         decode: calls a function with a picture in a thread that decodes.
         read: calls a function in a thread that reads the collection.
+        compare: calls a function in one of few threads, because large pages and their maps need much memory.
         compute: returns the local features of images, float32 (n, C, H', W').
     """
 
     decode: Callable[[Picture, Callable[[Picture], Any]], Awaitable[Any]]
     read: Run
+    compare: Run
     compute: Callable[[Sequence[Tensor]], Awaitable[Tensor]]
 
 
@@ -62,12 +65,12 @@ class Comparer:
         """
         rows: list[Row] = [(await self._workers.read(self._collection.get, [name]))[0] for name in ids]
         keys: list[Any] = [await self._workers.decode(picture, Picture.compute_key) for picture in pictures]
-        keys += [("id", row["id"], row.get("sha256"), row.get("mtime_ns")) for row in rows]
+        keys += [("id", row["id"], await self._workers.read(read_file_state, row)) for row in rows]
         known = self._answers.get(tuple(keys))
         if known is None:
             parts = [await self._prepare_picture(picture, key) for picture, key in zip(pictures, keys)]
             parts += [await self._prepare_row(row, key) for row, key in zip(rows, keys[len(pictures) :], strict=True)]
-            known = await self._workers.read(_make_answer, *parts)
+            known = await self._workers.compare(_make_answer, *parts)
             self._answers.put(tuple(keys), known, num_bytes=sum(len(drawing["image"]) for drawing in known))
         names = [{"name": picture.name, "id": None} for picture in pictures]
         names += [{"name": "", "id": name} for name in ids]
@@ -82,7 +85,7 @@ class Comparer:
         return await self._add_features(key, lambda: self._workers.decode(picture, prepare))
 
     async def _prepare_row(self, row: Row, key: Any) -> tuple[LocalDrawing, Tensor]:
-        return await self._add_features(key, lambda: self._workers.read(self._read_row, row))
+        return await self._add_features(key, lambda: self._workers.compare(self._read_row, row))
 
     async def _add_features(self, key: Any, prepare: Callable[[], Awaitable[Any]]) -> tuple[LocalDrawing, Tensor]:
         known = self._drawings.get(key)
@@ -102,6 +105,15 @@ class Comparer:
             message = f"the file of the drawing {row['id']!r} cannot be read, so it cannot be compared"
             raise ServiceError(404, "not_found", message)
         return prepare_local_drawing(self._collection.embedder, pixels)
+
+
+def read_file_state(row: Row) -> tuple[int, int] | None:
+    """Return what changes with the content of the file of a drawing: its size and time; None: it cannot be read."""
+    try:
+        found = os.stat(str(row.get("path") or ""))
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _make_answer(first: tuple[LocalDrawing, Tensor], second: tuple[LocalDrawing, Tensor]) -> list[dict[str, Any]]:

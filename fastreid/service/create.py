@@ -39,6 +39,7 @@ def serve(collection: "Collection", settings: ServiceSettings, *, has_access_log
         has_access_log: print a line of JSON per request.
 
     Raises:
+        InputError: the certificate cannot be used.
         EnvironmentSetupError: a package of the extra `serve` is not installed, or the address cannot be used.
         WeightsError: the model cannot be loaded.
     """

@@ -14,7 +14,7 @@ def count_other_drawings(
     *,
     where: str,
     ids: Sequence[str],
-    **excluded: Any,
+    **options: Any,
 ) -> list[int]:
     """Return, for the best drawing of each group, the number of other drawings that the group has.
 
@@ -24,13 +24,13 @@ def count_other_drawings(
         group: column of the groups; a drawing without a value is a group of one.
         where: filter of the search; "": none.
         ids: drawings of the query, which are not counted.
-        **excluded: as for `Collection.search`: `exclude_patents`, `exclude_families` and `exclude_own`.
+        **options: as for `Collection.count_groups`.
     """
     values = [_find_value(hit, group) for hit in hits]
     present = list(dict.fromkeys(value for value in values if value is not None))
     if not present:
         return [0] * len(hits)
-    counts = collection.count_groups(group, present, where=where, ids=ids, **excluded)
+    counts = collection.count_groups(group, present, where=where, ids=ids, **options)
     return [0 if value is None else max(0, counts[value] - 1) for value in values]
 
 

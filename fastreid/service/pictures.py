@@ -16,7 +16,7 @@ from fastreid.index.embedder import Embedder
 from fastreid.service.errors import ServiceError
 from fastreid.service.settings import ServiceSettings
 from fastreid.utils.errors import InputError
-from fastreid.utils.text import escape_unprintable
+from fastreid.utils.text import escape_unprintable, format_count
 
 MAX_NAME_CHARACTERS = 80
 MAX_PAGE = 1_000_000
@@ -125,7 +125,7 @@ def check_uploads(files: Sequence[UploadFile], settings: ServiceSettings) -> Non
         ServiceError: there are too many, or one is too large.
     """
     if len(files) > settings.max_pictures:
-        message = f"{len(files)} pictures; at most {settings.max_pictures} are one query"
+        message = f"{format_count(len(files), 'picture')}; at most {settings.max_pictures} are one query"
         raise ServiceError(413, "too_large", message)
     for position, file in enumerate(files, 1):
         if (file.size or 0) > settings.max_picture_bytes:
@@ -141,5 +141,6 @@ def _spread(values: Sequence[_T], num: int, field: str, *, default: _T) -> list[
     if num and len(values) == 1:
         return [values[0]] * num
     if len(values) != num:
-        raise InputError(f"{len(values)} values of {field} for {num} pictures; give one for all, or one for each")
+        message = f"{format_count(len(values), 'value')} of {field} for {format_count(num, 'picture')}"
+        raise InputError(f"{message}; give one for all, or one for each")
     return list(values)

@@ -10,16 +10,20 @@ from fastapi import Depends, Request
 from fastapi.responses import Response
 from python_multipart.multipart import parse_options_header
 
-from fastreid.index import Hit
+from fastreid.index import Collection, Hit
 from fastreid.index.columns import SYSTEM_COLUMNS, Row
+from fastreid.index.filter_syntax import parse_filter
+from fastreid.index.filters import list_columns
 from fastreid.index.manifest import Source
 from fastreid.index.sources import LIST_SUFFIXES
 from fastreid.service.errors import ServiceError
 from fastreid.service.schemas import ErrorBody
 from fastreid.service.service import Service
+from fastreid.utils.errors import InputError
 
 PREFIX = "/api/v1"
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
+PATH_COLUMNS = frozenset({"path", "source"})  # whose values are paths of the server
 CACHED = {"Cache-Control": "private, max-age=3600"}
 _FORM_TYPES = (b"multipart/form-data", b"application/x-www-form-urlencoded")
 
@@ -54,6 +58,26 @@ def check_form(request: Request) -> None:
 
 
 CheckedForm = Depends(check_form)
+
+
+def check_columns(collection: Collection, *, where: str = "", within: tuple[str, str] | None = None) -> None:
+    """Check that a request does not compare columns with paths of the server, of which it could find out the folders.
+
+    Args:
+        collection: the collection.
+        where: filter; "": none.
+        within: column and text; None: none.
+
+    Raises:
+        InputError: the filter is invalid, or it or `within` uses such a column.
+    """
+    used = list_columns(parse_filter(where, collection.columns())) if where else set[str]()
+    hidden = sorted((used | {within[0] if within else ""}) & PATH_COLUMNS)
+    if hidden:
+        raise InputError(
+            f"the column {hidden[0]} has paths of the server, which requests cannot compare; use id, patent or another "
+            "column of the metadata"
+        )
 
 
 def describe_hit(hit: Hit, sources: Iterable[Source]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from fastreid.index import Collection
 from fastreid.index.columns import Value, list_names, split_values
 from fastreid.index.manifest import Source
-from fastreid.service.requests import ERRORS, PREFIX, CurrentService, shorten_path
+from fastreid.service.requests import ERRORS, PATH_COLUMNS, PREFIX, CurrentService, check_columns, shorten_path
 from fastreid.service.schemas import (
     MAX_LIMIT,
     CollectionResponse,
@@ -21,7 +21,6 @@ from fastreid.utils.errors import InputError, describe_unknown
 
 router = APIRouter(prefix=PREFIX, tags=["collection"], responses=ERRORS)
 _COPIED = ("drawings", "patents", "weights_sha256", "dimension", "created", "version", "search", "columns")
-_PATH_COLUMNS = ("path", "source")  # whose values are paths of the server
 
 
 @router.get("/collection", response_model=CollectionResponse)
@@ -50,6 +49,7 @@ async def get_collection(service: CurrentService, _: Annotated[NoQuery, Query()]
 async def get_facets(query: Annotated[FacetQuery, Query()], service: CurrentService) -> dict[str, Any]:
     """Return the values of a column with the number of drawings that have them."""
     collection, sources = service.collection, service.sources
+    await service.read(check_columns, collection, where=query.filter)
     return await service.read(count_values, collection, query.column, sources, where=query.filter, limit=query.limit)
 
 
@@ -76,7 +76,7 @@ def count_values(
     counts = Counter[Value]()
     paths = [source.path for source in sources]
     for value, count in rows.items():
-        if column in _PATH_COLUMNS:
+        if column in PATH_COLUMNS:
             value = shorten_path(str(value), paths)
         counts.update(dict.fromkeys(split_values(column, value), count))
     values = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]

@@ -9,6 +9,7 @@ from fastreid.service.pictures import list_pictures
 from fastreid.service.requests import ERRORS, PREFIX, CheckedForm, CurrentService
 from fastreid.service.schemas import CompareForm, CompareResponse
 from fastreid.utils.errors import InputError
+from fastreid.utils.text import format_count
 
 router = APIRouter(prefix=PREFIX, tags=["search"], responses=ERRORS)
 
@@ -21,5 +22,6 @@ async def compare(
     service.check_ready()
     pictures = list_pictures(form.pictures, crops=form.crop, pages=form.page, settings=service.settings)
     if len(pictures) + len(form.ids) != 2:
-        raise InputError(f"{len(pictures)} pictures and {len(form.ids)} ids; send two drawings to compare")
+        given = f"{format_count(len(pictures), 'picture')} and {format_count(len(form.ids), 'id')}"
+        raise InputError(f"{given}; send two drawings to compare")
     return {"drawings": await service.comparer.compare(pictures, form.ids)}

@@ -1,7 +1,6 @@
 """GET /api/v1/drawings/{id}, its thumbnail and its page."""
 
 import io
-import os
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 from fastreid.data.image import read_image
 from fastreid.index import Collection
 from fastreid.index.columns import Row
+from fastreid.service.comparison import read_file_state
 from fastreid.service.errors import ServiceError
 from fastreid.service.requests import (
     CACHED,
@@ -54,15 +54,6 @@ def read_thumbnail(collection: Collection, name: str) -> bytes:
         find_row(collection, name)
         raise ServiceError(404, "not_found", f"the drawing {name!r} has no thumbnail; see `fastreid index compact`")
     return content
-
-
-def read_file_state(row: Row) -> tuple[int, int] | None:
-    """Return what changes with the content of the file of a drawing: its size and time; None: it cannot be read."""
-    try:
-        found = os.stat(str(row.get("path") or ""))
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
 
 
 def render_png(row: Row, longest_px: int) -> bytes:

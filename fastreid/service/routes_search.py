@@ -10,7 +10,7 @@ from fastreid.index.records import format_now
 from fastreid.service.errors import ServiceError
 from fastreid.service.grouping import count_other_drawings
 from fastreid.service.pictures import list_pictures
-from fastreid.service.requests import ERRORS, PREFIX, CheckedForm, CurrentService, describe_hit
+from fastreid.service.requests import ERRORS, PREFIX, CheckedForm, CurrentService, check_columns, describe_hit
 from fastreid.service.schemas import SearchForm, SearchResponse
 from fastreid.utils.errors import InputError
 
@@ -38,19 +38,21 @@ async def search(
     ids, collection = list(dict.fromkeys(form.ids)), service.collection
     group, within = form.group, None
     if form.within is not None:
-        if group is None:
+        if form.group is None:
             raise InputError("within needs group, the column that has its value")
-        group, within = None, (group, form.within)
+        group, within = None, (form.group, form.within)
     refinement = Refinement(form.expand, form.rerank) if form.expand or form.rerank else None
+    await service.read(check_columns, collection, where=form.filter, within=within)
+    features = await service.embed(pictures) if pictures else None
     hits, version = await service.search(
-        pictures, ids, where=form.filter, within=within, refinement=refinement, **{**options, "group": group}
+        features, ids, where=form.filter, within=within, refinement=refinement, **{**options, "group": group}
     )
     shown = hits[form.offset : form.offset + form.limit]
     views: list[int | None] = [None] * len(shown)
     if group is not None:
-        excluded = {name: options[name] for name in ("exclude_patents", "exclude_families", "exclude_own")}
+        same = {name: value for name, value in options.items() if name not in ("k", "group")}
         count = await service.read(
-            count_other_drawings, collection, shown, group, where=form.filter, ids=ids, **excluded
+            count_other_drawings, collection, shown, group, where=form.filter, ids=ids, features=features, **same
         )
         views = [*count]
     model = collection.manifest.model

@@ -53,7 +53,8 @@ class UploadForm(Form):
 
     pictures: list[UploadFile] = Field(default=[], description="image files")
     metadata: Annotated[str, Field(max_length=100_000)] = Field(
-        default="{}", description='JSON object of columns and texts for all of them, such as {"patent": "D0801234"}'
+        default="{}",
+        description='JSON object of columns and values for all of them, such as {"patent": "D0801234"}; null: no value',
     )
 
 

@@ -16,6 +16,7 @@ from fastreid.index import Collection
 from fastreid.service.access_log import write_line
 from fastreid.service.app import build_app
 from fastreid.service.settings import ServiceSettings
+from fastreid.service.tls import check_certificate
 from fastreid.utils.errors import EnvironmentSetupError
 from fastreid.utils.logger import get_logger
 
@@ -102,9 +103,12 @@ def run_server(collection: Collection, settings: ServiceSettings, *, has_access_
         has_access_log: print a line of JSON per request.
 
     Raises:
+        InputError: the certificate cannot be used.
         EnvironmentSetupError: the address or port cannot be used.
         WeightsError: the model cannot be loaded.
     """
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        check_certificate(settings.tls_cert, settings.tls_key)
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
         servers: list[GracefulServer] = []
         app = build_app(
@@ -127,11 +131,13 @@ def run_server(collection: Collection, settings: ServiceSettings, *, has_access_
             h11_max_incomplete_event_size=HEADER_BYTES,
             timeout_graceful_shutdown=round(settings.request_s) + 1,
             limit_concurrency=_MAX_CONNECTIONS,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
         )
         servers.append(GracefulServer(config))
         for name in ("uvicorn.error", "python_multipart"):  # they warn about invalid requests, which clients cause
             logging.getLogger(name).setLevel(logging.ERROR)
-        get_logger().info(f"serving {collection.uri} at {describe_address(listener)}")
+        get_logger().info(f"serving {collection.uri} at {describe_address(listener, settings.tls_cert is not None)}")
         servers[0].run(sockets=[listener])
     if app.state.service.failure is not None:
         raise app.state.service.failure
@@ -154,7 +160,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def describe_address(listener: socket.socket) -> str:
+def describe_address(listener: socket.socket, is_encrypted: bool) -> str:
     """Return the address of a socket, such as "http://127.0.0.1:8000/"."""
     host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    return f"{'https' if is_encrypted else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -20,6 +20,8 @@ class ServiceSettings:
         token: what clients must send as "Authorization: Bearer TOKEN"; "": nothing.
         needs_no_token: allow an address that other machines can reach without a token.
         allowed_hosts: names of the server in the header `Host`, in addition to those of this machine and IP addresses.
+        tls_cert: PEM file with the certificate of the server; None: HTTP without TLS.
+        tls_key: PEM file with its private key.
         trusted_proxies: IP addresses of proxies, whose header X-Forwarded-For has the address of the client.
         uploads: folder of added drawings; None: the collection cannot be changed.
         max_pictures: pictures and ids of a query.
@@ -41,6 +43,8 @@ class ServiceSettings:
     token: str = ""
     needs_no_token: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     trusted_proxies: tuple[str, ...] = ()
     uploads: Path | None = None
     max_pictures: int = 7
@@ -66,6 +70,9 @@ class ServiceSettings:
                 f"--host {self.host} can be reached from other machines; give --token-file FILE or set FASTREID_TOKEN, "
                 "or allow everybody to search with --no-token"
             )
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, missing = ("--tls-cert", "--tls-key") if self.tls_cert else ("--tls-key", "--tls-cert")
+            raise InputError(f"{given} needs {missing} FILE, the other half of certificate and key")
         for address in self.trusted_proxies:
             if parse_address(address) is None:
                 raise InputError(f"--trusted-proxy {address!r} is invalid; it is an IP address such as 10.0.0.1")

@@ -52,8 +52,8 @@ class Upload:
     content: bytes
 
 
-def parse_metadata(text: str) -> dict[str, str]:
-    """Return the columns of a JSON object.
+def parse_metadata(text: str) -> dict[str, str | None]:
+    """Return the columns of a JSON object; null is None.
 
     Raises:
         InputError: it is no object of texts, numbers and booleans, or a column has no usable name.
@@ -64,10 +64,11 @@ def parse_metadata(text: str) -> dict[str, str]:
         raise InputError('metadata must be a JSON object such as {"patent": "D0801234", "locarno": "06-01"}')
     if not isinstance(values, dict) or len(values) > MAX_COLUMNS:
         raise InputError(f"metadata must be a JSON object with at most {MAX_COLUMNS} columns")
-    found = {}
+    found: dict[str, str | None] = {}
     for name, value in values.items():
         column = convert_name(name)
         if value is None:
+            found[column] = None
             continue
         if not isinstance(value, (str, int, float, bool)):
             raise InputError(f"metadata: the value of {column} must be a text, a number or true or false")
@@ -83,7 +84,7 @@ def parse_metadata(text: str) -> dict[str, str]:
 
 
 def add_uploads(
-    collection: Collection, folder: Path, uploads: Sequence[Upload], metadata: Mapping[str, str]
+    collection: Collection, folder: Path, uploads: Sequence[Upload], metadata: Mapping[str, str | None]
 ) -> IngestReport:
     """Store uploads and add them to a collection.
 
@@ -91,7 +92,8 @@ def add_uploads(
         collection: the collection.
         folder: of the uploads; created.
         uploads: the drawings.
-        metadata: columns and values of all of them; without a patent each is a patent of its own.
+        metadata: columns and values of all of them. They replace those of a drawing that was uploaded before, whose
+            other columns remain; None removes a value. Without a patent each drawing is a patent of its own.
 
     Raises:
         InputError: a drawing cannot be decoded; none is added. Or a value does not fit its column.
@@ -99,7 +101,7 @@ def add_uploads(
     columns = collection.columns()
     for column, text in metadata.items():
         try:
-            parse_value(text, columns.get(column, "text"))
+            parse_value(text or "", columns.get(column, "text") if text else "text")
         except InputError as error:
             raise InputError(f"metadata: {column}: {error}")
     names = [_choose_path(upload) for upload in uploads]
@@ -121,14 +123,19 @@ def add_uploads(
         return _add_rows(collection, folder, names, metadata)
 
 
-def _add_rows(collection: Collection, folder: Path, names: Sequence[str], metadata: Mapping[str, str]) -> IngestReport:
+def _add_rows(
+    collection: Collection, folder: Path, names: Sequence[str], metadata: Mapping[str, str | None]
+) -> IngestReport:
     """Add stored files to the list and to the collection; the caller holds the lock of the folder."""
     before = _read_table(folder / TABLE)
     present = _list_present(collection, folder)
     table = {name: row for name, row in before.items() if name in present}  # an addition restores what its list has
     for name in names:
-        row = {"patent": name.partition("/")[0], **metadata}
-        table |= {join_page_address(name, page): row for page in range(count_pages(folder / name))}
+        own_patent = {"patent": name.partition("/")[0]}
+        for page in range(count_pages(folder / name)):
+            address = join_page_address(name, page)
+            row = {**table.get(address, {}), **metadata}
+            table[address] = own_patent | {column: value for column, value in row.items() if value}
     _write_table(folder / TABLE, table)
     try:
         return collection.add([folder / TABLE])

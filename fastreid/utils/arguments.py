@@ -70,6 +70,7 @@ class CommandParser(argparse.ArgumentParser):
         if self._subparsers is None:  # before argparse complains about missing arguments
             self._reject_unknown([word for word in words if word.startswith("--") and word != "--"])
             self._check_order(words)
+            words = self._move_arguments(words)
         parsed, unknown = super().parse_known_args(words, namespace or argparse.Namespace())
         self._reject_unknown(unknown)
         return parsed, unknown
@@ -79,7 +80,7 @@ class CommandParser(argparse.ArgumentParser):
 
         argparse takes such a word and all options after it as pairs, and then misses the options.
         """
-        if not any(action.nargs == argparse.REMAINDER for action in self._actions):
+        if not self._has_pairs():
             return
         missing = [action.option_strings[0] for action in self._actions if action.required and action.option_strings]
         index = 0
@@ -100,11 +101,35 @@ class CommandParser(argparse.ArgumentParser):
         if missing:
             self.error(f"{missing[0]} is missing before {words[index]!r}; options come before other arguments")
 
+    def _has_pairs(self) -> bool:
+        """Return whether all arguments after the options are KEY VALUE pairs."""
+        return any(action.nargs == argparse.REMAINDER for action in self._actions)
+
+    def _move_arguments(self, words: Sequence[str]) -> list[str]:
+        """Return the words with the arguments before the options.
+
+        argparse looks for all of an argument that can be repeated at the first place where there can be one, and then
+        does not expect those after an option.
+        """
+        if self._has_pairs() or "--" in words:
+            return list(words)
+        arguments: list[str] = []
+        options: list[str] = []
+        index = 0
+        while index < len(words):
+            name, has_value, _ = words[index].partition("=")
+            action = self._option_string_actions.get(name)
+            num = 0 if action is None or has_value else _count_values(action, words[index + 1 :])
+            (options if _is_option(words[index]) else arguments).extend(words[index : index + 1 + num])
+            index += 1 + num
+        return arguments + options
+
     def _reject_unknown(self, words: Iterable[str]) -> None:
         for word in words:
             name = word.partition("=")[0]
             if not word.startswith("-"):
-                self.error(f"unexpected argument {word!r}; options come before other arguments")
+                order = "; options come before other arguments" if self._has_pairs() else ""
+                self.error(f"unexpected argument {word!r}{order}")
             if name not in self._option_string_actions:
                 hint = suggest_nearest(name, self._option_string_actions)
                 self.error(f"unknown option '{name}'" + (f".{hint}" if hint else ""))
@@ -124,6 +149,8 @@ def _count_values(action: argparse.Action, words: Sequence[str]) -> int:
     """Return how many of the words after an option are its values."""
     if action.nargs in (argparse.ONE_OR_MORE, argparse.ZERO_OR_MORE):
         return next((index for index, word in enumerate(words) if _is_option(word)), len(words))
+    if action.nargs == argparse.OPTIONAL:
+        return int(bool(words) and not _is_option(words[0]))
     return 1 if action.nargs is None else 0
 
 

@@ -126,7 +126,13 @@ class ListParser:
 
 
 def parse_path(text: str) -> Path:
-    """Return the path of a text; `~` is the home folder."""
+    """Return the path of a text; `~` is the home folder.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is empty, which would be the current folder.
+    """
+    if not text:
+        raise InvalidValueError(text, "the path of a file or folder")
     return Path(expand_home(text))
 
 

@@ -50,3 +50,7 @@ def test_own_patents_and_the_expanded_query(pages, folder):
     shared.click("#clear")
     expect(shared.locator("#exclude-own-line")).to_be_hidden()
     assert not shared.get_by_label("Expand the query").is_checked()
+    ids = [result["id"] for result in answer["results"][:2]]
+    several = pages.open(f"#id={ids[0]}&id={ids[1]}&combine=best")
+    several.locator("#results article >> nth=0").wait_for()
+    assert several.get_by_label("Best match of any picture").is_checked()

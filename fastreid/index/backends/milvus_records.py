@@ -83,6 +83,10 @@ class MilvusRecords:
         parts = {row["name"]: row["content"] for row in rows}
         return "".join(parts.get(part, "") for part in names)
 
+    def delete_text(self, name: str) -> None:
+        """Delete the text of a name."""
+        self.delete("text", [f"{name}/length"])  # the other parts are replaced by the next text
+
     def _scan(self, kind: str, fields: Iterable[str]) -> Iterable[tuple[str, str]]:
         for block in self.table.scan(f"kind == {quote_value(kind)}", list(fields)):
             for row in block:

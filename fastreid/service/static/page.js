@@ -26,6 +26,8 @@ function readFields() {
   query.pageSize = Number(byId("page-size").value);
   query.minScore = byId("min-score").value;
   query.combine = byId("combine").checked ? "best" : "mean";
+  query.expand = byId("expand").checked;
+  query.excludeOwn = byId("exclude-own").checked;
 }
 
 // Show a query in the form.
@@ -34,6 +36,7 @@ function showFields() {
   byId("group").checked = query.group;
   byId("page-size").value = String(query.pageSize);
   byId("min-score").value = query.minScore;
+  byId("expand").checked = query.expand;
   showPictures();
   showExcluded();
 }
@@ -92,7 +95,7 @@ function compare(result) {
 }
 
 function clear() {
-  replaceQuery({ ...query, parts: [], filter: "", exclude: [], minScore: "", combine: "mean" });
+  replaceQuery({ ...query, parts: [], filter: "", exclude: [], minScore: "", combine: "mean", expand: false });
   showFields();
   clearSearch();
   byId("changed").hidden = true;
@@ -141,6 +144,7 @@ async function openFragment() {
       showMessage(`The link has a drawing that cannot be used. ${explain(error)}`);
     }
   }
+  Object.assign(query, { combine: options.combine, excludeOwn: options.excludeOwn }); // they need the drawings
   showPictures();
   if (query.parts.length) start();
   else if (!ids.length) showStatus("The link has no pictures. Add the pictures of the query, then search.");
@@ -209,13 +213,13 @@ prepareViews({
   onCompare: (drawings, position, whenClosed) => openCompare(getSearch().source.parts, drawings, position, whenClosed),
 });
 
-const toggleGroup = () => (getSearch().source ? start() : showChange());
+const applyOption = () => (getSearch().source ? start() : showChange());
 byId("search").addEventListener("submit", (event) => {
   event.preventDefault();
   start();
 });
 byId("search").addEventListener("change", showChange);
-byId("group").addEventListener("change", toggleGroup);
+for (const name of ["group", "expand", "exclude-own"]) byId(name).addEventListener("change", applyOption);
 byId("clear").addEventListener("click", clear);
 byId("filter").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) start();
@@ -226,6 +230,8 @@ prepareKeys({
   u: () => byId("choose").click(),
   "/": () => byId("filter").focus(),
   g: () => byId("group").click(),
+  e: () => byId("expand").click(),
+  o: () => byId("exclude-own-line").hidden || byId("exclude-own").click(),
   l: openKept,
   "?": () => openDialog(byId("help-dialog")),
 });

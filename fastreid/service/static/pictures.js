@@ -52,6 +52,10 @@ export function showPictures() {
   byId("combine-line").hidden = !isSeveral;
   if (!isSeveral) query.combine = "mean";
   byId("combine").checked = query.combine === "best";
+  const hasDrawing = query.parts.some((part) => part.id);
+  byId("exclude-own-line").hidden = !hasDrawing;
+  query.excludeOwn &&= hasDrawing;
+  byId("exclude-own").checked = query.excludeOwn;
 }
 
 function makeCard(part) {

@@ -9,6 +9,8 @@ export const query = {
   exclude: [],
   minScore: "",
   combine: "mean",
+  expand: false,
+  excludeOwn: false, // only with a drawing of the collection
   pageSize: 20,
 };
 
@@ -66,6 +68,8 @@ export function makeForm(source, { k, offset, limit, within = null }) {
   for (const patent of source.exclude) form.append("exclude_patents", patent);
   if (source.minScore !== "") form.append("min_score", source.minScore);
   form.append("combine", source.combine);
+  if (source.expand) form.append("expand", "true");
+  if (source.excludeOwn) form.append("exclude_own", "true");
   form.append("k", String(k));
   form.append("offset", String(offset));
   form.append("limit", String(limit));
@@ -81,6 +85,8 @@ export function makeFragment(source) {
   for (const patent of source.exclude) values.append("exclude", patent);
   if (source.minScore !== "") values.set("min_score", source.minScore);
   if (source.combine !== "mean") values.set("combine", source.combine);
+  if (source.expand) values.set("expand", "true");
+  if (source.excludeOwn) values.set("exclude_own", "true");
   if (source.pageSize !== 20) values.set("results", String(source.pageSize));
   return values.toString();
 }
@@ -98,6 +104,8 @@ export function parseFragment(fragment) {
     exclude: values.getAll("exclude").slice(0, 100),
     minScore: minScore !== "" && Number.isFinite(Number(minScore)) ? minScore : "",
     combine: values.get("combine") === "best" ? "best" : "mean",
+    expand: values.get("expand") === "true",
+    excludeOwn: values.get("exclude_own") === "true",
     pageSize: [10, 20, 50, 100].includes(size) ? size : 20,
   };
 }

@@ -61,7 +61,9 @@ async function describeQuery({ answer, parts }) {
     ["Filter", query.filter || "none"],
     ["Grouping", query.group ? `best drawing of each ${query.group}` : "none"],
     ["Excluded patents", query.exclude_patents.join(", ") || "none"],
+    ["Patents and families of the query", query.exclude_own ? "left out" : "included"],
     ["Smallest score", query.min_score > -1 ? query.min_score : "none"],
+    ["Order of the best results", query.expand ? "by the expanded query" : "by score"],
   ];
   if (parts.length > 1) rows.push(["Several pictures", query.combine === "best" ? "best rank" : "mean of the features"]);
   const figures = make("div", { className: "query" });

@@ -135,6 +135,7 @@ function noResults(query) {
   if (query.filter) hints.push("the filter");
   if (query.min_score > -1) hints.push("the smallest score");
   if (query.exclude_patents.length) hints.push("the excluded patents");
+  if (query.exclude_own) hints.push("the option that leaves out the patents of the query");
   return hints.length ? `No drawing found. Change ${hints.join(" or ")}.` : "No drawing found. The collection is empty.";
 }
 

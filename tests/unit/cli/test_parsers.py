@@ -155,6 +155,32 @@ def test_errors_are_one_line(arguments, message):
     assert " --help`" in str(error.value)
 
 
+def test_arguments_can_follow_options():
+    parser = build_parser()
+    for words in (
+        ["-k", "5", "c", "a.png", "b.png"],
+        ["c", "-k", "5", "a.png", "b.png"],
+        ["c", "a.png", "-k", "5", "b.png", "--json"],
+        ["--json", "c", "a.png", "-k=5", "b.png"],
+    ):
+        args = parser.parse_args(["search", *words])
+        assert (args.collection, args.pictures, args.k) == ("c", ["a.png", "b.png"], 5)
+    args = parser.parse_args(["index", "add", "c", "--watch", "5", "a", "--no-metadata", "b", "--watch-queries", "q"])
+    assert (args.paths, args.watch, str(args.watch_queries)) == (["a", "b"], 5, "q")
+    args = parser.parse_args(["search", "-k", "5", "--", "c", "-x.png"])
+    assert (args.collection, args.pictures, args.k) == ("c", ["-x.png"], 5)
+    with pytest.raises(InputError, match="unexpected argument 'x'; see"):
+        parser.parse_args(["index", "info", "c", "x"])
+    with pytest.raises(InputError, match="-k: expected one argument"):
+        parser.parse_args(["search", "c", "a.png", "-k"])
+
+
+def test_empty_path_is_invalid():
+    for option in ("--hits-html", "--hits", "--watch-queries"):
+        with pytest.raises(InputError, match=f"argument {option}: '' is invalid; it must be the path of a file or"):
+            build_parser().parse_args(["index", "add", "c", "a", option, ""])
+
+
 CONFIG = ["--config-file", "a.yml"]
 
 

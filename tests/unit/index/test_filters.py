@@ -88,6 +88,8 @@ def test_values_of_a_cell_are_normalized():
     assert normalize_values("title", "A | B") == "A | B"
     assert convert_value(["06-01", None, " 07-02 "], "text") == "06-01|07-02"
     assert convert_value([], "text") is None
+    for value, text in ((12, "12"), (12.0, "12"), (1.5, "1.5"), ([7.0, 8], "7|8"), (1e300, "1e+300")):
+        assert convert_value(value, "text") == text  # 12.0: an integer column with missing values in pandas
     with pytest.raises(InputError, match="separates values"):
         convert_value(["a|b"], "text")
 

@@ -278,8 +278,9 @@ def test_refinement_orders_only_the_best_results(collection):
         good = collection.search(features=query, k=25, min_score=plain[24].score, refinement=Refinement(**options))
         assert {hit.id for hit in good} == {hit.id for hit in plain[:25]}
     rows = features()[0][[int(hit.id) for hit in plain[:40]]]
-    expanded, _ = expand(query, rows, k=2, alpha=3, gallery_too=False)
-    order = nearest(expanded, rows, 40).indices[0].tolist()
+    units = torch.nn.functional.normalize(rows)
+    expanded, _ = expand(torch.nn.functional.normalize(query), units, k=2, alpha=3, gallery_too=False)
+    order = nearest(expanded, units, 40).indices[0].tolist()
     refined = collection.search(features=query, k=40, refinement=Refinement(expand=True, num_candidates=40))
     assert refined == [plain[row] for row in order]
     few = collection.search(features=query, k=5, where="id = 00000", refinement=Refinement(expand=True))

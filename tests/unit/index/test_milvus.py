@@ -1,10 +1,7 @@
 """Collections on a Milvus server: search equals the exact reference, changes, and errors."""
 
-import base64
 import dataclasses
 import datetime
-import os
-from concurrent import futures
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ import fastreid.index
 from fastreid.evaluation import nearest
 from fastreid.index import IndexSettings, ModelIdentity, QueryMonitor, SavedQuery
 from fastreid.index.backends import milvus, milvus_table
-from fastreid.index.backends.milvus_client import TOKEN_VARIABLE, connect, is_address, parse_address
+from fastreid.index.backends.milvus_client import connect, is_address, parse_address
 from fastreid.index.backends.milvus_records import MilvusRecords, MilvusSideData
 from fastreid.index.milvus_store import MilvusStore
 from fastreid.utils.errors import EnvironmentSetupError, InputError, StorageError, WeightsError
@@ -249,33 +246,14 @@ def test_creation_continues_after_a_kill(milvus_server):
     assert fastreid.index.exists(str(address))
 
 
-def test_token_is_sent_and_checked(monkeypatch, caplog):
-    grpc = pytest.importorskip("grpc")
-    tokens = []
-
-    class Service(grpc.GenericRpcHandler):
-        def service(self, call):
-            tokens.append(dict(call.invocation_metadata).get("authorization", ""))
-            is_valid = tokens[-1] == base64.b64encode(b"right").decode()
-            code = grpc.StatusCode.UNIMPLEMENTED if is_valid else grpc.StatusCode.UNAUTHENTICATED
-            message = "no such method" if is_valid else "auth check failure, please check api key is correct"
-            return grpc.unary_unary_rpc_method_handler(lambda request, context: context.abort(code, message))
-
-    server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[Service()])
-    address = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}/a"
-    server.start()
-    try:
-        monkeypatch.setenv(TOKEN_VARIABLE, "secret")
-        with pytest.raises(EnvironmentSetupError, match=f"token is missing or wrong; set .*{TOKEN_VARIABLE}"):
-            fastreid.index.open(address)
-        monkeypatch.setenv(TOKEN_VARIABLE, "right\n")
-        with pytest.raises(StorageError, match="Received UNIMPLEMENTED"):
-            fastreid.index.open(address)
-    finally:
-        server.stop(0).wait()
-    assert tokens[0] == base64.b64encode(b"secret").decode()
-    assert "secret" not in caplog.text
-    assert os.environ[TOKEN_VARIABLE]
+def test_empty_collection_is_discarded(milvus_server):
+    address = f"{milvus_server}/discarded"
+    fastreid.index.create(address, model=MODEL, dim=DIM).discard()
+    assert not fastreid.index.exists(address)
+    collection = fastreid.index.create(address, model=MODEL, dim=DIM + 1)  # another table
+    collection.add_features(torch.ones(1, DIM + 1), [{"id": "a"}], model=MODEL)
+    collection.discard()
+    assert fastreid.index.open(address).count() == 1
 
 
 def test_without_pymilvus(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from index_pages import write_pages
 
 import fastreid.index
-from fastreid.cli import index_update
+from fastreid.cli import index_add, index_update
 from fastreid.cli.index_follow import Follower
 from fastreid.evaluation.calibration import Calibration, write_calibration
 from fastreid.index import embedder, ingest
@@ -98,6 +98,25 @@ def test_drawings_of_an_addition_without_queries_are_not_hits(collection, drawin
     write_pages(drawings, ["D3/y.png"], first=21)
     collection.update(monitor=monitor)
     assert report(collection, monitor) == [("all", "y.png")]
+
+
+def test_drawings_are_new_for_each_file_of_queries(collection, drawings):
+    first, second = (
+        QueryMonitor([SavedQuery(name, (str(drawings / "D1/a.png"),))], f"/queries/{name}.yml") for name in "ab"
+    )
+    write_pages(drawings, ["D3/x.png"], first=20)
+    collection.update(monitor=first)  # killed before its queries were searched
+    write_pages(drawings, ["D3/y.png"], first=21)
+    collection.update(monitor=second)
+    assert report(collection, second) == [("b", "y.png")]
+    assert report(collection, second) == []
+    collection.update(monitor=first)
+    assert report(collection, first) == [("a", "x.png")]
+    write_pages(drawings, ["D3/z.png"], first=22)
+    collection.update(monitor=QueryMonitor([]))  # a mark without a name, as in earlier versions
+    collection.update(monitor=second)
+    assert report(collection, second) == [("b", "z.png")]
+    assert collection._side_data.list_marked("new") == set()
 
 
 @pytest.mark.parametrize("moment", ["before the rows", "after a batch", "before the file", "after the file"])
@@ -224,6 +243,24 @@ def test_each_query_has_a_report(options, drawings, tmp_path):
     options.hits_html = tmp_path / "queries.json" / "reports"
     with pytest.raises(StorageError, match="cannot be written"):
         Follower(options, StopRequest())
+
+
+def test_invalid_query_leaves_no_new_collection(options, drawings, tmp_path, model):
+    fields = {"pictures": [str(drawings / "D1/a.png")], "min_score": -1, "filter": "patnt = D1"}
+    (tmp_path / "queries.json").write_text(json.dumps([{"name": "cup", **fields}]))
+    added = {"paths": [str(drawings)], "model": str(model), "metadata": None, "images": None, "no_metadata": False}
+    arguments = argparse.Namespace(**vars(options) | added | {"collection": str(tmp_path / "new")})
+    with pytest.raises(InputError, match="Did you mean 'patent'"):
+        index_add.run(arguments)
+    assert not fastreid.index.exists(tmp_path / "new")
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {".lock"}
+    arguments.watch_queries = arguments.hits_html = None
+    assert index_add.run(arguments) == 0
+    assert fastreid.index.open(tmp_path / "new").count() == 3
+    arguments.watch_queries = tmp_path / "queries.json"
+    with pytest.raises(InputError, match="Did you mean 'patent'"):
+        index_add.run(arguments)
+    assert fastreid.index.open(tmp_path / "new").count() == 3
 
 
 def test_errors_end_a_watch_before_it_starts(options, collection, drawings):

@@ -93,9 +93,12 @@ def test_a_filter_reads_more_partitions(collection, monkeypatch):
     hits = search(collection, make_features(4000, 32)[0], where="year < 2010")
     assert numbers == [4, 8]
     assert {hit.metadata["year"] < 2010 for hit in hits} == {True}
-    monkeypatch.setattr(lancedb, "_MAX_READ", 0)
+    monkeypatch.setattr(lancedb, "_MIN_READ", 100)  # of 4,000 rows; the filter leaves 200
     search(collection, make_features(4000, 32)[0], where="year = 2003")
     assert numbers[2:] == [80]
+    monkeypatch.setattr(lancedb, "_ROWS_PER_READ", 20)
+    search(collection, make_features(4000, 32)[0], where="year = 2003")
+    assert numbers[3:] == []  # 4,000 / 20: they are read
 
 
 def test_changes_after_the_index_was_built(tmp_path):

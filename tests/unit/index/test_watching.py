@@ -81,6 +81,36 @@ def test_files_are_read_once_they_no_longer_change(collection, drawings, tmp_pat
     assert collection.check().notes == collection.check().faults == []
 
 
+def test_files_that_change_after_the_look_are_read_later(model, drawings, tmp_path, monkeypatch):
+    write_pages(tmp_path, ["page.png"], first=50)
+    content = (tmp_path / "page.png").read_bytes()
+    (drawings / "list.csv").write_text("path,patent\nD1/a.png,D1\nD1/b.png,D1\nweek/D2/c.png,D2\n")
+    make_old(drawings)
+    collection = fastreid.index.create(tmp_path / "collection", model=model)
+    collection.add([drawings / "list.csv", drawings / "D1"])
+    changes = [
+        lambda: (drawings / "D1/new.png").write_bytes(content[:50]),
+        lambda: (drawings / "D1/new.png").write_bytes(content),
+        lambda: (drawings / "list.csv").write_text("path,patent\nD1/a.png,D1\n"),  # the rest is not written yet
+        lambda: (drawings / "list.csv").write_text("path,patent\nD1/a.png,D1\nD1/b.png,D1\nweek/D2/c.png,D2\n"),
+    ]
+    update, counts = collection.update, []
+
+    def update_late(**options):
+        if changes:
+            changes.pop(0)()
+        report = update(**options)
+        counts.append((report.num_embedded, report.num_removed, report.faults, collection.count()))
+        return report
+
+    monkeypatch.setattr(collection, "update", update_late)
+    looks = [lambda number=number: os.utime(drawings / "D1/a.png", (number, number)) for number in range(8)]
+    follow(collection, *(step for look in looks for step in (look, do_nothing)))
+    assert {removed for _, removed, _, _ in counts} == {0}
+    assert [faults for _, _, faults, _ in counts if faults] == []
+    assert (sum(num for num, _, _, _ in counts), counts[-1][3]) == (1, 4)
+
+
 def test_first_look_after_an_addition_waits_for_an_interval(collection, drawings):
     tracker, waits = SourceTracker(60), []
     assert tracker.poll(collection.read_sources()).skip == frozenset()

@@ -164,6 +164,20 @@ def test_list_of_uploads_is_locked_while_it_changes(folder, monkeypatch):
     assert attempts == ["locked"]
 
 
+def test_repeated_upload_changes_only_the_columns_that_it_has(editor):
+    page = draw_page(62)
+    add(editor, page, metadata={"patent": "D6", "title": "Cup", "locarno": "07-01", "year": 2001})
+    add(editor, page, metadata={"title": "Mug", "locarno": None, "applicant": "A"})
+    best = search(editor, page, k=1)[0]
+    assert (best["patent"], best["metadata"]) == ("D6", {"title": "Mug", "year": 2001, "applicant": "A"})
+    add(editor, page, metadata={"patent": None, "year": ""})
+    best = search(editor, page, k=1)[0]
+    assert (len(best["patent"]), best["metadata"]) == (16, {"title": "Mug", "applicant": "A"})
+    editor.delete(f"/api/v1/drawings/{best['id']}")
+    add(editor, page, metadata={"patent": "D6"})  # removed drawings start again
+    assert search(editor, page, k=1)[0]["metadata"] == {}
+
+
 def test_repeated_upload_with_an_empty_patent_keeps_one(editor):
     assert parse_metadata('{"patent": " ", "title": ""}') == {"title": ""}
     page = draw_page(61)

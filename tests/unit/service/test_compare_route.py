@@ -1,10 +1,13 @@
 """POST /api/v1/compare returns the maps of two drawings; equal requests are computed once."""
 
+import asyncio
 import base64
 import io
+import os
 
 import numpy as np
 import pytest
+import torch
 from index_pages import draw_page
 from PIL import Image
 from service_requests import encode, get_error, start_client
@@ -70,6 +73,35 @@ def test_equal_requests_are_computed_once(collection_folder, picture, drawings, 
         assert sizes == [1, 1, 1]
 
 
+def test_changed_file_is_compared_again(client, picture, drawings, collection_folder):
+    path = collection_folder.parent / "drawings" / drawings[1]["path"].removeprefix("drawings/")
+    content, before = path.read_bytes(), path.stat()
+    first = post_ok(client, picture.part[1], ids=drawings[1]["id"])
+    path.write_bytes(picture.content)
+    try:
+        assert [part["matched"] for part in post_ok(client, picture.part[1], ids=drawings[1]["id"])] == [1, 1]
+    finally:
+        path.write_bytes(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert post_ok(client, picture.part[1], ids=drawings[1]["id"]) == first
+    assert first[0]["matched"] < 1
+
+
+def test_few_pictures_are_compared_at_once(client, monkeypatch):
+    service = client.app.state.service
+    network = service.collection.embedder.local_features
+    compute, sizes = network.compute, []
+    monkeypatch.setattr(network, "compute", lambda levels: sizes.append(len(levels)) or compute(levels))
+    level = torch.zeros(3 if service.collection.embedder.has_color else 1, *network.size_px, dtype=torch.uint8)
+
+    async def compute_at_once():
+        return await asyncio.gather(*(service._compute_local([level]) for _ in range(6)))
+
+    assert len(client.portal.call(compute_at_once)) == 6
+    assert sum(sizes) == 6
+    assert max(sizes) == 2
+
+
 def test_known_features_do_not_keep_their_batch(client, monkeypatch):
     network = client.app.state.service.collection.embedder.local_features
     compute, stored = network.compute, []
@@ -87,7 +119,7 @@ def test_faults(client, picture, drawings, collection_folder):
         return client.post(COMPARE, files=files, data=fields)
 
     for response, text in (
-        (client.post(COMPARE, data={"ids": drawings[0]["id"]}), "0 pictures and 1 ids; send two drawings to compare"),
+        (client.post(COMPARE, data={"ids": drawings[0]["id"]}), "0 pictures and 1 id; send two drawings to compare"),
         (post(part, part, part), "3 pictures and 0 ids"),
         (post(part, ids="x"), "there is no drawing with the id 'x'"),
         (post(part, part, crop="900,0,5,5"), "the crop is outside of the picture"),

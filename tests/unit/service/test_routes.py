@@ -60,6 +60,18 @@ def test_images_that_the_client_has_are_not_sent_again(client, drawing, collecti
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # other tests have the same collection
 
 
+def test_head_has_the_headers_of_get(client, drawing):
+    addresses = ("/", "/page.css", "/healthz", "/readyz", f"/{drawing['image']}", f"/{drawing['thumbnail']}")
+    for address in (*addresses, "/api/v1/collection", "/api/v1/drawings/none"):
+        whole, head = client.get(address), client.head(address)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        names = [name for name in whole.headers if name != "date"]
+        assert {name: head.headers[name] for name in names} == {name: whole.headers[name] for name in names}
+    tag = client.get("/page.css").headers["etag"]
+    assert client.head("/page.css", headers={"If-None-Match": tag}).status_code == 304
+    assert client.head("/api/v1/search").status_code == 405
+
+
 def test_paths_are_relative_to_their_source():
     sources = ["/data/patents", "/data/patents/more", "/lists/new.csv", "/data/one.png"]
     for path, shown in (

@@ -143,6 +143,36 @@ def test_other_drawings_of_a_group(client, collection, picture):
         assert message in get_error(post(client, picture.part[1], **fields), 400, "invalid_input")
 
 
+def test_other_drawings_have_the_smallest_score(client, collection, picture):
+    name = collection.search(draw_page(0), k=1)[0].id
+    for fields, query in (
+        ({}, {"pictures": draw_page(4)}),
+        ({"ids": name}, {"pictures": draw_page(4), "ids": [name]}),
+        ({"ids": name, "combine": "best"}, {"pictures": draw_page(4), "ids": [name], "combine": "best"}),
+    ):
+        every = collection.search(**query)
+        for least in (every[1].score, every[len(every) // 2].score, every[-2].score):
+            answer = post_ok(client, picture.part[1], group="patent", min_score=least, **fields)
+            found = collection.search(**query, min_score=least)
+            expected = {patent: sum(hit.patent == patent for hit in found) - 1 for patent in ("D0", "D1", "D2")}
+            views = {result["patent"]: result["other_views"] for result in answer["results"]}
+            assert views == {patent: num for patent, num in expected.items() if num >= 0}
+
+
+def test_paths_of_the_server_are_not_compared(client, picture, collection_folder):
+    folder = str(collection_folder.parent)
+    for fields in (
+        {"filter": f"patent = D1 AND NOT (year = 1 OR path STARTSWITH '{folder}')"},
+        {"filter": "source IS NOT NULL"},
+        {"group": "path", "within": f"{folder}/drawings/D1/4.png"},
+    ):
+        message = get_error(post(client, picture.part[1], **fields), 400, "invalid_input")
+        assert "has paths of the server, which requests cannot compare" in message
+    facets = client.get("/api/v1/facets", params={"column": "patent", "filter": f"path STARTSWITH '{folder}'"})
+    assert "the column path has paths" in get_error(facets, 400, "invalid_input")
+    assert post_ok(client, picture.part[1], group="path")["total"] == 9
+
+
 def test_equal_pictures_are_computed_once(client, picture, monkeypatch):
     embedder = client.app.state.service.collection.embedder
     sizes, compute = [], embedder.embed_prepared
@@ -171,7 +201,7 @@ def test_faults_are_those_of_the_library(client, picture):
         ({"filter": "patnt = D1"}, "position 1: the column 'patnt' is unknown. Did you mean 'patent'?"),
         ({"group": "patnt"}, "Did you mean 'patent'?"),
         ({"crop": "900,0,5,5"}, "query.png: the crop is outside of the picture, which has 64 x 64 px"),
-        ({"crop": ["1,1,5,5"] * 3}, "3 values of crop for 1 pictures; give one for all, or one for each"),
+        ({"crop": ["1,1,5,5"] * 3}, "3 values of crop for 1 picture; give one for all, or one for each"),
         ({"page": "0"}, "page is 0; pages count from 1"),
         ({"ids": "x"}, "patents.index: there is no drawing with the id 'x'"),
     ):

@@ -2,18 +2,27 @@
 
 import asyncio
 import contextlib
+import re
 import signal
+import ssl
+import subprocess
+import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 
 import uvicorn
+from certificates import make_certificate
 from uvicorn.server import ServerState
 
-from fastreid.service import server
-from fastreid.utils.errors import EnvironmentSetupError
+import fastreid.index
+from fastreid.service import ServiceSettings, server
+from fastreid.service.tls import check_certificate
+from fastreid.utils.errors import EnvironmentSetupError, InputError
 
 
 async def answer(scope, receive, send):
@@ -35,7 +44,8 @@ def test_signals_stop_the_server_without_an_exception():
 def test_addresses():
     with server.listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        assert server.describe_address(listener) == f"http://127.0.0.1:{port}/"
+        assert server.describe_address(listener, False) == f"http://127.0.0.1:{port}/"
+        assert server.describe_address(listener, True) == f"https://127.0.0.1:{port}/"
         with pytest.raises(EnvironmentSetupError, match=rf"port {port} \(Address already in use\)"):
             server.listen("127.0.0.1", port)
     with pytest.raises(EnvironmentSetupError, match=r"cannot listen on 203\.0\.113\.1, port 0"):
@@ -111,3 +121,49 @@ def test_later_headers_of_a_connection_have_the_same_limits(monkeypatch):
         listener.close()
 
     asyncio.run(main())
+
+
+def test_server_with_a_certificate(collection_folder, tmp_path, monkeypatch):
+    certificate, key = make_certificate(tmp_path)
+    listeners, servers, listen, make = [], [], server.listen, server.GracefulServer
+    monkeypatch.setattr(server, "listen", lambda *address: listeners.append(listen(*address)) or listeners[0])
+    monkeypatch.setattr(server, "GracefulServer", lambda config: servers.append(make(config)) or servers[0])
+    monkeypatch.setattr(make, "capture_signals", lambda self: contextlib.nullcontext())  # not the main thread
+    settings = ServiceSettings(port=0, tls_cert=certificate, tls_key=key)
+    collection = fastreid.index.open(collection_folder)
+    thread = threading.Thread(target=lambda: server.run_server(collection, settings, has_access_log=False))
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not (servers and servers[0].started):
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        address = server.describe_address(listeners[0], True)
+        trusted = ssl.create_default_context(cafile=certificate)
+        with urllib.request.urlopen(f"{address}healthz", timeout=10, context=trusted) as response:
+            assert response.read() == b'{"status":"ok"}'
+        with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
+            urllib.request.urlopen(f"{address}healthz", timeout=10, context=ssl.create_default_context())
+    finally:
+        servers[0].stop()
+        thread.join()
+
+
+def test_unusable_certificates(tmp_path):
+    certificate, key = make_certificate(tmp_path)
+    _, other = make_certificate(tmp_path, "other")
+    check_certificate(certificate, key)
+    encrypted = tmp_path / "encrypted.key"
+    command = ["openssl", "ec", "-in", str(key), "-aes128", "-passout", "pass:x", "-out", str(encrypted)]
+    subprocess.run(command, check=True, capture_output=True)
+    for files, message in (
+        ((certificate, other), "(key values mismatch)"),
+        ((key, key), "no certificate with its unencrypted key"),
+        ((certificate, encrypted), "no certificate with its unencrypted key"),
+        ((certificate, tmp_path / "gone"), "gone: cannot be read (No such file or directory)"),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            check_certificate(*files)
+    with pytest.raises(InputError, match="--tls-key needs --tls-cert FILE"):
+        ServiceSettings(tls_key=key)
