@@ -1,17 +1,12 @@
 """fastreid export: write the network of a config for another runtime."""
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from fastreid.cli.command import Command
 from fastreid.utils.arguments import add_config_options
 from fastreid.utils.errors import InputError
 from fastreid.utils.option_values import NumberParser, parse_path
 from fastreid.utils.text import print_message
-
-if TYPE_CHECKING:
-    from fastreid.config import CfgNode
 
 TARGETS = ("onnx", "torch-export", "dir")
 PRECISIONS = ("float32", "float16", "int8")
@@ -36,8 +31,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--drawings",
         type=parse_path,
         metavar="DIR",
-        help="folder of drawings with which the file is checked and int8 is calibrated; default: test drawings of "
-        "DATASETS.TESTS",
+        help="folder of drawings with which the file is checked and int8 is calibrated; default: the "
+        "gallery of DATASETS.TESTS; for synthetic ones, a few",
     )
     parser.add_argument("--any-size", action="store_true", help="accept images of any size, not only INPUT.SIZE_TEST")
     number = NumberParser(int, 1, example="64")
@@ -55,10 +50,12 @@ def run(args: argparse.Namespace) -> int:
     """Export the network and print how far its features are from those of torch."""
     from fastreid.cli.models_save import read_card
     from fastreid.cli.predict import list_images
-    from fastreid.engine.export.exporting import ExportOptions, export_network
+    from fastreid.engine.export.exporting import ExportOptions, check_export, export_network
+    from fastreid.engine.export.pages import find_drawings
     from fastreid.engine.export.scores import add_scores
     from fastreid.engine.model.directory import ModelCard
     from fastreid.engine.setup import load_test_config
+    from fastreid.utils.temporary_folders import make_temporary_folder
 
     if args.scores and args.to == "torch-export":
         raise InputError("--scores is for --to onnx and --to dir")
@@ -67,9 +64,12 @@ def run(args: argparse.Namespace) -> int:
     )
     card = ModelCard(title=args.output.name) if args.card is None else read_card(args.card)
     cfg = load_test_config(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"])
-    drawings = list_images([str(args.drawings)]) if args.drawings is not None else _list_test_drawings(cfg)
-    step = max(len(drawings) // args.num_drawings, 1)
-    record = export_network(cfg, args.output, drawings[::step][: args.num_drawings], options, card)
+    check_export(cfg, args.output, options)
+    given = None if args.drawings is None else list_images([str(args.drawings)])
+    with make_temporary_folder("fastreid-export-") as folder:
+        drawings = find_drawings(cfg, folder, all_tests=args.scores) if given is None else given
+        step = max(len(drawings) // args.num_drawings, 1)
+        record = export_network(cfg, args.output, drawings[::step][: args.num_drawings], options, card)
     size = f"{record.size_px[0]} x {record.size_px[1]} px" if record.size_px else "any size"
     print_message(
         f"{args.output / record.file}: {record.precision}, {size}, {record.num_features} features; on "
@@ -81,12 +81,6 @@ def run(args: argparse.Namespace) -> int:
     if args.to != "torch-export":
         print_message(f"use it with MODEL.WEIGHTS {args.output}, or --model {args.output}")
     return 0
-
-
-def _list_test_drawings(cfg: "CfgNode") -> Sequence[str]:
-    from fastreid.engine.data import build_test_datasets
-
-    return [drawing.path for data in build_test_datasets(cfg).values() for drawing in data.gallery]
 
 
 COMMAND = Command(

@@ -15,6 +15,7 @@ CONFIG_READERS = {
     "fastreid/engine/evaluate.py",
     "fastreid/engine/evaluate_saved.py",
     "fastreid/engine/export/exporting.py",
+    "fastreid/engine/export/pages.py",
     "fastreid/engine/export/scores.py",
     "fastreid/engine/features/extract.py",
     "fastreid/engine/features/local_extraction.py",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from invalid_collections import COLLECTIONS
+from invalid_exports import EXPORTS
 from invalid_inputs import COMMAND_LINES, CONFIGS, CSV_LISTS, LIST_LINES
 
 CONFIG_COMMANDS = (
@@ -292,9 +293,8 @@ def invalid_environments():
     unwritable = "/proc/none/a.png"
     yield invalid("compare", "run", "--output", unwritable, message="cannot be written", code=5, config="")
     yield invalid("data show", "--output", unwritable, message="cannot be written", code=5, config="")
-    yield invalid(
-        "data synth", "--output", "/proc/none", "--patents", 2, message="cannot be written", code=5, config=""
-    )
+    synth = ("--output", "/proc/none", "--patents", 2)
+    yield invalid("data synth", *synth, message="cannot be written", code=5, config="")
     tuned = ("--features", "features", "--output", "/proc/none/a.yml")
     yield invalid("tune", *tuned, message="cannot be written", code=5)
     table = ("--features", "features", "TEST.SCORE.PER_QUERY_FILE", "queries.parquet")
@@ -306,9 +306,8 @@ def invalid_environments():
     yield invalid("train", *timm, message="pip install timm", code=3, without="timm")
     for command in ("train", "test", "data cache"):
         yield InvalidCommand(command, message="absent.yml: no such file", config="absent.yml")
-    yield invalid(
-        "train", message="a config is a .yml or .yaml file", config="config.py", files={"config.py": "raise OSError"}
-    )
+    script = {"config.py": "raise OSError"}
+    yield invalid("train", message="a config is a .yml or .yaml file", config="config.py", files=script)
 
 
 GROUPS = (
@@ -316,4 +315,5 @@ GROUPS = (
     *(invalid_predictions(), invalid_names(), invalid_environments()),
 )
 INVALID_COMMANDS = [one for group in GROUPS for one in group]
-INVALID_COMMANDS += [invalid(command, *words, message=message, config="") for command, words, message in COLLECTIONS]
+WITHOUT_CONFIG = (*COLLECTIONS, *EXPORTS)
+INVALID_COMMANDS += [invalid(command, *words, message=message, config="") for command, words, message in WITHOUT_CONFIG]

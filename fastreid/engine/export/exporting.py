@@ -27,7 +27,7 @@ from fastreid.engine.model.directory import (
     select_settings,
 )
 from fastreid.engine.model.onnx_network import open_session
-from fastreid.engine.model.weights_source import ONNXRUNTIME, compute_weights_sha256
+from fastreid.engine.model.weights_source import ONNXRUNTIME, compute_weights_sha256, find_weights
 from fastreid.engine.predictor import Predictor
 from fastreid.evaluation.calibration import CALIBRATION_FILE
 from fastreid.utils.errors import InputError, NumericalError
@@ -51,7 +51,7 @@ class ExportOptions:
         opset: version of the ONNX operators.
 
     Raises:
-        InputError: options that exclude each other.
+        InputError: options that exclude each other, or an opset that is not supported.
     """
 
     target: str = "onnx"
@@ -63,6 +63,11 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.target == "torch-export" and self.precision != "float32":
             raise InputError(f"--precision {self.precision} is for ONNX files; use --to onnx or --to dir")
+        if not onnx_graph.MIN_OPSET <= self.opset <= onnx_graph.MAX_OPSET:
+            raise InputError(
+                f"--opset {self.opset} is not supported; use {onnx_graph.MIN_OPSET} to {onnx_graph.MAX_OPSET} "
+                f"(default {onnx_graph.DEFAULT_OPSET})"
+            )
         if self.target == "dir" and self.flip:
             raise InputError("--include-flip is for --to onnx; a model directory uses TEST.FLIP.ENABLED True")
 
@@ -89,7 +94,7 @@ def export_network(
         WeightsError: the weights are damaged or not finite.
     """
     folder = Path(folder)
-    _check_arguments(cfg, folder, options)
+    check_export(cfg, folder, options)
     predictor = Predictor.from_cfg(cfg)
     images = _load_images(predictor, drawings)
     forward = onnx_graph.ExportedForward(predictor.model, flip=options.flip).eval()
@@ -121,11 +126,25 @@ def export_network(
     return record
 
 
-def _check_arguments(cfg: CfgNode, folder: Path, options: ExportOptions) -> None:
+def check_export(cfg: CfgNode, folder: Path, options: ExportOptions) -> None:
+    """Check the arguments of an export before any work.
+
+    Args:
+        cfg: settings of the network.
+        folder: the output.
+        options: how it is exported.
+
+    Raises:
+        InputError: the weights do not exist or are exported already, the folder has other content, or a setting does
+            not fit the options.
+    """
+    find_weights(cfg)
     if cfg.TEST.RUNTIME == ONNXRUNTIME:
         raise InputError(
             f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is exported already; give the weights of the run, or TEST.RUNTIME torch"
         )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output {folder}: is a file; choose another folder")
     if folder.exists() and any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():
         raise InputError(f"--output {folder}: exists and is no exported network; choose another folder")
     if not options.any_size and tuple(cfg.TEST.SCALES) != ONE_SCALE:
@@ -138,8 +157,10 @@ def _load_images(predictor: Predictor, drawings: Sequence[str]) -> Tensor:
     """Return the images of drawings, float32 (N, 3, H, W), at least two.
 
     Raises:
-        InputError: a drawing cannot be read, or the images have different sizes.
+        InputError: there is no drawing, or one cannot be read.
     """
+    if not drawings:
+        raise InputError("an exported network is checked on drawings, but there is none; add --drawings DIR")
     ready = [predictor.transform.prepare(predictor.load_page(drawing)) for drawing in drawings]
     if len({levels.shape for levels, _ in ready}) > 1:
         ready = [pair for pair in ready if pair[0].shape == ready[0][0].shape]
