@@ -149,6 +149,11 @@ def check_export(cfg: CfgNode, folder: Path, options: ExportOptions) -> None:
         raise InputError(f"--output {folder}: exists and is no exported network; choose another folder")
     if not options.any_size and tuple(cfg.TEST.SCALES) != ONE_SCALE:
         raise InputError(f"TEST.SCALES {list(cfg.TEST.SCALES)} needs a file for several sizes; add --any-size")
+    if not options.any_size and len(cfg.INPUT.SIZE_TEST) == 1 and not cfg.INPUT.CROP.ENABLED:
+        raise InputError(
+            f"INPUT.SIZE_TEST {list(cfg.INPUT.SIZE_TEST)} is the short side, so images have several sizes; add "
+            "--any-size, or set height and width"
+        )
     if options.target == "dir" and cfg.TEST.GEM_POWER:
         raise InputError("TEST.GEM_POWER would differ between the two files of --to dir; set it to 0, or use --to onnx")
 
@@ -162,8 +167,12 @@ def _load_images(predictor: Predictor, drawings: Sequence[str]) -> Tensor:
     if not drawings:
         raise InputError("an exported network is checked on drawings, but there is none; add --drawings DIR")
     ready = [predictor.transform.prepare(predictor.load_page(drawing)) for drawing in drawings]
-    if len({levels.shape for levels, _ in ready}) > 1:
-        ready = [pair for pair in ready if pair[0].shape == ready[0][0].shape]
+    same = [pair for pair in ready if pair[0].shape == ready[0][0].shape]
+    if len(same) < len(ready):
+        get_logger().info(
+            f"{len(same)} of {len(ready)} drawings have images of the size of the first; the file is checked with these"
+        )
+    ready = same
     ready = ready * 2 if len(ready) == 1 else ready
     levels, params = (torch.stack(part) for part in zip(*ready))
     return predictor.transform.to_images(levels, params).contiguous()

@@ -151,6 +151,16 @@ def test_scales_need_a_file_for_any_size(cfg, pages, exported, tmp_path):
     assert relative(Predictor.from_pretrained(exported, ["TEST.SCALES", [0.5, 1.0]])(pages), wanted) < 1e-4
 
 
+def test_short_side_needs_a_file_for_any_size(cfg, pages, exported, tmp_path):
+    short = change(cfg, "INPUT.SIZE_TEST", [48])
+    with pytest.raises(InputError, match="is the short side, so images have several sizes; add --any-size"):
+        export_network(short, tmp_path / "a", pages, ExportOptions(), CARD)
+    record = export_network(short, tmp_path / "b", pages, ExportOptions(any_size=True), CARD)
+    assert record.num_checked == 2  # the only page of this size, twice
+    for page in pages:
+        assert relative(Predictor.from_pretrained(tmp_path / "b")(page), Predictor.from_cfg(short)(page)) < 1e-4
+
+
 def test_wrong_features_are_not_written(cfg, pages, tmp_path, monkeypatch):
     monkeypatch.setattr("fastreid.engine.export.exporting.MAX_DIFFERENCE", 0.0)
     with pytest.raises(NumericalError, match=r"differ from those of torch by .* so nothing is written"):
