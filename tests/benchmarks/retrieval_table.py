@@ -260,16 +260,22 @@ def print_steps(sets: Mapping[str, Mapping[str, Table]], steps: Mapping[str, ev.
         print_row(label, [cell for name in sets for cell in format_scores([score(sets[name], step)], plain[name])])
 
 
+def join_parts(tables: Mapping[str, Table]) -> Table:
+    """Return all drawings of a dataset; the lists number their patents independently, so the folder is the patent."""
+    parts = [tables[part] for part in PARTS]
+    names = [drawing.name for part in parts for drawing in part.drawings]
+    return Table(
+        torch.cat([part.features for part in parts]),
+        torch.cat([part.mirrored for part in parts]),
+        tuple(Drawing(name, name, name.split("/")[0]) for name in names),
+    )
+
+
 def main(folder: Path) -> None:
     """Print both tables."""
     torch.set_num_threads(1)
     sets = {name: load_tables(folder, name) for name in (DESIGN, OTHER)}
-    parts = [sets[DESIGN][part] for part in PARTS]
-    everything = Table(
-        torch.cat([part.features for part in parts]),
-        torch.cat([part.mirrored for part in parts]),
-        tuple(drawing for part in parts for drawing in part.drawings),
-    )
+    everything = join_parts(sets[DESIGN])
     header = ["design patents: mAP", "Rank-1", "patents of 2007: mAP", "Rank-1"]
     print_row("features", [*header, "cross-validated: mAP", "Rank-1"])
     print_row("---", ["---"] * 6)

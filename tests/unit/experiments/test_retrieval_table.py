@@ -87,3 +87,14 @@ def test_a_fold_is_not_trained_on(table_script, sets):
     held_out = [patents - some for some in seen]
     assert sorted(patent for some in held_out for patent in some) == sorted(patents)
     assert len(scores["mAP"]) == len(table.drawings)
+
+
+def test_joined_lists_keep_patents_of_the_same_number_apart(table_script):
+    def label(folder):
+        names = [f"{folder}{patent}/{number}" for patent in range(2) for number in range(2)]
+        drawings = tuple(Drawing(name, name, name.split("/")[0].removeprefix(folder)) for name in names)
+        return table_script.Table(torch.zeros(4, 3), torch.zeros(4, 3), drawings)
+
+    test = label("test")
+    joined = table_script.join_parts({"train": label("train"), "query": test.select([0, 2]), "gallery": test})
+    assert {drawing.patent for drawing in joined.drawings} == {"train0", "train1", "test0", "test1"}
