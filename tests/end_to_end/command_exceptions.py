@@ -12,6 +12,6 @@ NOT_EXECUTED = {
     r"torchrun .*": "test_several_processes.py starts torchrun with two processes on a CPU",
     r"OMP_WAIT_POLICY=ACTIVE fastreid train \.\.\.": "names a variable of the environment, not a command",
     r"python my_fastreid\.py .*": "the script of docs/extending.md, which tests/architecture/test_docs.py executes",
-    r"python tests/benchmarks/retrieval_table\.py .*": "reads real drawings; test_retrieval_table.py has random features",
+    r"python tests/benchmarks/retrieval_table\.py .*": "reads real drawings; its unit test has random ones",
     r"sha256sum -c": "names the format of a file, not a command",
 }
