@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "with weights and an ONNX file",
     )
     parser.add_argument("--output", required=True, type=parse_path, metavar="DIR", help="folder to write")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the ONNX file (default float32)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the ONNX file")
     parser.add_argument(
         "--include-flip", action="store_true", help="the file averages the features of an image and its mirror image"
     )
@@ -36,8 +36,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--any-size", action="store_true", help="accept images of any size, not only INPUT.SIZE_TEST")
     number = NumberParser(int, 1, example="64")
-    parser.add_argument("--num-drawings", type=number, default=64, metavar="N", help="how many of them (default 64)")
-    parser.add_argument("--opset", type=int, default=20, help="version of the ONNX operators, 18 to 23 (default 20)")
+    parser.add_argument("--num-drawings", type=number, default=64, metavar="N", help="how many drawings are used")
+    parser.add_argument("--opset", type=int, metavar="N", help="version of the ONNX operators, 18 to 23 (default 20)")
     parser.add_argument(
         "--scores", action="store_true", help="also test the network in torch and the file on DATASETS.TESTS"
     )
@@ -50,21 +50,30 @@ def run(args: argparse.Namespace) -> int:
     """Export the network and print how far its features are from those of torch."""
     from fastreid.cli.models_save import read_card
     from fastreid.cli.predict import list_images
+    from fastreid.engine.export.check_drawings import find_drawings
     from fastreid.engine.export.exporting import ExportOptions, check_export, export_network
-    from fastreid.engine.export.pages import find_drawings
-    from fastreid.engine.export.scores import add_scores
+    from fastreid.engine.export.onnx_graph import DEFAULT_OPSET
+    from fastreid.engine.export.scores import add_scores, check_tests
     from fastreid.engine.model.directory import ModelCard
     from fastreid.engine.setup import load_test_config
     from fastreid.utils.temporary_folders import make_temporary_folder
 
     if args.scores and args.to == "torch-export":
         raise InputError("--scores is for --to onnx and --to dir")
+    if args.opset is not None and args.to == "torch-export":
+        raise InputError("--opset is for --to onnx and --to dir")
     options = ExportOptions(
-        target=args.to, precision=args.precision, flip=args.include_flip, any_size=args.any_size, opset=args.opset
+        target=args.to,
+        precision=args.precision,
+        flip=args.include_flip,
+        any_size=args.any_size,
+        opset=DEFAULT_OPSET if args.opset is None else args.opset,
     )
     card = ModelCard(title=args.output.name) if args.card is None else read_card(args.card)
     cfg = load_test_config(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"])
     check_export(cfg, args.output, options)
+    if args.scores:
+        check_tests(cfg)
     given = None if args.drawings is None else list_images([str(args.drawings)])
     with make_temporary_folder("fastreid-export-") as folder:
         drawings = find_drawings(cfg, folder, all_tests=args.scores) if given is None else given

@@ -110,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
                 raise InputError(f"{path}: there is no folder {path.parent}; create it, or choose another one")
             check_writable(path)
     collection = index.open(args.collection, model=args.model)
+    if args.maps:
+        collection.embedder.check_comparison()
     hits = collection.search(
         args.pictures,
         ids=args.id,

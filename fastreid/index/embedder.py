@@ -30,6 +30,7 @@ from fastreid.index.side_data import PageResults, encode_thumbnail
 from fastreid.index.sources import Entry
 from fastreid.structures import Drawing
 from fastreid.utils.errors import InputError
+from fastreid.utils.logger import get_logger
 from fastreid.utils.temporary_folders import make_temporary_folder
 
 CPU_BATCH_SIZE = 16  # drawings; batches of 64 took a fourth more CPU time (docs/decisions/0013)
@@ -168,6 +169,14 @@ class Embedder:
         levels, _ = predictor.transform.prepare(np.full((64, 64), 255, np.uint8))
         size_px = int(levels.shape[1]), int(levels.shape[2])
         return LocalFeatureExtractor(predictor.model, size_px, device=predictor.device, dtype=predictor.dtype)
+
+    def check_comparison(self) -> None:
+        """Check that parts of drawings can be compared.
+
+        Raises:
+            InputError: the network has no map inside, or its layers are not accessible.
+        """
+        get_logger().debug(f"local features are the output of {self.local_features.module}")
 
     def load_page(self, picture: Page) -> Array:
         """Return the pixels of a picture, uint8 (h, w), or (h, w, 3) if the network gets colors.

@@ -1,7 +1,8 @@
 """Export the network of a config: to an ONNX file, a torch.export program, or a model directory with an ONNX file."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +13,23 @@ from fastreid import __version__
 from fastreid.config import CfgNode
 from fastreid.config.config import iter_settings
 from fastreid.engine.export import onnx_graph, quantization
-from fastreid.engine.export.record import ONNX_FILE, PROGRAM_FILE, RECORD_FILE, ExportRecord, write_record
+from fastreid.engine.export.output import check_output, write_export
+from fastreid.engine.export.record import ONNX_FILE, PRECISIONS, PROGRAM_FILE, ExportRecord
 from fastreid.engine.features.image_scales import ONE_SCALE
 from fastreid.engine.features.image_settings import select_page_settings
 from fastreid.engine.features.inference import compute_features, eval_mode
 from fastreid.engine.features.options import get_test_size
-from fastreid.engine.model.directory import (
-    CARD_FILE,
-    CONFIG_FILE,
-    ModelCard,
-    find_model_directory,
-    format_settings,
-    save_model_directory,
-    select_settings,
-)
+from fastreid.engine.model.directory import ModelCard, select_network_settings
 from fastreid.engine.model.onnx_network import open_session
 from fastreid.engine.model.weights_source import ONNXRUNTIME, compute_weights_sha256, find_weights
 from fastreid.engine.predictor import Predictor
-from fastreid.evaluation.calibration import CALIBRATION_FILE
-from fastreid.utils.errors import InputError, NumericalError
-from fastreid.utils.files import atomic_write, compute_sha256, write_text
+from fastreid.utils.errors import InputError, NumericalError, describe_unknown
 from fastreid.utils.logger import get_logger
 
 TARGETS = ("onnx", "torch-export", "dir")
 MAX_DIFFERENCE = 1e-4  # of a float32 feature from that of torch, relative to the largest value of the feature
+MIN_COSINE = 0.95  # mean, of int8 or float16 features to those of float32, below which a warning is logged
+MIN_CALIBRATION_DRAWINGS = 16
 SIZE_STEP_PX = 32  # to the second image size with which a file for any size is checked
 
 
@@ -61,6 +55,9 @@ class ExportOptions:
     opset: int = onnx_graph.DEFAULT_OPSET
 
     def __post_init__(self) -> None:
+        for name, value, allowed in (("target", self.target, TARGETS), ("precision", self.precision, PRECISIONS)):
+            if value not in allowed:
+                raise InputError(describe_unknown(name, value, allowed))
         if self.target == "torch-export" and self.precision != "float32":
             raise InputError(f"--precision {self.precision} is for ONNX files; use --to onnx or --to dir")
         if not onnx_graph.MIN_OPSET <= self.opset <= onnx_graph.MAX_OPSET:
@@ -98,17 +95,21 @@ def export_network(
     predictor = Predictor.from_cfg(cfg)
     images = _load_images(predictor, drawings)
     forward = onnx_graph.ExportedForward(predictor.model, flip=options.flip).eval()
+    batch = images if len(images) > 1 else torch.cat([images, images])  # one image would fix the size of the batch
     with eval_mode(predictor.model, gem_power=cfg.TEST.GEM_POWER):
         reference = compute_features(forward, images)
-        content, difference = _export_checked(forward, images, reference, options)
-    file = PROGRAM_FILE if options.target == "torch-export" else ONNX_FILE
-    _write_folder(folder, cfg, predictor.model, card, options)
-    with atomic_write(folder / file) as stream:
-        stream.write(content)
+        content, run = _export(forward, batch, options)
+        features = _run_in_batches(run, images)
+        difference, cosine = (
+            measure(features, reference) for measure in (onnx_graph.measure_difference, onnx_graph.mean_cosine)
+        )
+        _check_features(options, num=len(images), difference=difference, cosine=cosine)
+        if options.any_size:
+            _check_other_size(forward, run, images, is_exact=options.precision == "float32")
     size_px = tuple(images.shape[2:])
     record = ExportRecord(
-        file=file,
-        sha256=compute_sha256(folder / file),
+        file=PROGRAM_FILE if options.target == "torch-export" else ONNX_FILE,
+        sha256=hashlib.sha256(content).hexdigest(),
         network_sha256=compute_weights_sha256(cfg),
         precision=options.precision,
         flip=options.flip,
@@ -117,13 +118,25 @@ def export_network(
         example_size_px=size_px,
         num_features=reference.shape[1],
         opset=0 if options.target == "torch-export" else options.opset,
+        network=select_network_settings(cfg),
         num_checked=len(images),
         difference=difference,
+        cosine=cosine,
         preprocessing=_describe_preprocessing(cfg),
         versions={"fastreid": __version__, "torch": torch.__version__},
     )
-    write_record(folder, record)
+    card = replace(card, description=" ".join(filter(None, [card.description, _describe(record)])))
+    write_export(folder, content, record, cfg=cfg, model=predictor.model, card=card, target=options.target)
     return record
+
+
+def _describe(record: ExportRecord) -> str:
+    operators = f"ONNX operators {record.opset}" if record.opset else "torch.export"
+    return (
+        f"Exported in {record.precision} ({operators}). On {record.num_checked} drawings the features differ from "
+        f"those of the network in torch by at most {record.difference:.1e} of the largest value; mean cosine "
+        f"{record.cosine:.4f}."
+    )
 
 
 def check_export(cfg: CfgNode, folder: Path, options: ExportOptions) -> None:
@@ -143,10 +156,17 @@ def check_export(cfg: CfgNode, folder: Path, options: ExportOptions) -> None:
         raise InputError(
             f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is exported already; give the weights of the run, or TEST.RUNTIME torch"
         )
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output {folder}: is a file; choose another folder")
-    if folder.exists() and any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():
-        raise InputError(f"--output {folder}: exists and is no exported network; choose another folder")
+    check_output(folder)
+    for name, is_set, remedy in (
+        ("MODEL.COMPILE True", cfg.MODEL.COMPILE, "set it to False"),
+        (
+            f"TEST.NETWORK_PRECISION {cfg.TEST.NETWORK_PRECISION}",
+            cfg.TEST.NETWORK_PRECISION != "float32",
+            "set it to float32; --precision is that of the file",
+        ),
+    ):
+        if is_set:
+            raise InputError(f"{name} is for networks in torch; {remedy}")
     if not options.any_size and tuple(cfg.TEST.SCALES) != ONE_SCALE:
         raise InputError(f"TEST.SCALES {list(cfg.TEST.SCALES)} needs a file for several sizes; add --any-size")
     if not options.any_size and len(cfg.INPUT.SIZE_TEST) == 1 and not cfg.INPUT.CROP.ENABLED:
@@ -159,7 +179,7 @@ def check_export(cfg: CfgNode, folder: Path, options: ExportOptions) -> None:
 
 
 def _load_images(predictor: Predictor, drawings: Sequence[str]) -> Tensor:
-    """Return the images of drawings, float32 (N, 3, H, W), at least two.
+    """Return the images of drawings, float32 (N, 3, H, W).
 
     Raises:
         InputError: there is no drawing, or one cannot be read.
@@ -172,34 +192,40 @@ def _load_images(predictor: Predictor, drawings: Sequence[str]) -> Tensor:
         get_logger().info(
             f"{len(same)} of {len(ready)} drawings have images of the size of the first; the file is checked with these"
         )
-    ready = same
-    ready = ready * 2 if len(ready) == 1 else ready
-    levels, params = (torch.stack(part) for part in zip(*ready))
+    levels, params = (torch.stack(part) for part in zip(*same))
     return predictor.transform.to_images(levels, params).contiguous()
 
 
-def _export_checked(
-    forward: nn.Module, images: Tensor, reference: Tensor, options: ExportOptions
-) -> tuple[bytes, float]:
-    """Return the content of a file and the difference of its features from those of torch."""
+def _export(forward: nn.Module, images: Tensor, options: ExportOptions) -> tuple[bytes, nn.Module]:
+    """Return the content of a file, and the network that runs it in its own runtime."""
     program = onnx_graph.trace(forward, images[:2], any_size=options.any_size)
     if options.target == "torch-export":
         content = onnx_graph.serialize_program(program)
-        run: nn.Module = _ProgramNetwork(content)
-    else:
-        exact = onnx_graph.convert_to_onnx(program, opset=options.opset)
-        content = quantization.convert_precision(exact, options.precision, images.numpy())
-        run = _SessionNetwork(content)
-    features = torch.cat([run(images[:1]), *(run(images[start : start + 16]) for start in range(1, len(images), 16))])
-    difference = onnx_graph.measure_difference(features, reference)
-    if options.precision != "float32":
-        cosine = onnx_graph.mean_cosine(features, reference)
-        get_logger().info(f"{options.precision}: mean cosine to the features in float32 {cosine:.4f}")
-    else:
+        return content, _ProgramNetwork(content)
+    exact = onnx_graph.convert_to_onnx(program, opset=options.opset)
+    content = quantization.convert_precision(exact, options.precision, images.numpy())
+    return content, _SessionNetwork(content)
+
+
+def _run_in_batches(run: nn.Module, images: Tensor) -> Tensor:
+    """Return the features of images, computed in a batch of one and then in batches of 16."""
+    return torch.cat([run(images[:1]), *(run(images[start : start + 16]) for start in range(1, len(images), 16))])
+
+
+def _check_features(options: ExportOptions, *, num: int, difference: float, cosine: float) -> None:
+    """Raise a NumericalError if float32 features differ from those of torch; warn if those of int8 differ much."""
+    if options.precision == "float32":
         _check_difference(difference)
-    if options.any_size:
-        _check_other_size(forward, run, images, is_exact=options.precision == "float32")
-    return content, difference
+        return
+    message = f"{options.precision}: mean cosine to the features in float32 {cosine:.4f}"
+    if cosine < MIN_COSINE:
+        get_logger().warning(f"{message}, so rankings change; use another precision, or measure them with --scores")
+    else:
+        get_logger().info(message)
+    if options.precision == "int8" and num < MIN_CALIBRATION_DRAWINGS:
+        get_logger().warning(
+            f"int8 is calibrated with {num} drawings only; give at least {MIN_CALIBRATION_DRAWINGS} with --drawings"
+        )
 
 
 def _check_difference(difference: float) -> None:
@@ -248,36 +274,6 @@ class _ProgramNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.program(images)
         return features
-
-
-def _write_folder(folder: Path, cfg: CfgNode, model: nn.Module, card: ModelCard, options: ExportOptions) -> None:
-    """Write all but the file and its record: settings, card, calibration and, for a directory, the weights."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD_FILE).unlink(missing_ok=True)  # incomplete until the new record is written
-    settings = select_settings(cfg)
-    if options.target == "dir":
-        save_model_directory(folder, cfg, model, card)
-    else:  # the file has the backbone
-        settings = {name: value for name, value in settings.items() if "PRETRAIN" not in name}
-    settings |= _runtime_settings(cfg, options)
-    text = format_settings({name: value for name, value in settings.items() if value is not None})
-    write_text(folder / CONFIG_FILE, text)
-    write_text(folder / CARD_FILE, card.format(text.splitlines()))
-    source = find_model_directory(cfg.MODEL.WEIGHTS)
-    if source is not None and (source / CALIBRATION_FILE).is_file() and options.precision == "float32":
-        write_text(folder / CALIBRATION_FILE, (source / CALIBRATION_FILE).read_text(encoding="utf-8"))
-
-
-def _runtime_settings(cfg: CfgNode, options: ExportOptions) -> dict[str, Any]:
-    """Return the settings that differ from those of the network in torch; None: the default."""
-    changed: dict[str, Any] = {}
-    if options.target != "torch-export":
-        changed["TEST.RUNTIME"] = ONNXRUNTIME
-    if options.flip:
-        changed["TEST.FLIP.ENABLED"] = None
-    if cfg.TEST.GEM_POWER:
-        changed["TEST.GEM_POWER"] = None
-    return changed
 
 
 def _describe_preprocessing(cfg: CfgNode) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ Nothing here needs torch.
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,12 +36,14 @@ class ExportRecord:
         precision: float32, float16 or int8.
         flip: the file averages the features of each image and its mirror image.
         gem_power: power of the generalized-mean pooling; 0: as trained.
-        size_px: (H, W) of the images; empty: any size of at least `min_size_px`.
+        size_px: (H, W) of the images; empty: any size.
         example_size_px: (H, W) of the images with which the file was checked.
         num_features: D.
         opset: version of the ONNX operators; 0: no ONNX file.
+        network: settings of MODEL that differ from the defaults; the file has no others.
         num_checked: drawings with which the file was checked in its own runtime.
         difference: largest difference of a feature from that of torch, relative to the largest value of the feature.
+        cosine: mean cosine of the features to those of torch.
         preprocessing: how a page becomes an image; settings of INPUT by name.
         scores: dataset -> score of the network in torch and of the file, such as {"mAP": [61.4, 60.9]}, in percent.
         versions: of the packages that wrote the file.
@@ -56,8 +59,10 @@ class ExportRecord:
     example_size_px: tuple[int, ...]
     num_features: int
     opset: int
+    network: Mapping[str, Any]
     num_checked: int
     difference: float
+    cosine: float
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +80,15 @@ def write_record(folder: Path, record: ExportRecord) -> None:
     write_text(folder / RECORD_FILE, json.dumps(content, indent=2) + "\n")
 
 
+def describes_export(folder: Path) -> bool:
+    """Return whether a folder has a record of an export, of any version; its content is not checked."""
+    try:
+        content = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"format_version", "network_sha256"} <= content.keys()
+
+
 def read_record(folder: Path) -> ExportRecord:
     """Read `export.json` and check that the file is the one that it describes.
 
@@ -87,7 +101,7 @@ def read_record(folder: Path) -> ExportRecord:
         version = content.pop("format_version")
     except FileNotFoundError as error:
         raise WeightsError(f"{folder}: has no {RECORD_FILE}; {_EXPORT_AGAIN}") from error
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise WeightsError(f"{path}: cannot be read ({summarize_error(error)}); {_EXPORT_AGAIN}") from error
     if version != FORMAT_VERSION:
         raise WeightsError(
@@ -109,16 +123,20 @@ def _parse(path: Path, content: dict[str, Any]) -> ExportRecord:
         raise WeightsError(f"{path}: has unknown entries {unknown} or lacks entries {missing}; {_EXPORT_AGAIN}")
     content |= {name: tuple(content[name]) for name in ("size_px", "example_size_px") if _is_size(content[name])}
     record = ExportRecord(**content)
+    texts = (record.file, record.sha256, record.network_sha256)
+    counts = (record.num_features, record.opset, record.num_checked)
+    numbers = (record.gem_power, record.difference, record.cosine)
     is_valid = (
-        all(isinstance(text, str) for text in (record.file, record.sha256, record.network_sha256))
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts)
+        and all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)
+        and all(
+            isinstance(part, dict) for part in (record.network, record.preprocessing, record.scores, record.versions)
+        )
+        and all(isinstance(size, tuple) for size in (record.size_px, record.example_size_px))
         and record.file in (ONNX_FILE, PROGRAM_FILE)
         and record.precision in PRECISIONS
         and isinstance(record.flip, bool)
-        and isinstance(record.gem_power, (int, float))
-        and isinstance(record.size_px, tuple)
-        and isinstance(record.example_size_px, tuple)
-        and isinstance(record.num_features, int)
-        and record.num_features > 0
     )
     if not is_valid:
         raise WeightsError(f"{path}: has an invalid value; {_EXPORT_AGAIN}")

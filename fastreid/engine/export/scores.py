@@ -5,11 +5,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastreid.config import CfgNode
+from fastreid.engine.data import build_test_datasets
 from fastreid.engine.evaluate import run_test
 from fastreid.engine.export.record import ExportRecord, write_record
+from fastreid.evaluation.scoring.matches import check_matches
 from fastreid.utils.temporary_folders import make_temporary_folder
 
 SCORES = ("mAP", "Rank-1")
+
+
+def check_tests(cfg: CfgNode) -> None:
+    """Check before any work that DATASETS.TESTS can be tested.
+
+    Raises:
+        InputError: a dataset is missing or has no matches.
+    """
+    for data in build_test_datasets(cfg).values():
+        check_matches(data.name, data.queries, data.gallery)
 
 
 def add_scores(cfg: CfgNode, folder: str | Path, record: ExportRecord) -> Sequence[str]:

@@ -107,7 +107,10 @@ def find_backbone(model: nn.Module) -> nn.Module:
         InputError: the network was exported, so its layers are not accessible.
     """
     if isinstance(model, OnnxNetwork):
-        raise InputError("local features come from layers inside the network, which needs TEST.RUNTIME torch")
+        raise InputError(
+            "this model was exported to onnxruntime, so parts of drawings cannot be compared; use the network in torch "
+            "(TEST.RUNTIME torch)"
+        )
     backbone: nn.Module = getattr(model, "backbone", model)
     return backbone
 

@@ -199,6 +199,15 @@ def _is_backbone_of_package(cfg: CfgNode, state: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(state[name].cpu(), original[name]) for name in names)
 
 
+def select_network_settings(cfg: CfgNode) -> dict[str, Any]:
+    """Return the settings of MODEL that shape the features and differ from the defaults; tuples are lists."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in select_settings(cfg).items()
+        if name.startswith("MODEL.") and "PRETRAIN" not in name
+    }
+
+
 def format_settings(settings: Mapping[str, Any]) -> str:
     """Return settings by full name as the text of a config file."""
     tree: dict[str, Any] = {}

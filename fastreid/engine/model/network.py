@@ -11,8 +11,14 @@ from torch import Tensor, nn
 from fastreid.config import CfgNode
 from fastreid.config.config import iter_settings
 from fastreid.data.datasets.base import encode_labels
+from fastreid.engine.features.image_scales import ONE_SCALE
 from fastreid.engine.features.image_settings import find_changed_settings
-from fastreid.engine.model.directory import WEIGHTS_FILE, contains_backbone, read_directory_state
+from fastreid.engine.model.directory import (
+    WEIGHTS_FILE,
+    contains_backbone,
+    read_directory_state,
+    select_network_settings,
+)
 from fastreid.engine.model.onnx_network import load_onnx_network
 from fastreid.engine.model.weights_source import (
     ONNXRUNTIME,
@@ -98,15 +104,25 @@ def _load_exported(cfg: CfgNode, *, random_weights: bool) -> nn.Module:
     network = load_onnx_network(
         Path(source.name), device=device, num_threads=cfg.TEST.NUM_THREADS, size_px=image_size(cfg, cfg.INPUT.SIZE_TEST)
     )
+    record = network.record
+    scales = tuple(cfg.TEST.SCALES)
     settings = (
         ("MODEL.COMPILE", cfg.MODEL.COMPILE, "True is for networks in torch; set it to False"),
         ("TEST.NETWORK_PRECISION", cfg.TEST.NETWORK_PRECISION != "float32", "is part of the file; set it to float32"),
         ("TEST.GEM_POWER", cfg.TEST.GEM_POWER, "is part of the file; set it to 0"),
-        ("TEST.FLIP.ENABLED", cfg.TEST.FLIP.ENABLED and network.record.flip, "is part of the file; set it to False"),
+        ("TEST.FLIP.ENABLED", cfg.TEST.FLIP.ENABLED and record.flip, "is part of the file; set it to False"),
+        ("TEST.SCALES", record.size_px and scales != ONE_SCALE, "needs a file for any size; export it with --any-size"),
     )
     for name, is_set, message in settings:
         if is_set:
             raise InputError(f"TEST.RUNTIME onnxruntime: {name} {message}")
+    own = select_network_settings(cfg)
+    changes = sorted(name for name in record.network.keys() | own.keys() if record.network.get(name) != own.get(name))
+    if changes:
+        raise InputError(
+            f"{cfg.MODEL.WEIGHTS}: the exported network has its settings inside; leave out the others "
+            f"({', '.join(changes)}), or export the network again with them"
+        )
     get_logger().info(
         f"{cfg.MODEL.WEIGHTS}: {network.record.precision} in onnxruntime on {device}, {network.num_threads} threads"
     )

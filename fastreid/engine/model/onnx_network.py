@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastreid.engine.export.record import ONNX_FILE, ExportRecord, read_record
+from fastreid.engine.export.record import ONNX_FILE, RECORD_FILE, ExportRecord, read_record
 from fastreid.utils.errors import EnvironmentSetupError, InputError, WeightsError
 from fastreid.utils.text import summarize_error
 
@@ -71,7 +71,14 @@ def load_onnx_network(folder: Path, *, device: torch.device, num_threads: int, s
             f"{folder}: was exported for images of {height} x {width} px only; set INPUT.SIZE_TEST to "
             f"[{height}, {width}], not {list(size_px)}"
         )
-    return OnnxNetwork(open_session(folder / ONNX_FILE, device=device, num_threads=num_threads), record)
+    session = open_session(folder / ONNX_FILE, device=device, num_threads=num_threads)
+    width = session.get_outputs()[0].shape[-1]
+    if isinstance(width, int) and width != record.num_features:
+        raise WeightsError(
+            f"{folder}: {RECORD_FILE} says {record.num_features} features, but the file returns {width}; export the "
+            "network again with fastreid export"
+        )
+    return OnnxNetwork(session, record)
 
 
 def open_session(source: Path | bytes, *, device: torch.device, num_threads: int = 0) -> Any:
@@ -114,4 +121,4 @@ def import_onnxruntime() -> ModuleType:
     try:
         return importlib.import_module("onnxruntime")
     except ImportError as error:
-        raise EnvironmentSetupError("TEST.RUNTIME onnxruntime needs onnxruntime: pip install onnxruntime") from error
+        raise EnvironmentSetupError("running an exported network needs onnxruntime: pip install onnxruntime") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.engine.checkpoint.index import CheckpointIndex
-from fastreid.engine.export.record import RECORD_FILE, read_record
+from fastreid.engine.export.record import PROGRAM_FILE, RECORD_FILE, read_record
 from fastreid.engine.model.directory import WEIGHTS_FILE, contains_backbone, find_model_directory, read_pretrain_path
 from fastreid.modeling.backbones import packages
 from fastreid.modeling.build import check_pretrained_source
@@ -71,14 +71,22 @@ def find_named_weights(path: str) -> WeightsSource:
     """
     directory = find_model_directory(path)
     if directory is not None:
+        if not (directory / WEIGHTS_FILE).is_file() and (directory / PROGRAM_FILE).is_file():
+            raise InputError(
+                f"{path}: has a torch.export program, which fastreid does not run; use torch.export.load, or export "
+                "the network with --to onnx"
+            )
         if not (directory / WEIGHTS_FILE).is_file():
             raise InputError(
                 f"{path}: has an exported network only, which torch cannot read; give the weights it was exported from"
             )
         return WeightsSource(str(directory), directory)
+    if path.endswith((".onnx", ".pt2")):
+        raise InputError(f"{path}: give the folder that fastreid export wrote, {Path(path).parent}, not a file of it")
     if os.path.isdir(path):
         raise InputError(
-            f"{path}: no such weights file; the folder is no model directory, which has config.yaml and {WEIGHTS_FILE}"
+            f"{path}: no such weights file; the folder is no model directory, which has config.yaml and "
+            f"{WEIGHTS_FILE} or {RECORD_FILE}"
         )
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such weights file; check the path, or give a name of `fastreid models list`")

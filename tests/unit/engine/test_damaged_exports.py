@@ -9,6 +9,7 @@ from small_networks import CARD, SMALL, save_weights, write_pages
 
 from fastreid.engine import Predictor
 from fastreid.engine.export.exporting import ExportOptions, export_network
+from fastreid.engine.features.local_features import find_backbone
 from fastreid.engine.model.network import build_model_with_weights
 from fastreid.engine.setup import load_config
 from fastreid.utils.errors import EnvironmentSetupError, InputError, WeightsError
@@ -33,6 +34,11 @@ DAMAGES = {
     "an unknown entry": (lambda folder: edit(folder, more=1), r"has unknown entries \['more'\]"),
     "another file": (lambda folder: edit(folder, file="../x"), "has an invalid value"),
     "no file": (lambda folder: (folder / "model.onnx").unlink(), "no such file"),
+    "no mapping": (lambda folder: (folder / "export.json").write_text("[]"), "cannot be read"),
+    "another width": (lambda folder: edit(folder, num_features=8), "says 8 features, but the file returns 32"),
+    "a power that is no number": (lambda folder: edit(folder, gem_power=float("nan")), "has an invalid value"),
+    "scores that are no mapping": (lambda folder: edit(folder, scores=3), "has an invalid value"),
+    "an opset that is no number": (lambda folder: edit(folder, opset="x"), "has an invalid value"),
     "a damaged file": (lambda folder: (folder / "model.onnx").write_bytes(b"x"), "is not the file that export.json"),
 }
 
@@ -69,9 +75,17 @@ def test_settings_of_torch_are_rejected(exported):
         (["MODEL.COMPILE", True], r"MODEL\.COMPILE True is for networks in torch"),
         (["TEST.NETWORK_PRECISION", "bfloat16"], r"TEST\.NETWORK_PRECISION is part of the file"),
         (["TEST.GEM_POWER", 3.0], r"TEST\.GEM_POWER is part of the file"),
+        (["TEST.SCALES", [0.5, 1.0]], r"TEST\.SCALES needs a file for any size; export it with --any-size"),
+        (["MODEL.HEADS.POOL_LAYER", "GlobalMaxPool"], r"leave out the others \(MODEL\.HEADS\.POOL_LAYER\)"),
+        (["MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0]], r"leave out the others \(MODEL\.PIXEL_MEAN"),
     ):
         with pytest.raises(InputError, match=message):
             Predictor.from_pretrained(exported, settings)
+    file = load_config(None, ["MODEL.WEIGHTS", str(exported / "model.onnx")])
+    with pytest.raises(InputError, match=r"give the folder that fastreid export wrote, .*lines, not a file of it"):
+        Predictor.from_cfg(file)
+    with pytest.raises(InputError, match="this model was exported to onnxruntime, so parts of drawings cannot be"):
+        find_backbone(Predictor.from_pretrained(exported).model)
     with pytest.raises(InputError, match=r"has an exported network only, which torch cannot read"):
         Predictor.from_pretrained(exported, runtime="torch")
     with pytest.raises(InputError, match=r"MODEL\.WEIGHTS .* is no exported network; write one with fastreid export"):

@@ -12,6 +12,7 @@ from torch import nn
 from fastreid.engine import Predictor
 from fastreid.engine.export import onnx_graph
 from fastreid.engine.export.exporting import ExportOptions, export_network
+from fastreid.engine.export.record import read_record
 from fastreid.engine.model.network import build_model_with_weights
 from fastreid.engine.model.weights_source import compute_weights_sha256
 from fastreid.engine.setup import load_config
@@ -156,7 +157,7 @@ def test_short_side_needs_a_file_for_any_size(cfg, pages, exported, tmp_path):
     with pytest.raises(InputError, match="is the short side, so images have several sizes; add --any-size"):
         export_network(short, tmp_path / "a", pages, ExportOptions(), CARD)
     record = export_network(short, tmp_path / "b", pages, ExportOptions(any_size=True), CARD)
-    assert record.num_checked == 2  # the only page of this size, twice
+    assert record.num_checked == 1  # the only page of this size
     for page in pages:
         assert relative(Predictor.from_pretrained(tmp_path / "b")(page), Predictor.from_cfg(short)(page)) < 1e-4
 
@@ -216,3 +217,41 @@ def test_options_that_exclude_each_other(cfg, exported, pages, tmp_path):
     again = load_config(None, ["MODEL.WEIGHTS", str(exported), "MODEL.DEVICE", "cpu"])
     with pytest.raises(InputError, match="is exported already; give the weights of the run"):
         export_network(again, tmp_path / "a", pages, ExportOptions(), CARD)
+
+
+def test_calibration_is_copied_only_for_the_same_features(cfg, pages, tmp_path):
+    model = Predictor.from_cfg(cfg).save_pretrained(tmp_path / "model", CARD)
+    (model / "calibration.json").write_text("{}")
+    published = load_config(None, ["MODEL.WEIGHTS", str(model), "MODEL.DEVICE", "cpu"])
+    other = change(published, "MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0])
+    for name, settings, options in (
+        ("same", published, ExportOptions()),
+        ("mean", other, ExportOptions()),
+        ("flip", published, ExportOptions(flip=True)),
+    ):
+        export_network(settings, tmp_path / name, pages[:2], options, CARD)
+        assert (tmp_path / name / "calibration.json").exists() == (name == "same")
+
+
+def test_export_replaces_an_earlier_one_as_a_whole(cfg, pages, tmp_path, monkeypatch):
+    folder = tmp_path / "lines"
+    export_network(cfg, folder, pages[:2], ExportOptions(target="dir"), CARD)
+    (folder / "notes.txt").touch()
+    with monkeypatch.context() as patch:  # a kill before the new folder is complete
+        patch.setattr("fastreid.engine.export.output.write_record", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            export_network(cfg, folder, pages[:2], ExportOptions(), CARD)
+    assert read_record(folder).file == "model.onnx"
+    export_network(cfg, folder, pages[:2], ExportOptions(target="torch-export"), CARD)
+    assert sorted(file.name for file in folder.iterdir()) == [
+        *("README.md", "config.yaml", "export.json", "model.pt2", "notes.txt")
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["lines"]
+
+
+def test_warnings_of_int8(cfg, pages, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("fastreid.engine.export.exporting.MIN_COSINE", 1.1)
+    export_network(cfg, tmp_path / "a", pages, ExportOptions(precision="int8"), CARD)
+    assert "so rankings change; use another precision" in caplog.text
+    assert "int8 is calibrated with 4 drawings only; give at least 16" in caplog.text
+    assert "mean cosine " in (tmp_path / "a/README.md").read_text()

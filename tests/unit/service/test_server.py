@@ -157,10 +157,17 @@ def test_unusable_certificates(tmp_path):
     encrypted = tmp_path / "encrypted.key"
     command = ["openssl", "ec", "-in", str(key), "-aes128", "-passout", "pass:x", "-out", str(encrypted)]
     subprocess.run(command, check=True, capture_output=True)
+    empty, binary = tmp_path / "empty.key", tmp_path / "binary.crt"
+    empty.touch()
+    binary.write_bytes(b"\x30\x82\x01")
     for files, message in (
         ((certificate, other), "(key values mismatch)"),
         ((key, key), "no certificate with its unencrypted key"),
         ((certificate, encrypted), "no certificate with its unencrypted key"),
+        ((key, key), f"({key} has no certificate)"),
+        ((certificate, encrypted), f"({encrypted} is encrypted)"),
+        ((certificate, empty), f"({empty} is empty)"),
+        ((binary, key), f"({binary} is not in PEM format)"),
         ((certificate, tmp_path / "gone"), "gone: cannot be read (No such file or directory)"),
     ):
         with pytest.raises(InputError, match=re.escape(message)):

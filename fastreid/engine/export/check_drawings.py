@@ -1,4 +1,4 @@
-"""Drawings with which an exported network is checked if none are given."""
+"""The drawings for the check of an exported network, for users who give no others."""
 
 from collections.abc import Sequence
 from pathlib import Path
